@@ -1,0 +1,44 @@
+# `make run` and `make test` are all that is needed; both work on a fresh machine with a Rust
+# toolchain. Builds and downloads are cached outside the checkout.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Debug builds of every test binary together stay within a small machine's memory.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+QUICK := cargo build --quiet --locked --profile quick
+RELEASE := cargo build --quiet --locked --release
+
+.PHONY: run test lint bench loadtest setup fmt
+
+# The product on this machine, no cluster: prints the URL and a curl line per function.
+run: setup-run
+	cargo run --quiet --locked --profile quick -p kip -- dev deploy/examples
+
+# Everything: lint, unit and integration tests, the runtimes, the load test scenarios in CI size.
+test: setup lint
+	cargo test --locked --workspace --quiet
+	runtimes/test
+	$(QUICK) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-loadtest
+	$(CARGO_TARGET_DIR)/quick/kipper-loadtest all --quick
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	cargo deny --locked --offline --log-level error check bans licenses sources
+
+# Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.
+bench: setup
+	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-bench -p kipper-loadtest
+	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
+	$(CARGO_TARGET_DIR)/release/kipper-bench routes
+	$(CARGO_TARGET_DIR)/release/kipper-loadtest all
+
+fmt:
+	cargo fmt --all
+
+setup:
+	.ci/setup test
+
+setup-run:
+	.ci/setup run

@@ -1,0 +1,106 @@
+//! `kipper-bench routes`: what a large route table costs.
+//!
+//! The same connections ask for the same number of hosts, once against an interceptor that knows
+//! one function with all of them and once against one that knows thousands of functions.
+
+use super::{Run, RunArgs, table, warn_of_errors};
+use crate::{
+    figures::{Figure, Goal, Ratio},
+    load::Method,
+    measure::{Sample, Shape, measure},
+    peer::{Peer, RouteTable},
+};
+
+const RPS_GOAL: Goal = Goal::AtLeast(0.97);
+const CPU_GOAL: Goal = Goal::AtMost(1.03);
+
+/// Options of the comparison.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RoutesArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Functions of the large table
+    #[arg(long, default_value = "10000")]
+    routes: std::num::NonZeroUsize,
+    /// Hosts the load asks for, spread over the large table
+    #[arg(long, default_value = "16")]
+    active_hosts: std::num::NonZeroUsize,
+    /// Keep-alive connections
+    #[arg(long, default_value = "128")]
+    connections: usize,
+}
+
+struct Contender {
+    name: String,
+    peer: Peer,
+    samples: Vec<Sample>,
+}
+
+/// Runs the comparison and prints a table and `FIGURE` lines.
+///
+/// # Errors
+/// When the interceptor is missing or fails, or the run is ended.
+pub fn run(args: &RoutesArgs) -> Result<(), anyhow::Error> {
+    let mut run = Run::start(&args.run)?;
+    let routes = args.routes.get();
+    let many = RouteTable::many(routes, run.setup.backend);
+    let hosts = many.sample_hosts(args.active_hosts.get());
+    let one = RouteTable::aliases(hosts.clone(), run.setup.backend);
+    let mut contenders = Vec::new();
+    for (name, table) in [
+        ("routes_1".to_owned(), one),
+        (format!("routes_{routes}"), many),
+    ] {
+        let peer = Peer::start_interceptor(&name, &table, &run.setup, &run.budget)?;
+        contenders.push(Contender {
+            name,
+            peer,
+            samples: Vec::new(),
+        });
+    }
+    let shape = Shape {
+        connections: args.connections,
+        warm_up: args.run.warm_up,
+        duration: args.run.duration,
+        rate: None,
+        method: Method::Get,
+        hosts,
+    };
+    for _ in 0..args.run.rounds.get() {
+        for contender in &mut contenders {
+            run.backend.check_running()?;
+            let sample = measure(&mut contender.peer, &shape, &run.setup, &run.budget)?;
+            warn_of_errors(&contender.name, &sample);
+            contender.samples.push(sample);
+        }
+    }
+    report(&contenders, routes);
+    Ok(())
+}
+
+fn report(contenders: &[Contender], routes: usize) {
+    println!("\n{}", table::head("median of rounds"));
+    for contender in contenders {
+        println!("{}", table::row(&contender.name, &contender.samples));
+    }
+    let [one, many] = contenders else { return };
+    let ratio = |value: fn(&Sample) -> Option<f64>| {
+        Ratio::by_round(
+            many.samples.iter().map(value),
+            one.samples.iter().map(value),
+        )
+    };
+    println!();
+    if let Some(rps) = ratio(|sample| Some(sample.report.rps)) {
+        println!(
+            "{}",
+            Figure::ratio(format!("routes_{routes}_rps_vs_1"), rps, RPS_GOAL)
+        );
+    }
+    if let Some(cpu) = ratio(|sample| sample.cpu_micros_per_request) {
+        println!(
+            "{}",
+            Figure::ratio(format!("routes_{routes}_cpu_vs_1"), cpu, CPU_GOAL)
+        );
+    }
+}

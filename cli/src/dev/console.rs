@@ -1,0 +1,167 @@
+//! What the user sees: one line per event, and every line a function prints, under its name.
+//!
+//! Lines go through a bounded queue to one thread, so that a terminal that stands still never
+//! holds up a wake. At the bound a function's output waits, which in the end stops the function
+//! as a full pipe would; `kip`'s own lines are left out. Colour only on a terminal and without
+//! `NO_COLOR`. No other module prints.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// Lines on their way to the terminal.
+const QUEUE: usize = 1024;
+/// How long the last lines may take at the end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Names longer than this are not padded for.
+const MAX_WIDTH: usize = 24;
+/// Foreground colours of names, in the order in which functions are loaded.
+const PALETTE: [u8; 6] = [36, 33, 35, 32, 34, 96];
+const BOLD: u8 = 1;
+const DIM: u8 = 2;
+const RED: u8 = 31;
+
+/// Where a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Stdout,
+    Stderr,
+}
+
+enum Item {
+    Line(Target, String),
+    Flush(oneshot::Sender<()>),
+}
+
+/// The terminal. Clones share it.
+#[derive(Clone)]
+pub(super) struct Console {
+    items: mpsc::Sender<Item>,
+    is_coloured: bool,
+}
+
+/// The console as one function sees it: its lines carry its name.
+#[derive(Clone)]
+pub(super) struct Voice {
+    console: Console,
+    name: String,
+}
+
+impl Console {
+    /// Starts the thread that writes.
+    pub(super) fn start() -> io::Result<Self> {
+        let (items, queue) = mpsc::channel(QUEUE);
+        std::thread::Builder::new()
+            .name("console".to_owned())
+            .spawn(move || write(queue))?;
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Ok(Self {
+            items,
+            is_coloured: io::stdout().is_terminal() && !no_colour,
+        })
+    }
+
+    /// One line of `kip` itself.
+    pub(super) fn say(&self, line: impl Display) {
+        self.put(line.to_string());
+    }
+
+    /// One line about something that is left out or that went wrong but does not end `kip`.
+    pub(super) fn warn(&self, line: impl Display) {
+        self.put(self.paint(RED, &line.to_string()));
+    }
+
+    /// The voice of the `index`th function; `width` is the length of the longest name.
+    pub(super) fn voice(&self, name: &str, index: usize, width: usize) -> Voice {
+        let padded = format!("{name:<width$}", width = width.min(MAX_WIDTH));
+        Voice {
+            console: self.clone(),
+            name: self.paint(PALETTE[index % PALETTE.len()], &padded),
+        }
+    }
+
+    /// Emphasised text.
+    pub(super) fn bold(&self, text: &str) -> String {
+        self.paint(BOLD, text)
+    }
+
+    /// Waits until everything said so far is written, within a bound.
+    pub(super) async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        let flush = async {
+            if self.items.send(Item::Flush(done)).await.is_ok() {
+                // An error means that the thread is gone, and everything with it.
+                let _ = written.await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, flush).await;
+    }
+
+    fn put(&self, line: String) {
+        // See the module's text for the bound.
+        let _ = self.items.try_send(Item::Line(Target::Stdout, line));
+    }
+
+    fn paint(&self, code: u8, text: &str) -> String {
+        if self.is_coloured {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+impl Voice {
+    /// Something happened to the function.
+    pub(super) fn say(&self, text: impl Display) {
+        self.console.put(format!("{}  {text}", self.name));
+    }
+
+    /// Something went wrong with the function.
+    pub(super) fn warn(&self, text: impl Display) {
+        let text = self.console.paint(RED, &text.to_string());
+        self.console.put(format!("{}  {text}", self.name));
+    }
+
+    /// A line the function printed; waits while the queue is full.
+    pub(super) async fn print(&self, target: Target, line: &str) {
+        let line = format!("{} {} {line}", self.name, self.console.paint(DIM, "|"));
+        // An error means that the writing thread is gone; there is nobody to tell.
+        let _ = self.console.items.send(Item::Line(target, line)).await;
+    }
+
+    /// Lines the function printed a while ago; left out when the queue is full.
+    pub(super) fn print_now(&self, lines: &[String]) {
+        let bar = self.console.paint(DIM, "|");
+        for line in lines {
+            self.console.put(format!("{} {bar} {line}", self.name));
+        }
+    }
+
+    /// The console without the name.
+    pub(super) fn console(&self) -> &Console {
+        &self.console
+    }
+}
+
+/// Writes until every console is gone. A closed stdout (`| head`) is no reason to stop serving.
+fn write(mut queue: mpsc::Receiver<Item>) {
+    while let Some(item) = queue.blocking_recv() {
+        match item {
+            Item::Line(Target::Stdout, line) => {
+                let mut out = io::stdout().lock();
+                let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+            }
+            Item::Line(Target::Stderr, line) => {
+                let _ = writeln!(io::stderr().lock(), "{line}");
+            }
+            Item::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}

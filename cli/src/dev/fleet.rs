@@ -1,0 +1,375 @@
+//! The processes of one function: as many as asked for, of the version asked for.
+//!
+//! One task per function owns them. It starts and stops processes until there are as many as the
+//! last order says, replaces them one by one after a save, restarts what ended by itself, and tells
+//! the interceptor where they are. An address is listed before its process can answer only while
+//! nothing else answers, and is taken away before its process is stopped, so no request is lost.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+use kipper_interceptor::source::{EndpointState, FunctionId, memory::MemoryFeed};
+use tokio::sync::mpsc;
+
+use super::{
+    console::Voice,
+    launch::{Launch, Mode},
+    output,
+    process::{Event, Exit, Starter, Stop, describe},
+    rollout::{self, Plan, Replica, Stage},
+    wake::{Wake, WakeLog},
+};
+
+/// Orders on their way; who orders waits at the bound.
+pub(super) const ORDERS: usize = 16;
+/// Reports of processes on their way; they wait at the bound.
+const EVENTS: usize = 64;
+/// Between taking an address away and stopping its process.
+const RETIRE_DELAY: Duration = Duration::from_millis(100);
+/// Pause after the first failed start; doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A process that lived this long was no failed start.
+const STABLE: Duration = Duration::from_secs(5);
+/// Ports are taken from here. Below the range that Linux and macOS take source ports from, so that
+/// neither an outgoing connection nor a probe that connects to itself can hold one.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// Ports looked at before giving up, and starts that may fail because a port was taken after all.
+const PORT_ATTEMPTS: usize = 200;
+const MAX_CLASHES: u32 = 3;
+
+/// What a fleet is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Have this many replicas. `since` is when the reason for it came in.
+    Scale { replicas: u32, since: Instant },
+    /// The code changed: replace every replica.
+    Reload(Box<Launch>),
+}
+
+/// The processes of one function.
+pub(super) struct Fleet {
+    id: FunctionId,
+    launch: Launch,
+    starter: Starter,
+    voice: Voice,
+    feed: MemoryFeed,
+    wakes: WakeLog,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    replicas: Vec<Member>,
+    desired: u32,
+    generation: u64,
+    next_id: u64,
+    wake: Option<Wake>,
+    failures: u32,
+    clashes: u32,
+    retry_at: Option<Instant>,
+    last_words: Vec<String>,
+}
+
+/// One process.
+struct Member {
+    replica: Replica,
+    address: SocketAddr,
+    started: Instant,
+    stop: Stop,
+}
+
+impl Fleet {
+    pub(super) fn new(
+        id: FunctionId,
+        launch: Launch,
+        starter: Starter,
+        feed: MemoryFeed,
+        wakes: WakeLog,
+    ) -> Self {
+        Self {
+            id,
+            launch,
+            voice: starter.voice.clone(),
+            starter,
+            feed,
+            wakes,
+            events: mpsc::channel(EVENTS),
+            replicas: Vec::new(),
+            desired: 0,
+            generation: 0,
+            next_id: 0,
+            wake: None,
+            failures: 0,
+            clashes: 0,
+            retry_at: None,
+            last_words: Vec::new(),
+        }
+    }
+
+    /// Works until nobody can order any more, then stops every process and waits for their end.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        loop {
+            let retry = self.retry_at;
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.follow(order),
+                    None => break,
+                },
+                Some(event) = self.events.1.recv() => self.hear(event),
+                () = until(retry), if retry.is_some() => self.retry_at = None,
+            }
+            self.reconcile();
+        }
+        self.desired = 0;
+        self.reconcile();
+        while !self.replicas.is_empty() {
+            if let Some(Event::Exited(exit)) = self.events.1.recv().await {
+                self.replicas.retain(|member| member.replica.id != exit.id);
+            }
+        }
+    }
+
+    fn follow(&mut self, order: Order) {
+        match order {
+            Order::Scale { replicas, since } => {
+                if self.desired == 0 && replicas > 0 {
+                    self.wake = Some(self.wakes.begin(since));
+                }
+                if replicas == 0 {
+                    self.forgive();
+                    self.wake = None;
+                }
+                self.desired = replicas;
+            }
+            Order::Reload(launch) => {
+                self.launch = *launch;
+                self.generation += 1;
+                self.forgive();
+            }
+        }
+    }
+
+    /// Failures of the past say nothing about the next start.
+    fn forgive(&mut self) {
+        self.failures = 0;
+        self.clashes = 0;
+        self.retry_at = None;
+        self.last_words.clear();
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Listening { id, at } => self.listening(id, at),
+            Event::Exited(exit) => {
+                let index = self.replicas.iter().position(|member| member.replica.id == exit.id);
+                if let Some(index) = index {
+                    let member = self.replicas.swap_remove(index);
+                    self.publish();
+                    if member.replica.stage != Stage::Stopping {
+                        self.ended(&member, exit);
+                    }
+                }
+            }
+        }
+    }
+
+    fn listening(&mut self, id: u64, at: Instant) {
+        let Some(member) = self.replicas.iter_mut().find(|member| member.replica.id == id) else {
+            return;
+        };
+        if member.replica.stage != Stage::Starting {
+            return;
+        }
+        member.replica.stage = Stage::Listening;
+        let is_new = member.replica.generation == self.generation && self.generation > 0;
+        self.clashes = 0;
+        let replaces = is_new && self.is_rolling();
+        self.publish();
+        if let Some(wake) = self.wake.take() {
+            self.wakes.end(wake, at);
+        } else if replaces {
+            self.voice.say("reloaded");
+        }
+    }
+
+    fn is_rolling(&self) -> bool {
+        let generation = self.generation;
+        let is_old = |r: &Replica| r.generation < generation && r.stage == Stage::Listening;
+        self.replicas.iter().any(|member| is_old(&member.replica))
+    }
+
+    /// A process ended that nobody stopped.
+    fn ended(&mut self, member: &Member, exit: Exit) {
+        let never_listened = member.replica.stage == Stage::Starting;
+        let is_clash = exit.last_words.iter().any(|line| line.starts_with("kipper: cannot listen"));
+        if never_listened && is_clash && self.clashes < MAX_CLASHES {
+            self.clashes += 1;
+            return;
+        }
+        if self.failures > 0 && exit.last_words != self.last_words {
+            self.voice.print_now(&exit.last_words);
+        }
+        let why = output::reason(&exit.last_words).unwrap_or("it ended by itself");
+        let how = describe(exit.status);
+        if never_listened && self.is_rolling() {
+            self.voice.warn(format!("reload failed, the running version stays: {why} ({how})"));
+            self.give_up_reload();
+            return;
+        }
+        if !never_listened && member.started.elapsed() >= STABLE {
+            self.voice.warn(format!("ended by itself ({how}), starting again"));
+            self.forgive();
+            return;
+        }
+        let pause = pause_after(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(Instant::now() + pause);
+        let pause = humantime::format_duration(pause);
+        let what = if never_listened { "does not start" } else { "ended by itself" };
+        self.voice.warn(format!("{what}: {why} ({how}), next try in {pause} or after a save"));
+        self.last_words = exit.last_words;
+    }
+
+    /// The old version becomes the wanted one again, until the next save.
+    fn give_up_reload(&mut self) {
+        let running = self.replicas.iter().filter(|m| m.replica.stage == Stage::Listening);
+        if let Some(generation) = running.map(|m| m.replica.generation).max() {
+            for member in &mut self.replicas {
+                // Another one of the broken version that is still starting is not wanted either.
+                if member.replica.generation > generation {
+                    member.replica.stage = Stage::Stopping;
+                    stop(member, Duration::ZERO);
+                }
+                member.replica.generation = member.replica.generation.min(self.generation);
+            }
+            // Numbers only grow, so what runs gets the newest one.
+            for member in &mut self.replicas {
+                member.replica.generation = self.generation;
+            }
+        }
+    }
+
+    /// Starts and stops until there is what was ordered, or what has to come first is on its way.
+    fn reconcile(&mut self) {
+        let replicas: Vec<Replica> = self.replicas.iter().map(|member| member.replica).collect();
+        let Plan { mut start, retire } = rollout::plan(&replicas, self.desired, self.generation);
+        for member in &mut self.replicas {
+            if retire.contains(&member.replica.id) {
+                member.replica.stage = Stage::Stopping;
+            }
+        }
+        if !retire.is_empty() {
+            self.publish();
+            for member in self.replicas.iter().filter(|m| retire.contains(&m.replica.id)) {
+                stop(member, RETIRE_DELAY);
+            }
+        }
+        while start > 0 && self.retry_at.is_none() {
+            start -= 1;
+            self.start();
+        }
+    }
+
+    fn start(&mut self) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let started = free_port().and_then(|port| {
+            let is_muted = self.failures > 0;
+            let events = self.events.0.clone();
+            let stop = self.starter.start(&self.launch, Mode::Serve(port), id, is_muted, events)?;
+            Ok((port, stop))
+        });
+        match started {
+            Ok((port, stop)) => {
+                let replica = Replica { id, generation: self.generation, stage: Stage::Starting };
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                self.replicas.push(Member { replica, address, started: Instant::now(), stop });
+                self.publish();
+                if let Some(wake) = &mut self.wake {
+                    wake.spawned.get_or_insert_with(Instant::now);
+                }
+            }
+            Err(error) => {
+                let pause = pause_after(self.failures);
+                self.failures = self.failures.saturating_add(1);
+                self.retry_at = Some(Instant::now() + pause);
+                let pause = humantime::format_duration(pause);
+                self.voice.warn(format!("cannot be started: {error}, next try in {pause}"));
+            }
+        }
+    }
+
+    /// Tells the interceptor where the function is.
+    fn publish(&self) {
+        let endpoints = endpoints(self.replicas.iter().map(|m| (m.address, m.replica.stage)));
+        // The feed is closed only when everything ends.
+        let _ = self.feed.set_endpoints(self.id.clone(), endpoints);
+    }
+}
+
+/// What the interceptor may know: what listens; while nothing does, what is starting.
+fn endpoints(replicas: impl Iterator<Item = (SocketAddr, Stage)> + Clone) -> Vec<EndpointState> {
+    let all = |wanted, ready| {
+        let matching = replicas.clone().filter(move |(_, stage)| *stage == wanted);
+        matching.map(move |(address, _)| EndpointState { address, ready, terminating: false })
+    };
+    let listening: Vec<EndpointState> = all(Stage::Listening, true).collect();
+    if listening.is_empty() { all(Stage::Starting, false).collect() } else { listening }
+}
+
+fn stop(member: &Member, delay: Duration) {
+    member.stop.send_replace(Some(delay));
+}
+
+async fn until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_PAUSE)
+}
+
+/// A loopback port that nobody listens on at this moment.
+fn free_port() -> std::io::Result<u16> {
+    let mut last = None;
+    for _ in 0..PORT_ATTEMPTS {
+        let port = fastrand::u16(PORTS);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_starting_is_listed_only_while_nothing_listens() {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let check = |given: &[(u16, Stage)], expected: &[(u16, bool)]| {
+            let given = given.iter().map(|(port, stage)| (at(*port), *stage));
+            let found = endpoints(given).into_iter().map(|e| (e.address.port(), e.ready));
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+        };
+        check(&[], &[]);
+        check(&[(1, Stage::Starting), (2, Stage::Stopping)], &[(1, false)]);
+        check(&[(1, Stage::Starting), (2, Stage::Listening)], &[(2, true)]);
+        check(&[(1, Stage::Stopping)], &[]);
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        let seconds = [0, 1, 4, 5, 40].map(|failures| pause_after(failures).as_secs());
+        assert_eq!(seconds, [1, 2, 16, 30, 30]);
+    }
+
+    #[test]
+    fn a_free_port_can_be_bound_and_is_no_source_port() {
+        let port = free_port().map_err(|error| error.to_string());
+        assert!(port.is_ok_and(|port| PORTS.contains(&port)));
+    }
+}

@@ -1,0 +1,160 @@
+//! What it takes to start a function's process: program, code, environment.
+//!
+//! Turns a loaded function into a [`Launch`], and writes inline code to where the runtime reads it,
+//! as a cluster's ConfigMap would lay it out. Starts nothing.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kipper_api::function::{Runtime, TriggerKind};
+
+use super::{
+    load::{Code, LocalFunction},
+    runtime::{Cache, Interpreter, write_if_changed},
+};
+
+/// Everything the processes of one function have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub(super) interpreter: Interpreter,
+    /// What the runtime loads: a file or a folder.
+    pub(super) code: PathBuf,
+    /// Working folder of the process.
+    pub(super) folder: PathBuf,
+    /// Where the runtime installs dependencies.
+    pub(super) work: PathBuf,
+    /// The function's variables, then the command line's.
+    pub(super) env: Vec<(String, String)>,
+    /// How long a stopping process may take.
+    pub(super) grace: Duration,
+}
+
+/// How a process is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Serve requests on this loopback port.
+    Serve(u16),
+    /// Run the handler once.
+    Batch(TriggerKind),
+}
+
+impl Launch {
+    /// Prepares `function` to be started; writes its inline code.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub(super) fn prepare(
+        function: &LocalFunction,
+        interpreter: Interpreter,
+        cache: &Cache,
+        env: &[(String, String)],
+        grace: Duration,
+    ) -> io::Result<Self> {
+        let code = match &function.code {
+            Code::File(path) | Code::Folder(path) => path.clone(),
+            Code::Inline => write_inline(function, cache)?,
+        };
+        let folder = match &function.code {
+            Code::File(path) => path.parent().unwrap_or(Path::new("/")).to_owned(),
+            Code::Folder(_) | Code::Inline => code.clone(),
+        };
+        let own = function.spec.env.iter().map(|(name, value)| (name.clone(), value.clone()));
+        Ok(Self {
+            interpreter,
+            code,
+            folder,
+            work: cache.folder("dependencies"),
+            env: own.chain(env.iter().cloned()).collect(),
+            grace,
+        })
+    }
+
+    /// The process's command. The environment is this process's, without what a cluster sets.
+    pub(super) fn command(&self, mode: Mode) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.interpreter.program);
+        command.arg(&self.interpreter.entry).current_dir(&self.folder);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(kipper_api::env_name::is_reserved) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .env("KIPPER_FUNCTION_PATH", &self.code)
+            .env("KIPPER_WORK_DIR", &self.work)
+            .env("KIPPER_DRAIN_SECONDS", self.grace.as_secs().min(86_400).to_string());
+        match mode {
+            Mode::Serve(port) => command
+                .env("KIPPER_MODE", "http")
+                .env("KIPPER_TRIGGER", TriggerKind::Http.as_str())
+                .env("KIPPER_HOST", "127.0.0.1")
+                .env("PORT", port.to_string()),
+            Mode::Batch(trigger) => command
+                .env("KIPPER_MODE", "batch")
+                .env("KIPPER_TRIGGER", trigger.as_str()),
+        };
+        command
+    }
+}
+
+/// Lays inline code out as a folder. The folder's name stays over saves, so that dependencies are
+/// installed once and not once per save.
+fn write_inline(function: &LocalFunction, cache: &Cache) -> io::Result<PathBuf> {
+    let mut hash = DefaultHasher::new();
+    function.origin.hash(&mut hash);
+    let folder = cache.folder(&format!("source-{}-{:016x}", function.name, hash.finish()));
+    let source = function.spec.source.clone().unwrap_or_default();
+    let code = source.code.unwrap_or_default();
+    let dependencies = &source.dependencies;
+    let (file, manifest, packages) = match function.runtime {
+        Runtime::Node => {
+            let package = serde_json::json!({ "private": true, "dependencies": dependencies });
+            ("index.js", "package.json", package.to_string())
+        }
+        Runtime::Python => {
+            let lines = dependencies.iter().map(|(name, version)| requirement(name, version));
+            ("handler.py", "requirements.txt", lines.collect())
+        }
+    };
+    let write = |name: &str, text: &str| {
+        write_if_changed(&folder.join(name), text, |found| found == text.as_bytes())
+    };
+    write(file, &code)?;
+    if !dependencies.is_empty() {
+        write(manifest, &packages)?;
+    } else if folder.join(manifest).exists() {
+        fs::remove_file(folder.join(manifest))?;
+    }
+    Ok(folder)
+}
+
+/// One line of requirements.txt.
+fn requirement(name: &str, version: &str) -> String {
+    match version {
+        "" | "*" | "latest" => format!("{name}\n"),
+        _ if version.starts_with(['<', '>', '=', '!', '~']) => format!("{name}{version}\n"),
+        _ => format!("{name}=={version}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::requirement;
+
+    #[test]
+    fn a_version_is_exact_unless_it_says_otherwise() {
+        for (version, expected) in [
+            ("2.31.0", "x==2.31.0\n"),
+            (">=2,<3", "x>=2,<3\n"),
+            ("*", "x\n"),
+            ("", "x\n"),
+        ] {
+            assert_eq!(requirement("x", version), expected);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! From what the user names to functions: code files, manifests, folders.
+//!
+//! Reads files and decides nothing else. A code file is an http function with every default, named
+//! after the file (`index.js` and `handler.py` after their folder); a manifest holds Functions as
+//! a cluster stores them; a folder is one function when it has an entry file, else everything in
+//! it that can be one. What cannot run without a cluster is left out with a notice.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use kipper_api::{
+    Function, FunctionSpec,
+    function::{Problem, Runtime},
+    manifest::{self, ManifestError},
+    names::{self, NameError},
+};
+
+/// Functions run at once: each keeps a stream open on one connection.
+pub(super) const MAX_FUNCTIONS: usize = 100;
+/// Entry files of a folder that is one function.
+const NODE_ENTRIES: [&str; 3] = ["index.js", "index.mjs", "index.cjs"];
+const PYTHON_ENTRY: &str = "handler.py";
+
+/// Why there is nothing to run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{}: not a .js, .mjs, .cjs, .py or .yaml file", .0.display())]
+    Unsupported(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Manifest { path: PathBuf, source: ManifestError },
+    #[error("{}: Function {name:?}: {}", path.display(), join(problems))]
+    Invalid { path: PathBuf, name: String, problems: Vec<Problem> },
+    #[error("{}: a function cannot be named {name:?}: it {source}; rename the file", path.display())]
+    Name { path: PathBuf, name: String, source: NameError },
+    #[error("two functions are named {name:?}: {} and {}", first.display(), second.display())]
+    Duplicate { name: String, first: PathBuf, second: PathBuf },
+    #[error("{}: no functions found", .0.display())]
+    Empty(PathBuf),
+    #[error("{}: holds both {0} and {PYTHON_ENTRY}", .1.display())]
+    Ambiguous(&'static str, PathBuf),
+    #[error("more than {MAX_FUNCTIONS} functions")]
+    TooMany,
+}
+
+fn join(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    texts.join("; ")
+}
+
+/// Where a function's code is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// One file; others may lie beside it.
+    File(PathBuf),
+    /// A folder with an entry file.
+    Folder(PathBuf),
+    /// In the Function itself.
+    Inline,
+}
+
+/// One function to run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LocalFunction {
+    pub(super) name: String,
+    pub(super) spec: FunctionSpec,
+    pub(super) retry_idempotent: bool,
+    pub(super) runtime: Runtime,
+    pub(super) code: Code,
+    /// The file or folder it came from, absolute.
+    pub(super) origin: PathBuf,
+}
+
+/// What was found, and what was left out.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) functions: Vec<LocalFunction>,
+    pub(super) notices: Vec<String>,
+}
+
+/// Loads everything the user named.
+pub(super) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
+    let mut loaded = Loaded::default();
+    for source in sources {
+        let path = absolute(source)?;
+        if path.is_dir() {
+            load_folder(&path, &mut loaded)?;
+        } else {
+            load_file(&path, &mut loaded)?;
+        }
+    }
+    settle_names(&mut loaded.functions)?;
+    if loaded.functions.len() > MAX_FUNCTIONS {
+        return Err(LoadError::TooMany);
+    }
+    Ok(loaded)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, LoadError> {
+    path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })
+}
+
+fn load_file(path: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
+    match kind(path) {
+        Some(Kind::Code(runtime)) => {
+            let name = file_name_of(path);
+            let code = Code::File(path.to_owned());
+            loaded.functions.push(plain(name, runtime, code, path)?);
+        }
+        Some(Kind::Manifest) => {
+            let mut found = load_manifest(path)?;
+            if found.functions.is_empty() && found.notices.is_empty() {
+                return Err(LoadError::Empty(path.to_owned()));
+            }
+            loaded.functions.append(&mut found.functions);
+            loaded.notices.append(&mut found.notices);
+        }
+        None => return Err(LoadError::Unsupported(path.to_owned())),
+    }
+    Ok(())
+}
+
+fn load_folder(folder: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
+    if let Some(runtime) = entry(folder)? {
+        let name = name_of(folder.file_name());
+        let code = Code::Folder(folder.to_owned());
+        loaded.functions.push(plain(name, runtime, code, folder)?);
+        return Ok(());
+    }
+    let read = |source| LoadError::Read { path: folder.to_owned(), source };
+    let entries = fs::read_dir(folder).map_err(read)?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(read)?;
+    paths.sort();
+    let before = (loaded.functions.len(), loaded.notices.len());
+    for path in paths.iter().filter(|path| path.is_file()) {
+        match kind(path) {
+            Some(Kind::Code(_)) => load_file(path, loaded)?,
+            Some(Kind::Manifest) => {
+                let mut found = load_manifest(path)?;
+                loaded.functions.append(&mut found.functions);
+                loaded.notices.append(&mut found.notices);
+            }
+            None => {}
+        }
+    }
+    if before == (loaded.functions.len(), loaded.notices.len()) {
+        return Err(LoadError::Empty(folder.to_owned()));
+    }
+    Ok(())
+}
+
+/// The Functions of one manifest. Documents of other kinds are none of our business.
+pub(super) fn load_manifest(path: &Path) -> Result<Loaded, LoadError> {
+    let read = |source| LoadError::Read { path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(read)?;
+    let manifest = manifest::parse(&text)
+        .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
+    let mut loaded = Loaded::default();
+    for function in manifest.functions {
+        declared(function, path, &mut loaded)?;
+    }
+    Ok(loaded)
+}
+
+fn declared(function: Function, path: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let problems = function.validate();
+    let retry_idempotent = function.retries_idempotent();
+    let name = function.metadata.name.unwrap_or_default();
+    if !problems.is_empty() {
+        return Err(LoadError::Invalid { path: path.to_owned(), name, problems });
+    }
+    let spec = function.spec;
+    if spec.event_trigger().is_some() {
+        loaded.notices.push(format!("{name}: event triggers are not available in kip dev yet"));
+    }
+    if !spec.is_http() && spec.cron_trigger().is_none() {
+        return Ok(());
+    }
+    let Some(runtime) = spec.effective_runtime() else {
+        loaded.notices.push(format!("{name}: images are not run by kip dev, only inline code"));
+        return Ok(());
+    };
+    if !spec.service_bindings.is_empty() {
+        loaded.notices.push(format!(
+            "{name}: service bindings are not resolved by kip dev; pass their variables with --env"
+        ));
+    }
+    loaded.functions.push(LocalFunction {
+        name,
+        spec,
+        retry_idempotent,
+        runtime,
+        code: Code::Inline,
+        origin: path.to_owned(),
+    });
+    Ok(())
+}
+
+enum Kind {
+    Code(Runtime),
+    Manifest,
+}
+
+fn kind(path: &Path) -> Option<Kind> {
+    match path.extension()?.to_str()? {
+        "js" | "mjs" | "cjs" => Some(Kind::Code(Runtime::Node)),
+        "py" => Some(Kind::Code(Runtime::Python)),
+        "yaml" | "yml" => Some(Kind::Manifest),
+        _ => None,
+    }
+}
+
+/// Runtime of a folder that is one function.
+fn entry(folder: &Path) -> Result<Option<Runtime>, LoadError> {
+    let node = NODE_ENTRIES.into_iter().find(|name| folder.join(name).is_file());
+    match (node, folder.join(PYTHON_ENTRY).is_file()) {
+        (Some(node), true) => Err(LoadError::Ambiguous(node, folder.to_owned())),
+        (Some(_), false) => Ok(Some(Runtime::Node)),
+        (None, true) => Ok(Some(Runtime::Python)),
+        (None, false) if main_of_package(folder).is_some() => Ok(Some(Runtime::Node)),
+        (None, false) => Ok(None),
+    }
+}
+
+/// The file that `package.json` names, when it is there.
+fn main_of_package(folder: &Path) -> Option<PathBuf> {
+    let text = fs::read(folder.join("package.json")).ok()?;
+    let package: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let main = folder.join(package.get("main")?.as_str()?);
+    main.is_file().then_some(main)
+}
+
+/// An http function with every default.
+fn plain(name: String, runtime: Runtime, code: Code, origin: &Path) -> Result<LocalFunction, LoadError> {
+    let path = origin.to_owned();
+    if let Err(source) = names::check_function_name(&name) {
+        return Err(LoadError::Name { path, name, source });
+    }
+    let spec = FunctionSpec {
+        runtime: Some(runtime.as_str().to_owned()),
+        ..FunctionSpec::default()
+    };
+    Ok(LocalFunction { name, spec, retry_idempotent: false, runtime, code, origin: path })
+}
+
+/// Name of a code file's function: the file's, or its folder's for an entry file.
+fn file_name_of(path: &Path) -> String {
+    let file = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    if NODE_ENTRIES.contains(&file) || file == PYTHON_ENTRY {
+        name_of(path.parent().and_then(Path::file_name))
+    } else {
+        name_of(path.file_stem())
+    }
+}
+
+/// What a function may be called, as near as possible to what the file is called.
+fn name_of(file: Option<&OsStr>) -> String {
+    let text = file.unwrap_or_default().to_string_lossy().to_lowercase();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let name: String = text.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    name.trim_matches('-').to_owned()
+}
+
+/// Makes every name unique: of code files of one name, the later one gets its runtime added.
+fn settle_names(functions: &mut [LocalFunction]) -> Result<(), LoadError> {
+    let mut seen: HashMap<String, PathBuf> = HashMap::new();
+    for function in functions {
+        if seen.contains_key(&function.name) && function.code != Code::Inline {
+            function.name = format!("{}-{}", function.name, function.runtime);
+            let check = names::check_function_name(&function.name);
+            check.map_err(|source| LoadError::Name {
+                path: function.origin.clone(),
+                name: function.name.clone(),
+                source,
+            })?;
+        }
+        let second = function.origin.clone();
+        if let Some(first) = seen.insert(function.name.clone(), second.clone()) {
+            return Err(LoadError::Duplicate { name: function.name.clone(), first, second });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Which files become which functions.
+#![allow(clippy::unwrap_used)]
+
+use tempfile::TempDir;
+
+use super::*;
+
+const CRON: &str = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: nightly}\n\
+    spec:\n  runtime: python\n  source: {code: 'def handler(event): pass'}\n  \
+    triggers: [{type: cron, schedule: '0 2 * * *'}]\n";
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn names(sources: &[PathBuf]) -> Vec<(String, Runtime)> {
+    let loaded = load(sources).unwrap();
+    loaded.functions.into_iter().map(|f| (f.name, f.runtime)).collect()
+}
+
+fn named(name: &str, runtime: Runtime) -> (String, Runtime) {
+    (name.to_owned(), runtime)
+}
+
+#[test]
+fn a_folder_is_everything_in_it() {
+    let dir = folder(&[
+        ("hello.js", ""),
+        ("hello.py", ""),
+        ("My_Thing.v2.mjs", ""),
+        ("nightly.yaml", CRON),
+        ("values.yaml", "replicas: 3\n"),
+        ("README.md", ""),
+        ("node_modules/x/index.js", ""),
+    ]);
+    let expected = [
+        named("my-thing-v2", Runtime::Node),
+        named("hello", Runtime::Node),
+        named("hello-python", Runtime::Python),
+        named("nightly", Runtime::Python),
+    ];
+    assert_eq!(names(&[dir.path().to_owned()]), expected);
+}
+
+#[test]
+fn an_entry_file_makes_its_folder_one_function() {
+    let dir = folder(&[
+        ("api/index.js", ""),
+        ("api/lib.js", ""),
+        ("sync/handler.py", ""),
+        ("app/package.json", r#"{"main": "src/app.js"}"#),
+        ("app/src/app.js", ""),
+    ]);
+    let expected = [
+        named("api", Runtime::Node),
+        named("sync", Runtime::Python),
+        named("app", Runtime::Node),
+    ];
+    let sources = ["api", "sync/handler.py", "app"].map(|name| dir.path().join(name));
+    assert_eq!(names(&sources), expected);
+}
+
+#[test]
+fn what_needs_a_cluster_is_left_out_with_a_notice() {
+    let manifest = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: orders}\n\
+        spec:\n  source: {code: 'x'}\n  triggers: [{type: redis, config: {source: q, list: l}}]\n\
+        ---\napiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: hook}\n\
+        spec: {image: 'registry.example.com/hook:1'}\n";
+    let dir = folder(&[("f.yaml", manifest)]);
+    let loaded = load(&[dir.path().join("f.yaml")]).unwrap();
+    assert!(loaded.functions.is_empty());
+    let expected = [
+        "orders: event triggers are not available in kip dev yet",
+        "hook: images are not run by kip dev, only inline code",
+    ];
+    assert_eq!(loaded.notices, expected);
+}
+
+#[test]
+fn every_mistake_is_one_clear_line() {
+    let other = CRON.replace("python", "ruby");
+    let cases = [
+        ("gone.js", None, "cannot read DIR/gone.js: No such file or directory (os error 2)"),
+        ("a.rb", Some(""), "DIR/a.rb: not a .js, .mjs, .cjs, .py or .yaml file"),
+        ("a.yaml", Some("a: 1\n"), "DIR/a.yaml: no functions found"),
+        ("b.yaml", Some(&*other), "DIR/b.yaml: Function \"nightly\": spec.runtime: must be node or python"),
+        (
+            "1st.js",
+            Some(""),
+            "DIR/1st.js: a function cannot be named \"1st\": it must consist of lower-case letters, \
+             digits and '-', start with a letter and end with a letter or digit; rename the file",
+        ),
+    ];
+    let dir = folder(&[]);
+    let root = dir.path().canonicalize().unwrap();
+    for (name, text, expected) in cases {
+        let path = root.join(name);
+        if let Some(text) = text {
+            fs::write(&path, text).unwrap();
+        }
+        let error = load(&[path]).unwrap_err().to_string();
+        assert_eq!(error.replace(root.to_str().unwrap(), "DIR"), expected);
+    }
+    fs::write(root.join("c.yaml"), "kind: [\n").unwrap();
+    let error = load(&[root.join("c.yaml")]).unwrap_err().to_string();
+    assert!(error.contains("not valid YAML") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn two_functions_of_one_name_are_refused() {
+    let dir = folder(&[("a.yaml", CRON), ("b.yaml", CRON)]);
+    let error = load(&[dir.path().to_owned()]).unwrap_err();
+    assert!(matches!(error, LoadError::Duplicate { .. }), "{error}");
+}

@@ -1,0 +1,142 @@
+//! What a process prints, line by line.
+//!
+//! Lines go to the console as they come; a line beyond the bound is cut into several. Of stderr the
+//! last lines are kept, because they say why a process ended. The runtime's own remarks about its
+//! life are not shown: `kip` says the same in its own words.
+
+use std::{collections::VecDeque, time::Instant};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::mpsc,
+};
+
+use super::{
+    console::{Target, Voice},
+    process::Event,
+};
+
+/// Longest line that is kept together, in bytes.
+const MAX_LINE: usize = 16 << 10;
+/// Bytes read at once.
+const CHUNK: usize = 8 << 10;
+/// Lines of stderr kept.
+const KEPT_LINES: usize = 40;
+/// How the runtimes say that they accept connections.
+const LISTENING: &str = "kipper: listening on ";
+/// Their other remark that is nothing new to the user.
+const DRAINING: &str = "kipper: draining, ";
+
+/// Who is told when the runtime says that it listens.
+pub(super) struct Listener {
+    pub(super) id: u64,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// Forwards every line until the other end is closed; returns the last ones of stderr.
+pub(super) async fn forward<R: AsyncRead + Unpin>(
+    from: Option<R>,
+    target: Target,
+    voice: Voice,
+    mut listener: Option<Listener>,
+    mut is_muted: bool,
+) -> Vec<String> {
+    let mut kept = VecDeque::new();
+    let Some(mut from) = from else {
+        return Vec::new();
+    };
+    let mut lines = Lines::default();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        // An error is as good as an end: there is nothing more to read.
+        let read = from.read(&mut chunk).await.unwrap_or(0);
+        let found = match read {
+            0 => lines.finish().into_iter().collect(),
+            _ => lines.push(&chunk[..read]),
+        };
+        for line in found {
+            if target == Target::Stderr {
+                if line.starts_with(LISTENING)
+                    && let Some(Listener { id, events }) = listener.take()
+                {
+                    is_muted = false;
+                    let at = Instant::now();
+                    // Nobody listens any more when `kip` ends.
+                    let _ = events.send(Event::Listening { id, at }).await;
+                    continue;
+                }
+                if line.starts_with(DRAINING) {
+                    continue;
+                }
+                if kept.len() == KEPT_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(line.clone());
+            }
+            if !is_muted {
+                voice.print(target, &line).await;
+            }
+        }
+        if read == 0 {
+            return kept.into();
+        }
+    }
+}
+
+/// Cuts bytes into lines.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// The lines that `bytes` complete.
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.0.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.0.len() >= MAX_LINE {
+                found.extend(self.finish());
+            }
+        }
+        found
+    }
+
+    /// What came after the last line's end.
+    fn finish(&mut self) -> Option<String> {
+        let bytes = std::mem::take(&mut self.0);
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.trim_end_matches(['\n', '\r']);
+        (!bytes.is_empty()).then(|| line.to_owned())
+    }
+}
+
+/// Why the runtime gave up, from its last words: its own first line, without its name.
+pub(super) fn reason(last_words: &[String]) -> Option<&str> {
+    last_words.iter().find_map(|line| line.strip_prefix("kipper: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_at_their_end_or_at_the_bound() {
+        let mut lines = Lines::default();
+        assert!(lines.push(b"a").is_empty());
+        assert_eq!(lines.push(b"b\r\n\nc"), ["ab", ""]);
+        assert_eq!(lines.finish().as_deref(), Some("c"));
+        assert_eq!(lines.finish(), None);
+        let long = vec![b'x'; MAX_LINE + 1];
+        let found = lines.push(&long);
+        assert_eq!(found.len(), 1);
+        assert_eq!(lines.push(b"\n"), [""]);
+        assert_eq!(lines.push(b"\xff\n"), ["\u{fffd}"]);
+    }
+
+    #[test]
+    fn the_reason_is_what_the_runtime_said_first() {
+        let words = ["SyntaxError", "kipper: cannot load the function: bad", "  at x", "kipper: later"];
+        let words = words.map(str::to_owned);
+        assert_eq!(reason(&words), Some("cannot load the function: bad"));
+        assert_eq!(reason(&words[..1]), None);
+    }
+}

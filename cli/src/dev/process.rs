@@ -1,0 +1,231 @@
+//! One process of a function, from its start to its end.
+//!
+//! Every process is a group of its own, so that Ctrl-C reaches only `kip`, which stops them in
+//! order, and so that what a process leaves behind can be ended with it. Should `kip` itself be
+//! killed, the kernel ends the process. Its lines go to the console; the runtime's line that it
+//! listens is an event, so nobody polls for it. Who starts a process decides when it stops.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    os::unix::process::CommandExt as _,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::{
+    process::{Child, Command},
+    sync::{mpsc, watch},
+};
+
+use super::{
+    console::{Target, Voice},
+    launch::{Launch, Mode},
+    output::{self, Listener},
+};
+
+/// How long a process may outlive the end it was given: its own drain takes exactly that long.
+const KILL_MARGIN: Duration = Duration::from_secs(1);
+/// How long its last lines may take once it has ended.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a process reports to the one that started it.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// It accepts connections.
+    Listening { id: u64, at: Instant },
+    /// It is gone.
+    Exited(Exit),
+}
+
+/// The end of a process.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub(super) id: u64,
+    /// `None` when the system did not tell.
+    pub(super) status: Option<ExitStatus>,
+    /// The last lines of its stderr.
+    pub(super) last_words: Vec<String>,
+}
+
+/// Groups of processes that run now, for the case that there is no time to stop them in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Groups(Arc<Mutex<BTreeSet<i32>>>);
+
+impl Groups {
+    /// Kills every group at once.
+    pub(super) fn kill_all(&self) {
+        for raw in self.0.lock().iter() {
+            if let Some(pid) = Pid::from_raw(*raw) {
+                // The group may be gone by now.
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// How a process is asked to stop: after which delay.
+pub(super) type Stop = watch::Sender<Option<Duration>>;
+
+/// Starts processes for one function.
+pub(super) struct Starter {
+    pub(super) voice: Voice,
+    pub(super) groups: Groups,
+}
+
+impl Starter {
+    /// Starts a process. Its `Exited` is the last event with this id; dropping the returned handle
+    /// stops it. `is_muted` keeps stderr from the console until it listens; `Exit` has it anyway.
+    ///
+    /// # Errors
+    /// When the system does not start it.
+    pub(super) fn start(
+        &self,
+        launch: &Launch,
+        mode: Mode,
+        id: u64,
+        is_muted: bool,
+        events: mpsc::Sender<Event>,
+    ) -> io::Result<Stop> {
+        let mut command = launch.command(mode);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        die_with_parent(&mut command);
+        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        let (stop, stopped) = watch::channel(None);
+        let process = Process {
+            id,
+            child,
+            stopped,
+            grace: launch.grace,
+            voice: self.voice.clone(),
+            groups: self.groups.clone(),
+            events,
+        };
+        tokio::spawn(process.attend(is_muted));
+        Ok(stop)
+    }
+}
+
+struct Process {
+    id: u64,
+    child: Child,
+    stopped: watch::Receiver<Option<Duration>>,
+    grace: Duration,
+    voice: Voice,
+    groups: Groups,
+    events: mpsc::Sender<Event>,
+}
+
+impl Process {
+    async fn attend(mut self, is_muted: bool) {
+        let raw = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        let pid = raw.and_then(Pid::from_raw);
+        self.groups.0.lock().extend(raw);
+        let out = tokio::spawn(output::forward(
+            self.child.stdout.take(),
+            Target::Stdout,
+            self.voice.clone(),
+            None,
+            false,
+        ));
+        let listener = Listener { id: self.id, events: self.events.clone() };
+        let err = tokio::spawn(output::forward(
+            self.child.stderr.take(),
+            Target::Stderr,
+            self.voice.clone(),
+            Some(listener),
+            is_muted,
+        ));
+        let status = self.wait(pid).await;
+        if let Some(pid) = pid {
+            // What it started and did not end itself.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        if let Some(raw) = raw {
+            self.groups.0.lock().remove(&raw);
+        }
+        let last_words = tokio::time::timeout(OUTPUT_TIMEOUT, async {
+            let _ = out.await;
+            err.await.unwrap_or_default()
+        });
+        let last_words = last_words.await.unwrap_or_default();
+        let exit = Exit { id: self.id, status, last_words };
+        // Nobody listens any more when `kip` ends.
+        let _ = self.events.send(Event::Exited(exit)).await;
+    }
+
+    /// Waits for the process to end, by itself or because it was stopped.
+    async fn wait(&mut self, pid: Option<Pid>) -> Option<ExitStatus> {
+        tokio::select! {
+            status = self.child.wait() => return status.ok(),
+            delay = stop_requested(&mut self.stopped) => {
+                // Requests that chose this process a moment ago still reach it.
+                if let Ok(status) = tokio::time::timeout(delay, self.child.wait()).await {
+                    return status.ok();
+                }
+            }
+        }
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let patience = self.grace + KILL_MARGIN;
+        if let Ok(status) = tokio::time::timeout(patience, self.child.wait()).await {
+            return status.ok();
+        }
+        self.voice.warn(format!("did not stop within {}, killed", humantime::format_duration(self.grace)));
+        let _ = self.child.start_kill();
+        self.child.wait().await.ok()
+    }
+}
+
+/// Resolves with the delay once a stop is asked for; a dropped handle asks for it at once.
+async fn stop_requested(stopped: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    match stopped.wait_for(Option::is_some).await {
+        Ok(delay) => delay.unwrap_or_default(),
+        Err(_) => Duration::ZERO,
+    }
+}
+
+/// Has the kernel kill the process when the thread that starts it ends. That thread is the one
+/// `kip dev` runs on: its runtime has no other.
+#[expect(
+    unsafe_code,
+    reason = "std offers no safe way to run code between fork and exec"
+)]
+fn die_with_parent(command: &mut std::process::Command) {
+    let parent = rustix::process::getpid();
+    let bind = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the line above.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::BrokenPipe))
+        }
+    };
+    // SAFETY: the closure makes two system calls, which are async-signal-safe; it neither
+    // allocates nor locks.
+    unsafe {
+        command.pre_exec(bind);
+    }
+}
+
+/// How a process ended, in words: `exit code 1`, `signal 9`.
+pub(super) fn describe(status: Option<ExitStatus>) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    let Some(status) = status else {
+        return "unknown status".to_owned();
+    };
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}

@@ -1,0 +1,125 @@
+//! Which processes to start and which to stop: the number that is wanted, of the newest version.
+//!
+//! Pure. A new version comes up beside the old one, one process at a time, and an old process goes
+//! only when as many listen as are wanted, as a Deployment with one surge pod and none unavailable
+//! would do it.
+
+/// Where a process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It cannot answer yet.
+    Starting,
+    /// It answers.
+    Listening,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// One process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Replica {
+    /// Higher means younger.
+    pub(super) id: u64,
+    /// Version of the code it was started with.
+    pub(super) generation: u64,
+    pub(super) stage: Stage,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Processes to start.
+    pub(super) start: u32,
+    /// Processes to stop.
+    pub(super) retire: Vec<u64>,
+}
+
+/// What is missing and what is too much, for `desired` processes of `generation`.
+pub(super) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan {
+    let desired = usize::try_from(desired).unwrap_or(usize::MAX);
+    let mut live: Vec<Replica> =
+        replicas.iter().copied().filter(|r| r.stage != Stage::Stopping).collect();
+    // Who is stopped first: old before new, starting before listening, young before old.
+    live.sort_by_key(|r| {
+        (r.generation >= generation, r.stage == Stage::Listening, std::cmp::Reverse(r.id))
+    });
+    let mut plan = Plan::default();
+    let is_old = |r: &Replica| r.generation < generation;
+    let mut kept = live.clone();
+    for replica in live {
+        let listening = kept.iter().filter(|r| r.stage == Stage::Listening).count();
+        let is_listening = replica.stage == Stage::Listening;
+        let go = if is_old(&replica) {
+            // One that never answered serves nobody; one that answers goes when it is not needed.
+            !is_listening || listening > desired || kept.len() > desired.saturating_add(1)
+        } else {
+            kept.len() > desired && !kept.iter().any(is_old)
+        };
+        if go || desired == 0 {
+            plan.retire.push(replica.id);
+            kept.retain(|r| r.id != replica.id);
+        }
+    }
+    let missing = desired.saturating_sub(kept.len());
+    let is_rolling = kept.iter().any(is_old);
+    let is_coming = kept.iter().any(|r| !is_old(r) && r.stage == Stage::Starting);
+    let surge = usize::from(is_rolling && !is_coming && missing == 0 && kept.len() == desired);
+    plan.start = u32::try_from(missing + surge).unwrap_or(u32::MAX);
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stage::*, *};
+
+    /// (id, generation, stage) of each replica; the present generation is 1.
+    fn check(replicas: &[(u64, u64, Stage)], desired: u32, start: u32, retire: &[u64]) {
+        let list: Vec<Replica> = replicas
+            .iter()
+            .map(|(id, generation, stage)| Replica { id: *id, generation: *generation, stage: *stage })
+            .collect();
+        let expected = Plan { start, retire: retire.to_vec() };
+        assert_eq!(plan(&list, desired, 1), expected, "{replicas:?}, {desired} wanted");
+    }
+
+    #[test]
+    fn the_number_that_is_wanted() {
+        check(&[], 0, 0, &[]);
+        check(&[], 3, 3, &[]);
+        check(&[(0, 1, Listening)], 3, 2, &[]);
+        check(&[(0, 1, Stopping)], 1, 1, &[]);
+        check(&[(0, 1, Listening), (1, 1, Starting)], 0, 0, &[1, 0]);
+    }
+
+    #[test]
+    fn of_too_many_the_ones_that_serve_least_go() {
+        check(&[(0, 1, Listening), (1, 1, Listening), (2, 1, Listening)], 1, 0, &[2, 1]);
+        check(&[(0, 1, Starting), (1, 1, Listening), (2, 1, Listening)], 2, 0, &[0]);
+    }
+
+    #[test]
+    fn a_new_version_comes_up_beside_the_old_one() {
+        check(&[(0, 0, Listening)], 1, 1, &[]);
+        check(&[(0, 0, Listening), (1, 1, Starting)], 1, 0, &[]);
+        check(&[(0, 0, Listening), (1, 1, Listening)], 1, 0, &[0]);
+        // Three old ones: one new at a time, one old for each.
+        let old = [(0, 0, Listening), (1, 0, Listening), (2, 0, Listening)];
+        check(&old, 3, 1, &[]);
+        check(&[&old[..], &[(3, 1, Starting)]].concat(), 3, 0, &[]);
+        check(&[&old[..], &[(3, 1, Listening)]].concat(), 3, 1, &[2]);
+    }
+
+    #[test]
+    fn an_old_version_that_never_answered_is_not_waited_for() {
+        check(&[(0, 0, Starting)], 1, 1, &[0]);
+        check(&[(0, 0, Listening), (1, 0, Starting)], 2, 1, &[1]);
+    }
+
+    #[test]
+    fn scaling_goes_on_while_versions_change() {
+        let two = [(0, 0, Listening), (1, 0, Listening)];
+        check(&two, 0, 0, &[1, 0]);
+        check(&two, 4, 2, &[]);
+        check(&[(0, 0, Listening), (1, 0, Listening), (2, 1, Starting)], 1, 0, &[1]);
+    }
+}

@@ -1,0 +1,67 @@
+//! The closed sets of words a Function may use.
+//!
+//! Stored as strings so that an object written by another version stays readable; parsed here,
+//! where an unknown word is `None` and the caller decides what that means.
+
+use crate::words::words;
+
+words! {
+    /// Runtime of inline code.
+    Runtime {
+        /// Node 22.
+        Node = "node",
+        /// Python 3.12.
+        Python = "python",
+    }
+}
+
+words! {
+    /// What invokes a function.
+    TriggerKind {
+        /// HTTP requests.
+        Http = "http",
+        /// A schedule.
+        Cron = "cron",
+        /// Rows of a PostgreSQL query.
+        Postgres = "postgres",
+        /// Rows of a MySQL query.
+        Mysql = "mysql",
+        /// Items of a Redis list.
+        Redis = "redis",
+        /// Objects of a MinIO bucket.
+        Minio = "minio",
+    }
+}
+
+impl TriggerKind {
+    /// True for the kinds that a poller feeds.
+    pub const fn is_event(self) -> bool {
+        !matches!(self, Self::Http | Self::Cron)
+    }
+}
+
+words! {
+    /// Protocol spoken to the pod.
+    Protocol {
+        /// HTTP/1.1, and h2c for gRPC requests.
+        Auto = "auto",
+        /// HTTP/1.1 always.
+        Http1 = "http1",
+        /// HTTP/2 with prior knowledge always.
+        H2c = "h2c",
+    }
+}
+
+words! {
+    /// Where a function is in its life.
+    Phase {
+        /// At zero replicas.
+        Idle = "Idle",
+        /// Pods are on their way.
+        Scaling = "Scaling",
+        /// At least one pod serves.
+        Running = "Running",
+        /// It cannot run as declared.
+        Failed = "Failed",
+    }
+}

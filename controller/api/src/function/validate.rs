@@ -1,0 +1,382 @@
+//! Everything wrong with a Function, said before it is applied.
+//!
+//! `kip` and `kip dev` call this; the API server says the same through the CRD's schema and CEL
+//! rules, one problem at a time. All problems are collected, each with the path of its field.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{
+    Function, FunctionSpec, MAX_NAME_LEN, Protocol, Resources, Runtime, Trigger, TriggerKind,
+};
+use crate::{cron::Schedule, env_name, names, quantity};
+
+/// Largest code, in bytes, that fits a ConfigMap beside its manifest of dependencies.
+pub const MAX_CODE_BYTES: usize = 1_000_000;
+/// Longest timeout.
+const MAX_TIMEOUT_SECONDS: i64 = 86_400;
+/// Longest idle time: thirty days.
+const MAX_IDLE_SECONDS: i64 = 2_592_000;
+/// Most replicas.
+const MAX_REPLICAS: i32 = 1000;
+/// Most requests in flight per pod.
+const MAX_CONCURRENCY: i32 = 1_000_000;
+/// Where the runtimes find the code; nothing else may be mounted there.
+const CODE_PATH: &str = "/app/function";
+
+/// One problem of a Function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the field: `spec.triggers[0].schedule`.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Collects problems below one path.
+struct Report(Vec<Problem>);
+
+impl Report {
+    fn add(&mut self, path: impl Into<String>, message: impl fmt::Display) {
+        self.0.push(Problem {
+            path: path.into(),
+            message: message.to_string(),
+        });
+    }
+
+    fn check<E: fmt::Display>(&mut self, path: impl Into<String>, result: Result<(), E>) {
+        if let Err(error) = result {
+            self.add(path, error);
+        }
+    }
+
+    fn require(&mut self, holds: bool, path: impl Into<String>, message: &str) {
+        if !holds {
+            self.add(path, message);
+        }
+    }
+
+    fn range<T: PartialOrd + fmt::Display>(
+        &mut self,
+        path: &str,
+        value: Option<T>,
+        min: T,
+        max: T,
+    ) {
+        if value.is_some_and(|value| value < min || value > max) {
+            self.add(path, format_args!("must be between {min} and {max}"));
+        }
+    }
+}
+
+impl Function {
+    /// Every problem of the whole object, in the order of its fields; empty when there is none.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut report = Report(Vec::new());
+        match self.metadata.name.as_deref() {
+            None | Some("") => report.add("metadata.name", "is required"),
+            Some(name) => report.check("metadata.name", names::check_function_name(name)),
+        }
+        self.spec.check(&mut report);
+        report.0
+    }
+}
+
+impl FunctionSpec {
+    /// Every problem of the spec, in the order of its fields; empty when there is none.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut report = Report(Vec::new());
+        self.check(&mut report);
+        report.0
+    }
+
+    fn check(&self, report: &mut Report) {
+        self.check_workload(report);
+        report.range("spec.port", self.port, 1, 65535);
+        for name in self.env.keys() {
+            report.check(format!("spec.env.{name}"), env_name::check(name));
+        }
+        if let Some(resources) = &self.resources {
+            check_resources(resources, report);
+        }
+        self.check_bindings(report);
+        self.check_volumes(report);
+        self.check_triggers(report);
+        for (at, origin) in self.csp_allowlist.iter().enumerate() {
+            // The header is built from these, so none may end it or start another directive.
+            let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ';' | ',');
+            let path = format!("spec.cspAllowlist[{at}]");
+            report.require(!origin.is_empty(), path.as_str(), "must not be empty");
+            report.require(
+                !origin.contains(bad),
+                path,
+                "must be one origin without spaces, ';' or ','",
+            );
+        }
+        report.range(
+            "spec.idleTimeoutSeconds",
+            self.idle_timeout_seconds,
+            0,
+            MAX_IDLE_SECONDS,
+        );
+        self.check_scaling(report);
+        self.check_timeouts(report);
+        if let Some(path) = self
+            .readiness_path
+            .as_deref()
+            .filter(|path| !path.is_empty())
+        {
+            let clean = path.bytes().all(|b| b.is_ascii_graphic());
+            report.require(
+                path.starts_with('/') && clean,
+                "spec.readinessPath",
+                "must be a path that starts with '/'",
+            );
+        }
+        if let Some(word) = self.protocol.as_deref() {
+            let known = word.is_empty() || Protocol::parse(word).is_some();
+            report.require(known, "spec.protocol", "must be auto, http1 or h2c");
+        }
+    }
+
+    fn check_workload(&self, report: &mut Report) {
+        match (self.image(), self.inline()) {
+            (Some(_), Some(_)) => report.add("spec", "only one of image and source can be set"),
+            (None, None) => report.add("spec", "image or source.code is required"),
+            _ => {}
+        }
+        if let Some(image) = self.image() {
+            let clean = image.bytes().all(|b| b.is_ascii_graphic());
+            report.require(clean, "spec.image", "must be an image reference");
+        }
+        let Some(source) = self.inline() else { return };
+        if self.image().is_none() && self.effective_runtime().is_none() {
+            let known: Vec<_> = Runtime::ALL
+                .iter()
+                .map(|runtime| runtime.as_str())
+                .collect();
+            report.add(
+                "spec.runtime",
+                format_args!("must be {}", known.join(" or ")),
+            );
+        }
+        let size = source.code.as_ref().map_or(0, String::len);
+        report.require(
+            size <= MAX_CODE_BYTES,
+            "spec.source.code",
+            "must be at most 1000000 bytes",
+        );
+        for (name, version) in &source.dependencies {
+            let clean = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+            let holds = clean(name) && clean(version) && !name.contains(char::is_whitespace);
+            report.require(
+                holds,
+                format!("spec.source.dependencies.{name}"),
+                "must be a package name and a version",
+            );
+        }
+    }
+
+    fn check_bindings(&self, report: &mut Report) {
+        let mut seen = BTreeMap::new();
+        for (at, binding) in self.service_bindings.iter().enumerate() {
+            let path = format!("spec.serviceBindings[{at}]");
+            report.check(format!("{path}.name"), names::check_label(&binding.name));
+            if let Some(first) = seen.insert(binding.name.as_str(), at) {
+                report.add(
+                    format!("{path}.name"),
+                    format_args!("is bound by serviceBindings[{first}] already"),
+                );
+            }
+            if let Some(prefix) = binding
+                .prefix
+                .as_deref()
+                .filter(|prefix| !prefix.is_empty())
+            {
+                report.check(format!("{path}.prefix"), env_name::check(prefix));
+            }
+        }
+    }
+
+    fn check_volumes(&self, report: &mut Report) {
+        let mut seen = BTreeMap::new();
+        for (at, volume) in self.volumes.iter().enumerate() {
+            let path = format!("spec.volumes[{at}]");
+            report.check(format!("{path}.name"), names::check_label(&volume.name));
+            let mount = volume.mount_path.trim_end_matches('/');
+            let path = format!("{path}.mountPath");
+            let absolute = volume.mount_path.starts_with('/') && !mount.is_empty();
+            let plain = !mount.contains(':') && !mount.split('/').any(|part| part == "..");
+            report.require(
+                absolute && plain,
+                path.as_str(),
+                "must be an absolute path below '/' without ':' or '..'",
+            );
+            let shadows =
+                mount == CODE_PATH || mount.starts_with("/app/function/") || mount == "/app";
+            report.require(!shadows, path.as_str(), "would hide the function's code");
+            if let Some(first) = seen.insert(mount, at) {
+                report.add(
+                    path,
+                    format_args!("is the path of volumes[{first}] already"),
+                );
+            }
+        }
+    }
+
+    fn check_triggers(&self, report: &mut Report) {
+        let (mut http, mut cron, mut event) = (0, 0, 0);
+        for (at, trigger) in self.triggers.iter().enumerate() {
+            let path = format!("spec.triggers[{at}]");
+            let Some(kind) = trigger.kind() else {
+                let known: Vec<_> = TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect();
+                report.add(
+                    format!("{path}.type"),
+                    format_args!("must be one of {}", known.join(", ")),
+                );
+                continue;
+            };
+            let (count, what) = match kind {
+                TriggerKind::Http => (&mut http, "http"),
+                TriggerKind::Cron => (&mut cron, "cron"),
+                _ => (&mut event, "event"),
+            };
+            *count += 1;
+            report.require(
+                *count == 1,
+                path.as_str(),
+                &format!("only one {what} trigger is allowed"),
+            );
+            check_trigger(trigger, kind, &path, report);
+        }
+    }
+
+    fn check_scaling(&self, report: &mut Report) {
+        let Some(scaling) = &self.scaling else { return };
+        report.range(
+            "spec.scaling.minReplicas",
+            scaling.min_replicas,
+            0,
+            MAX_REPLICAS,
+        );
+        report.range(
+            "spec.scaling.maxReplicas",
+            scaling.max_replicas,
+            1,
+            MAX_REPLICAS,
+        );
+        report.range(
+            "spec.scaling.concurrency",
+            scaling.concurrency,
+            0,
+            MAX_CONCURRENCY,
+        );
+        let min = scaling
+            .min_replicas
+            .and_then(|min| u32::try_from(min).ok())
+            .unwrap_or(0);
+        report.require(
+            min <= self.max_replicas(),
+            "spec.scaling.minReplicas",
+            "must not exceed maxReplicas",
+        );
+        let rate = scaling.target_request_rate;
+        let positive = rate.is_none_or(|rate| rate.is_finite() && rate >= 0.001);
+        report.require(
+            positive,
+            "spec.scaling.targetRequestRate",
+            "must be at least 0.001",
+        );
+    }
+
+    fn check_timeouts(&self, report: &mut Report) {
+        let Some(timeouts) = &self.timeouts else {
+            return;
+        };
+        let max = MAX_TIMEOUT_SECONDS;
+        report.range(
+            "spec.timeouts.coldStartSeconds",
+            timeouts.cold_start_seconds,
+            1,
+            max,
+        );
+        report.range(
+            "spec.timeouts.responseHeaderSeconds",
+            timeouts.response_header_seconds,
+            1,
+            max,
+        );
+        report.range(
+            "spec.timeouts.requestSeconds",
+            timeouts.request_seconds,
+            0,
+            max,
+        );
+    }
+}
+
+fn check_trigger(trigger: &Trigger, kind: TriggerKind, path: &str, report: &mut Report) {
+    if kind == TriggerKind::Cron {
+        let path = format!("{path}.schedule");
+        match trigger.schedule() {
+            None => report.add(path, "is required for a cron trigger"),
+            Some(schedule) => report.check(path, Schedule::parse(schedule).map(drop)),
+        }
+        return;
+    }
+    let required: &[&str] = match kind {
+        TriggerKind::Http | TriggerKind::Cron => &[],
+        TriggerKind::Postgres | TriggerKind::Mysql => &["source", "query"],
+        TriggerKind::Redis => &["source", "list"],
+        TriggerKind::Minio => &["source", "bucket"],
+    };
+    for key in required {
+        let present = trigger.setting(key).is_some();
+        report.require(
+            present,
+            format!("{path}.config.{key}"),
+            &format!("is required for a {kind} trigger"),
+        );
+    }
+}
+
+fn check_resources(resources: &Resources, report: &mut Report) {
+    let fields = [
+        ("cpuRequest", &resources.cpu_request),
+        ("cpuLimit", &resources.cpu_limit),
+        ("memoryRequest", &resources.memory_request),
+        ("memoryLimit", &resources.memory_limit),
+    ];
+    let mut values = [None; 4];
+    for ((name, field), value) in fields.iter().zip(&mut values) {
+        let Some(text) = field.as_deref().filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        match quantity::parse(text) {
+            Ok(parsed) if parsed > 0.0 => *value = Some(parsed),
+            Ok(_) => report.add(format!("spec.resources.{name}"), "must be above zero"),
+            Err(error) => report.add(format!("spec.resources.{name}"), error),
+        }
+    }
+    let [cpu_request, cpu_limit, memory_request, memory_limit] = values;
+    for (name, request, limit) in [
+        ("cpuRequest", cpu_request, cpu_limit),
+        ("memoryRequest", memory_request, memory_limit),
+    ] {
+        if let (Some(request), Some(limit)) = (request, limit)
+            && request > limit
+        {
+            report.add(
+                format!("spec.resources.{name}"),
+                "must not exceed its limit",
+            );
+        }
+    }
+}
+
+const _: () = assert!(MAX_NAME_LEN + "-cron".len() <= 52);

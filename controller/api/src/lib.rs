@@ -1,0 +1,24 @@
+//! What controller, interceptor, CLI and console must agree on.
+//!
+//! The resource types as they are stored, and the rules that give two processes the same answer
+//! to the same question: which host a function has, what its objects are called, when its
+//! schedule fires. Everything here is a pure function of its arguments; no module reads a clock,
+//! the environment, a file or the network, and none depends on a process.
+
+#![warn(missing_docs)]
+
+pub mod cron;
+pub mod env_name;
+pub mod function;
+pub mod host;
+pub mod manifest;
+pub mod names;
+pub mod quantity;
+pub mod service;
+mod words;
+
+pub use function::{Function, FunctionSpec, FunctionStatus};
+pub use service::{Service, ServiceSpec};
+
+/// Time type of this crate's interfaces, re-exported so that callers need no version of their own.
+pub use k8s_openapi::jiff::Timestamp;

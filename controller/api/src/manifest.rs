@@ -1,0 +1,235 @@
+//! Functions from YAML text, as `kip dev` and `kip function create -f` read them.
+//!
+//! Text in, objects out: the caller reads the file. Documents of other kinds are skipped and
+//! named, so a file may hold a Function beside its ConfigMap. A mistyped field is an error here,
+//! with its path, because nothing later would notice it.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+use serde_json::{Map, Value};
+
+use crate::function::{Function, Problem};
+
+/// Most documents in one text.
+pub const MAX_DOCUMENTS: usize = 1000;
+
+/// What a text holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifest {
+    /// The Functions, in the order of the text.
+    pub functions: Vec<Function>,
+    /// Documents of other kinds.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A document that is no Function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Number of the document, from 1; empty documents are not counted.
+    pub document: usize,
+    /// Its `apiVersion`, or `-`.
+    pub api_version: String,
+    /// Its `kind`, or `-`.
+    pub kind: String,
+    /// Its name, or `-`.
+    pub name: String,
+}
+
+/// Why a text cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is no YAML; the message has line and column.
+    #[error("not valid YAML: {0}")]
+    Syntax(String),
+    /// It has more than [`MAX_DOCUMENTS`].
+    #[error("more than {MAX_DOCUMENTS} documents")]
+    TooMany,
+    /// A Function does not have the form of one.
+    #[error("document {document} (Function {name:?}): {}", join(problems))]
+    Form {
+        /// Number of the document, from 1.
+        document: usize,
+        /// Name of the Function, or `-`.
+        name: String,
+        /// Everything wrong with its form; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+fn join(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Reads every Function of a YAML text. Values are checked for their form only; call
+/// [`Function::validate`] for their meaning.
+pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+        .map_err(|error| ManifestError::Syntax(error.without_snippet().to_string()))?;
+    if documents.len() > MAX_DOCUMENTS {
+        return Err(ManifestError::TooMany);
+    }
+    let schema = schema();
+    let mut manifest = Manifest::default();
+    for (number, value) in (1..).zip(documents) {
+        if is_function(&value) {
+            manifest
+                .functions
+                .push(function(number, value, schema.as_ref())?);
+        } else {
+            let text = |pointer: &str| {
+                value
+                    .pointer(pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned()
+            };
+            manifest.skipped.push(Skipped {
+                document: number,
+                api_version: text("/apiVersion"),
+                kind: text("/kind"),
+                name: text("/metadata/name"),
+            });
+        }
+    }
+    Ok(manifest)
+}
+
+fn is_function(value: &Value) -> bool {
+    let group = value
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .and_then(|version| version.split_once('/'));
+    value.get("kind").and_then(Value::as_str) == Some("Function")
+        && group.is_some_and(|(group, _)| group == crate::names::GROUP)
+}
+
+fn function(
+    document: usize,
+    value: Value,
+    schema: Option<&JSONSchemaProps>,
+) -> Result<Function, ManifestError> {
+    let name = value
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or("-")
+        .to_owned();
+    let mut problems = Vec::new();
+    let add = |path: &str, message: String| Problem {
+        path: path.to_owned(),
+        message,
+    };
+    if let Some(version) = value.get("apiVersion").and_then(Value::as_str)
+        && version != "kipper.run/v1alpha1"
+    {
+        problems.push(add(
+            "apiVersion",
+            format!("must be kipper.run/v1alpha1, not {version}"),
+        ));
+    }
+    match (value.get("spec"), schema) {
+        (None, _) => problems.push(add("spec", "is required".to_owned())),
+        (Some(spec), Some(schema)) => check_form("spec", spec, schema, &mut problems),
+        (Some(_), None) => {}
+    }
+    if problems.is_empty() {
+        match serde_json::from_value(value) {
+            Ok(function) => return Ok(function),
+            Err(error) => problems.push(add("document", error.to_string())),
+        }
+    }
+    Err(ManifestError::Form {
+        document,
+        name,
+        problems,
+    })
+}
+
+/// Schema of the spec, from the CRD the API server would check it with.
+fn schema() -> Option<JSONSchemaProps> {
+    let version = Function::crd().spec.versions.into_iter().next()?;
+    version
+        .schema?
+        .open_api_v3_schema?
+        .properties?
+        .remove("spec")
+}
+
+/// Reports fields the schema does not know and values of another type than it says. Recursion is
+/// bounded by the depth of the schema.
+fn check_form(path: &str, value: &Value, schema: &JSONSchemaProps, problems: &mut Vec<Problem>) {
+    let expected = schema.type_.as_deref().unwrap_or_default();
+    match (value, expected) {
+        (Value::Null, _) => {}
+        (Value::Object(fields), "object") => check_fields(path, fields, schema, problems),
+        (Value::Array(items), "array") => {
+            let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items else {
+                return;
+            };
+            for (at, item) in items.iter().enumerate() {
+                check_form(&format!("{path}[{at}]"), item, schema, problems);
+            }
+        }
+        (Value::String(_), "string")
+        | (Value::Bool(_), "boolean")
+        | (Value::Number(_), "number")
+        | (_, "") => {}
+        (Value::Number(number), "integer") if !number.is_f64() => {}
+        _ => {
+            let hint = if expected == "string" {
+                "; put it in quotes"
+            } else {
+                ""
+            };
+            let article = if matches!(expected, "integer" | "object" | "array") {
+                "an"
+            } else {
+                "a"
+            };
+            let message = format!("must be {article} {expected}{hint}");
+            problems.push(Problem {
+                path: path.to_owned(),
+                message,
+            });
+        }
+    }
+}
+
+fn check_fields(
+    path: &str,
+    fields: &Map<String, Value>,
+    schema: &JSONSchemaProps,
+    problems: &mut Vec<Problem>,
+) {
+    for (key, value) in fields {
+        let path = format!("{path}.{key}");
+        let known = schema.properties.as_ref().and_then(|known| known.get(key));
+        match (known, &schema.additional_properties) {
+            (Some(schema), _) => check_form(&path, value, schema, problems),
+            (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => {
+                check_form(&path, value, schema, problems)
+            }
+            (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
+            (None, _) => problems.push(Problem {
+                path,
+                message: "is not a known field".to_owned(),
+            }),
+        }
+    }
+    for key in schema
+        .required
+        .iter()
+        .flatten()
+        .filter(|key| !fields.contains_key(*key))
+    {
+        problems.push(Problem {
+            path: format!("{path}.{key}"),
+            message: "is required".to_owned(),
+        });
+    }
+}

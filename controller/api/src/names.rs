@@ -1,0 +1,234 @@
+//! Names, labels and annotations: what the parts find each other's objects by.
+//!
+//! Pure text. Every name derived from a Function's is made here and nowhere else, so that the
+//! CLI finds what the controller made.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    function::{MAX_NAME_LEN, Runtime, TriggerKind},
+    service::ServiceKind,
+};
+
+/// API group of our resources.
+pub const GROUP: &str = "kipper.run";
+/// Value of [`MANAGED_BY`] and [`PART_OF`].
+pub const KIPPER: &str = "kipper";
+
+/// Label with the function's name, on every pod: logs are selected by it.
+pub const APP: &str = "app";
+/// Recommended label: the function.
+pub const NAME: &str = "app.kubernetes.io/name";
+/// Recommended label: the function again; one installation has one instance.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// Recommended label: [`SERVER`] or [`BATCH`].
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Recommended label: [`KIPPER`].
+pub const PART_OF: &str = "app.kubernetes.io/part-of";
+/// Recommended label: [`KIPPER`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What kind of Kipper resource an object belongs to.
+pub const RESOURCE_TYPE: &str = "kipper.run/resource-type";
+/// Main trigger of the function.
+pub const TRIGGER: &str = "kipper.run/trigger";
+/// Runtime of inline code.
+pub const RUNTIME: &str = "kipper.run/runtime";
+/// Set to `true` on the Jobs and pods of a test run.
+pub const TEST_RUN: &str = "kipper.run/test-run";
+
+/// Component of pods that serve requests: the only ones a Service selects.
+pub const SERVER: &str = "server";
+/// Component of cron and test pods: no request ever reaches them.
+pub const BATCH: &str = "batch";
+/// Value of [`RESOURCE_TYPE`] for functions.
+pub const FUNCTION: &str = "function";
+/// Selector of everything that belongs to functions.
+pub const FUNCTION_SELECTOR: &str = "kipper.run/resource-type=function";
+
+/// Label by which Kubernetes names the Service of an EndpointSlice.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Name of the function's port in its Service, and so in its EndpointSlices.
+pub const HTTP_PORT: &str = "http";
+
+/// Finalizer that removes what an owner reference cannot: Ingress, host claim, databases.
+pub const FINALIZER: &str = "kipper.run/function-cleanup";
+/// Annotation on a Function: `true` lets idempotent requests be replayed once.
+pub const RETRY_IDEMPOTENT: &str = "kipper.run/retry-idempotent";
+
+/// Types of a Function's conditions.
+pub mod condition {
+    /// Everything declared is in place.
+    pub const READY: &str = "Ready";
+    /// The host belongs to this function; the interceptor routes only then.
+    pub const HOST_RESERVED: &str = "HostReserved";
+    /// Every bound service exists and its credentials could be read.
+    pub const BINDINGS_RESOLVED: &str = "BindingsResolved";
+    /// The trigger's settings can work.
+    pub const TRIGGER_VALID: &str = "TriggerValid";
+    /// An object of a name this function needs belongs to somebody else.
+    pub const NAME_TAKEN: &str = "NameTaken";
+}
+
+/// Why a name cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It is empty.
+    #[error("must not be empty")]
+    Empty,
+    /// It is longer than this.
+    #[error("must be at most {0} characters")]
+    TooLong(usize),
+    /// It is no DNS-1035 label.
+    #[error(
+        "must consist of lower-case letters, digits and '-', start with a letter and end with a letter or digit"
+    )]
+    Malformed,
+}
+
+/// Checks the name of a Function: a DNS-1035 label of at most [`MAX_NAME_LEN`] characters.
+pub fn check_function_name(name: &str) -> Result<(), NameError> {
+    check_dns_1035(name, MAX_NAME_LEN)
+}
+
+/// Checks the name of a Service or volume: a DNS-1035 label of at most 63 characters.
+pub fn check_label(name: &str) -> Result<(), NameError> {
+    check_dns_1035(name, 63)
+}
+
+fn check_dns_1035(name: &str, max: usize) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let first = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if !first || name.ends_with('-') || !name.bytes().all(allowed) {
+        return Err(NameError::Malformed);
+    }
+    if name.len() > max {
+        Err(NameError::TooLong(max))
+    } else {
+        Ok(())
+    }
+}
+
+/// ConfigMap with the inline code.
+pub fn code_config_map(function: &str) -> String {
+    format!("{function}-code")
+}
+
+/// Secret mounted as environment.
+pub fn secrets(function: &str) -> String {
+    format!("{function}-secrets")
+}
+
+/// CronJob of a cron trigger.
+pub fn cron_job(function: &str) -> String {
+    format!("{function}-cron")
+}
+
+/// Job of one test run; the caller draws the number.
+pub fn test_job(function: &str, run: u32) -> String {
+    format!("{function}-test-{run:08x}")
+}
+
+/// PersistentVolumeClaim of a Kipper volume.
+pub fn volume_claim(volume: &str) -> String {
+    format!("shared-{volume}")
+}
+
+/// Secret with the credentials of a Service.
+pub fn service_credentials(service: &str) -> String {
+    format!("{service}-credentials")
+}
+
+/// Selector of the pods that serve `function`.
+pub fn server_selector(function: &str) -> BTreeMap<String, String> {
+    pairs([(APP, function), (COMPONENT, SERVER)])
+}
+
+/// Labels of every object of `function`; `component` is [`SERVER`] or [`BATCH`].
+pub fn labels(
+    function: &str,
+    component: &str,
+    trigger: TriggerKind,
+    runtime: Option<Runtime>,
+) -> BTreeMap<String, String> {
+    let mut labels = pairs([
+        (APP, function),
+        (NAME, function),
+        (INSTANCE, function),
+        (COMPONENT, component),
+        (PART_OF, KIPPER),
+        (MANAGED_BY, KIPPER),
+        (RESOURCE_TYPE, FUNCTION),
+        (TRIGGER, trigger.as_str()),
+    ]);
+    if let Some(runtime) = runtime {
+        labels.insert(RUNTIME.to_owned(), runtime.as_str().to_owned());
+    }
+    labels
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Longest database name, in bytes, per engine.
+const fn max_database_len(kind: ServiceKind) -> usize {
+    match kind {
+        ServiceKind::Mysql => 64,
+        // Postgres truncates at 63 bytes; MongoDB's limit is "below 64 bytes".
+        _ => 63,
+    }
+}
+
+/// Longest user name, in bytes, per engine.
+const fn max_user_len(kind: ServiceKind) -> usize {
+    match kind {
+        ServiceKind::Mysql => 32,
+        _ => 63,
+    }
+}
+
+/// Database of `function` in `service`: `<service>_<function>_<env>`, sanitised and truncated to
+/// what the engine holds.
+pub fn database(kind: ServiceKind, service: &str, function: &str, env: &str) -> String {
+    identifier(&[service, function, env], max_database_len(kind))
+}
+
+/// User of `function` in `service`; its name is the database's where the engine is long enough.
+pub fn database_user(kind: ServiceKind, service: &str, function: &str, env: &str) -> String {
+    identifier(&[service, function, env], max_user_len(kind))
+}
+
+/// Joins `parts` with `_` into an identifier of at most `max` bytes: a letter, then lower-case
+/// letters, digits and `_`. A truncated one ends in a hash of the whole, so two long names that
+/// share their beginning stay apart. The hash is FNV-1a: the names of one service come from one
+/// project, so there is nobody to collide on purpose with.
+pub fn identifier(parts: &[&str], max: usize) -> String {
+    const HASH_LEN: usize = 8;
+    let joined = parts.join("_");
+    let mut name = String::with_capacity(joined.len() + 1);
+    if !joined.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name.push('f');
+    }
+    name.extend(joined.chars().map(|c| {
+        let c = c.to_ascii_lowercase();
+        if c.is_ascii_alphanumeric() { c } else { '_' }
+    }));
+    if name.len() > max {
+        name.truncate(max.saturating_sub(HASH_LEN + 1));
+        name.push_str(&format!("_{:08x}", fnv1a(joined.as_bytes())));
+    }
+    name
+}
+
+/// 32-bit FNV-1a (RFC 9923).
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}

@@ -1,0 +1,156 @@
+//! Every way a request can fail, and the one place that maps it to a status.
+//!
+//! The public body is generic: `{"error", "reason", "requestId"}`. The reason is also the metric
+//! label, so it is one of a fixed set. Details (addresses, I/O errors) go to the log only.
+
+use crate::queue::QueueError;
+
+/// Who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client sent something wrong or left.
+    Downstream,
+    /// The function's pod failed.
+    Upstream,
+    /// This proxy is at a bound or going away.
+    Internal,
+}
+
+/// Why a request was not answered by its function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The request is malformed, or two parsers could read it differently.
+    #[error("malformed request: {0}")]
+    BadRequest(&'static str),
+    /// More or longer header fields than allowed (RFC 6585 section 5).
+    #[error("the request header fields are too large")]
+    HeadersTooLarge,
+    /// A transfer coding other than chunked (RFC 9112 section 6.1).
+    #[error("transfer coding not implemented")]
+    UnknownTransferCoding,
+    /// CONNECT, which a reverse proxy does not serve.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The request head or body did not arrive in time.
+    #[error("the request took too long to arrive")]
+    RequestTimeout,
+    /// The client did not read its response in time.
+    #[error("the client does not read")]
+    SlowReader,
+    /// The client left; nobody reads an answer (499 in logs and metrics).
+    #[error("the client closed the connection")]
+    ClientGone,
+    /// No function has this host.
+    #[error("no function answers for this host")]
+    UnknownHost,
+    /// `POST /event` from outside, which only a function's own poller may send.
+    #[error("not found")]
+    EventPath,
+    /// The hold bounds are reached.
+    #[error("the function is starting and its queue is full")]
+    QueueFull(#[from] QueueError),
+    /// Held as long as allowed, and the function never had a pod.
+    #[error("the function did not start in time")]
+    ColdStartTimeout,
+    /// Held as long as allowed, with pods that were all busy.
+    #[error("the function is at its concurrency limit")]
+    Saturated,
+    /// The pod did not send a response head in time.
+    #[error("the function did not answer in time")]
+    ResponseTimeout,
+    /// The whole request took longer than the function allows.
+    #[error("the function did not finish in time")]
+    RequestDeadline,
+    /// The connection broke after a part of the request was sent.
+    #[error("the function closed the connection")]
+    UpstreamClosed,
+    /// The pod answered something that is not HTTP, or not safe to forward.
+    #[error("the function sent an invalid response")]
+    BadResponse(&'static str),
+    /// This process is shutting down and its deadline has passed.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl ProxyError {
+    /// Status code of the answer; 499 where nobody is there to read one.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::HeadersTooLarge => 431,
+            Self::UnknownTransferCoding => 501,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::SlowReader | Self::ClientGone => 499,
+            Self::UnknownHost | Self::EventPath => 404,
+            Self::QueueFull(_) | Self::ShuttingDown => 503,
+            Self::ColdStartTimeout
+            | Self::Saturated
+            | Self::ResponseTimeout
+            | Self::RequestDeadline => 504,
+            Self::UpstreamClosed | Self::BadResponse(_) => 502,
+        }
+    }
+
+    /// Short name: in the body and as the metric label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::UnknownTransferCoding => "transfer_coding",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::SlowReader => "slow_reader",
+            Self::ClientGone => "client_gone",
+            Self::UnknownHost => "unknown_host",
+            Self::EventPath => "event_path",
+            Self::QueueFull(_) => "queue_full",
+            Self::ColdStartTimeout => "cold_start_timeout",
+            Self::Saturated => "saturated",
+            Self::ResponseTimeout => "response_timeout",
+            Self::RequestDeadline => "request_deadline",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::BadResponse(_) => "bad_response",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// Who is to blame.
+    pub fn side(self) -> Side {
+        match self {
+            Self::BadRequest(_)
+            | Self::HeadersTooLarge
+            | Self::UnknownTransferCoding
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::SlowReader
+            | Self::ClientGone
+            | Self::UnknownHost
+            | Self::EventPath => Side::Downstream,
+            Self::ColdStartTimeout
+            | Self::Saturated
+            | Self::ResponseTimeout
+            | Self::RequestDeadline
+            | Self::UpstreamClosed
+            | Self::BadResponse(_) => Side::Upstream,
+            Self::QueueFull(_) | Self::ShuttingDown => Side::Internal,
+        }
+    }
+
+    /// Does trying again later make sense to the client?
+    pub fn retryable(self) -> bool {
+        matches!(self.status(), 503 | 504)
+    }
+
+    /// The JSON body. Nothing in it needs escaping but the request id, which is checked on entry.
+    pub fn body(self, request_id: &str) -> String {
+        let message = match self {
+            // The detail names what to change; it is one of our own literals.
+            Self::BadRequest(detail) => format!("malformed request: {detail}"),
+            Self::BadResponse(_) => "the function sent an invalid response".to_owned(),
+            other => other.to_string(),
+        };
+        let reason = self.reason();
+        format!(r#"{{"error":"{message}","reason":"{reason}","requestId":"{request_id}"}}"#)
+    }
+}

@@ -1,0 +1,422 @@
+//! Headers: what a request and a response look like on the other side. Pure but for the request
+//! id's randomness, which comes in as an argument.
+//!
+//! Hop-by-hop fields and those the sender nominated in `Connection` are dropped (RFC 9110 section
+//! 7.6.1), but never a field this proxy adds itself. What a client says about who it is counts
+//! only when it comes from a trusted proxy.
+
+use std::{io::Write as _, net::IpAddr};
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use crate::{
+    http1::{
+        body::Framing,
+        head::{Class, Field, Fields, RequestHead, ResponseHead},
+    },
+    source::SecurityHeaders,
+};
+
+/// Longest `X-Request-Id` taken over from a trusted proxy.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Identifies one request in answers and logs. Holds only `[A-Za-z0-9._-]`.
+pub type RequestId = SmallVec<[u8; 36]>;
+
+/// A new request id: 128 random bits in hexadecimal.
+pub fn new_request_id(random: u128) -> RequestId {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    random.to_be_bytes().iter().flat_map(|b| [b >> 4, b & 15]).map(|n| HEX[usize::from(n)]).collect()
+}
+
+/// The peer of a downstream connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub ip: IpAddr,
+    /// It is one of `--trusted-proxies`.
+    pub trusted: bool,
+    /// It speaks TLS to this proxy.
+    pub tls: bool,
+}
+
+impl Peer {
+    /// Looks the address up in the trusted networks.
+    pub fn new(ip: IpAddr, tls: bool, trusted: &[IpNet]) -> Self {
+        let ip = ip.to_canonical();
+        Self { ip, trusted: trusted.iter().any(|net| net.contains(&ip)), tls }
+    }
+}
+
+/// What the rest of the exchange needs to know from the request's fields.
+pub struct Forwarded {
+    /// Its id: taken over from a trusted proxy, or new.
+    pub request_id: RequestId,
+    /// The client's own connection is encrypted, so HSTS may be sent.
+    pub secure: bool,
+}
+
+/// Appends the request line and fields to send to the pod.
+pub fn write_request(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_>,
+    peer: Peer,
+    framing: Framing,
+    new_id: RequestId,
+) -> Forwarded {
+    for part in [head.method, " ", head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    let forwarded = request_fields(head, peer, new_id, &mut |field| field.write(out));
+    match framing {
+        Framing::Length(n) => write_length(out, n),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        // Without it some servers wait for a body of POST and PUT.
+        Framing::None if matches!(head.method, "POST" | "PUT" | "PATCH") => write_length(out, 0),
+        Framing::None | Framing::Close => {}
+    }
+    if let Some(protocol) = head.upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
+        out.extend_from_slice(protocol);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    forwarded
+}
+
+fn write_length(out: &mut Vec<u8>, n: u64) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "content-length: {n}\r\n");
+}
+
+/// Hands every field of the forwarded request to `put`, without framing and `Host`.
+pub fn request_fields(
+    head: &RequestHead<'_>,
+    peer: Peer,
+    new_id: RequestId,
+    put: &mut dyn FnMut(Field<'_>),
+) -> Forwarded {
+    let nominated = nominated(&head.fields);
+    let mut request_id = new_id;
+    let mut known = Known::default();
+    for field in &head.fields {
+        if is_nominated(&nominated, field) {
+            continue;
+        }
+        match field.class {
+            Class::ForwardedFor if peer.trusted => known.client.push(field.value),
+            Class::ForwardedProto if peer.trusted => known.proto = Some(field.value),
+            Class::ForwardedHost if peer.trusted => known.host = Some(field.value),
+            Class::ForwardedOther if peer.trusted => put(*field),
+            Class::RequestId if peer.trusted && valid_request_id(field.value) => {
+                request_id = RequestId::from_slice(field.value);
+            }
+            Class::Te if trailers_accepted(field) => {
+                put(Field { value: b"trailers", ..*field });
+            }
+            Class::EndToEnd
+            | Class::Expect
+            | Class::Date
+            | Class::Product
+            | Class::Csp
+            | Class::Hsts
+            | Class::NoSniff
+            | Class::FrameOptions
+            | Class::ReferrerPolicy => put(*field),
+            _ => {}
+        }
+    }
+    let proto = known.proto.unwrap_or(if peer.tls { b"https" } else { b"http" });
+    let host = known.host.unwrap_or(head.host.as_bytes());
+    let mut client = Vec::with_capacity(48);
+    for earlier in &known.client {
+        client.extend_from_slice(earlier);
+        client.extend_from_slice(b", ");
+    }
+    // Writing to a vector cannot fail.
+    let _ = write!(client, "{}", peer.ip);
+    let own = |name: &'static str, value| Field { name, value, class: Class::EndToEnd };
+    put(own("x-forwarded-for", &client));
+    put(own("x-forwarded-proto", proto));
+    put(own("x-forwarded-host", host));
+    put(own("x-request-id", &request_id));
+    Forwarded { secure: proto == b"https", request_id }
+}
+
+/// What a trusted proxy said before us.
+#[derive(Default)]
+struct Known<'a> {
+    client: SmallVec<[&'a [u8]; 2]>,
+    proto: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
+}
+
+fn trailers_accepted(field: &Field<'_>) -> bool {
+    field.elements().any(|e| e.eq_ignore_ascii_case(b"trailers"))
+}
+
+fn valid_request_id(value: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&value.len())
+        && value.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
+}
+
+/// The connection options of a message: names of fields that are meant for one hop.
+fn nominated<'a>(fields: &Fields<'a>) -> SmallVec<[&'a [u8]; 4]> {
+    let mut names = SmallVec::new();
+    for field in fields.iter().filter(|f| f.class == Class::Connection) {
+        for element in field.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            let usual = [&b"close"[..], b"keep-alive", b"upgrade", b""];
+            if !usual.iter().any(|u| element.eq_ignore_ascii_case(u)) {
+                names.push(element);
+            }
+        }
+    }
+    names
+}
+
+/// Nominated by the sender, and not one that routes or frames the message.
+fn is_nominated(nominated: &[&[u8]], field: &Field<'_>) -> bool {
+    !nominated.is_empty()
+        && !matches!(field.class, Class::Host | Class::ContentLength | Class::TransferEncoding | Class::Te)
+        && nominated.iter().any(|n| field.name.as_bytes().eq_ignore_ascii_case(n))
+}
+
+/// Security header lines of one function, rendered once.
+pub struct SecurityBlock {
+    csp: Vec<u8>,
+}
+
+const HSTS: &str = "max-age=31536000; includeSubDomains";
+const NO_SNIFF: &str = "nosniff";
+const FRAME_OPTIONS: &str = "SAMEORIGIN";
+const REFERRER_POLICY: &str = "strict-origin-when-cross-origin";
+
+impl SecurityBlock {
+    /// Renders the Content-Security-Policy: `'self'` and the allowlist.
+    pub fn new(headers: &SecurityHeaders) -> Self {
+        let mut csp = b"default-src 'self'".to_vec();
+        let allowed = |o: &&String| o.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b';' && b != b',');
+        for origin in headers.csp_allowlist.iter().filter(allowed) {
+            csp.push(b' ');
+            csp.extend_from_slice(origin.as_bytes());
+        }
+        Self { csp }
+    }
+
+    /// Hands the lines to `put` that the function did not set itself.
+    fn fields(&self, set: Set, secure: bool, put: &mut dyn FnMut(Field<'_>)) {
+        let mut own = |name, value, wanted| {
+            if wanted {
+                put(Field { name, value, class: Class::EndToEnd });
+            }
+        };
+        own("content-security-policy", &self.csp[..], !set.csp);
+        own("x-content-type-options", NO_SNIFF.as_bytes(), !set.no_sniff);
+        own("x-frame-options", FRAME_OPTIONS.as_bytes(), !set.frame_options);
+        own("referrer-policy", REFERRER_POLICY.as_bytes(), !set.referrer_policy);
+        // RFC 6797 section 7.2: not over a connection that is not secure.
+        own("strict-transport-security", HSTS.as_bytes(), secure && !set.hsts);
+    }
+}
+
+/// Which of the security headers the function's own answer has: its own word counts.
+#[derive(Clone, Copy, Default)]
+struct Set {
+    csp: bool,
+    hsts: bool,
+    no_sniff: bool,
+    frame_options: bool,
+    referrer_policy: bool,
+}
+
+/// What this proxy adds to a response.
+pub struct Additions<'a> {
+    /// `None` = the function has `noSecurityHeaders`: its fields pass untouched.
+    pub security: Option<&'a SecurityBlock>,
+    /// The client's connection is encrypted.
+    pub secure: bool,
+    /// `Server-Timing` of a cold start.
+    pub server_timing: Option<String>,
+    /// `Date` for a response without one (RFC 9110 section 6.6.1).
+    pub date: [u8; 29],
+}
+
+/// Hands every field of the forwarded response to `put`, without framing and connection options.
+pub fn response_fields(
+    head: &ResponseHead<'_>,
+    add: &Additions<'_>,
+    put: &mut dyn FnMut(Field<'_>),
+) {
+    let nominated = nominated(&head.fields);
+    let (mut set, mut dated) = (Set::default(), false);
+    for field in &head.fields {
+        if is_nominated(&nominated, field) {
+            continue;
+        }
+        match field.class {
+            Class::Product if add.security.is_some() => continue,
+            Class::ContentLength
+            | Class::TransferEncoding
+            | Class::Connection
+            | Class::HopByHop
+            | Class::Upgrade => continue,
+            Class::Csp => set.csp = true,
+            Class::Hsts => set.hsts = true,
+            Class::NoSniff => set.no_sniff = true,
+            Class::FrameOptions => set.frame_options = true,
+            Class::ReferrerPolicy => set.referrer_policy = true,
+            Class::Date => dated = true,
+            _ => {}
+        }
+        put(*field);
+    }
+    let own = |name, value| Field { name, value, class: Class::EndToEnd };
+    // RFC 9110 section 6.6.1: not on 1xx, where there is no content to date.
+    if !dated && head.status >= 200 {
+        put(own("date", &add.date));
+    }
+    if head.status < 200 {
+        return;
+    }
+    if let Some(security) = add.security {
+        security.fields(set, add.secure, put);
+    }
+    if let Some(timing) = &add.server_timing {
+        put(own("server-timing", timing.as_bytes()));
+    }
+}
+
+/// Appends the status line and fields to send to an HTTP/1 client.
+pub fn write_response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_>,
+    add: &Additions<'_>,
+    framing: Framing,
+    connection: ConnectionOption,
+) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "HTTP/1.1 {} ", head.status);
+    out.extend_from_slice(head.reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    response_fields(head, add, &mut |field| field.write(out));
+    match framing {
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Length(n) => write_length(out, n),
+        Framing::None | Framing::Close => {}
+    }
+    // A HEAD answer and a 304 describe the body that is not sent.
+    if framing == Framing::None && head.status >= 200 && head.status != 204 {
+        let length = head.fields.iter().find(|f| f.class == Class::ContentLength);
+        if let Some(field) = length {
+            Field { name: "content-length", ..*field }.write(out);
+        }
+    }
+    match connection {
+        ConnectionOption::Keep => {}
+        ConnectionOption::KeepHttp10 => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        ConnectionOption::Close => out.extend_from_slice(b"connection: close\r\n"),
+        ConnectionOption::Upgrade => {
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            for field in head.fields.iter().filter(|f| f.class == Class::Upgrade) {
+                field.write(out);
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What the response says about the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionOption {
+    /// Nothing: it stays, as HTTP/1.1 has it.
+    Keep,
+    /// It stays, said to an HTTP/1.0 client that asked.
+    KeepHttp10,
+    /// It closes after this response.
+    Close,
+    /// It becomes a tunnel.
+    Upgrade,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::http1::head::{parse_request, parse_response};
+
+    fn sent(text: &str, trusted: bool) -> String {
+        let (head, _) = parse_request(text.as_bytes(), 4096).unwrap().unwrap();
+        let peer = Peer { ip: [192, 0, 2, 7].into(), trusted, tls: false };
+        let mut out = Vec::new();
+        write_request(&mut out, &head, peer, Framing::None, RequestId::from_slice(b"new"));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn hop_by_hop_and_nominated_fields_go_ours_stay() {
+        let text = "GET /p?q HTTP/1.1\r\nHost: a.test\r\nConnection: X-Forwarded-For, X-Mine, close\r\n\
+            X-Mine: 1\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: gzip, trailers\r\n\
+            X-Forwarded-For: 6.6.6.6\r\nX-Request-Id: theirs\r\nAccept: b\r\n\r\n";
+        let expected = "GET /p?q HTTP/1.1\r\nhost: a.test\r\nTE: trailers\r\nAccept: b\r\n\
+            x-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\nx-forwarded-host: a.test\r\n\
+            x-request-id: new\r\n\r\n";
+        assert_eq!(sent(text, false), expected);
+        assert_eq!(sent(text, true).replace("x-request-id: theirs", "x-request-id: new"), expected);
+    }
+
+    #[test]
+    fn trusted_proxies_speak_for_the_client() {
+        let text = "POST / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.1.1.1\r\n\
+            X-Forwarded-Proto: https\r\nX-Forwarded-Host: pub.test\r\nX-Real-Ip: 1.1.1.1\r\n\
+            X-Request-Id: abc-1\r\n\r\n";
+        let trusted = sent(text, true);
+        for line in [
+            "x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n",
+            "x-forwarded-proto: https\r\n",
+            "x-forwarded-host: pub.test\r\n",
+            "X-Real-Ip: 1.1.1.1\r\n",
+            "x-request-id: abc-1\r\n",
+            "content-length: 0\r\n",
+        ] {
+            assert!(trusted.contains(line), "{trusted}");
+        }
+        let untrusted = sent(text, false);
+        assert!(!untrusted.contains("1.1.1.1") && !untrusted.contains("https"), "{untrusted}");
+        let bad = text.replace("abc-1", "a\"b");
+        assert!(sent(&bad, true).contains("x-request-id: new"));
+    }
+
+    #[test]
+    fn request_ids_are_hexadecimal() {
+        assert_eq!(new_request_id(0xff).as_slice(), b"000000000000000000000000000000ff");
+    }
+
+    fn answered(text: &str, security: Option<&SecurityHeaders>, secure: bool) -> String {
+        let (head, _) = parse_response(text.as_bytes(), 4096, false).unwrap().unwrap();
+        let block = security.map(SecurityBlock::new);
+        let add = Additions { security: block.as_ref(), secure, server_timing: None, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        let mut out = Vec::new();
+        write_response(&mut out, &head, &add, Framing::Length(2), ConnectionOption::Keep);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn security_headers_are_added_unless_set_or_switched_off() {
+        let text = "HTTP/1.1 200 OK\r\nServer: x\r\nX-Powered-By: y\r\nConnection: close\r\n\
+            X-Frame-Options: DENY\r\nContent-Length: 2\r\n\r\n";
+        let headers = SecurityHeaders { csp_allowlist: vec!["https://a.test".into(), "bad;x".into()] };
+        let with = answered(text, Some(&headers), true);
+        let expected = "HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+            content-security-policy: default-src 'self' https://a.test\r\n\
+            x-content-type-options: nosniff\r\n\
+            referrer-policy: strict-origin-when-cross-origin\r\n\
+            strict-transport-security: max-age=31536000; includeSubDomains\r\n\
+            content-length: 2\r\n\r\n";
+        assert_eq!(with, expected);
+        assert!(!answered(text, Some(&headers), false).contains("strict-transport"));
+        let without = answered(text, None, true);
+        assert!(without.contains("Server: x\r\n") && !without.contains("nosniff"), "{without}");
+        assert!(!without.contains("Connection"));
+    }
+}

@@ -1,0 +1,295 @@
+//! One downstream HTTP/1.1 connection: heads in, one request at a time, answers out.
+//!
+//! Between requests it owns its socket, a timer and nothing else. It ends on the first thing it
+//! cannot frame, on its timers, when the client closes, or when the process drains.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use kipper_process::drain::DrainWatch;
+
+use super::{
+    buffer::Buffer,
+    head::{HeadError, parse_request},
+    io::Io,
+    request::{self, Prepared, Refused, Verdict},
+};
+use crate::{
+    error::ProxyError,
+    headers::{Peer, RequestId, new_request_id},
+    worker::Worker,
+};
+
+/// After the last answer, unread input is discarded for this long, so that the client reads the
+/// answer before it sees a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// At most this much is discarded.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Timers and sizes of downstream connections.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From the first byte of a head (or the accepted connection) to its end.
+    pub header: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// A body, in either direction, may stand still this long…
+    pub grace: Duration,
+    /// …and has to move this many bytes per second on average beyond it.
+    pub min_rate: u64,
+    /// Longest head.
+    pub head_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(180),
+            grace: Duration::from_secs(20),
+            min_rate: 500,
+            head_bytes: 32 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// When a transfer that started at `since` and moved `bytes` is too slow.
+    pub(crate) fn progress_until(&self, since: Instant, bytes: u64) -> Instant {
+        since + self.grace + Duration::from_secs(bytes / self.min_rate.max(1))
+    }
+
+    /// Further away than any timer.
+    pub(crate) fn far(&self) -> Instant {
+        Instant::now() + Duration::from_secs(86_400)
+    }
+}
+
+/// A timer that is moved for free: it is armed anew only when it fires early or must fire sooner.
+pub(crate) struct Deadline {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Deadline {
+    pub(crate) fn new(at: Instant) -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep_until(at.into())) }
+    }
+
+    /// Ready once `at` has passed.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let at = tokio::time::Instant::from_std(at);
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        }
+        loop {
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if tokio::time::Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(at);
+        }
+    }
+}
+
+/// A connection and what is buffered on it.
+pub(crate) struct Connection {
+    pub(crate) io: Io,
+    pub(crate) input: Buffer,
+    pub(crate) out: Buffer,
+    pub(crate) deadline: Deadline,
+    pub(crate) peer: Peer,
+    drain: DrainWatch,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    drain_watched: bool,
+}
+
+/// Serves requests until the connection is over. `input` was read already.
+pub(crate) async fn serve(io: Io, input: Buffer, peer: Peer, worker: Arc<Worker>) {
+    let limits = &worker.plane.limits;
+    let mut connection = Connection {
+        io,
+        input,
+        out: Buffer::default(),
+        deadline: Deadline::new(Instant::now() + limits.header),
+        peer,
+        drain: worker.plane.drain.clone(),
+        draining: Box::pin(draining(worker.plane.drain.clone())),
+        drain_watched: false,
+    };
+    let mut first = true;
+    let discard = loop {
+        match connection.next_request(&worker, std::mem::take(&mut first)).await {
+            Ok(Some(prepared)) => match request::serve(&mut connection, &worker, prepared).await {
+                Verdict::Keep => {}
+                Verdict::Close => break true,
+                Verdict::Gone => break false,
+            },
+            Ok(None) => break false,
+            Err(Refused { error, keep }) => {
+                worker.plane.metrics.error(error);
+                let id = new_request_id(fastrand::u128(..));
+                connection.answer(&worker, error, &id, None, !keep).await;
+                if !keep {
+                    break true;
+                }
+            }
+        }
+    };
+    if discard {
+        connection.linger().await;
+    }
+}
+
+impl Connection {
+    /// The next request; `None` = the connection is over.
+    async fn next_request(
+        &mut self,
+        worker: &Arc<Worker>,
+        first: bool,
+    ) -> Result<Option<Prepared>, Refused> {
+        let limits = &worker.plane.limits;
+        let mut started = (first || !self.input.is_empty()).then(Instant::now);
+        let idle_since = Instant::now();
+        loop {
+            if !self.input.is_empty() {
+                let parsed = parse_request(self.input.as_slice(), limits.head_bytes);
+                let prepared = parsed.map_err(refuse)?.map(|(head, length)| {
+                    (request::prepare(head, self.peer, worker), length)
+                });
+                if let Some((prepared, length)) = prepared {
+                    self.input.consume(length);
+                    return prepared.map(Some);
+                }
+            }
+            let timer = match started {
+                Some(at) => at + limits.header,
+                None => idle_since + limits.idle,
+            };
+            let read = poll_fn(|cx| self.poll_idle(cx, timer, limits.head_bytes + 1)).await;
+            match read {
+                Idle::Read => started = started.or_else(|| Some(Instant::now())),
+                Idle::Over => return Ok(None),
+                // A client that never sent anything, or nothing since, is not owed an answer.
+                Idle::TimedOut if self.input.is_empty() => return Ok(None),
+                Idle::TimedOut => return Err(Refused { error: ProxyError::RequestTimeout, keep: false }),
+            }
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>, timer: Instant, limit: usize) -> Poll<Idle> {
+        match self.io.poll_read_more(cx, &mut self.input, limit) {
+            Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(Idle::Read),
+            Poll::Ready(_) => return Poll::Ready(Idle::Over),
+            Poll::Pending => {}
+        }
+        // The task's waker stays the same, so one registration lasts for the connection's life.
+        let idle = self.input.is_empty();
+        let draining = if std::mem::replace(&mut self.drain_watched, true) {
+            self.drain.is_draining()
+        } else {
+            self.draining.as_mut().poll(cx).is_ready()
+        };
+        if draining && idle {
+            return Poll::Ready(Idle::Over);
+        }
+        self.deadline.poll(cx, timer).map(|()| Idle::TimedOut)
+    }
+
+    /// Writes an answer of this proxy's own.
+    pub(crate) async fn answer(
+        &mut self,
+        worker: &Worker,
+        error: ProxyError,
+        id: &RequestId,
+        retry_after: Option<u64>,
+        close: bool,
+    ) {
+        if error.status() == 499 {
+            return;
+        }
+        write_error(self.out.tail(), error, id, retry_after, close);
+        let until = Instant::now() + worker.plane.limits.grace;
+        poll_fn(|cx| match self.io.poll_flush_buffer(cx, &mut self.out) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.deadline.poll(cx, until),
+        })
+        .await;
+    }
+
+    /// Says goodbye: ends our side, and reads what is still coming for a short while.
+    async fn linger(mut self) {
+        let lingering = async {
+            if tokio::io::AsyncWriteExt::shutdown(&mut self.io).await.is_err() {
+                return;
+            }
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                self.input = Buffer::default();
+                match poll_fn(|cx| self.io.poll_read_more(cx, &mut self.input, 1 << 16)).await {
+                    Ok(n) if n > 0 => left = left.saturating_sub(n),
+                    _ => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, lingering).await;
+    }
+}
+
+async fn draining(drain: DrainWatch) {
+    drain.draining().await;
+}
+
+/// What ended a wait for input.
+enum Idle {
+    Read,
+    Over,
+    TimedOut,
+}
+
+fn refuse(error: HeadError) -> Refused {
+    let error = match error {
+        HeadError::Malformed(what) => ProxyError::BadRequest(what),
+        HeadError::TooLarge => ProxyError::HeadersTooLarge,
+        HeadError::TransferCoding => ProxyError::UnknownTransferCoding,
+        HeadError::Method => ProxyError::MethodNotAllowed,
+    };
+    Refused { error, keep: false }
+}
+
+/// Appends a whole error response.
+pub(crate) fn write_error(
+    out: &mut Vec<u8>,
+    error: ProxyError,
+    id: &RequestId,
+    retry_after: Option<u64>,
+    close: bool,
+) {
+    use std::io::Write as _;
+    let status = error.status();
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+    let id = std::str::from_utf8(id).unwrap_or_default();
+    let body = error.body(id);
+    // Writing to a vector cannot fail.
+    let _ = write!(
+        out,
+        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\nx-request-id: {id}\r\n",
+        reason.unwrap_or_default(),
+        body.len(),
+    );
+    if let Some(seconds) = retry_after {
+        let _ = write!(out, "retry-after: {seconds}\r\n");
+    }
+    if close {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body.as_bytes());
+}

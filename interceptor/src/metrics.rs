@@ -1,0 +1,144 @@
+//! Metric families of the data plane, and the handles each function keeps.
+//!
+//! Labels come from fixed sets or are Function names; never a path, a raw host or error text.
+
+use std::sync::{Arc, OnceLock};
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+
+use crate::{error::ProxyError, source::FunctionId};
+
+/// Buckets of request durations, seconds.
+const DURATION_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Buckets of cold starts, seconds.
+const WAKE_BUCKETS: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0];
+
+/// All families.
+pub struct Metrics {
+    requests: IntCounterVec,
+    errors: IntCounterVec,
+    wakes: Histogram,
+    /// Seconds from the request head to the end of the response.
+    pub duration: Histogram,
+    /// Open downstream connections.
+    pub connections: IntGauge,
+    /// Downstream connections refused at the connection cap.
+    pub connections_refused: IntCounter,
+    /// Connections opened to pods.
+    pub upstream_connects: IntCounter,
+    /// Requests sent again because no byte of them had reached a pod.
+    pub replays: IntCounter,
+    /// Probes sent to pods that are not ready yet.
+    pub probes: IntCounter,
+    /// Wakes that went the second way, past KEDA.
+    pub wake_fallbacks: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers every family.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| {
+            let c = IntCounter::new(format!("kipper_interceptor_{name}"), help)?;
+            registry.register(Box::new(c.clone()))?;
+            Ok::<_, prometheus::Error>(c)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let c = IntCounterVec::new(Opts::new(format!("kipper_interceptor_{name}"), help), labels)?;
+            registry.register(Box::new(c.clone()))?;
+            Ok::<_, prometheus::Error>(c)
+        };
+        let wakes = Histogram::with_opts(
+            HistogramOpts::new(
+                "kipper_interceptor_cold_start_seconds",
+                "From the first held request to a pod that can answer.",
+            )
+            .buckets(WAKE_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(wakes.clone()))?;
+        let duration = Histogram::with_opts(
+            HistogramOpts::new(
+                "kipper_interceptor_request_duration_seconds",
+                "From the request head to the end of the response.",
+            )
+            .buckets(DURATION_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(duration.clone()))?;
+        let connections =
+            IntGauge::new("kipper_interceptor_connections", "Open downstream connections.")?;
+        registry.register(Box::new(connections.clone()))?;
+        Ok(Self {
+            requests: counters(
+                "requests_total",
+                "Requests by function and class of the status code.",
+                &["namespace", "function", "code"],
+            )?,
+            errors: counters(
+                "errors_total",
+                "Requests not answered by their function, by reason and side.",
+                &["reason", "side"],
+            )?,
+            wakes,
+            duration,
+            connections,
+            connections_refused: counter(
+                "connections_refused_total",
+                "Downstream connections refused at the connection cap.",
+            )?,
+            upstream_connects: counter("upstream_connects_total", "Connections opened to pods.")?,
+            replays: counter(
+                "replays_total",
+                "Requests sent again because no byte of them had reached a pod.",
+            )?,
+            probes: counter("probes_total", "Probes sent to pods that are not ready yet.")?,
+            wake_fallbacks: counters(
+                "wake_fallbacks_total",
+                "Wakes that went past KEDA, by outcome.",
+                &["outcome"],
+            )?,
+        })
+    }
+
+    /// Counts an answer that did not come from a function.
+    pub fn error(&self, error: ProxyError) {
+        let side = match error.side() {
+            crate::error::Side::Downstream => "downstream",
+            crate::error::Side::Upstream => "upstream",
+            crate::error::Side::Internal => "internal",
+        };
+        self.errors.with_label_values(&[error.reason(), side]).inc();
+    }
+}
+
+/// Handles of one function, looked up once.
+pub struct FunctionMetrics {
+    metrics: Arc<Metrics>,
+    id: FunctionId,
+    classes: [OnceLock<IntCounter>; 5],
+}
+
+impl FunctionMetrics {
+    /// The handles for `id`; a function without requests has no series.
+    pub fn new(metrics: &Arc<Metrics>, id: &FunctionId) -> Self {
+        Self { metrics: Arc::clone(metrics), id: id.clone(), classes: Default::default() }
+    }
+
+    /// Counts one answer.
+    pub fn answered(&self, status: u16) {
+        let class = usize::from((status / 100).clamp(1, 5) - 1);
+        let Some(counter) = self.classes.get(class) else { return };
+        let named = || {
+            let code = ["1xx", "2xx", "3xx", "4xx", "5xx"].get(class).unwrap_or(&"");
+            let labels = [&*self.id.namespace, &*self.id.name, code];
+            self.metrics.requests.with_label_values(&labels)
+        };
+        counter.get_or_init(named).inc();
+    }
+
+    /// Records one cold start, in microseconds.
+    pub fn observe_wake(&self, us: u64) {
+        self.metrics.wakes.observe(std::time::Duration::from_micros(us).as_secs_f64());
+    }
+}

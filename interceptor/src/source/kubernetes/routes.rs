@@ -1,0 +1,366 @@
+//! Routes from Function objects.
+//!
+//! A Function is routed while its controller says that the host is its own
+//! (`HostReserved=True`) and HTTP invokes it. The condition is not compared with the generation of
+//! the spec: a host depends on the name alone, so a spec that was just changed keeps its route,
+//! with the new settings at once. A Function that is being deleted stays routed until the
+//! controller gives its host up or the object is gone, so requests are served as long as its pods
+//! are.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use kipper_api::{
+    Function,
+    function::{self as api, effective::Readiness},
+    host, names,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
+};
+
+use super::watch::{self, Mirror};
+use crate::source::{
+    FunctionId, Probe, Protocol, RouteSink, RouteSource, RouteSpec, SecurityHeaders, SourceError,
+    Timeouts,
+};
+
+/// How a host is computed where a status names none.
+#[derive(Clone, Debug, Default)]
+pub struct HostRule {
+    /// Domain of the cluster; without one, only hosts named by a status are routed.
+    pub cluster_domain: Option<String>,
+    /// Parents below which every cluster has one label.
+    pub shared_parents: Vec<String>,
+}
+
+/// Watches Functions.
+pub struct FunctionRoutes {
+    functions: Api<DeserializeGuard<Function>>,
+    hosts: HostRule,
+}
+
+impl FunctionRoutes {
+    /// Watches `namespace`, or every namespace.
+    pub fn new(client: Client, namespace: Option<&str>, hosts: HostRule) -> Self {
+        let functions = match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        Self { functions, hosts }
+    }
+}
+
+impl RouteSource for FunctionRoutes {
+    fn run(
+        self: Box<Self>,
+        sink: Arc<dyn RouteSink>,
+    ) -> BoxFuture<'static, Result<(), SourceError>> {
+        let Self { functions, hosts } = *self;
+        let mirror = RouteMirror {
+            sink,
+            hosts,
+            routed: HashMap::new(),
+            listed: Vec::new(),
+        };
+        Box::pin(watch::follow(functions, "", mirror))
+    }
+}
+
+struct RouteMirror {
+    sink: Arc<dyn RouteSink>,
+    hosts: HostRule,
+    /// What is routed, each with a fingerprint of its route: a wake changes a Function's status
+    /// several times, and none of that concerns the router.
+    routed: HashMap<FunctionId, u64>,
+    /// What a list in progress has brought so far.
+    listed: Vec<RouteSpec>,
+}
+
+impl RouteMirror {
+    fn render(&self, function: &DeserializeGuard<Function>) -> Option<RouteSpec> {
+        match &function.0 {
+            Ok(function) => route(function, &self.hosts),
+            Err(InvalidObject { error, metadata }) => {
+                let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+                tracing::warn!(
+                    namespace,
+                    name,
+                    error,
+                    "function cannot be read and is not routed"
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Mirror<DeserializeGuard<Function>> for RouteMirror {
+    fn begin(&mut self) {
+        self.listed = Vec::new();
+    }
+
+    fn list(&mut self, function: DeserializeGuard<Function>) {
+        self.listed.extend(self.render(&function));
+    }
+
+    fn complete(&mut self) {
+        let routes = std::mem::take(&mut self.listed);
+        self.routed = routes
+            .iter()
+            .map(|route| (route.id.clone(), fingerprint(route)))
+            .collect();
+        self.sink.replace_all(routes);
+    }
+
+    fn apply(&mut self, function: DeserializeGuard<Function>) {
+        let Some(route) = self.render(&function) else {
+            return self.delete(function);
+        };
+        let fingerprint = fingerprint(&route);
+        if self.routed.insert(route.id.clone(), fingerprint) != Some(fingerprint) {
+            self.sink.apply(route);
+        }
+    }
+
+    fn delete(&mut self, function: DeserializeGuard<Function>) {
+        let id = FunctionId::new(
+            &function.namespace().unwrap_or_default(),
+            &function.name_any(),
+        );
+        if self.routed.remove(&id).is_some() {
+            self.sink.remove(&id);
+        }
+    }
+}
+
+/// The route of a Function; `None` while it has none.
+fn route(function: &Function, hosts: &HostRule) -> Option<RouteSpec> {
+    let namespace = function.metadata.namespace.as_deref()?;
+    let name = function.metadata.name.as_deref()?;
+    let status = function.status.as_ref()?;
+    let spec = &function.spec;
+    if !status.is_true(names::condition::HOST_RESERVED) || !spec.is_http() {
+        return None;
+    }
+    let host = status
+        .endpoint
+        .as_deref()
+        .and_then(endpoint_host)
+        .or_else(|| computed_host(name, hosts));
+    let Some(host) = host else {
+        tracing::warn!(
+            namespace,
+            name,
+            "function has no usable host and is not routed"
+        );
+        return None;
+    };
+    Some(RouteSpec {
+        event_trigger: spec.event_trigger().is_some(),
+        concurrency: spec.concurrency(),
+        timeouts: Timeouts {
+            cold_start: spec.cold_start_timeout(),
+            response_header: spec.response_header_timeout(),
+            request: spec.request_timeout(),
+        },
+        idle_timeout: spec.idle_timeout(),
+        probe: match spec.readiness() {
+            Readiness::Http(path) => Probe::Http(path.to_owned()),
+            Readiness::Tcp => Probe::Tcp,
+        },
+        protocol: match spec.protocol() {
+            api::Protocol::Auto => Protocol::Auto,
+            api::Protocol::Http1 => Protocol::Http1,
+            api::Protocol::H2c => Protocol::H2c,
+        },
+        security: (!spec.no_security_headers).then(|| SecurityHeaders {
+            csp_allowlist: spec.csp_allowlist.clone(),
+        }),
+        retry_idempotent: function.retries_idempotent(),
+        ..RouteSpec::new(FunctionId::new(namespace, name), vec![host])
+    })
+}
+
+/// Host of the URL in a status, in the form hosts are compared in.
+fn endpoint_host(endpoint: &str) -> Option<String> {
+    let (_, rest) = endpoint.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    host::normalize(authority)
+        .ok()
+        .map(std::borrow::Cow::into_owned)
+}
+
+fn computed_host(name: &str, hosts: &HostRule) -> Option<String> {
+    host::host(
+        name,
+        hosts.cluster_domain.as_deref()?,
+        &hosts.shared_parents,
+    )
+    .ok()
+}
+
+/// Tells two routes of one function apart. Written field by field in the compiler's sight: a field
+/// added to [`RouteSpec`] must be added here.
+fn fingerprint(route: &RouteSpec) -> u64 {
+    let RouteSpec {
+        id: _,
+        hosts,
+        event_trigger,
+        concurrency,
+        timeouts:
+            Timeouts {
+                cold_start,
+                response_header,
+                request,
+            },
+        idle_timeout,
+        probe,
+        protocol,
+        security,
+        retry_idempotent,
+    } = route;
+    let mut hasher = DefaultHasher::new();
+    (
+        hosts,
+        event_trigger,
+        concurrency,
+        idle_timeout,
+        retry_idempotent,
+    )
+        .hash(&mut hasher);
+    (cold_start, response_header, request).hash(&mut hasher);
+    match probe {
+        Probe::Tcp => 0u8.hash(&mut hasher),
+        Probe::Http(path) => path.hash(&mut hasher),
+    }
+    std::mem::discriminant(protocol).hash(&mut hasher);
+    security
+        .as_ref()
+        .map(|security| &security.csp_allowlist)
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn function(spec: Value, status: Value) -> Function {
+        let metadata = json!({ "name": "hello", "namespace": "shop", "generation": 7 });
+        let object = json!({
+            "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+            "metadata": metadata, "spec": spec, "status": status,
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn reserved(endpoint: Option<&str>, reserved: &str) -> Value {
+        let condition = json!({ "type": "HostReserved", "status": reserved, "reason": "r", "message": "",
+            "lastTransitionTime": "2026-07-01T00:00:00Z", "observedGeneration": 3 });
+        json!({ "endpoint": endpoint, "conditions": [condition] })
+    }
+
+    fn hosts() -> HostRule {
+        HostRule {
+            cluster_domain: Some("c.kipper.run".into()),
+            shared_parents: vec!["kipper.run".into()],
+        }
+    }
+
+    #[test]
+    fn only_a_reserved_host_is_routed() {
+        let image = json!({ "image": "i" });
+        let host = |status: Value| {
+            route(&function(image.clone(), status), &hosts()).map(|route| route.hosts)
+        };
+        assert_eq!(host(Value::Null), None);
+        assert_eq!(host(json!({ "endpoint": "https://a.b" })), None);
+        assert_eq!(host(reserved(Some("https://a.b"), "False")), None);
+        assert_eq!(host(reserved(Some("https://a.b"), "Unknown")), None);
+        assert_eq!(
+            host(reserved(Some("https://A.b.:8443/x?y"), "True")),
+            Some(vec!["a.b".into()])
+        );
+        assert_eq!(
+            host(reserved(None, "True")),
+            Some(vec!["fn-hello-c.kipper.run".into()])
+        );
+        assert_eq!(
+            host(reserved(Some("nonsense"), "True")),
+            Some(vec!["fn-hello-c.kipper.run".into()])
+        );
+        let nowhere = route(
+            &function(image.clone(), reserved(None, "True")),
+            &HostRule::default(),
+        );
+        assert_eq!(nowhere, None);
+    }
+
+    #[test]
+    fn only_http_functions_are_routed() {
+        let status = || reserved(Some("https://a.b"), "True");
+        let routed = |triggers: Value| {
+            route(
+                &function(json!({ "image": "i", "triggers": triggers }), status()),
+                &hosts(),
+            )
+        };
+        assert!(routed(json!([{ "type": "http" }])).is_some_and(|route| !route.event_trigger));
+        assert!(routed(json!([{ "type": "cron", "schedule": "@daily" }])).is_none());
+        let event = json!({ "type": "redis", "config": { "source": "r", "list": "l" } });
+        assert!(routed(json!([event])).is_none());
+        assert!(
+            routed(json!([{ "type": "http" }, event])).is_some_and(|route| route.event_trigger)
+        );
+    }
+
+    #[test]
+    fn a_spec_becomes_a_route() {
+        let spec = json!({
+            "source": { "code": "x" }, "scaling": { "concurrency": 3 }, "protocol": "h2c",
+            "timeouts": { "coldStartSeconds": 5, "requestSeconds": 9 }, "idleTimeoutSeconds": 60,
+            "cspAllowlist": ["https://cdn.example.com"],
+        });
+        let mut object = function(spec, reserved(Some("https://a.b"), "True"));
+        object
+            .annotations_mut()
+            .insert(names::RETRY_IDEMPOTENT.into(), "true".into());
+        let expected = RouteSpec {
+            concurrency: 3,
+            protocol: Protocol::H2c,
+            probe: Probe::Http("/health".into()),
+            timeouts: Timeouts {
+                cold_start: Duration::from_secs(5),
+                response_header: Duration::from_secs(300),
+                request: Some(Duration::from_secs(9)),
+            },
+            idle_timeout: Duration::from_secs(60),
+            security: Some(SecurityHeaders {
+                csp_allowlist: vec!["https://cdn.example.com".into()],
+            }),
+            retry_idempotent: true,
+            ..RouteSpec::new(FunctionId::new("shop", "hello"), vec!["a.b".into()])
+        };
+        assert_eq!(route(&object, &hosts()), Some(expected.clone()));
+        object.spec.no_security_headers = true;
+        object.spec.readiness_path = Some("/ready".into());
+        let changed = route(&object, &hosts()).unwrap();
+        assert_eq!(
+            (changed.security.clone(), changed.probe.clone()),
+            (None, Probe::Http("/ready".into()))
+        );
+        assert_ne!(fingerprint(&changed), fingerprint(&expected));
+        assert_eq!(fingerprint(&expected), fingerprint(&expected.clone()));
+    }
+}

@@ -1,0 +1,104 @@
+//! What the data plane's workers have: one runtime thread and one connection pool each, and the
+//! parts they share.
+
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
+
+use ipnet::IpNet;
+use kipper_process::drain::{DrainGuard, DrainWatch};
+
+use crate::{
+    headers::Peer, http1::connection::Limits, metrics::Metrics, router::Router, upstream::Pool,
+};
+
+/// Shared by all workers.
+pub(crate) struct Plane {
+    /// Host to function.
+    pub router: Arc<Router>,
+    /// Metric families.
+    pub metrics: Arc<Metrics>,
+    /// Timers and sizes of downstream connections.
+    pub limits: Limits,
+    /// Bounds of downstream HTTP/2 connections.
+    pub h2: crate::http2::Limits,
+    /// Networks whose `X-Forwarded-*` count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Longest wait for a pod to accept a connection.
+    pub connect_timeout: Duration,
+    /// Second wake path, and how long a request waits before it is taken.
+    pub wake_fallback: Option<(Arc<dyn crate::source::WakeFallback>, Duration)>,
+    /// Most downstream connections.
+    pub max_connections: usize,
+    /// Tells when the drain begins: idle connections close, the others after their request.
+    pub drain: DrainWatch,
+    pub(crate) open: AtomicUsize,
+}
+
+/// One data-plane thread.
+pub(crate) struct Worker {
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) pool: Arc<Pool>,
+    /// Downstream connections it serves; the acceptor picks the worker with the fewest.
+    pub(crate) connections: AtomicUsize,
+    pub(crate) handle: tokio::runtime::Handle,
+}
+
+impl Worker {
+    pub(crate) fn peer(&self, ip: IpAddr, tls: bool) -> Peer {
+        Peer::new(ip, tls, &self.plane.trusted_proxies)
+    }
+
+    /// The present time as an HTTP date, formatted once per second and thread.
+    pub(crate) fn date(&self) -> [u8; 29] {
+        thread_local! {
+            static DATE: RefCell<(u64, [u8; 29])> = const { RefCell::new((0, [b' '; 29])) };
+        }
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        DATE.with_borrow_mut(|(at, text)| {
+            if *at != second {
+                *at = second;
+                let formatted = httpdate::fmt_http_date(now);
+                text.copy_from_slice(formatted.as_bytes().get(..29).unwrap_or(&[b' '; 29]));
+            }
+            *text
+        })
+    }
+}
+
+/// Counts one downstream connection while it lives.
+pub(crate) struct OpenConnection(Arc<Worker>, #[allow(dead_code, reason = "held for its drop")] DrainGuard);
+
+impl OpenConnection {
+    /// `None` at the connection cap.
+    pub(crate) fn new(worker: &Arc<Worker>) -> Option<Self> {
+        let plane = &worker.plane;
+        if plane.open.fetch_add(1, Relaxed) >= plane.max_connections {
+            plane.open.fetch_sub(1, Relaxed);
+            plane.metrics.connections_refused.inc();
+            return None;
+        }
+        worker.connections.fetch_add(1, Relaxed);
+        plane.metrics.connections.inc();
+        Some(Self(Arc::clone(worker), plane.drain.guard()))
+    }
+
+    pub(crate) fn worker(&self) -> &Arc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+        self.0.plane.open.fetch_sub(1, Relaxed);
+        self.0.plane.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,48 @@
+'use strict';
+// Entry point: read the configuration, prepare dependencies, load the handler, then serve it or run it once.
+// Only what every start needs is required here; the rest is required where it is first used, because each
+// module on this path is paid for by somebody who waits for a cold start.
+
+const { readConfig } = require('./config');
+const { locate, readManifest, needsInstall, loadHandler } = require('./load');
+const { log, fail } = require('./log');
+
+let phase = 'starting';
+
+// When the event loop runs dry before the work is done, a promise was left unsettled; Node would exit with 0.
+process.on('beforeExit', () => {
+  if (phase === 'starting') fail('the function never finished loading: a promise at its top level does not settle');
+  if (phase === 'batch') fail('the handler never finished: it returned a promise that does not settle');
+});
+
+// As process 1 of a container there is no default action for a signal: without this, a stop would wait for SIGKILL.
+const stopEarly = (signal) => process.exit(signal === 'SIGINT' ? 130 : 143);
+process.on('SIGTERM', stopEarly);
+process.on('SIGINT', stopEarly);
+
+async function main() {
+  const config = readConfig(process.env);
+  const { handler, file } = await load(config).catch((error) => fail('cannot load the function', error));
+  if (config.mode === 'batch') {
+    phase = 'batch';
+    return require('./batch').run(handler, config);
+  }
+  process.on('uncaughtException', (error) => log('uncaught exception', error));
+  process.on('unhandledRejection', (error) => log('unhandled rejection', error));
+  const { serve } = require('./http');
+  const { address, drain } = await serve(handler, config).catch((error) => fail(`cannot listen: ${error.message}`));
+  phase = 'serving';
+  process.off('SIGTERM', stopEarly).off('SIGINT', stopEarly);
+  process.on('SIGTERM', drain).on('SIGINT', drain);
+  const ms = Math.round(process.uptime() * 1000);
+  log(`listening on http://${address} (node ${process.version}, ${file}, ${ms} ms after start)`);
+}
+
+async function load(config) {
+  let found = locate(config.functionPath);
+  const manifest = readManifest(found.root);
+  if (needsInstall(found.root, manifest)) found = await require('./deps').prepare(found, manifest, config);
+  return { handler: await loadHandler(found.file, manifest), file: found.file };
+}
+
+main();

@@ -1,0 +1,51 @@
+"""The environment, read once. An invalid value is one clear line and exit code 64, before any port is bound."""
+
+from .log import fail
+
+EXIT_USAGE = 64
+DEFAULT_PORT = 8080
+DEFAULT_FUNCTION_PATH = "/app/function"
+DEFAULT_THREADS = 32
+DEFAULT_MAX_BODY = 32 * 1024 * 1024
+DEFAULT_MAX_CONNECTIONS = 4096
+DEFAULT_DRAIN_SECONDS = 30
+DEFAULT_KEEPALIVE_SECONDS = 75
+DEFAULT_INSTALL_SECONDS = 300
+
+
+class Config:
+    """What a start needs to know; sizes in bytes, times in seconds."""
+
+    def __init__(self, env):
+        self.mode = one_of(env, "KIPPER_MODE", ("http", "batch"))
+        self.trigger = env.get("KIPPER_TRIGGER") or "http"
+        self.host = env.get("KIPPER_HOST") or "0.0.0.0"
+        self.port = integer(env, "PORT", DEFAULT_PORT, 0, 65535)
+        self.function_path = env.get("KIPPER_FUNCTION_PATH") or DEFAULT_FUNCTION_PATH
+        self.work_dir = env.get("KIPPER_WORK_DIR") or ""
+        self.threads = integer(env, "KIPPER_THREADS", DEFAULT_THREADS, 1, 4096)
+        self.max_body = integer(env, "KIPPER_MAX_BODY", DEFAULT_MAX_BODY, 0, 2**30)
+        self.max_connections = integer(env, "KIPPER_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1, 2**20)
+        self.drain_seconds = integer(env, "KIPPER_DRAIN_SECONDS", DEFAULT_DRAIN_SECONDS, 0, 86400)
+        self.keepalive_seconds = integer(env, "KIPPER_KEEPALIVE_SECONDS", DEFAULT_KEEPALIVE_SECONDS, 1, 3600)
+        self.install_seconds = integer(env, "KIPPER_INSTALL_SECONDS", DEFAULT_INSTALL_SECONDS, 1, 86400)
+
+
+def read(env):
+    return Config(env)
+
+
+def integer(env, name, default, low, high):
+    text = env.get(name)
+    if not text:
+        return default
+    if text.isascii() and text.isdigit() and len(text) <= 12 and low <= int(text) <= high:
+        return int(text)
+    fail(f'{name} must be a whole number from {low} to {high}, not "{text}"', code=EXIT_USAGE)
+
+
+def one_of(env, name, values):
+    value = env.get(name) or values[0]
+    if value in values:
+        return value
+    fail(f'{name} must be one of {", ".join(values)}, not "{value}"', code=EXIT_USAGE)

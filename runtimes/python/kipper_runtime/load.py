@@ -1,0 +1,103 @@
+"""Finds the function's file, imports it and works out how its handler wants to be called."""
+
+import os
+import sys
+
+from .log import Expected
+
+ENTRY = "handler.py"
+NAMES = ("handler", "handle", "main")
+MANIFEST = "requirements.txt"
+
+VARARGS, COROUTINE, ASYNC_GENERATOR = 0x04, 0x80, 0x200  # bits of a code object's flags, as `inspect` names them
+
+
+class Handler:
+    """The function to call: `call(event, context)` passes as many of the two as it takes."""
+
+    def __init__(self, function, arguments, is_async):
+        self.function = function
+        self.arguments = arguments
+        self.is_async = is_async
+
+    def call(self, event, context):
+        return self.function(*(event, context)[: self.arguments])
+
+
+def locate(function_path):
+    full = os.path.abspath(function_path)
+    if not os.path.exists(full):
+        raise Expected(f"{full} does not exist")
+    if os.path.isfile(full):
+        return os.path.dirname(full), full
+    file = os.path.join(full, ENTRY)
+    if not os.path.isfile(file):
+        raise Expected(f"{full} holds no {ENTRY}")
+    return full, file
+
+
+def needs_install(root):
+    try:
+        with open(os.path.join(root, MANIFEST), encoding="utf-8") as lines:
+            return any(line.strip() and not line.strip().startswith("#") for line in lines)
+    except FileNotFoundError:
+        return False
+
+
+def load_handler(root, file):
+    sys.path.insert(0, root)
+    module = import_file(file)
+    for name in NAMES:
+        function = getattr(module, name, None)
+        if callable(function):
+            return describe(function, f"{name} in {file}")
+    raise Expected(f"{file} defines no handler: expected a function called {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+
+
+def import_file(file):
+    from importlib.machinery import ModuleSpec, SourceFileLoader
+
+    name = os.path.splitext(os.path.basename(file))[0]
+    if name in sys.modules or not name.isidentifier():
+        name = "kipper_function"  # the file's own name would hide a module that is already loaded
+    spec = ModuleSpec(name, SourceFileLoader(name, file), origin=file)
+    spec.has_location = True
+    module = type(sys)(name)
+    module.__spec__, module.__file__, module.__loader__ = spec, file, spec.loader
+    # Registered first, as import does: dataclasses and pickle look a class's module up.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def describe(function, where):
+    code = getattr(function, "__code__", None)
+    plain = type(function) is type(describe) and not hasattr(function, "__wrapped__")
+    if plain:
+        flags = code.co_flags
+        most = 2 if flags & VARARGS else code.co_argcount
+        least = code.co_argcount - len(function.__defaults__ or ())
+        named = code.co_kwonlyargcount > len(function.__kwdefaults__ or ())
+        is_async = bool(flags & (COROUTINE | ASYNC_GENERATOR))
+    else:
+        least, most, named, is_async = inspect_callable(function)
+    if least > 2 or named:
+        raise Expected(f"{where} must take at most two arguments, (event, context)")
+    return Handler(function, min(most, 2), is_async)
+
+
+def inspect_callable(function):
+    """Classes, partials, decorated functions: rare enough to load `inspect` for."""
+    import inspect
+
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    least = sum(p.default is p.empty for p in positional)
+    most = 2 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional)
+    named = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
+    is_async = any(
+        check(candidate)
+        for check in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        for candidate in (function, getattr(function, "__call__", None))
+    )
+    return least, most, named, is_async

@@ -1,0 +1,54 @@
+"""The order of a start: configuration, dependencies, handler, then serve it or run it once."""
+
+import os
+import signal
+import sys
+import time
+
+from . import config as configuration
+from . import load
+from .log import fail, log
+
+
+def main():
+    started = time.monotonic()
+    config = configuration.read(os.environ)
+    # As process 1 of a container there is no default action for a signal: without this, a stop waits for SIGKILL.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    # Log lines leave as they are printed; a pipe would otherwise keep them until a block is full.
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        root, file = load.locate(config.function_path)
+        if load.needs_install(root):
+            from . import deps
+
+            deps.prepare(root, config)
+        handler = load.load_handler(root, file)
+    except BaseException as error:
+        fail("cannot load the function", error)
+    if config.mode == "batch":
+        from . import batch
+
+        leave(batch.run(handler, config))
+    from . import server
+
+    def ready(address):
+        version = ".".join(map(str, sys.version_info[:3]))
+        elapsed = round((time.monotonic() - started) * 1000)
+        log(f"listening on http://{address} (python {version}, {file}, {elapsed} ms after start)")
+
+    leave(server.serve(handler, config, ready))
+
+
+def leave(code):
+    """Exits whatever is still open: a thread or a connection pool of the function does not keep the process."""
+    import atexit
+
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(code)

@@ -1,0 +1,79 @@
+"""Packages come from local folders with a build backend of their own, so nothing here needs an index."""
+
+import os
+
+from .harness import WrapperTest
+
+BACKEND = '''
+import os, zipfile
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    name = "greeting-1.0-py3-none-any.whl"
+    files = {
+        "greeting.py": open("greeting.py").read(),
+        "greeting-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: greeting\\nVersion: 1.0\\n",
+        "greeting-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        "greeting-1.0.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(os.path.join(wheel_directory, name), "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+    return name
+'''
+
+FUNCTION = {
+    "handler.py": "from greeting import word\nimport tail\ndef handler(): return word + tail.end",
+    "tail.py": "end = '!'",
+    "requirements.txt": "# what it needs\n--no-index\n./lib\n",
+    "lib/greeting.py": "word = 'Hello'",
+    "lib/backend.py": BACKEND,
+    "lib/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+}
+
+
+class DependencyTest(WrapperTest):
+    def started(self, root, work):
+        run = self.start_at(root, KIPPER_WORK_DIR=work)
+        return run.get("/").text, "installing requirements.txt with pip" in run.stderr
+
+    def write(self, root, name, text):
+        with open(os.path.join(root, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def test_installs_once_per_content_and_follows_changes(self):
+        root, work = self.folder(FUNCTION), self.folder({})
+        self.assertEqual(self.started(root, work), ("Hello!", True))
+        self.assertEqual(self.started(root, work), ("Hello!", False))
+        self.write(root, "tail.py", "end = '??'")
+        self.assertEqual(self.started(root, work), ("Hello??", False))
+        self.write(root, "lib/greeting.py", "word = 'Bye'")
+        self.assertEqual(self.started(root, work), ("Bye??", True))
+
+    def test_an_interrupted_install_is_done_again(self):
+        root, work = self.folder(FUNCTION), self.folder({})
+        self.started(root, work)
+        (installed,) = os.listdir(work)
+        # What a kill in the middle leaves: a folder under its temporary name, without the stamp.
+        os.remove(os.path.join(work, installed, ".kipper-complete"))
+        os.rename(os.path.join(work, installed), os.path.join(work, installed + ".dead.tmp"))
+        self.assertEqual(self.started(root, work), ("Hello!", True))
+
+    def test_starts_at_the_same_time_do_not_disturb_each_other(self):
+        root, work = self.folder(FUNCTION), self.folder({})
+        runs = [self.launch(root, KIPPER_WORK_DIR=work) for _ in range(3)]
+        for run in runs:
+            run.port = int(run.sees(r"listening on http://127\.0\.0\.1:(\d+)").group(1))
+            self.assertEqual(run.get("/").text, "Hello!")
+        self.assertEqual(len(os.listdir(work)), 1, "the losers clean up")
+
+    def test_an_empty_file_installs_nothing(self):
+        run = self.start({"handler.py": "def handler(): return 'x'", "requirements.txt": "# nothing\n\n"})
+        self.assertNotIn("installing", run.stderr)
+
+    def test_a_failed_install_is_one_line_with_pips_reason(self):
+        root = self.folder({"handler.py": "", "requirements.txt": "--no-index\nleft-out==1.0\n"})
+        work = self.folder({})
+        run = self.launch(root, KIPPER_WORK_DIR=work)
+        self.assertEqual(run.exit_code(), 1)
+        self.assertRegex(run.stderr, r"\nkipper: cannot load the function: pip install failed: [^\n]*left-out==1\.0[^\n]*\n$")
+        self.assertEqual(os.listdir(work), [], "nothing half done stays behind")

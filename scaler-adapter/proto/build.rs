@@ -1,0 +1,10 @@
+//! Compiles the contracts with a pure-Rust protobuf compiler, so that no `protoc` is needed.
+
+use std::io::{Error, Result};
+
+fn main() -> Result<()> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = ["proto/externalscaler.proto", "proto/counts.proto"];
+    let descriptors = protox::compile(files, ["proto"]).map_err(Error::other)?;
+    tonic_prost_build::configure().compile_fds(descriptors)
+}

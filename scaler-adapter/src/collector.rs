@@ -1,0 +1,270 @@
+//! Collect: the Counts service, one stream per interceptor.
+//!
+//! A stream's first report is a snapshot: it replaces whatever its interceptor said before, and a
+//! newer stream of an interceptor silences an older one. A report is taken in synchronously, so a
+//! wake is on KEDA's stream before the next report is read. When a stream ends, its interceptor's
+//! counts stay for a TTL, because it will reconnect and a running request must not look finished.
+
+use std::{sync::Arc, time::Duration};
+
+use kipper_proto::counts::{CountsReport, FunctionCounts, Welcome, counts_server::Counts};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+mod roster;
+
+use roster::{Member, Roster};
+
+use crate::{
+    aggregate::{Origin, Told},
+    functions::{FunctionKey, Functions},
+    metadata::MAX_NAME_BYTES,
+    metrics::Metrics,
+    warmup::Warmup,
+};
+
+/// Open counts streams; more are refused. Twice the interceptors, so that all may reconnect while
+/// their old streams are still noticed.
+const MAX_STREAMS: usize = 2 * roster::MAX_INTERCEPTORS;
+/// A stream that has not sent its snapshot by then is ended.
+const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Functions of a report taken in before other tasks get a turn.
+const CHUNK: usize = 512;
+
+/// Why a counts stream was ended with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReportError {
+    #[error("more than {MAX_STREAMS} counts streams")]
+    TooManyStreams,
+    #[error("more than {} interceptors", roster::MAX_INTERCEPTORS)]
+    TooManyInterceptors,
+    #[error("no snapshot within {}s", FIRST_REPORT_TIMEOUT.as_secs())]
+    Silent,
+    #[error("the interceptor opened a newer stream")]
+    Superseded,
+    #[error("the interceptor's name is empty or longer than {MAX_NAME_BYTES} bytes")]
+    BadName,
+    #[error("the first report of a stream must be a snapshot")]
+    NoSnapshot,
+    #[error("interceptor or epoch changed within a stream")]
+    IdentityChanged,
+}
+
+/// Takes counts in. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Collector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    functions: Arc<Functions>,
+    warmup: Arc<Warmup>,
+    roster: Roster,
+    streams: Arc<Semaphore>,
+    shutdown: CancellationToken,
+    metrics: Metrics,
+    epoch: u64,
+    interceptor_ttl: Duration,
+}
+
+impl Collector {
+    pub(crate) fn new(
+        functions: Arc<Functions>,
+        warmup: Arc<Warmup>,
+        metrics: Metrics,
+        interceptor_ttl: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            functions,
+            warmup,
+            roster: Roster::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            shutdown,
+            metrics,
+            epoch: fastrand::u64(1..),
+            interceptor_ttl,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Counts for Collector {
+    type ReportStream = ReceiverStream<Result<Welcome, Status>>;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<CountsReport>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
+        let shared = Arc::clone(&self.shared);
+        let permit = Arc::clone(&shared.streams).try_acquire_owned();
+        let permit = permit.map_err(|_| shared.refuse(ReportError::TooManyStreams))?;
+        let (tx, rx) = mpsc::channel(2);
+        // The channel was made with room for the welcome and one error.
+        let _ = tx.try_send(Ok(Welcome {
+            epoch: shared.epoch,
+        }));
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = shared.serve(request.into_inner()).await {
+                let _ = tx.try_send(Err(shared.refuse(error)));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(rx)))
+    }
+}
+
+impl Shared {
+    fn refuse(&self, error: ReportError) -> Status {
+        // A newer stream is how interceptors reconnect; all else should not happen.
+        if error != ReportError::Superseded {
+            self.metrics.refused_reports.inc();
+            tracing::warn!(%error, "counts stream refused");
+        }
+        error.into()
+    }
+
+    /// Reads one stream to its end. `Ok` also when the connection broke: that is how streams end.
+    async fn serve(
+        self: &Arc<Self>,
+        mut inbound: Streaming<CountsReport>,
+    ) -> Result<(), ReportError> {
+        let first = tokio::select! {
+            () = self.shutdown.cancelled() => return Ok(()),
+            first = tokio::time::timeout(FIRST_REPORT_TIMEOUT, inbound.message()) => first,
+        };
+        let report = match first {
+            Err(_) => return Err(ReportError::Silent),
+            Ok(Ok(Some(report))) => report,
+            Ok(Ok(None) | Err(_)) => return Ok(()),
+        };
+        let member = self.admit(&report)?;
+        self.metrics.interceptors.inc();
+        let result = self.follow(&member, report, inbound).await;
+        self.metrics.interceptors.dec();
+        member.ended(self.functions.now());
+        self.forget_later(member);
+        result
+    }
+
+    fn admit(&self, report: &CountsReport) -> Result<Member, ReportError> {
+        let name = &report.interceptor;
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(ReportError::BadName);
+        }
+        if !report.snapshot {
+            return Err(ReportError::NoSnapshot);
+        }
+        let member = self.roster.admit(name, report.epoch)?;
+        tracing::info!(interceptor = %name, functions = report.functions.len(), "interceptor reports");
+        Ok(member)
+    }
+
+    async fn follow(
+        &self,
+        member: &Member,
+        first: CountsReport,
+        mut inbound: Streaming<CountsReport>,
+    ) -> Result<(), ReportError> {
+        self.take_in(member, first, true).await?;
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = member.superseded() => return Err(ReportError::Superseded),
+                message = inbound.message() => message,
+            };
+            let report = match message {
+                Ok(Some(report)) => report,
+                Ok(None) => return Ok(()),
+                Err(status) => {
+                    tracing::info!(interceptor = %member.name(), %status, "counts stream broke");
+                    return Ok(());
+                }
+            };
+            if !member.sent(&report) {
+                return Err(ReportError::IdentityChanged);
+            }
+            self.take_in(member, report, false).await?;
+        }
+    }
+
+    /// Takes one report in, `CHUNK` functions at a time. Each chunk is taken in under the
+    /// interceptor's lock, so an older stream cannot overwrite what a newer one has said.
+    async fn take_in(
+        &self,
+        member: &Member,
+        report: CountsReport,
+        is_snapshot: bool,
+    ) -> Result<(), ReportError> {
+        let mut functions = report.functions.into_iter();
+        let heard = member.heard();
+        while functions.len() > 0 {
+            member.while_current(|origin| {
+                let origin = Origin { heard, ..origin };
+                for counts in functions.by_ref().take(CHUNK) {
+                    self.take_in_one(origin, counts, is_snapshot);
+                }
+            })?;
+            if functions.len() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        member.while_current(|origin| {
+            if is_snapshot {
+                self.functions
+                    .retire(origin.interceptor, Some(origin.stream));
+            }
+        })?;
+        member.set_heard(self.functions.now());
+        if is_snapshot {
+            self.warmup.snapshot(member.id());
+        }
+        self.metrics.reports.inc();
+        Ok(())
+    }
+
+    fn take_in_one(&self, origin: Origin, counts: FunctionCounts, is_snapshot: bool) {
+        let FunctionCounts {
+            namespace, name, ..
+        } = counts;
+        let is_named = |text: &str| !text.is_empty() && text.len() <= MAX_NAME_BYTES;
+        if !is_named(&namespace) || !is_named(&name) {
+            self.metrics.refused_functions.inc();
+            return;
+        }
+        let told = Told {
+            total: counts.total,
+            in_flight: counts.in_flight,
+            held: counts.held,
+            waiting: counts.waiting,
+            idle: Duration::from_millis(counts.idle_ms),
+            base: (!is_snapshot).then_some(counts.base),
+        };
+        // A refused function is counted where it is refused; the others must still come in.
+        let _ = self
+            .functions
+            .apply(FunctionKey { namespace, name }, origin, &told);
+    }
+
+    /// Forgets the interceptor after the TTL, unless it has come back by then.
+    fn forget_later(self: &Arc<Self>, member: Member) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shared.shutdown.cancelled() => return,
+                () = member.superseded() => return,
+                () = tokio::time::sleep(shared.interceptor_ttl) => {}
+            }
+            if shared.roster.remove(&member) {
+                shared.functions.retire(member.id(), None);
+                tracing::info!(interceptor = %member.name(), "interceptor forgotten");
+            }
+        });
+    }
+}

@@ -1,0 +1,164 @@
+//! Which interceptors there are, and which stream of each one counts.
+//!
+//! A [`Member`] is one stream's membership. Admitting a newer stream of the same interceptor
+//! supersedes it; from then on it changes nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use kipper_proto::counts::CountsReport;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::ReportError;
+use crate::aggregate::Origin;
+
+/// Interceptors known at once; more are refused.
+pub(super) const MAX_INTERCEPTORS: usize = 1024;
+/// How long a stream that has just ended may have been silent already: until the keepalive
+/// notices, requests go unheard.
+const UNNOTICED: Duration = Duration::from_secs(10);
+
+/// The interceptors that have a stream, or had one until recently.
+#[derive(Default)]
+pub(super) struct Roster {
+    interceptors: Mutex<Interceptors>,
+    last_stream: AtomicU64,
+}
+
+#[derive(Default)]
+struct Interceptors {
+    by_name: HashMap<String, Arc<Interceptor>>,
+    last_id: u32,
+}
+
+struct Interceptor {
+    id: u32,
+    name: String,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    stream: u64,
+    superseded: CancellationToken,
+    heard: Option<Duration>,
+}
+
+/// One stream of one interceptor.
+#[derive(Clone)]
+pub(super) struct Member {
+    interceptor: Arc<Interceptor>,
+    epoch: u64,
+    stream: u64,
+    superseded: CancellationToken,
+}
+
+impl Roster {
+    /// Makes a new stream the one that counts.
+    pub(super) fn admit(&self, name: &str, epoch: u64) -> Result<Member, ReportError> {
+        let mut interceptors = self.interceptors.lock();
+        let superseded = CancellationToken::new();
+        let stream = self.last_stream.fetch_add(1, Relaxed) + 1;
+        let interceptor = if let Some(interceptor) = interceptors.by_name.get(name) {
+            let mut current = interceptor.current.lock();
+            current.superseded.cancel();
+            current.stream = stream;
+            current.superseded = superseded.clone();
+            Arc::clone(interceptor)
+        } else {
+            if interceptors.by_name.len() >= MAX_INTERCEPTORS {
+                return Err(ReportError::TooManyInterceptors);
+            }
+            interceptors.last_id = interceptors.last_id.wrapping_add(1);
+            let interceptor = Arc::new(Interceptor {
+                id: interceptors.last_id,
+                name: name.to_owned(),
+                current: Mutex::new(Current {
+                    stream,
+                    superseded: superseded.clone(),
+                    heard: None,
+                }),
+            });
+            interceptors
+                .by_name
+                .insert(name.to_owned(), Arc::clone(&interceptor));
+            interceptor
+        };
+        Ok(Member {
+            interceptor,
+            epoch,
+            stream,
+            superseded,
+        })
+    }
+
+    /// Forgets the interceptor; false when a newer stream has taken over.
+    pub(super) fn remove(&self, member: &Member) -> bool {
+        let mut interceptors = self.interceptors.lock();
+        let is_current = member.interceptor.current.lock().stream == member.stream;
+        is_current
+            && interceptors
+                .by_name
+                .remove(&member.interceptor.name)
+                .is_some()
+    }
+}
+
+impl Member {
+    pub(super) fn id(&self) -> u32 {
+        self.interceptor.id
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.interceptor.name
+    }
+
+    /// Whether a later report of the stream still comes from who opened it.
+    pub(super) fn sent(&self, report: &CountsReport) -> bool {
+        report.interceptor == self.interceptor.name && report.epoch == self.epoch
+    }
+
+    /// Resolves when a newer stream has taken over.
+    pub(super) async fn superseded(&self) {
+        self.superseded.cancelled().await;
+    }
+
+    /// Runs `act` while no newer stream can take over.
+    pub(super) fn while_current(&self, act: impl FnOnce(Origin)) -> Result<(), ReportError> {
+        let current = self.interceptor.current.lock();
+        if current.stream != self.stream {
+            return Err(ReportError::Superseded);
+        }
+        act(Origin {
+            interceptor: self.interceptor.id,
+            epoch: self.epoch,
+            stream: self.stream,
+            heard: None,
+        });
+        Ok(())
+    }
+
+    /// When the interceptor was last heard, on this or an earlier stream.
+    pub(super) fn heard(&self) -> Option<Duration> {
+        self.interceptor.current.lock().heard
+    }
+
+    pub(super) fn set_heard(&self, now: Duration) {
+        self.interceptor.current.lock().heard = Some(now);
+    }
+
+    /// The stream has ended; it listened until shortly before.
+    pub(super) fn ended(&self, now: Duration) {
+        let mut current = self.interceptor.current.lock();
+        if current.stream == self.stream {
+            let listened = now.saturating_sub(UNNOTICED);
+            current.heard = current.heard.map(|heard| heard.max(listened));
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Serve: KEDA's ExternalScaler.
+//!
+//! Every answer comes from memory: KEDA calls without a deadline and holds a lock meanwhile.
+//! `StreamIsActive` says `true` at once when requests begin to wait for a function without
+//! endpoints, again every [`RESEND_INTERVAL`] while they do (KEDA may drop a `true` and does not
+//! retry), and otherwise nothing: KEDA ignores `false`, and a `true` about a running function
+//! costs it an API write. Streams end with OK on shutdown, which resets KEDA's reconnect backoff.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, stream};
+use kipper_proto::externalscaler::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
+    MetricValue, ScaledObjectRef, external_scaler_server::ExternalScaler,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    functions::{Functions, Subscription},
+    metadata::{MetadataError, Trigger},
+    metrics::Metrics,
+    warmup::Warmup,
+};
+
+/// Name of the metric of requests per second.
+pub const REQUEST_RATE: &str = "request-rate";
+/// Name of the metric of requests in flight and held; offered where a limit is set.
+pub const CONCURRENCY: &str = "concurrency";
+
+/// How full replicas may be before there should be more of them.
+const TARGET_UTILISATION: f64 = 0.7;
+/// Between two `true` while requests keep waiting.
+const RESEND_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two `true` when waiting ends and begins anew: an edge is told at once, but a flapping
+/// one does not flood KEDA.
+const EDGE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Answers KEDA.
+pub(crate) struct Scaler {
+    functions: Arc<Functions>,
+    warmup: Arc<Warmup>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+impl Scaler {
+    pub(crate) fn new(
+        functions: Arc<Functions>,
+        warmup: Arc<Warmup>,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            functions,
+            warmup,
+            metrics,
+            shutdown,
+        }
+    }
+
+    fn counted<T>(&self, method: &str, result: Result<T, Status>) -> Result<Response<T>, Status> {
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(status) if status.code() == tonic::Code::Unavailable => "unavailable",
+            Err(_) => "refused",
+        };
+        self.metrics
+            .calls
+            .with_label_values(&[method, outcome])
+            .inc();
+        result.map(Response::new)
+    }
+
+    fn check_warm(&self) -> Result<(), Status> {
+        if self.warmup.is_over() {
+            return Ok(());
+        }
+        Err(Status::unavailable(
+            "not every interceptor has reported yet",
+        ))
+    }
+
+    fn activity(&self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
+        let trigger = Trigger::parse(object)?;
+        self.check_warm()?;
+        let result = self
+            .functions
+            .with(&trigger.function, |function, has_stream, now| {
+                function.keda_polled(trigger.cadence, has_stream, now);
+                function.is_active(trigger.cadence, now)
+            });
+        Ok(IsActiveResponse {
+            result: result.unwrap_or(false),
+        })
+    }
+
+    fn measure(&self, request: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+        let object = request.scaled_object_ref.ok_or(MetadataError::NoObject)?;
+        let trigger = Trigger::parse(object)?;
+        self.check_warm()?;
+        let covered = self.warmup.covered();
+        let (rate, open) = self
+            .functions
+            .with(&trigger.function, |function, _, now| {
+                let load = function.load();
+                (function.rate(now, covered), load.in_flight + load.held)
+            })
+            .unwrap_or_default();
+        let value = match request.metric_name.as_str() {
+            REQUEST_RATE => rate,
+            // Also where no limit is set any more: an HPA may be one update behind.
+            CONCURRENCY => as_float(open),
+            name => return Err(Status::invalid_argument(format!("unknown metric {name:?}"))),
+        };
+        let value = MetricValue {
+            metric_name: request.metric_name,
+            metric_value: rounded(value),
+            metric_value_float: value,
+        };
+        Ok(GetMetricsResponse {
+            metric_values: vec![value],
+        })
+    }
+
+    fn subscribe(&self, object: ScaledObjectRef) -> Result<ActivationStream, Status> {
+        let trigger = Trigger::parse(object)?;
+        let greet = |function: &mut crate::aggregate::Function, now| {
+            function.keda_connected(trigger.cadence, now);
+        };
+        let activations = Activations {
+            subscription: self.functions.subscribe(trigger.function, greet)?,
+            metrics: self.metrics.clone(),
+            shutdown: self.shutdown.clone(),
+            last: None,
+            is_resend: false,
+        };
+        Ok(Box::pin(stream::unfold(
+            activations,
+            |mut activations| async {
+                activations.next().await?;
+                Some((Ok(IsActiveResponse { result: true }), activations))
+            },
+        )))
+    }
+}
+
+type ActivationStream = Pin<Box<dyn Stream<Item = Result<IsActiveResponse, Status>> + Send>>;
+
+/// When to say `true` to one stream.
+struct Activations {
+    subscription: Subscription,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+    last: Option<Instant>,
+    /// Requests have been waiting ever since the last `true`.
+    is_resend: bool,
+}
+
+impl Activations {
+    /// Resolves with `Some` when `true` is due, and with `None` on shutdown. The first `true`
+    /// about a waiting request meets no timer.
+    async fn next(&mut self) -> Option<()> {
+        while !self.shutdown.is_cancelled() {
+            if !self.subscription.is_waiting() {
+                self.is_resend = false;
+                tokio::select! {
+                    () = self.subscription.changed() => {}
+                    () = self.shutdown.cancelled() => {}
+                }
+                continue;
+            }
+            let gap = if self.is_resend {
+                RESEND_INTERVAL
+            } else {
+                EDGE_INTERVAL
+            };
+            let due = self.last.map(|last| last + gap);
+            let now = Instant::now();
+            if let Some(due) = due.filter(|due| *due > now) {
+                tokio::select! {
+                    () = self.subscription.changed() => {}
+                    () = self.shutdown.cancelled() => {}
+                    () = tokio::time::sleep_until(due) => {}
+                }
+                continue;
+            }
+            let kind = if self.is_resend { "resend" } else { "edge" };
+            self.metrics.wakes.with_label_values(&[kind]).inc();
+            self.last = Some(now);
+            self.is_resend = true;
+            return Some(());
+        }
+        None
+    }
+}
+
+#[tonic::async_trait]
+impl ExternalScaler for Scaler {
+    type StreamIsActiveStream = ActivationStream;
+    type StreamMetricSpecStream = stream::Empty<Result<GetMetricSpecResponse, Status>>;
+
+    async fn is_active(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<IsActiveResponse>, Status> {
+        self.counted("is_active", self.activity(request.into_inner()))
+    }
+
+    async fn stream_is_active(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        self.counted("stream_is_active", self.subscribe(request.into_inner()))
+    }
+
+    async fn get_metric_spec(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        let specs = Trigger::parse(request.into_inner()).map(|trigger| metric_specs(&trigger));
+        self.counted("get_metric_spec", specs.map_err(Status::from))
+    }
+
+    async fn get_metrics(
+        &self,
+        request: Request<GetMetricsRequest>,
+    ) -> Result<Response<GetMetricsResponse>, Status> {
+        self.counted("get_metrics", self.measure(request.into_inner()))
+    }
+
+    async fn stream_metric_spec(
+        &self,
+        _request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        Err(Status::unimplemented(
+            "metric specs change only with the ScaledObject",
+        ))
+    }
+}
+
+fn metric_specs(trigger: &Trigger) -> GetMetricSpecResponse {
+    let spec = |name: &str, target: f64| MetricSpec {
+        metric_name: name.to_owned(),
+        target_size: rounded(target),
+        target_size_float: target,
+    };
+    let mut metric_specs = vec![spec(REQUEST_RATE, trigger.target_request_rate)];
+    if trigger.concurrency > 0 {
+        let target = TARGET_UTILISATION * f64::from(trigger.concurrency);
+        metric_specs.push(spec(CONCURRENCY, target));
+    }
+    GetMetricSpecResponse { metric_specs }
+}
+
+/// For the deprecated whole-number fields: up, because KEDA reads nothing into a zero.
+#[allow(clippy::cast_possible_truncation)] // the cast saturates, and no metric comes near it
+fn rounded(value: f64) -> i64 {
+    value.ceil() as i64
+}
+
+#[allow(clippy::cast_precision_loss)] // exact up to 2^53 requests in flight
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests;

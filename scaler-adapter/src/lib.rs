@@ -1,0 +1,234 @@
+//! Kipper's scaler-adapter: the interceptors' counts in, KEDA's external scaler out.
+//!
+//! The flow is collect → aggregate → serve, and the modules stand in that order. `aggregate` and
+//! `metadata` are pure; `functions` is the one shared state; nothing is stored, because the
+//! interceptors tell everything again when they reconnect.
+
+pub mod config;
+pub mod error;
+mod metrics;
+
+pub mod aggregate;
+mod clock;
+mod collector;
+pub mod external_scaler;
+mod functions;
+mod metadata;
+mod server;
+mod warmup;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use kipper_process::{admin::AdminServer, readiness::Readiness};
+use kipper_proto::externalscaler::external_scaler_server::ExternalScalerServer;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::server::Router;
+use tonic_health::server::HealthReporter;
+
+pub use config::Config;
+pub use error::Error;
+pub use warmup::Expected;
+
+use crate::{
+    clock::Clock, collector::Collector, external_scaler::Scaler, functions::Functions,
+    metrics::Metrics, warmup::Warmup,
+};
+
+/// How often idle functions are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How long connections may take to end after their streams were ended; then they are cut.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An adapter whose ports are bound; it answers once [`Adapter::serve`] runs.
+pub struct Adapter {
+    grpc: TcpListener,
+    grpc_addr: SocketAddr,
+    counts: TcpListener,
+    counts_addr: SocketAddr,
+    registry: Registry,
+    stages: Stages,
+}
+
+/// The wired stages.
+struct Stages {
+    external_scaler: Router,
+    counts: Router,
+    health: HealthReporter,
+    functions: Arc<Functions>,
+    warmup: Arc<Warmup>,
+    expected: Expected,
+    /// Ends every stream with OK.
+    end_streams: CancellationToken,
+}
+
+impl Adapter {
+    /// Reads the TLS files, wires the stages and binds both gRPC ports. The admin port is
+    /// [`run`]'s.
+    ///
+    /// # Errors
+    /// When a file or port is not to be had.
+    pub async fn bind(config: &Config) -> Result<Self, Error> {
+        let registry =
+            kipper_process::metrics::registry("scaler-adapter", env!("CARGO_PKG_VERSION"))?;
+        let stages = build(config, &registry)?;
+        let (grpc, grpc_addr) = listen("grpc", config.grpc_listen).await?;
+        let (counts, counts_addr) = listen("counts", config.counts_listen).await?;
+        Ok(Self {
+            grpc,
+            grpc_addr,
+            counts,
+            counts_addr,
+            registry,
+            stages,
+        })
+    }
+
+    /// Where KEDA's calls are served.
+    pub fn external_scaler_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Where interceptors report.
+    pub fn counts_addr(&self) -> SocketAddr {
+        self.counts_addr
+    }
+
+    /// The metrics of this adapter and of its process.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// Serves until `shutdown`, then ends every stream with OK and waits a little for the
+    /// connections to close. Dropping the future ends all of it at once.
+    ///
+    /// # Errors
+    /// When a server fails by itself.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Stages {
+            external_scaler,
+            counts,
+            health,
+            functions,
+            warmup,
+            expected,
+            end_streams,
+        } = self.stages;
+        let _end: DropGuard = end_streams.clone().drop_guard();
+        let stopping = end_streams.clone();
+        let servers = async {
+            tokio::try_join!(
+                server::serve(external_scaler, self.grpc, "grpc", end_streams.cancelled()),
+                server::serve(counts, self.counts, "counts", end_streams.cancelled()),
+            )
+        };
+        let upkeep = async {
+            tokio::join!(warmup.watch(&expected), sweep(&functions));
+        };
+        let stop = async {
+            shutdown.cancelled().await;
+            health
+                .set_not_serving::<ExternalScalerServer<Scaler>>()
+                .await;
+            health
+                .set_service_status("", tonic_health::ServingStatus::NotServing)
+                .await;
+            stopping.cancel();
+            tokio::time::sleep(CLOSE_TIMEOUT).await;
+        };
+        tokio::select! {
+            served = servers => served.map(|_| ()),
+            () = upkeep => Ok(()),
+            () = stop => Ok(()),
+        }
+    }
+}
+
+/// Runs the process: the adapter and its admin port, until `shutdown` and the drain after it.
+///
+/// # Errors
+/// When something cannot be bound or read, or a server fails by itself.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    tracing::info!(?config, "starting");
+    let adapter = Adapter::bind(&config).await?;
+    let readiness = Readiness::new();
+    let admin =
+        AdminServer::bind(config.admin_listen, readiness.clone(), adapter.registry()).await?;
+    let stop_admin = CancellationToken::new();
+    let admin = tokio::spawn(admin.serve(stop_admin.clone()));
+    tracing::info!(grpc = %adapter.grpc_addr, counts = %adapter.counts_addr, "serving");
+
+    let stop_serving = CancellationToken::new();
+    let drain = async {
+        shutdown.cancelled().await;
+        readiness.set_draining();
+        tokio::time::sleep(config.drain_delay).await;
+        stop_serving.cancel();
+        std::future::pending::<()>().await;
+    };
+    let served = tokio::select! {
+        served = adapter.serve(stop_serving.clone()) => served,
+        () = drain => Ok(()),
+    };
+    stop_admin.cancel();
+    // The admin port ends without an error of its own; a panic there was logged already.
+    let _ = admin.await;
+    served
+}
+
+/// Wires the stages, outer to inner.
+fn build(config: &Config, registry: &Registry) -> Result<Stages, Error> {
+    let metrics = Metrics::register(registry)?;
+    let clock = Clock::start();
+    let end_streams = CancellationToken::new();
+    let expected = config.expected_interceptors.clone();
+    let functions = Functions::new(config.max_functions, clock, metrics.clone());
+    let warmup = Arc::new(Warmup::new(&expected, config.snapshot_wait, clock));
+    let collector = Collector::new(
+        Arc::clone(&functions),
+        Arc::clone(&warmup),
+        metrics.clone(),
+        config.interceptor_ttl,
+        end_streams.clone(),
+    );
+    let scaler = Scaler::new(
+        Arc::clone(&functions),
+        Arc::clone(&warmup),
+        metrics,
+        end_streams.clone(),
+    );
+    let health = HealthReporter::new();
+    let health_service = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    let health_server = tonic_health::pb::health_server::HealthServer::new(health_service);
+    let external_scaler = server::external_scaler(
+        scaler,
+        health_server,
+        server::tls_config(config.grpc_tls.files())?,
+    )?;
+    let counts = server::counts(collector, server::tls_config(config.counts_tls.files())?)?;
+    Ok(Stages {
+        external_scaler,
+        counts,
+        health,
+        functions,
+        warmup,
+        expected,
+        end_streams,
+    })
+}
+
+async fn listen(what: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let error = |source| Error::Bind { what, addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(error)?;
+    let bound = listener.local_addr().map_err(error)?;
+    Ok((listener, bound))
+}
+
+async fn sweep(functions: &Functions) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        functions.sweep();
+    }
+}

@@ -1,0 +1,8 @@
+//! The adapter on real sockets, with tonic clients in the parts of KEDA and the interceptors.
+#![allow(clippy::unwrap_used)]
+
+mod collector;
+mod external_scaler;
+mod process;
+mod support;
+mod tls;
