@@ -19,6 +19,7 @@ use crate::{
     http1::{buffer::Buffer, io::Io},
 };
 
+pub(crate) mod gateway;
 pub mod h2;
 
 /// Idle connections kept per endpoint and worker; further ones are closed.
@@ -70,14 +71,28 @@ impl Connection {
             Err(_) => return Err(ConnectError::TimedOut),
         };
         let _ = tcp.set_nodelay(true);
-        Ok(Self {
-            io: Io::Plain(tcp),
+        Ok(Self::over(Io::Plain(tcp)))
+    }
+
+    /// A pipe to a pod that speaks HTTP/2 only, for one request.
+    pub(crate) async fn open_gateway(
+        pool: &Arc<Pool>,
+        endpoint: &Arc<Endpoint>,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        let pipe = gateway::open(pool, endpoint, timeout).await?;
+        Ok(Self::over(Io::Pipe(pipe)))
+    }
+
+    fn over(io: Io) -> Self {
+        Self {
+            io,
             input: Buffer::default(),
             out: Buffer::default(),
             written: false,
             idle_time: DEFAULT_IDLE,
             idle_since: Instant::now(),
-        })
+        }
     }
 
     /// Takes over the pod's `Keep-Alive: timeout`, in seconds.
@@ -101,18 +116,19 @@ impl Connection {
     }
 
     /// Neither closed by the pod nor with bytes that no request asked for.
-    fn alive(&mut self, now: Instant) -> bool {
+    fn alive(&self, now: Instant) -> bool {
         if self.expired(now) {
             return false;
         }
+        let Some(tcp) = self.io.tcp() else { return false };
         // The reactor may not have seen a FIN of the last moments; the kernel has.
         if now.duration_since(self.idle_since) > PEEK_AFTER {
             let mut byte = [std::mem::MaybeUninit::uninit()];
-            let peeked = socket2::SockRef::from(self.io.tcp()).peek(&mut byte);
+            let peeked = socket2::SockRef::from(tcp).peek(&mut byte);
             return matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
         }
         let mut byte = [0];
-        matches!(self.io.tcp().try_read(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        matches!(tcp.try_read(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) struct Fleet {
     replicas: Vec<Member>,
     desired: u32,
     generation: u64,
+    is_reloading: bool,
     next_id: u64,
     wake: Option<Wake>,
     failures: u32,
@@ -96,6 +97,7 @@ impl Fleet {
             replicas: Vec::new(),
             desired: 0,
             generation: 0,
+            is_reloading: false,
             next_id: 0,
             wake: None,
             failures: 0,
@@ -136,6 +138,7 @@ impl Fleet {
                 }
                 if replicas == 0 {
                     self.forgive();
+                    self.is_reloading = false;
                     self.wake = None;
                 }
                 self.desired = replicas;
@@ -143,7 +146,11 @@ impl Fleet {
             Order::Reload(launch) => {
                 self.launch = *launch;
                 self.generation += 1;
+                self.is_reloading = self.is_rolling();
                 self.forgive();
+                if self.desired == 0 {
+                    self.voice.say("changed, the next request starts the new version");
+                }
             }
         }
     }
@@ -180,14 +187,10 @@ impl Fleet {
             return;
         }
         member.replica.stage = Stage::Listening;
-        let is_new = member.replica.generation == self.generation && self.generation > 0;
         self.clashes = 0;
-        let replaces = is_new && self.is_rolling();
         self.publish();
         if let Some(wake) = self.wake.take() {
             self.wakes.end(wake, at);
-        } else if replaces {
-            self.voice.say("reloaded");
         }
     }
 
@@ -229,22 +232,15 @@ impl Fleet {
         self.last_words = exit.last_words;
     }
 
-    /// The old version becomes the wanted one again, until the next save.
+    /// What runs becomes the wanted version again, until the next save.
     fn give_up_reload(&mut self) {
-        let running = self.replicas.iter().filter(|m| m.replica.stage == Stage::Listening);
-        if let Some(generation) = running.map(|m| m.replica.generation).max() {
-            for member in &mut self.replicas {
-                // Another one of the broken version that is still starting is not wanted either.
-                if member.replica.generation > generation {
-                    member.replica.stage = Stage::Stopping;
-                    stop(member, Duration::ZERO);
-                }
-                member.replica.generation = member.replica.generation.min(self.generation);
+        self.is_reloading = false;
+        for member in &mut self.replicas {
+            if member.replica.stage == Stage::Starting {
+                member.replica.stage = Stage::Stopping;
+                stop(member, Duration::ZERO);
             }
-            // Numbers only grow, so what runs gets the newest one.
-            for member in &mut self.replicas {
-                member.replica.generation = self.generation;
-            }
+            member.replica.generation = self.generation;
         }
     }
 
@@ -262,6 +258,10 @@ impl Fleet {
             for member in self.replicas.iter().filter(|m| retire.contains(&m.replica.id)) {
                 stop(member, RETIRE_DELAY);
             }
+        }
+        if self.is_reloading && !self.is_rolling() {
+            self.is_reloading = false;
+            self.voice.say("reloaded");
         }
         while start > 0 && self.retry_at.is_none() {
             start -= 1;

@@ -28,6 +28,8 @@ use crate::{
 pub(crate) const HIGH_WATER: usize = 64 << 10;
 /// Interim (1xx) responses relayed for one request; a pod that sends more is broken.
 const MAX_INTERIM: u32 = 16;
+/// How often a client is looked at whose body the pod does not take.
+const STALL_LOOK: Duration = Duration::from_secs(1);
 
 /// The client's side of an exchange.
 pub(crate) struct Downstream<'a> {
@@ -169,7 +171,11 @@ impl<'a> Exchange<'a> {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Failure> {
         loop {
             match self.up.poll_flush(cx) {
-                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Pending => {
+                    // It is the pod that is slow now; the client's clock starts afresh after it.
+                    (self.progress.reading, self.progress.read) = (None, 0);
+                    return Ok(Poll::Pending);
+                }
                 Poll::Ready(Err(e)) => return self.write_failed(e),
                 Poll::Ready(Ok(())) => {}
             }
@@ -362,6 +368,18 @@ impl<'a> Exchange<'a> {
         }
         if let (Some(sent), None) = (p.sent, &p.response) {
             sooner(sent + self.terms.response_header, ProxyError::ResponseTimeout);
+        }
+        // While the pod takes no more of the body, the client's unread bytes hide its hang-up.
+        let stalled = !self.request.is_done() && !self.up.out.is_empty();
+        if stalled && self.down.io.is_closed() {
+            return Poll::Ready(Err(self.fail(ProxyError::ClientGone)));
+        }
+        let look_again = Instant::now() + STALL_LOOK;
+        if stalled && look_again < next.0 {
+            if self.down.deadline.poll(cx, look_again).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
         }
         match self.down.deadline.poll(cx, next.0) {
             Poll::Pending => Poll::Pending,

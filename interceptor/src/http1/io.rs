@@ -1,4 +1,4 @@
-//! A downstream or upstream byte stream: plain TCP, or TLS towards clients.
+//! A downstream or upstream byte stream: plain TCP, TLS towards clients, or a pipe inside.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -20,14 +20,17 @@ pub(crate) enum Io {
     Plain(TcpStream),
     /// TLS with a client.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In-memory, to the gateway in front of a pod that speaks HTTP/2 only.
+    Pipe(DuplexStream),
 }
 
 impl Io {
     /// The TCP connection underneath.
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Pipe(_) => None,
         }
     }
 
@@ -70,7 +73,7 @@ impl Io {
             }
         }
         match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Pipe(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
@@ -78,12 +81,26 @@ impl Io {
     /// Resolves once the peer has closed its side, even while bytes of it are unread.
     pub(crate) async fn closed(&self) {
         // The readiness mask of PRIORITY holds "read closed" but not "readable".
-        let _ = self.tcp().ready(Interest::PRIORITY).await;
+        match self.tcp() {
+            Some(tcp) => drop(tcp.ready(Interest::PRIORITY).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has the peer closed its side, even while bytes of it are unread? One system call.
+    pub(crate) fn is_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let Some(tcp) = self.tcp() else { return false };
+        let mut fds = [PollFd::new(tcp, PollFlags::RDHUP)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut fds, Some(&now)), Ok(n) if n > 0)
     }
 
     /// Makes closing send a reset: the peer must not take what it got for complete.
     pub(crate) fn reset_on_close(&self) {
-        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+        if let Some(tcp) = self.tcp() {
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+        }
     }
 }
 
@@ -96,6 +113,7 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Pipe(pipe) => Pin::new(pipe).poll_read(cx, buf),
         }
     }
 }
@@ -109,6 +127,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, data),
+            Self::Pipe(pipe) => Pin::new(pipe).poll_write(cx, data),
         }
     }
 
@@ -116,6 +135,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Pipe(pipe) => Pin::new(pipe).poll_flush(cx),
         }
     }
 
@@ -123,6 +143,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Pipe(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }
 }

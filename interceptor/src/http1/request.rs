@@ -45,6 +45,8 @@ pub(crate) struct Prepared {
     head: Vec<u8>,
     body: Decoder,
     framing: Framing,
+    /// The pod speaks HTTP/2 only.
+    gateway: bool,
     terms: Terms,
     id: RequestId,
     secure: bool,
@@ -82,8 +84,10 @@ pub(crate) fn prepare(
     let refuse = |error| Refused { error, keep };
     let function = admission::admit(&mut head, &worker.plane.router).map_err(refuse)?;
     let route = function.route();
-    if route.spec.protocol == Protocol::H2c {
-        return Err(refuse(ProxyError::BadRequest("this function is served over HTTP/2 only")));
+    // An HTTP/2 pod cannot be asked to change the protocol (RFC 9113 section 8.6).
+    let gateway = route.spec.protocol == Protocol::H2c;
+    if gateway {
+        head.upgrade = None;
     }
     let framing = match &head.body {
         Decoder::Length(n) => Framing::Length(*n),
@@ -115,6 +119,7 @@ pub(crate) fn prepare(
         head: out,
         body,
         framing,
+        gateway,
         terms,
         id: forwarded.request_id,
         secure: forwarded.secure,
@@ -182,7 +187,7 @@ async fn forward(
     for _ in 0..MAX_ATTEMPTS {
         let bytes = out.len() + connection.input.len();
         let mut lease = lease(connection, worker, prepared, bytes, &mut timeline).await?;
-        let Some(mut up) = connect(worker, &lease, &mut timeline).await else { continue };
+        let Some(mut up) = connect(worker, &lease, prepared.gateway, &mut timeline).await else { continue };
         up.out = out;
         match exchange(connection, worker, prepared, &mut lease, &mut up, &mut timeline).await {
             Ok(finished) if finished.upgraded => {
@@ -305,14 +310,19 @@ fn poll_read_ahead(
 pub(crate) async fn connect(
     worker: &Arc<Worker>,
     lease: &Lease,
+    gateway: bool,
     timeline: &mut Timeline,
 ) -> Option<upstream::Connection> {
-    if let Some(up) = worker.pool.take(&lease.endpoint) {
-        return Some(up);
-    }
+    let (endpoint, timeout) = (&lease.endpoint, worker.plane.connect_timeout);
     let started = Instant::now();
-    worker.plane.metrics.upstream_connects.inc();
-    let opened = upstream::Connection::open(&lease.endpoint, worker.plane.connect_timeout).await;
+    let opened = if gateway {
+        upstream::Connection::open_gateway(&worker.pool, endpoint, timeout).await
+    } else if let Some(up) = worker.pool.take(endpoint) {
+        return Some(up);
+    } else {
+        worker.plane.metrics.upstream_connects.inc();
+        upstream::Connection::open(endpoint, timeout).await
+    };
     timeline.connected(started.elapsed());
     match opened {
         Ok(up) => Some(up),

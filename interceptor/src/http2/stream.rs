@@ -228,7 +228,7 @@ impl Stream {
                 Ok(lease) => lease,
                 Err(e) => return Err((e, active)),
             };
-            let Some(up) = connect(&self.worker, &lease, &mut self.timeline).await else { continue };
+            let Some(up) = connect(&self.worker, &lease, false, &mut self.timeline).await else { continue };
             self.timeline.sent();
             let worker = Arc::clone(&self.worker);
             let head = std::mem::take(&mut out);

@@ -80,6 +80,15 @@ async fn sender(pool: &Pool, endpoint: &Endpoint, timeout: Duration) -> Result<S
     Ok(sender)
 }
 
+/// Makes sure that the connection to `endpoint` stands.
+pub(crate) async fn connect(
+    pool: &Pool,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<(), ConnectError> {
+    sender(pool, endpoint, timeout).await.map(drop)
+}
+
 /// Sends `parts` with `body` to `endpoint`.
 pub(crate) async fn send(
     pool: &Pool,

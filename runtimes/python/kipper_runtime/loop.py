@@ -106,12 +106,14 @@ class Loop:
             pass  # full of wakes already
 
     def _drain_wakes(self, _events):
-        self._awake = False
         try:
             while self._wake_in.recv(4096):
                 pass
         except BlockingIOError:
             pass
+        # Only now: cleared before the read, a wake sent in between would be read here and leave the flag set for
+        # good. What was queued without a wake until this line is run later in this very turn.
+        self._awake = False
 
     def _accept(self, listener, factory):
         for _ in range(ACCEPTS_PER_TURN):

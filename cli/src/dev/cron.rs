@@ -1,0 +1,79 @@
+//! Cron triggers: a run of the handler at every firing, one at a time.
+//!
+//! As a CronJob with `concurrencyPolicy: Forbid`: a firing that finds the last run still going is
+//! skipped. Time is the wall clock, looked at again every little while, because it may be set and
+//! this machine may sleep.
+
+use std::time::{Duration, Instant};
+
+use kipper_api::{Timestamp, cron::Schedule, function::TriggerKind};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    console::Voice,
+    launch::{Launch, Mode},
+    process::{Event, Exit, Starter, Stop, describe},
+};
+
+/// Longest time without a look at the clock.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Reports of the one process; they wait at the bound.
+const EVENTS: usize = 4;
+
+/// Runs at every firing until dropped or until the schedule has no next one. `launch` is what the
+/// next run starts.
+pub(super) async fn run(
+    schedule: Schedule,
+    launch: watch::Receiver<Launch>,
+    starter: Starter,
+) {
+    let voice = starter.voice.clone();
+    let mut after = Timestamp::now();
+    let mut id = 0;
+    while let Some(firing) = schedule.next(after) {
+        sleep_until(firing).await;
+        id += 1;
+        let launch = launch.borrow().clone();
+        run_once(&starter, &launch, id, &voice).await;
+        // From the firing, not from now: what came due meanwhile is skipped and said so.
+        after = firing;
+        let now = Timestamp::now();
+        if schedule.next(after).is_some_and(|next| next <= now) {
+            voice.say("run skipped: the last one took until after it was due");
+            after = now;
+        }
+    }
+    voice.warn("the schedule has no further firing");
+}
+
+async fn sleep_until(firing: Timestamp) {
+    loop {
+        let left = Duration::try_from(firing.duration_since(Timestamp::now())).unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK_INTERVAL)).await;
+    }
+}
+
+async fn run_once(starter: &Starter, launch: &Launch, id: u64, voice: &Voice) {
+    let began = Instant::now();
+    let (events, mut reports) = mpsc::channel(EVENTS);
+    let started = starter.start(launch, Mode::Batch(TriggerKind::Cron), id, false, events);
+    // Dropped with this future: whoever ends the trigger ends its run.
+    let _stop: Stop = match started {
+        Ok(stop) => stop,
+        Err(error) => return voice.warn(format!("run cannot be started: {error}")),
+    };
+    while let Some(event) = reports.recv().await {
+        if let Event::Exited(Exit { status, .. }) = event {
+            let took = began.elapsed().as_millis();
+            if status.is_some_and(|status| status.success()) {
+                voice.say(format!("run finished in {took} ms (exit code 0)"));
+            } else {
+                voice.warn(format!("run failed after {took} ms ({})", describe(status)));
+            }
+            return;
+        }
+    }
+}

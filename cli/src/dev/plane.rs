@@ -1,0 +1,126 @@
+//! The real data plane in this process: interceptor, reporter and scaler-adapter.
+//!
+//! Everything between them goes over loopback sockets, as it does between their pods. Whatever of
+//! it ends by itself ends `kip dev`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use kipper_interceptor::{
+    Interceptor,
+    config::ProxyConfig,
+    reporter::{self, ReporterConfig, ReporterMetrics},
+    router::Router,
+    source::memory::{self, MemoryFeed},
+};
+use kipper_scaler_adapter::{Adapter, Config as AdapterConfig};
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::keda::Client;
+
+/// The running data plane.
+pub(super) struct Plane {
+    /// Where the interceptor listens.
+    pub(super) address: SocketAddr,
+    /// Routes as the interceptor sees them.
+    pub(super) router: Arc<Router>,
+    /// Where routes and endpoints are said.
+    pub(super) feed: MemoryFeed,
+    /// KEDA's way to the adapter.
+    pub(super) scaler: Client,
+    interceptor: JoinSet<anyhow::Result<usize>>,
+    control: JoinSet<anyhow::Result<()>>,
+    stop_interceptor: CancellationToken,
+    stop_control: CancellationToken,
+}
+
+impl Plane {
+    /// Binds and starts all of it. `grace` bounds the drain.
+    pub(super) async fn start(listen: SocketAddr, grace: Duration) -> anyhow::Result<Self> {
+        let adapter = Adapter::bind(&AdapterConfig::in_process()).await?;
+        let scaler = Client::new(channel(adapter.external_scaler_addr())?);
+        let counts = adapter.counts_addr();
+        let registry = Registry::new();
+        let config = ProxyConfig { listen, ..ProxyConfig::default() };
+        let interceptor = Interceptor::bind(&config, &registry, None)?;
+        let address = interceptor.address()?;
+        let router = interceptor.router();
+        let (feed, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
+        let metrics = ReporterMetrics::register(&registry)?;
+        let report_to = ReporterConfig { adapters: vec![counts.to_string()], ..ReporterConfig::default() };
+
+        let (stop_interceptor, stop_control) = (CancellationToken::new(), CancellationToken::new());
+        let mut control = JoinSet::new();
+        let stop = stop_control.clone();
+        control.spawn(async move { adapter.serve(stop).await.context("scaler-adapter") });
+        let (counts, stop) = (Arc::clone(&router), stop_control.clone());
+        control.spawn(async move {
+            reporter::run(report_to, counts, metrics, stop).await.context("reporter")
+        });
+        let sink = Arc::clone(&router);
+        let stop = stop_control.clone();
+        control.spawn(async move {
+            let feeding = kipper_interceptor::feed(sink, Box::new(routes), Box::new(endpoints));
+            tokio::select! {
+                fed = feeding => fed.context("routes"),
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+        let mut proxy = JoinSet::new();
+        let stop = stop_interceptor.clone();
+        proxy.spawn(async move {
+            interceptor.serve(stop, Duration::ZERO, grace).await.context("interceptor")
+        });
+        Ok(Self {
+            address,
+            router,
+            feed,
+            scaler,
+            interceptor: proxy,
+            control,
+            stop_interceptor,
+            stop_control,
+        })
+    }
+
+    /// Resolves when a part of it ends that nobody stopped.
+    pub(super) async fn failed(&mut self) -> anyhow::Error {
+        let ended = tokio::select! {
+            Some(ended) = self.interceptor.join_next() => ended.map(|served| served.map(drop)),
+            Some(ended) = self.control.join_next() => ended,
+            else => return anyhow::anyhow!("the data plane ended"),
+        };
+        match ended {
+            Ok(Ok(())) => anyhow::anyhow!("a part of the data plane ended"),
+            Ok(Err(error)) => error,
+            Err(panic) => panic.into(),
+        }
+    }
+
+    /// Stops accepting and lets what is held or running finish; returns how many connections were
+    /// cut at the end of the grace.
+    pub(super) async fn drain(&mut self) -> usize {
+        self.stop_interceptor.cancel();
+        match self.interceptor.join_next().await {
+            Some(Ok(Ok(cut))) => cut,
+            // An error was reported by `failed`, or comes too late to matter.
+            _ => 0,
+        }
+    }
+
+    /// Ends what is left.
+    pub(super) async fn stop(mut self) {
+        self.stop_control.cancel();
+        // The adapter waits for KEDA's streams to end; this was their other end.
+        drop(self.scaler);
+        while self.control.join_next().await.is_some() {}
+    }
+}
+
+/// A lazy connection: the adapter serves as soon as this thread has time for it.
+fn channel(adapter: SocketAddr) -> anyhow::Result<Channel> {
+    Ok(Endpoint::from_shared(format!("http://{adapter}"))?.connect_lazy())
+}

@@ -1,0 +1,267 @@
+//! What two parsers could read differently never reaches a pod, and what is refused is refused in
+//! the same JSON shape everywhere.
+
+use kipper_interceptor::{config::ProxyConfig, source::RouteSpec};
+
+use crate::support::{Backend, Gate, Message, Proxy, Recorder, Wire, function, ok, ready};
+
+/// Sends `request` on a connection of its own: the answer, after which the connection is closed.
+async fn refused(proxy: &Proxy, request: impl AsRef<[u8]>) -> Message {
+    let mut client = proxy.client().await;
+    client.send(request).await;
+    let answer = client.answer().await;
+    client.closed().await;
+    answer
+}
+
+/// Each of these requests is refused like that and reaches no pod; then the pod is still served.
+async fn check_refused(cases: &[(&str, &str, u16, &str)]) {
+    let recorder = Recorder::new();
+    let pod = recorder.start_open();
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    for (name, request, status, reason) in cases {
+        let answer = refused(&proxy, request).await;
+        assert_eq!(answer.status(), *status, "{name}: {answer:?}");
+        answer.assert_error(*status, reason);
+    }
+    let answer = proxy.client().await.get("f.test", "/after").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(recorder.targets(), ["/after"]);
+    proxy.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ambiguous_lengths() {
+    let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: f.test\r\n{fields}\r\n\r\n");
+    let both = post("Content-Length: 5\r\nTransfer-Encoding: chunked");
+    let reversed = post("Transfer-Encoding: chunked\r\nContent-Length: 5");
+    let twice = post("Content-Length: 5\r\nContent-Length: 5");
+    let different = post("Content-Length: 5\r\nContent-Length: 6");
+    let list = post("Content-Length: 5, 5");
+    let signed = post("Content-Length: +5");
+    let coding = post("Transfer-Encoding: gzip, chunked");
+    let doubled = post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked");
+    let quoted = post("Transfer-Encoding: \"chunked\"");
+    check_refused(&[
+        ("CL and TE", &both, 400, "bad_request"),
+        ("TE and CL", &reversed, 400, "bad_request"),
+        ("duplicate CL", &twice, 400, "bad_request"),
+        ("different CL", &different, 400, "bad_request"),
+        ("list of CL", &list, 400, "bad_request"),
+        ("signed CL", &signed, 400, "bad_request"),
+        ("unknown coding", &coding, 501, "transfer_coding"),
+        ("duplicate TE", &doubled, 400, "bad_request"),
+        ("quoted coding", &quoted, 400, "bad_request"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ambiguous_lines() {
+    let get = |fields: &str| format!("GET / HTTP/1.1\r\nHost: f.test\r\n{fields}\r\n\r\n");
+    let folded = get("X-A: 1\r\n  Transfer-Encoding: chunked");
+    let bare_lf = get("X-A: 1\nX-B: 2");
+    let bare_cr = get("X-A: 1\rX-B: 2");
+    let nul = get("X-A: 1\0");
+    let spaced = get("Transfer-Encoding : chunked");
+    let underscore = get("Transfer_Encoding: chunked");
+    let length_underscore = get("Content_Length: 5");
+    let hosts = get("Host: g.test");
+    let no_host = "GET / HTTP/1.1\r\nX-A: 1\r\n\r\n";
+    let other = "GET http://g.test/ HTTP/1.1\r\nHost: f.test\r\n\r\n";
+    check_refused(&[
+        ("obs-fold", &folded, 400, "bad_request"),
+        ("bare LF", &bare_lf, 400, "bad_request"),
+        ("bare CR", &bare_cr, 400, "bad_request"),
+        ("NUL", &nul, 400, "bad_request"),
+        ("space before the colon", &spaced, 400, "bad_request"),
+        ("Transfer_Encoding", &underscore, 400, "bad_request"),
+        ("Content_Length", &length_underscore, 400, "bad_request"),
+        ("two hosts", &hosts, 400, "bad_request"),
+        ("no host", no_host, 400, "bad_request"),
+        ("target against Host", other, 400, "bad_request"),
+        ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: f.test\r\n\r\n", 400, "bad_request"),
+        ("CONNECT", "CONNECT f.test:80 HTTP/1.1\r\nHost: f.test\r\n\r\n", 405, "method_not_allowed"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http10_with_transfer_encoding() {
+    let request = "POST / HTTP/1.0\r\nHost: f.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    check_refused(&[("HTTP/1.0 with TE", request, 400, "bad_request")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrade_with_a_body() {
+    let upgrade = |fields: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: f.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             {fields}\r\n\r\n"
+        )
+    };
+    let length = upgrade("Content-Length: 5") + "hello";
+    let chunked = upgrade("Transfer-Encoding: chunked") + "0\r\n\r\n";
+    check_refused(&[
+        ("Upgrade with Content-Length", &length, 400, "bad_request"),
+        ("Upgrade with chunks", &chunked, 400, "bad_request"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_too_large() {
+    let recorder = Recorder::new();
+    let pod = recorder.start_open();
+    let config = ProxyConfig {
+        max_header_bytes: 2048,
+        ..ProxyConfig::default()
+    };
+    let proxy = Proxy::with(config).await;
+    proxy.add(function("f"), &[ready(pod.address)]).await;
+    let long = "a".repeat(2048);
+    let many = "a: b\r\n".repeat(101);
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: f.test\r\nX-Long: {long}\r\n\r\n"),
+        // Never ends: refused as soon as it is too long.
+        format!("GET / HTTP/1.1\r\nHost: f.test\r\nX-Long: {long}"),
+        format!("GET /{long} HTTP/1.1\r\nHost: f.test\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: f.test\r\n{many}\r\n"),
+    ] {
+        refused(&proxy, request).await.assert_error(431, "headers_too_large");
+    }
+    assert!(recorder.targets().is_empty());
+}
+
+/// A body that turns out to be malformed: the pod never gets a complete request.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_chunks() {
+    let bodies: &[&[u8]] = &[
+        b"5\r\nhello\r\n0x1\r\na\r\n0\r\n\r\n",
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloX\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        b"0\r\nX-Bare: lf\n\r\n\r\n",
+    ];
+    let recorder = Recorder::new();
+    let pod = recorder.start_open();
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    for body in bodies {
+        let mut client = proxy.client().await;
+        client
+            .send(b"POST /bad HTTP/1.1\r\nHost: f.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        client.send(body).await;
+        client.answer().await.assert_error(400, "bad_request");
+        client.closed().await;
+    }
+    proxy.idle().await;
+    assert_eq!(recorder.targets(), [""; 0]);
+}
+
+/// Chunk extensions are dropped and chunks are framed anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn chunk_extensions_end_here() {
+    let pod = Backend::start(|mut wire, _| async move {
+        wire.head().await.unwrap();
+        let raw = wire.through(b"0\r\n\r\n").await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&raw), "5\r\nhello\r\n0\r\n\r\n");
+        wire.send(ok("fine")).await;
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    client
+        .send(
+            b"POST / HTTP/1.1\r\nHost: f.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+              5;name=\"value\"\r\nhello\r\n0;last\r\n\r\n",
+        )
+        .await;
+    assert_eq!(client.answer().await.text(), "fine");
+}
+
+/// A refused request's tail is never read as the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_smuggled_behind_a_refused_request() {
+    let recorder = Recorder::new();
+    let pod = recorder.start_open();
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let smuggled = "POST / HTTP/1.1\r\nHost: f.test\r\nContent-Length: 5\r\n\
+        Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: f.test\r\n\r\n";
+    refused(&proxy, smuggled).await.assert_error(400, "bad_request");
+    // Nor is the body of a request that its function did not read.
+    let gate = Gate::closed();
+    gate.open();
+    let unread = "POST /event HTTP/1.1\r\nHost: e.test\r\nContent-Length: 38\r\n\r\n\
+        GET /smuggled HTTP/1.1\r\nHost: f.test\r\n\r\n";
+    let event = RouteSpec {
+        event_trigger: true,
+        ..function("e")
+    };
+    proxy.add(event, &[ready(pod.address)]).await;
+    refused(&proxy, unread).await.assert_error(404, "event_path");
+    assert!(recorder.targets().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_hosts_are_404() {
+    let recorder = Recorder::new();
+    let pod = recorder.start_open();
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    client.get("nobody.test", "/").await.assert_error(404, "unknown_host");
+    let mut client = Wire::connect(proxy.address).await;
+    // Case, port and trailing dot do not matter.
+    for host in ["F.Test", "f.test:8080", "f.test.", "F.TEST.:80"] {
+        assert_eq!(client.get(host, "/").await.status(), 200, "{host}");
+    }
+    assert_eq!(proxy.metric("errors_total", &["unknown_host"]), 1.0);
+}
+
+/// Only a function's own poller may send `POST /event`.
+#[tokio::test(flavor = "multi_thread")]
+async fn event_path_is_404_for_event_functions() {
+    let recorder = Recorder::new();
+    let pod = recorder.start_open();
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let event = RouteSpec {
+        event_trigger: true,
+        ..function("e")
+    };
+    proxy.add(event, &[ready(pod.address)]).await;
+    for target in ["/event", "/event/", "/event?x=1", "/%65vent", "//event", "/a/../event"] {
+        let answer = proxy.client().await.post("e.test", target, "{}").await;
+        answer.assert_error(404, "event_path");
+    }
+    assert!(recorder.targets().is_empty());
+    // It is an ordinary path of an HTTP function, and other paths of an event function are too.
+    assert_eq!(proxy.client().await.post("f.test", "/event", "{}").await.status(), 200);
+    assert_eq!(proxy.client().await.post("e.test", "/events", "{}").await.status(), 200);
+    assert_eq!(recorder.targets(), ["/event", "/events"]);
+}
+
+/// What a client nominates in `Connection` is dropped, but never what this proxy adds.
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_nominates_x_forwarded_for() {
+    let pod = Backend::answering(|request| {
+        let seen = request.fields.iter().filter(|(name, _)| {
+            name.starts_with("x-forwarded") || name.starts_with("x-") && name.ends_with("mine")
+        });
+        let seen: Vec<_> = seen.map(|(name, value)| format!("{name}={value}")).collect();
+        let host = request.field("host").unwrap_or_default();
+        ok(&format!("{host} {}", seen.join(" ")))
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nHost: f.test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Mine: 1\r\n\
+             Connection: X-Forwarded-For, X-Mine, X-Forwarded-Proto, Host\r\n\r\n",
+        )
+        .await;
+    assert_eq!(
+        client.answer().await.text(),
+        "f.test x-forwarded-for=127.0.0.1 x-forwarded-proto=http x-forwarded-host=f.test"
+    );
+}

@@ -1,0 +1,19 @@
+//! The interceptor on real sockets: every stage together, one in-process data plane per test, pods
+//! and clients that say exactly the bytes the test wants.
+//!
+//! Tests wait for conditions with a generous deadline, never for time to pass.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod framing;
+mod hold;
+mod forward;
+mod upgrade;
+mod faults;
+mod tls;
+mod http2;
+mod drain;
+mod suites;
+
+mod kubernetes;

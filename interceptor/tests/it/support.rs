@@ -1,0 +1,37 @@
+//! What every test needs: a data plane, pods that follow a script, clients that see every byte,
+//! and waiting for conditions.
+
+mod backend;
+mod process;
+mod proxy;
+mod wire;
+
+use std::time::Duration;
+
+pub(crate) use backend::{Backend, Gate, Recorder, Reserved, ok};
+pub(crate) use process::{Process, free_address};
+pub(crate) use proxy::{Proxy, function, not_ready, ready};
+pub(crate) use wire::{Message, Wire};
+
+/// Reached only when something is broken.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at a condition.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Awaits `future`; panics with `what` when it does not end.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("did not happen: {what}"),
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    within(what, waiting).await;
+}

@@ -1,0 +1,23 @@
+//! Scenarios against a running data plane: what it must reach, and what it must survive.
+//!
+//! Each scenario ([`scenarios`]) starts real processes ([`processes`], [`serve`]) on loopback
+//! ports, drives them over real sockets ([`http1`], [`keda`]) and judges what it saw by the limits
+//! of `limits.json` ([`outcome`]). A missed *figure* is printed as `short` and fails nothing: a
+//! busy machine must not fail a build. A broken *condition* (a request lost, executed twice, still
+//! counted when it is over) fails the run. Every scenario is bounded in time, and every process it
+//! starts ends with it.
+#![cfg(target_os = "linux")]
+
+pub mod run;
+pub mod scenarios;
+
+pub mod outcome;
+mod samples;
+
+pub mod serve;
+mod control;
+mod processes;
+
+mod http1;
+mod keda;
+mod open_loop;

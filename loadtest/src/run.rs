@@ -1,0 +1,78 @@
+//! One run: its size, its directory, its limits.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::outcome::{Limits, Outcome};
+
+/// How often something is looked at that does not tell by itself.
+pub(crate) const POLL: Duration = Duration::from_millis(5);
+/// No wait of a scenario is longer; only a hang reaches it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Options of every scenario.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RunArgs {
+    /// Fewer repetitions, for continuous integration
+    #[arg(long, global = true)]
+    pub quick: bool,
+    /// File of pass limits [default: the built-in limits.json]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub limits: Option<PathBuf>,
+    /// The kipper-loadtest binary to start processes from [default: this one]
+    #[arg(long, global = true, hide = true)]
+    pub binary: Option<PathBuf>,
+}
+
+/// What scenarios work with. Dropping it removes the directory.
+pub struct Run {
+    quick: bool,
+    dir: TempDir,
+    binary: PathBuf,
+    started: usize,
+    /// Where results go.
+    pub outcome: Outcome,
+}
+
+impl Run {
+    /// # Errors
+    /// When there is no temporary directory, or the limits are unusable.
+    pub fn new(args: &RunArgs) -> Result<Self, anyhow::Error> {
+        let binary = match &args.binary {
+            Some(binary) => binary.clone(),
+            None => std::env::current_exe().context("find this binary")?,
+        };
+        Ok(Self {
+            quick: args.quick,
+            dir: tempfile::Builder::new().prefix("kipper-loadtest-").tempdir()?,
+            binary,
+            started: 0,
+            outcome: Outcome::new(Limits::load(args.limits.as_deref())?),
+        })
+    }
+
+    /// One of two sizes.
+    pub(crate) fn size<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The binary processes are started from.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// A name for a process or file that no other one of this run has.
+    pub(crate) fn unique(&mut self, name: &str) -> String {
+        self.started += 1;
+        format!("{name}-{}", self.started)
+    }
+}
