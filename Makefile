@@ -25,7 +25,7 @@ test: setup lint
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
-	cargo deny --locked --offline --log-level error check bans licenses sources
+	cargo deny --locked --log-level error check bans licenses sources
 
 # Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.
 bench: setup

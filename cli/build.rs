@@ -14,10 +14,8 @@ use std::{
 type BuildError = Box<dyn std::error::Error>;
 
 /// Constant, folder under `runtimes/`, and what of it runs: folders and the ending of their files.
-const RUNTIMES: [(&str, &str, &[&str], &str); 2] = [
-    ("NODE", "node", &[""], "js"),
-    ("PYTHON", "python", &["", "kipper_runtime"], "py"),
-];
+const RUNTIMES: [(&str, &str, &[&str], &str); 2] =
+    [("NODE", "node", &[""], "js"), ("PYTHON", "python", &["", "kipper_runtime"], "py")];
 
 fn main() -> Result<(), BuildError> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../runtimes");
@@ -33,11 +31,7 @@ fn main() -> Result<(), BuildError> {
         }
         writeln!(code, "];")?;
     }
-    writeln!(
-        code,
-        "pub(super) const HASH: &str = \"{:016x}\";",
-        hash.finish()
-    )?;
+    writeln!(code, "pub(super) const HASH: &str = \"{:016x}\";", hash.finish())?;
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("runtimes.rs"), code)?;
     Ok(())
 }

@@ -34,6 +34,13 @@ pub struct Config {
     /// Watch one namespace only.
     #[arg(long, env = "KIPPER_INTERCEPTOR_NAMESPACE")]
     pub namespace: Option<String>,
+    /// Service of the interceptors themselves, in --service-namespace: its pods divide among
+    /// them the pods of functions with a concurrency limit. --name must be the pod's name.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_SERVICE", requires_all = ["service_namespace", "name"])]
+    pub service: Option<String>,
+    /// Namespace of --service.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_SERVICE_NAMESPACE")]
+    pub service_namespace: Option<String>,
     /// A request held this long with nothing moving wakes its function without KEDA.
     #[arg(long, env = "KIPPER_INTERCEPTOR_WAKE_FALLBACK_AFTER", value_parser = parse_duration, default_value = "1s")]
     pub wake_fallback_after: Duration,

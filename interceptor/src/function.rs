@@ -6,15 +6,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release},
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
-    balancer::{Choice, Endpoint, Endpoints},
+    balancer::{Choice, Endpoint, Endpoints, owned},
     clock,
     headers::SecurityBlock,
     inflight::{Changes, Counters},
@@ -38,6 +38,17 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Number of data-plane workers, one connection pool each.
     pub workers: usize,
+    /// The interceptors that share the work.
+    pub fleet: ArcSwap<Fleet>,
+}
+
+/// The interceptors that share the work, by name. Empty: this one is alone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// This interceptor.
+    pub me: String,
+    /// All of them, this one included.
+    pub members: Vec<String>,
 }
 
 /// A route with what is derived from it once per change, not once per request.
@@ -72,12 +83,15 @@ pub struct Function {
     pub(crate) shared: Arc<Shared>,
     route: ArcSwap<Route>,
     endpoints: ArcSwap<Endpoints>,
-    updating: Mutex<()>,
+    /// What the source said last, before the fleet divides it.
+    listed: Mutex<Vec<EndpointState>>,
     queue: Queue,
     /// A release task runs for it (see `probe`).
     pub(crate) releasing: AtomicBool,
     /// Tells the release task that endpoints changed.
     pub(crate) endpoints_changed: Notify,
+    /// A cold start is under way: something is held and nothing can answer.
+    cold: AtomicBool,
     /// Moving average of wake times, in microseconds; 0 = none observed.
     wake_time: AtomicU64,
 }
@@ -102,9 +116,10 @@ impl Function {
             shared,
             route: ArcSwap::from_pointee(Route::new(spec)),
             endpoints: ArcSwap::default(),
-            updating: Mutex::new(()),
+            listed: Mutex::default(),
             releasing: AtomicBool::new(false),
             endpoints_changed: Notify::new(),
+            cold: AtomicBool::new(false),
             wake_time: AtomicU64::new(0),
         }
     }
@@ -131,22 +146,50 @@ impl Function {
     }
 
     /// Changes its configuration; running and held requests keep going.
-    pub(crate) fn set_route(&self, spec: RouteSpec) {
+    pub(crate) fn set_route(self: &Arc<Self>, spec: RouteSpec) {
+        let limited = |limit: u32| limit > 0;
+        let before = self.route.load().spec.concurrency;
+        let after = spec.concurrency;
         self.route.store(Arc::new(Route::new(spec)));
+        if limited(before) != limited(after) {
+            self.redivide();
+        }
+    }
+
+    /// Takes its share of the endpoints again, after the fleet or the limit changed.
+    pub(crate) fn redivide(self: &Arc<Self>) {
+        let listed = self.listed.lock();
+        let states = listed.clone();
+        self.replace_endpoints(listed, states);
     }
 
     /// Replaces its endpoints and releases what can go now.
     pub(crate) fn set_endpoints(self: &Arc<Self>, states: &[EndpointState]) {
+        self.replace_endpoints(self.listed.lock(), states.to_vec());
+    }
+
+    fn replace_endpoints(
+        self: &Arc<Self>,
+        mut listed: MutexGuard<'_, Vec<EndpointState>>,
+        states: Vec<EndpointState>,
+    ) {
         let now = clock::now();
-        {
-            let _one_at_a_time = self.updating.lock();
-            let next = self.endpoints.load().updated(states, self.shared.workers, now);
-            let unchanged = next.all.len() == self.endpoints.load().all.len()
-                && next.all.iter().zip(&self.endpoints.load().all).all(|(a, b)| Arc::ptr_eq(a, b));
-            if !unchanged {
-                self.endpoints.store(Arc::new(next));
-            }
+        let fleet = self.shared.fleet.load();
+        *listed = states;
+        let states = if self.route.load().spec.concurrency > 0 {
+            owned(&listed, &fleet.me, &fleet.members)
+        } else {
+            listed.clone()
+        };
+        let known = self.endpoints.load();
+        let next = known.updated(&states, self.shared.workers, now);
+        let unchanged = next.all.len() == known.all.len()
+            && next.all.iter().zip(&known.all).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !unchanged {
+            self.endpoints.store(Arc::new(next));
         }
+        // The lock has kept two updates apart; pairing needs none.
+        drop(listed);
         if self.queue.is_empty() {
             return;
         }
@@ -155,6 +198,7 @@ impl Function {
             let _ = clock.address.compare_exchange(0, now, Relaxed, Relaxed);
         }
         self.note_usable(now);
+        self.note_unserved(now);
         self.shared.changes.mark(self);
         self.dispatch();
         self.endpoints_changed.notify_one();
@@ -173,18 +217,10 @@ impl Function {
         {
             return Ok(Acquired::Lease(Lease::new(self, endpoint)));
         }
-        let now = clock::now();
-        let unserved = !self.endpoints.load().any_usable(now);
-        let first = self.queue.is_empty();
-        let waiting = self.queue.join(bytes)?;
-        if unserved {
-            if first {
-                self.start_wake_clock(now);
-            }
-            self.shared.changes.mark_urgent(self);
-        } else {
-            self.shared.changes.mark(self);
-        }
+        let joined = self.queue.join(bytes);
+        self.note_unserved(clock::now());
+        self.shared.changes.mark(self);
+        let waiting = joined?;
         // An endpoint may have become free between choosing and joining.
         self.dispatch();
         Ok(Acquired::Held(waiting))
@@ -212,31 +248,45 @@ impl Function {
         self.endpoints.load().choose(limit, fastrand::u64(..), clock::now())
     }
 
-    fn start_wake_clock(&self, now: u64) {
-        let listed = !self.endpoints.load().all.is_empty();
-        self.wake_clock.started.store(now, Relaxed);
-        self.wake_clock.address.store(if listed { now } else { 0 }, Relaxed);
-        self.wake_clock.usable.store(0, Relaxed);
+    /// Something is held and nothing can answer: if that is new, a cold start begins, and is told
+    /// at once.
+    fn note_unserved(self: &Arc<Self>, now: u64) {
+        let endpoints = self.endpoints.load();
+        if self.queue.is_empty() || endpoints.any_usable(now) {
+            return;
+        }
+        let clock = &self.wake_clock;
+        if !self.cold.swap(true, AcqRel) {
+            clock.started.store(now, Relaxed);
+            clock.address.store(if endpoints.all.is_empty() { 0 } else { now }, Relaxed);
+            clock.usable.store(0, Relaxed);
+            self.shared.changes.mark_urgent(self);
+        }
+    }
+
+    /// Nothing is held any more: the cold start is over, with or without an answer.
+    pub(crate) fn end_wake(self: &Arc<Self>) {
+        self.cold.store(false, Release);
+        // Whoever joined the queue meanwhile is owed a wake of its own.
+        self.note_unserved(clock::now());
     }
 
     /// Records that an endpoint can answer, once per cold start.
     pub(crate) fn note_usable(&self, now: u64) {
-        let clock = &self.wake_clock;
-        let started = clock.started.load(Relaxed);
-        if started == 0 || !self.endpoints.load().any_usable(now) {
+        if !self.endpoints.load().any_usable(now) || !self.cold.swap(false, AcqRel) {
             return;
         }
-        if clock.usable.compare_exchange(0, now, Relaxed, Relaxed).is_ok() {
-            let took = now.saturating_sub(started);
-            let old = self.wake_time.load(Relaxed);
-            let next = if old == 0 {
-                took
-            } else {
-                old - (old >> WAKE_AVERAGE_SHIFT) + (took >> WAKE_AVERAGE_SHIFT)
-            };
-            self.wake_time.store(next.max(1), Relaxed);
-            self.metrics.observe_wake(took);
-        }
+        let clock = &self.wake_clock;
+        clock.usable.store(now, Relaxed);
+        let took = now.saturating_sub(clock.started.load(Relaxed));
+        let old = self.wake_time.load(Relaxed);
+        let next = if old == 0 {
+            took
+        } else {
+            old - (old >> WAKE_AVERAGE_SHIFT) + (took >> WAKE_AVERAGE_SHIFT)
+        };
+        self.wake_time.store(next.max(1), Relaxed);
+        self.metrics.observe_wake(took);
     }
 
     /// Whole seconds after which trying again makes sense: this function's observed wake time.

@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed},
 };
 
 use std::time::Duration;
@@ -75,8 +75,9 @@ pub struct Changes {
 impl Changes {
     /// Puts a function on the list, unless it is there already.
     pub fn mark(&self, function: &Arc<Function>) {
-        let listed = &function.counters.listed;
-        if listed.load(Relaxed) || listed.swap(true, SeqCst) {
+        // A read-modify-write in both places: whichever comes second sees what the first one's
+        // side had counted before.
+        if function.counters.listed.swap(true, AcqRel) {
             return;
         }
         self.list.lock().push(Arc::clone(function));
@@ -103,7 +104,7 @@ impl Changes {
     pub fn take(&self) -> Vec<Arc<Function>> {
         let list = std::mem::take(&mut *self.list.lock());
         for function in &list {
-            function.counters.listed.store(false, SeqCst);
+            function.counters.listed.swap(false, AcqRel);
         }
         list
     }

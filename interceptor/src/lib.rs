@@ -103,6 +103,7 @@ impl Interceptor {
             changes: Changes::default(),
             metrics: Arc::clone(&metrics),
             workers: count,
+            fleet: Default::default(),
         });
         let (drain, watch) = Drain::new();
         let plane = Arc::new(Plane {
@@ -113,7 +114,7 @@ impl Interceptor {
             trusted_proxies: config.trusted_proxies.clone(),
             connect_timeout: config.connect_timeout,
             wake_fallback,
-            max_connections: config.max_connections.get(),
+            max_connections: server::connection_cap(config.max_connections.get()),
             drain: watch,
             open: Default::default(),
         });

@@ -75,6 +75,7 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
         }
     }
     function.releasing.store(false, SeqCst);
+    function.end_wake();
     // A request may have been held between the last look and the flag.
     ensure_release(&function, &worker);
 }

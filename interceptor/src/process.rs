@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 use kipper_process::{
     admin::{AdminResponse, AdminServer},
@@ -18,8 +19,8 @@ use crate::{
     reporter::{self, ReporterMetrics},
     router::Router,
     source::{
-        EndpointSource, RouteSource, WakeFallback,
-        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule},
+        EndpointSource, RouteSource, SourceError, WakeFallback,
+        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, fleet},
         memory,
     },
     wake_fallback::DeploymentScale,
@@ -52,11 +53,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         let (feed, stop) = (Arc::clone(&router), shutdown.clone());
         tokio::spawn(reporter::run(config.reporter.clone(), feed, reporter_metrics, stop))
     });
+    let fleet = fleet(&config, sources.client, &router);
     let feeding = feed(Arc::clone(&router), sources.routes, sources.endpoints);
     let stop = shutdown.clone();
     let feeding = tokio::spawn(async move {
         // A source ends only when it cannot go on; what is known now must not age silently.
-        if let Err(error) = feeding.await {
+        if let Err(error) = tokio::try_join!(feeding, fleet) {
             tracing::error!(%error, "routes or endpoints cannot be followed, shutting down");
             stop.cancel();
         }
@@ -88,6 +90,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 struct Sources {
     routes: Box<dyn RouteSource>,
     endpoints: Box<dyn EndpointSource>,
+    /// The Kubernetes API, where that is the source.
+    client: Option<kube::Client>,
 }
 
 /// A file of fixed routes, or Kubernetes with its second wake path.
@@ -95,7 +99,7 @@ async fn sources(config: &Config) -> anyhow::Result<(Sources, Option<Arc<dyn Wak
     if let Some(path) = &config.static_routes {
         let (routes, endpoints) = memory::static_routes(path)?;
         let (_, routes, endpoints) = memory::feed(routes, endpoints);
-        let sources = Sources { routes: Box::new(routes), endpoints: Box::new(endpoints) };
+        let sources = Sources { routes: Box::new(routes), endpoints: Box::new(endpoints), client: None };
         return Ok((sources, None));
     }
     let client = kube::Client::try_default().await;
@@ -108,8 +112,25 @@ async fn sources(config: &Config) -> anyhow::Result<(Sources, Option<Arc<dyn Wak
     let sources = Sources {
         routes: Box::new(FunctionRoutes::new(client.clone(), namespace, hosts)),
         endpoints: Box::new(FunctionEndpoints::new(client.clone(), namespace)),
+        client: Some(client.clone()),
     };
     Ok((sources, Some(Arc::new(DeploymentScale::new(client)))))
+}
+
+/// Follows the other interceptors, where there is a Service to find them by.
+fn fleet(
+    config: &Config,
+    client: Option<kube::Client>,
+    router: &Arc<Router>,
+) -> BoxFuture<'static, Result<(), SourceError>> {
+    let (Some(client), Some(service), Some(namespace), Some(me)) =
+        (client, &config.service, &config.service_namespace, &config.reporter.name)
+    else {
+        return Box::pin(std::future::pending());
+    };
+    let (service, namespace, me) = (service.clone(), namespace.clone(), me.clone());
+    let router = Arc::clone(router);
+    Box::pin(async move { fleet::follow(client, &namespace, &service, me, router).await })
 }
 
 /// `/routes`: what this process routes, holds and sends where, as JSON.

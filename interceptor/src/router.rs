@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use rpds::HashTrieMapSync;
 
 use crate::{
-    function::{Function, Shared},
+    function::{Fleet, Function, Shared},
     source::{EndpointSink, EndpointState, FunctionId, RouteSink, RouteSpec},
 };
 
@@ -92,6 +92,18 @@ impl Router {
     /// Every function, in no order.
     pub fn functions(&self) -> Vec<Arc<Function>> {
         self.state.lock().functions.values().cloned().collect()
+    }
+
+    /// Says which interceptors there are; concurrency-limited functions' pods are divided anew.
+    pub fn set_fleet(&self, me: String, members: Vec<String>) {
+        let fleet = Fleet { me, members };
+        if **self.shared.fleet.load() == fleet {
+            return;
+        }
+        self.shared.fleet.store(Arc::new(fleet));
+        for function in self.functions() {
+            function.redivide();
+        }
     }
 
     /// What all functions share.
@@ -245,6 +257,7 @@ mod tests {
             changes: Changes::default(),
             metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
             workers: 1,
+            fleet: Default::default(),
         }), true)
     }
 

@@ -47,6 +47,24 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Raises the limit of open files as far as allowed, and returns how many client connections fit:
+/// an eighth is kept for connections to pods and everything else.
+pub(crate) fn connection_cap(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let files = files.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let cap = wanted.min(files - files / 8);
+    if cap < wanted {
+        tracing::warn!(files, cap, "the limit of open files allows fewer connections than wanted");
+    }
+    cap
+}
+
 /// The data plane's threads. They end when `stop` is cancelled.
 pub(crate) struct Workers {
     list: Arc<[Arc<Worker>]>,

@@ -25,8 +25,11 @@ impl Timeline {
         Self { accepted, held: None, released: None, connect: Duration::ZERO, sent: None }
     }
 
-    pub(crate) fn held(&mut self) {
-        self.held.get_or_insert_with(Instant::now);
+    /// The request joined the queue; a cold start if no pod can answer.
+    pub(crate) fn held(&mut self, function: &Function) {
+        if function.waiting() > 0 {
+            self.held.get_or_insert_with(Instant::now);
+        }
     }
 
     pub(crate) fn released(&mut self) {
@@ -43,7 +46,7 @@ impl Timeline {
         }
     }
 
-    /// The field's value, for a request that was held.
+    /// The field's value, for a request of a cold start.
     pub(crate) fn server_timing(&self, function: &Function) -> Option<String> {
         let (held, released) = (self.held?, self.released?);
         let wake = &function.wake_clock;

@@ -42,9 +42,29 @@ pub enum ConnectError {
     /// Refused, reset or unreachable.
     #[error("cannot connect: {0}")]
     Refused(#[source] io::Error),
+    /// It failed on this side: no descriptor or no port is left. Says nothing about the pod.
+    #[error("cannot open a connection: {0}")]
+    Local(#[source] io::Error),
     /// No answer in time.
     #[error("connecting timed out")]
     TimedOut,
+}
+
+/// Opens a TCP connection to `endpoint`.
+async fn dial(endpoint: &Endpoint, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    use rustix::io::Errno;
+    let connecting = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address));
+    let tcp = match connecting.await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(e)) => {
+            let local = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
+            let ours = local.iter().any(|l| e.raw_os_error() == Some(l.raw_os_error()));
+            return Err(if ours { ConnectError::Local(e) } else { ConnectError::Refused(e) });
+        }
+        Err(_) => return Err(ConnectError::TimedOut),
+    };
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
 }
 
 /// One HTTP/1.1 connection to a pod.
@@ -64,14 +84,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Opens a connection to `endpoint`.
     pub(crate) async fn open(endpoint: &Endpoint, timeout: Duration) -> Result<Self, ConnectError> {
-        let connecting = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address));
-        let tcp = match connecting.await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(e)) => return Err(ConnectError::Refused(e)),
-            Err(_) => return Err(ConnectError::TimedOut),
-        };
-        let _ = tcp.set_nodelay(true);
-        Ok(Self::over(Io::Plain(tcp)))
+        Ok(Self::over(Io::Plain(dial(endpoint, timeout).await?)))
     }
 
     /// A pipe to a pod that speaks HTTP/2 only, for one request.

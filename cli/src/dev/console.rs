@@ -55,14 +55,9 @@ impl Console {
     /// Starts the thread that writes.
     pub(super) fn start() -> io::Result<Self> {
         let (items, queue) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name("console".to_owned())
-            .spawn(move || write(queue))?;
+        std::thread::Builder::new().name("console".to_owned()).spawn(move || write(queue))?;
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Ok(Self {
-            items,
-            is_coloured: io::stdout().is_terminal() && !no_colour,
-        })
+        Ok(Self { items, is_coloured: io::stdout().is_terminal() && !no_colour })
     }
 
     /// One line of `kip` itself.
@@ -78,10 +73,7 @@ impl Console {
     /// The voice of the `index`th function; `width` is the length of the longest name.
     pub(super) fn voice(&self, name: &str, index: usize, width: usize) -> Voice {
         let padded = format!("{name:<width$}", width = width.min(MAX_WIDTH));
-        Voice {
-            console: self.clone(),
-            name: self.paint(PALETTE[index % PALETTE.len()], &padded),
-        }
+        Voice { console: self.clone(), name: self.paint(PALETTE[index % PALETTE.len()], &padded) }
     }
 
     /// Emphasised text.
@@ -107,11 +99,7 @@ impl Console {
     }
 
     fn paint(&self, code: u8, text: &str) -> String {
-        if self.is_coloured {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -140,11 +128,6 @@ impl Voice {
         for line in lines {
             self.console.put(format!("{} {bar} {line}", self.name));
         }
-    }
-
-    /// The console without the name.
-    pub(super) fn console(&self) -> &Console {
-        &self.console
     }
 }
 

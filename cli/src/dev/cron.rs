@@ -22,11 +22,7 @@ const EVENTS: usize = 4;
 
 /// Runs at every firing until dropped or until the schedule has no next one. `launch` is what the
 /// next run starts.
-pub(super) async fn run(
-    schedule: Schedule,
-    launch: watch::Receiver<Launch>,
-    starter: Starter,
-) {
+pub(super) async fn run(schedule: Schedule, launch: watch::Receiver<Launch>, starter: Starter) {
     let voice = starter.voice.clone();
     let mut after = Timestamp::now();
     let mut id = 0;

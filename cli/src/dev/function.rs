@@ -2,7 +2,10 @@
 //!
 //! Starts and stops the tasks of a function and carries changes to them. Holds no logic of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use kipper_api::{Timestamp, cron::Schedule, function::Protocol as ApiProtocol, host};
 use kipper_interceptor::source::{
@@ -20,7 +23,7 @@ use super::{
     fleet::{Fleet, ORDERS, Order},
     keda::{self, ScaledObject},
     launch::Launch,
-    load::LocalFunction,
+    load::{Code, LocalFunction},
     plane::Plane,
     process::Starter,
     wake::WakeLog,
@@ -43,7 +46,8 @@ pub(super) struct Periods {
 /// A function at work.
 pub(super) struct Running {
     pub(super) function: LocalFunction,
-    pub(super) voice: Voice,
+    voice: Voice,
+    starter: Starter,
     launch: watch::Sender<Launch>,
     server: Option<Server>,
     cron: Option<AbortOnDropHandle<()>>,
@@ -54,6 +58,14 @@ struct Server {
     orders: mpsc::Sender<Order>,
     fleet: JoinHandle<()>,
     keda: AbortOnDropHandle<()>,
+    /// What KEDA ordered last.
+    replicas: Arc<AtomicU32>,
+}
+
+/// What every function runs on.
+pub(super) struct Ground<'a> {
+    pub(super) plane: &'a Plane,
+    pub(super) periods: Periods,
 }
 
 impl Running {
@@ -61,35 +73,20 @@ impl Running {
     pub(super) fn start(
         function: LocalFunction,
         launch: Launch,
-        plane: &Plane,
-        periods: Periods,
-        new_starter: impl Fn() -> Starter,
+        ground: &Ground<'_>,
+        starter: Starter,
     ) -> Self {
-        let id = id(&function.name);
-        let starter = new_starter();
-        let voice = starter.voice.clone();
-        let server = function.spec.is_http().then(|| {
-            let route = route(&function, periods);
-            let wakes = WakeLog {
-                voice: voice.clone(),
-                router: Arc::clone(&plane.router),
-                host: route.hosts.first().cloned().unwrap_or_default(),
-            };
-            // The feed is closed only when everything ends.
-            let _ = plane.feed.apply(route);
-            let (orders, receiver) = mpsc::channel(ORDERS);
-            let fleet = Fleet::new(id.clone(), launch.clone(), starter, plane.feed.clone(), wakes);
-            let keda = play(&function, plane, periods, &orders, &voice);
-            Server { orders, fleet: tokio::spawn(fleet.run(receiver)), keda }
-        });
+        let server = function
+            .spec
+            .is_http()
+            .then(|| Server::start(&function, launch.clone(), ground, starter.clone()));
         let (launch, launched) = watch::channel(launch);
-        let cron = schedule(&function).map(|schedule| {
-            AbortOnDropHandle::new(tokio::spawn(cron::run(schedule, launched, new_starter())))
-        });
-        Self { function, voice, launch, server, cron }
+        let voice = starter.voice.clone();
+        let cron = start_cron(&function, launched, &starter);
+        Self { function, voice, starter, launch, server, cron }
     }
 
-    /// The code or the way to start it changed.
+    /// The code, or what goes with it, changed.
     pub(super) async fn reload(&self, launch: Launch) {
         self.launch.send_replace(launch.clone());
         if let Some(server) = &self.server {
@@ -100,40 +97,93 @@ impl Running {
         }
     }
 
-    /// Stops deciding: the replicas stay as they are, and no cron run starts any more.
-    pub(super) fn stop_deciding(&mut self) {
-        self.cron = None;
-        if let Some(server) = &self.server {
-            server.keda.abort();
+    /// The Function changed, but not whether it serves requests.
+    pub(super) async fn update(
+        &mut self,
+        function: LocalFunction,
+        launch: Launch,
+        ground: &Ground<'_>,
+    ) {
+        if let Some(server) = &mut self.server {
+            // The feed is closed only when everything ends.
+            let _ = ground.plane.feed.apply(route(&function, ground.periods));
+            let voice = &self.voice;
+            server.keda = play(&function, ground, &server.replicas, &server.orders, voice);
+        }
+        if schedule(&function) != schedule(&self.function) {
+            self.cron = start_cron(&function, self.launch.subscribe(), &self.starter);
+        }
+        self.function = function;
+        if launch != *self.launch.borrow() || self.launch_reads_other_code() {
+            self.reload(launch).await;
         }
     }
 
-    /// Takes the route away and stops every process.
-    pub(super) async fn stop(mut self, plane: &Plane) {
-        self.stop_deciding();
-        if let Some(server) = self.server {
-            let _ = plane.feed.remove(id(&self.function.name));
-            drop(server.orders);
-            // KEDA's task holds the other sender until it is gone.
-            drop(server.keda);
-            let _ = server.fleet.await;
-        }
+    /// Inline code is written to one place, so the launch alone does not tell that it changed.
+    fn launch_reads_other_code(&self) -> bool {
+        self.function.code == Code::Inline
     }
+
+    /// Takes the route away and has every process stopped; resolves when they are.
+    pub(super) fn stop(self, plane: &Plane) -> Option<JoinHandle<()>> {
+        // Its run is stopped with it.
+        drop(self.cron);
+        let server = self.server?;
+        let _ = plane.feed.remove(id(&self.function.name));
+        // KEDA's task has the other sender until it is gone.
+        drop((server.keda, server.orders));
+        Some(server.fleet)
+    }
+}
+
+impl Server {
+    fn start(
+        function: &LocalFunction,
+        launch: Launch,
+        ground: &Ground<'_>,
+        starter: Starter,
+    ) -> Self {
+        let plane = ground.plane;
+        let route = route(function, ground.periods);
+        let voice = starter.voice.clone();
+        let wakes = WakeLog {
+            voice: voice.clone(),
+            router: Arc::clone(&plane.router),
+            host: route.hosts.first().cloned().unwrap_or_default(),
+        };
+        // The feed is closed only when everything ends.
+        let _ = plane.feed.apply(route);
+        let (orders, receiver) = mpsc::channel(ORDERS);
+        let fleet = Fleet::new(id(&function.name), launch, starter, plane.feed.clone(), wakes);
+        let replicas = Arc::default();
+        let keda = play(function, ground, &replicas, &orders, &voice);
+        Self { orders, fleet: tokio::spawn(fleet.run(receiver)), keda, replicas }
+    }
+}
+
+fn start_cron(
+    function: &LocalFunction,
+    launch: watch::Receiver<Launch>,
+    starter: &Starter,
+) -> Option<AbortOnDropHandle<()>> {
+    let running = cron::run(schedule(function)?, launch, starter.clone());
+    Some(AbortOnDropHandle::new(tokio::spawn(running)))
 }
 
 fn play(
     function: &LocalFunction,
-    plane: &Plane,
-    periods: Periods,
+    ground: &Ground<'_>,
+    replicas: &Arc<AtomicU32>,
     orders: &mpsc::Sender<Order>,
     voice: &Voice,
 ) -> AbortOnDropHandle<()> {
-    let Periods { polling_interval, scale_down_window, .. } = periods;
-    let idle_timeout = idle_timeout(function, periods);
+    let Periods { polling_interval, scale_down_window, .. } = ground.periods;
+    let idle_timeout = idle_timeout(function, ground.periods);
     let id = id(&function.name);
     let scaled =
         ScaledObject::new(&id, &function.spec, idle_timeout, polling_interval, scale_down_window);
-    let playing = keda::play(plane.scaler.clone(), scaled, 0, orders.clone(), voice.clone());
+    let client = ground.plane.scaler.clone();
+    let playing = keda::play(client, scaled, Arc::clone(replicas), orders.clone(), voice.clone());
     AbortOnDropHandle::new(tokio::spawn(playing))
 }
 

@@ -6,6 +6,10 @@
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -81,11 +85,11 @@ fn whole_seconds(duration: Duration) -> u64 {
 }
 
 /// Plays until dropped or until nobody takes orders any more. `replicas` is what the function has
-/// now.
+/// now, and outlives this player.
 pub(super) async fn play(
     client: Client,
     scaled: ScaledObject,
-    replicas: u32,
+    replicas: Arc<AtomicU32>,
     orders: mpsc::Sender<Order>,
     voice: Voice,
 ) {
@@ -93,7 +97,8 @@ pub(super) async fn play(
     let stream = activations_of(client.clone(), scaled.object.clone(), told);
     let mut player = Player {
         client,
-        scaler: Scaler::new(scaled.policy, replicas),
+        scaler: Scaler::new(scaled.policy, replicas.load(Relaxed)),
+        replicas,
         scaled,
         specs: None,
         orders,
@@ -147,6 +152,7 @@ struct Player {
     client: Client,
     scaled: ScaledObject,
     scaler: Scaler,
+    replicas: Arc<AtomicU32>,
     /// Metrics and targets; asked for until the adapter has told them once.
     specs: Option<Vec<MetricSpec>>,
     orders: mpsc::Sender<Order>,
@@ -194,7 +200,11 @@ impl Player {
     }
 
     /// Orders what was decided, if it is something new.
-    async fn order(&self, before: u32, since: Instant) -> Result<(), mpsc::error::SendError<Order>> {
+    async fn order(
+        &self,
+        before: u32,
+        since: Instant,
+    ) -> Result<(), mpsc::error::SendError<Order>> {
         let replicas = self.scaler.replicas();
         if replicas == before {
             return Ok(());
@@ -204,6 +214,7 @@ impl Player {
         } else if before > 0 {
             self.voice.say(format!("scaled {before} → {replicas}"));
         }
+        self.replicas.store(replicas, Relaxed);
         self.orders.send(Order::Scale { replicas, since }).await
     }
 }

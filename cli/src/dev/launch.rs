@@ -94,9 +94,9 @@ impl Launch {
                 .env("KIPPER_TRIGGER", TriggerKind::Http.as_str())
                 .env("KIPPER_HOST", "127.0.0.1")
                 .env("PORT", port.to_string()),
-            Mode::Batch(trigger) => command
-                .env("KIPPER_MODE", "batch")
-                .env("KIPPER_TRIGGER", trigger.as_str()),
+            Mode::Batch(trigger) => {
+                command.env("KIPPER_MODE", "batch").env("KIPPER_TRIGGER", trigger.as_str())
+            }
         };
         command
     }
@@ -148,12 +148,9 @@ mod tests {
 
     #[test]
     fn a_version_is_exact_unless_it_says_otherwise() {
-        for (version, expected) in [
-            ("2.31.0", "x==2.31.0\n"),
-            (">=2,<3", "x>=2,<3\n"),
-            ("*", "x\n"),
-            ("", "x\n"),
-        ] {
+        for (version, expected) in
+            [("2.31.0", "x==2.31.0\n"), (">=2,<3", "x>=2,<3\n"), ("*", "x\n"), ("", "x\n")]
+        {
             assert_eq!(requirement("x", version), expected);
         }
     }

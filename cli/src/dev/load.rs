@@ -42,8 +42,8 @@ pub(super) enum LoadError {
     Duplicate { name: String, first: PathBuf, second: PathBuf },
     #[error("{}: no functions found", .0.display())]
     Empty(PathBuf),
-    #[error("{}: holds both {0} and {PYTHON_ENTRY}", .1.display())]
-    Ambiguous(&'static str, PathBuf),
+    #[error("{}: holds both {node} and {PYTHON_ENTRY}", path.display())]
+    Ambiguous { node: &'static str, path: PathBuf },
     #[error("more than {MAX_FUNCTIONS} functions")]
     TooMany,
 }
@@ -222,7 +222,7 @@ fn kind(path: &Path) -> Option<Kind> {
 fn entry(folder: &Path) -> Result<Option<Runtime>, LoadError> {
     let node = NODE_ENTRIES.into_iter().find(|name| folder.join(name).is_file());
     match (node, folder.join(PYTHON_ENTRY).is_file()) {
-        (Some(node), true) => Err(LoadError::Ambiguous(node, folder.to_owned())),
+        (Some(node), true) => Err(LoadError::Ambiguous { node, path: folder.to_owned() }),
         (Some(_), false) => Ok(Some(Runtime::Node)),
         (None, true) => Ok(Some(Runtime::Python)),
         (None, false) if main_of_package(folder).is_some() => Ok(Some(Runtime::Node)),
@@ -239,15 +239,18 @@ fn main_of_package(folder: &Path) -> Option<PathBuf> {
 }
 
 /// An http function with every default.
-fn plain(name: String, runtime: Runtime, code: Code, origin: &Path) -> Result<LocalFunction, LoadError> {
+fn plain(
+    name: String,
+    runtime: Runtime,
+    code: Code,
+    origin: &Path,
+) -> Result<LocalFunction, LoadError> {
     let path = origin.to_owned();
     if let Err(source) = names::check_function_name(&name) {
         return Err(LoadError::Name { path, name, source });
     }
-    let spec = FunctionSpec {
-        runtime: Some(runtime.as_str().to_owned()),
-        ..FunctionSpec::default()
-    };
+    let spec =
+        FunctionSpec { runtime: Some(runtime.as_str().to_owned()), ..FunctionSpec::default() };
     Ok(LocalFunction { name, spec, retry_idempotent: false, runtime, code, origin: path })
 }
 

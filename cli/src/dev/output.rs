@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn the_reason_is_what_the_runtime_said_first() {
-        let words = ["SyntaxError", "kipper: cannot load the function: bad", "  at x", "kipper: later"];
+        let words =
+            ["SyntaxError", "kipper: cannot load the function: bad", "  at x", "kipper: later"];
         let words = words.map(str::to_owned);
         assert_eq!(reason(&words), Some("cannot load the function: bad"));
         assert_eq!(reason(&words[..1]), None);

@@ -44,13 +44,14 @@ impl Plane {
         let scaler = Client::new(channel(adapter.external_scaler_addr())?);
         let counts = adapter.counts_addr();
         let registry = Registry::new();
-        let config = ProxyConfig { listen, ..ProxyConfig::default() };
+        let config = ProxyConfig { listen, path_routes: true, ..ProxyConfig::default() };
         let interceptor = Interceptor::bind(&config, &registry, None)?;
         let address = interceptor.address()?;
         let router = interceptor.router();
         let (feed, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
         let metrics = ReporterMetrics::register(&registry)?;
-        let report_to = ReporterConfig { adapters: vec![counts.to_string()], ..ReporterConfig::default() };
+        let report_to =
+            ReporterConfig { adapters: vec![counts.to_string()], ..ReporterConfig::default() };
 
         let (stop_interceptor, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let mut control = JoinSet::new();

@@ -21,6 +21,8 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
+use tokio_util::task::TaskTracker;
+
 use super::{
     console::{Target, Voice},
     launch::{Launch, Mode},
@@ -71,9 +73,12 @@ impl Groups {
 pub(super) type Stop = watch::Sender<Option<Duration>>;
 
 /// Starts processes for one function.
+#[derive(Clone)]
 pub(super) struct Starter {
     pub(super) voice: Voice,
     pub(super) groups: Groups,
+    /// Who waits for every process to be gone.
+    pub(super) tracker: TaskTracker,
 }
 
 impl Starter {
@@ -91,11 +96,7 @@ impl Starter {
         events: mpsc::Sender<Event>,
     ) -> io::Result<Stop> {
         let mut command = launch.command(mode);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         die_with_parent(&mut command);
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         let (stop, stopped) = watch::channel(None);
@@ -108,7 +109,7 @@ impl Starter {
             groups: self.groups.clone(),
             events,
         };
-        tokio::spawn(process.attend(is_muted));
+        self.tracker.spawn(process.attend(is_muted));
         Ok(stop)
     }
 }
@@ -179,7 +180,10 @@ impl Process {
         if let Ok(status) = tokio::time::timeout(patience, self.child.wait()).await {
             return status.ok();
         }
-        self.voice.warn(format!("did not stop within {}, killed", humantime::format_duration(self.grace)));
+        self.voice.warn(format!(
+            "did not stop within {}, killed",
+            humantime::format_duration(self.grace)
+        ));
         let _ = self.child.start_kill();
         self.child.wait().await.ok()
     }
@@ -195,10 +199,7 @@ async fn stop_requested(stopped: &mut watch::Receiver<Option<Duration>>) -> Dura
 
 /// Has the kernel kill the process when the thread that starts it ends. That thread is the one
 /// `kip dev` runs on: its runtime has no other.
-#[expect(
-    unsafe_code,
-    reason = "std offers no safe way to run code between fork and exec"
-)]
+#[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
 fn die_with_parent(command: &mut std::process::Command) {
     let parent = rustix::process::getpid();
     let bind = move || {

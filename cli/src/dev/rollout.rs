@@ -76,7 +76,11 @@ mod tests {
     fn check(replicas: &[(u64, u64, Stage)], desired: u32, start: u32, retire: &[u64]) {
         let list: Vec<Replica> = replicas
             .iter()
-            .map(|(id, generation, stage)| Replica { id: *id, generation: *generation, stage: *stage })
+            .map(|(id, generation, stage)| Replica {
+                id: *id,
+                generation: *generation,
+                stage: *stage,
+            })
             .collect();
         let expected = Plan { start, retire: retire.to_vec() };
         assert_eq!(plan(&list, desired, 1), expected, "{replicas:?}, {desired} wanted");

@@ -26,12 +26,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RuntimeError {
     #[error("{program} not found: {runtime} functions need {wanted}; install it or pass {flag}")]
-    Missing {
-        program: String,
-        runtime: Runtime,
-        wanted: &'static str,
-        flag: &'static str,
-    },
+    Missing { program: String, runtime: Runtime, wanted: &'static str, flag: &'static str },
     #[error("{program} cannot be used: {reason}")]
     Unusable { program: String, reason: String },
     #[error("cannot write to the cache {0}: {1}")]
@@ -182,7 +177,8 @@ mod tests {
     #[tokio::test]
     async fn an_interpreter_that_is_not_there_is_named() {
         let error = ask(Runtime::Node, Path::new("no-such-node")).await.unwrap_err();
-        let expected = "no-such-node not found: node functions need Node 22; install it or pass --node";
+        let expected =
+            "no-such-node not found: node functions need Node 22; install it or pass --node";
         assert_eq!(error.to_string(), expected);
         let error = ask(Runtime::Python, Path::new("false")).await.unwrap_err();
         assert_eq!(error.to_string(), "false cannot be used: it did not tell its path");

@@ -95,8 +95,7 @@ impl Scaler {
 
     /// The cooldown has passed since activity was last seen.
     fn is_cold(&self, now: Duration) -> bool {
-        self.last_active
-            .is_none_or(|last| now.saturating_sub(last) >= self.policy.cooldown)
+        self.last_active.is_none_or(|last| now.saturating_sub(last) >= self.policy.cooldown)
     }
 
     /// The HPA's part. Only called with at least one replica.
@@ -113,8 +112,7 @@ impl Scaler {
     /// Up at once, down to the highest recommendation of the window.
     fn stabilised(&mut self, now: Duration, wanted: u32) -> u32 {
         let window = self.policy.scale_down_window;
-        self.recommendations
-            .retain(|(at, _)| now.saturating_sub(*at) < window);
+        self.recommendations.retain(|(at, _)| now.saturating_sub(*at) < window);
         if self.recommendations.len() == MAX_RECOMMENDATIONS {
             self.recommendations.pop_front();
         }
@@ -204,29 +202,54 @@ mod tests {
         check(
             "unavailable",
             POLICY,
-            &[(0, Down, 0), (1, Push, 1), (2, Poll(true, 20.0), 4), (90, Down, 4), (91, Poll(false, 0.0), 0)],
+            &[
+                (0, Down, 0),
+                (1, Push, 1),
+                (2, Poll(true, 20.0), 4),
+                (90, Down, 4),
+                (91, Poll(false, 0.0), 0),
+            ],
         );
         check(
             "no metrics",
             POLICY,
-            &[(0, Push, 1), (1, Poll(true, 20.0), 4), (2, NoMetrics(true), 4), (40, NoMetrics(false), 0)],
+            &[
+                (0, Push, 1),
+                (1, Poll(true, 20.0), 4),
+                (2, NoMetrics(true), 4),
+                (40, NoMetrics(false), 0),
+            ],
         );
     }
 
     #[test]
     fn from_one_upwards_the_hpa_decides() {
         check("the quotient, rounded up", POLICY, &[(0, Push, 1), (1, Poll(true, 11.0), 3)]);
-        check("within tolerance", POLICY, &[(0, Push, 1), (1, Poll(true, 5.5), 1), (2, Poll(true, 5.6), 2)]);
+        check(
+            "within tolerance",
+            POLICY,
+            &[(0, Push, 1), (1, Poll(true, 5.5), 1), (2, Poll(true, 5.6), 2)],
+        );
         check(
             "at most double or four more a period, never above max",
             POLICY,
-            &[(0, Push, 1), (1, Poll(true, 500.0), 5), (2, Poll(true, 500.0), 10), (3, Poll(true, 500.0), 10)],
+            &[
+                (0, Push, 1),
+                (1, Poll(true, 500.0), 5),
+                (2, Poll(true, 500.0), 10),
+                (3, Poll(true, 500.0), 10),
+            ],
         );
         let many = Policy { max: 100, ..POLICY };
         check(
             "doubling beats four",
             many,
-            &[(0, Push, 1), (1, Poll(true, 500.0), 5), (2, Poll(true, 500.0), 10), (3, Poll(true, 500.0), 20)],
+            &[
+                (0, Push, 1),
+                (1, Poll(true, 500.0), 5),
+                (2, Poll(true, 500.0), 10),
+                (3, Poll(true, 500.0), 20),
+            ],
         );
         check("never to zero by metrics", POLICY, &[(0, Push, 1), (1, Poll(true, 0.0), 1)]);
         check("nonsense is kept away", POLICY, &[(0, Push, 1), (1, Poll(true, f64::NAN), 1)]);
@@ -249,7 +272,11 @@ mod tests {
             ],
         );
         let at_once = Policy { scale_down_window: Duration::ZERO, ..POLICY };
-        check("no window", at_once, &[(0, Push, 1), (1, Poll(true, 25.0), 5), (2, Poll(true, 5.0), 1)]);
+        check(
+            "no window",
+            at_once,
+            &[(0, Push, 1), (1, Poll(true, 25.0), 5), (2, Poll(true, 5.0), 1)],
+        );
     }
 
     #[test]
@@ -266,7 +293,12 @@ mod tests {
         check(
             "min 2",
             policy,
-            &[(0, Poll(false, 0.0), 2), (60, Poll(false, 0.0), 2), (61, Poll(true, 99.0), 3), (90, Poll(false, 0.0), 2)],
+            &[
+                (0, Poll(false, 0.0), 2),
+                (60, Poll(false, 0.0), 2),
+                (61, Poll(true, 99.0), 3),
+                (90, Poll(false, 0.0), 2),
+            ],
         );
     }
 }

@@ -131,6 +131,9 @@ mod tests {
         let expected = "woke in 52 ms  (signal 1 · spawn 2 · listen 44 · answer 5)";
         assert_eq!(render(timeline), expected);
         let silent = Timeline { answer: None, ..timeline };
-        assert_eq!(render(silent), "woke in 47 ms  (signal 1 · spawn 2 · listen 44 · no answer yet)");
+        assert_eq!(
+            render(silent),
+            "woke in 47 ms  (signal 1 · spawn 2 · listen 44 · no answer yet)"
+        );
     }
 }

@@ -166,7 +166,9 @@ fn is_loadable(path: &Path, runtime: Runtime) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     match runtime {
-        Runtime::Node => !name.starts_with('.') && matches!(ending, "js" | "mjs" | "cjs" | "json" | "node"),
+        Runtime::Node => {
+            !name.starts_with('.') && matches!(ending, "js" | "mjs" | "cjs" | "json" | "node")
+        }
         Runtime::Python => !name.starts_with('.') && (ending == "py" || name == "requirements.txt"),
     }
 }

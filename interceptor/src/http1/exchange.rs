@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kipper_process::drain::DrainWatch;
+
 use super::{
     body::{Decoder, Encoder, Framing},
     buffer::Buffer,
@@ -38,6 +40,7 @@ pub(crate) struct Downstream<'a> {
     pub(crate) out: &'a mut Buffer,
     pub(crate) deadline: &'a mut Deadline,
     pub(crate) limits: &'a Limits,
+    pub(crate) drain: &'a DrainWatch,
 }
 
 /// What is fixed about the request.
@@ -257,7 +260,8 @@ impl<'a> Exchange<'a> {
             }
         }
         let add = on_head(status);
-        let keep = self.terms.keep_alive && (self.request.is_done() || status < 200);
+        let going_on = self.terms.keep_alive && !self.down.drain.is_draining();
+        let keep = going_on && (self.request.is_done() || status < 200);
         let (framing, option) = frame(&head, self.terms, keep);
         self.progress.close |= option == ConnectionOption::Close;
         // An HTTP/1.0 client does not know interim responses (RFC 9110 section 15.2).

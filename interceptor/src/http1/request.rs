@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -37,6 +37,8 @@ const READ_AHEAD: usize = 64 << 10;
 const READ_AHEAD_STEP: usize = 4 << 10;
 /// Connections tried for one request because no byte had reached a pod on the earlier ones.
 const MAX_ATTEMPTS: u32 = 16;
+/// Pause when this process has no descriptor or port left for a connection.
+const LOCAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// A request on its way: everything of its head that is still needed.
 pub(crate) struct Prepared {
@@ -101,7 +103,7 @@ pub(crate) fn prepare(
         version: head.version,
         to_head: head.method == "HEAD",
         upgrade: head.upgrade.is_some(),
-        keep_alive: head.keep_alive && !worker.plane.drain.is_draining(),
+        keep_alive: head.keep_alive,
         response_header: route.spec.timeouts.response_header,
         until: None,
     };
@@ -135,7 +137,6 @@ pub(crate) async fn serve(
 ) -> Verdict {
     let function = Arc::clone(&prepared.function);
     function.counters.accepted(clock::at(prepared.accepted));
-    function.shared.changes.mark(&function);
     let outcome = forward(connection, worker, &mut prepared).await;
     worker.plane.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
     match outcome {
@@ -228,7 +229,7 @@ async fn lease(
     match acquired.map_err(|e| Failure::Answer(e.into()))? {
         Acquired::Lease(lease) => Ok(lease),
         Acquired::Held(waiting) => {
-            timeline.held();
+            timeline.held(&prepared.function);
             probe::ensure_release(&prepared.function, worker);
             let held = Box::pin(hold(connection, prepared, waiting)).await;
             timeline.released();
@@ -335,6 +336,11 @@ pub(crate) async fn connect(
             lease.endpoint.timed_out(clock::now());
             None
         }
+        Err(ConnectError::Local(error)) => {
+            tracing::warn!(%error, "cannot open connections, pausing");
+            tokio::time::sleep(LOCAL_PAUSE).await;
+            None
+        }
     }
 }
 
@@ -352,6 +358,7 @@ async fn exchange(
         out: &mut connection.out,
         deadline: &mut connection.deadline,
         limits: &worker.plane.limits,
+        drain: &worker.plane.drain,
     };
     if prepared.terms.upgrade && !down.input.is_empty() {
         return Err(Failure::Answer(ProxyError::BadRequest("bytes after an upgrade request")));

@@ -1,6 +1,6 @@
 //! The life of one HTTP/2 request: the stages of `http1::request`, framed by hyper.
 
-use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll, time::Instant};
+use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll, time::{Duration, Instant}};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -34,6 +34,8 @@ use crate::{
 
 /// Connections tried for one request because no byte had reached a pod on the earlier ones.
 const MAX_ATTEMPTS: u32 = 16;
+/// Pause when this process has no descriptor or port left for a connection.
+const LOCAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// One admitted request.
 struct Stream {
@@ -69,7 +71,6 @@ pub(super) async fn serve(
         }
     };
     function.counters.accepted(clock::at(accepted));
-    function.shared.changes.mark(&function);
     let mut stream = Stream {
         worker: Arc::clone(&worker),
         peer,
@@ -180,7 +181,7 @@ impl Stream {
             Acquired::Lease(lease) => return Ok(lease),
             Acquired::Held(waiting) => waiting,
         };
-        self.timeline.held();
+        self.timeline.held(&self.function);
         probe::ensure_release(&self.function, &self.worker);
         let until = self.accepted + self.function.route().spec.timeouts.cold_start;
         let mut timer = std::pin::pin!(tokio::time::sleep_until(until.into()));
@@ -311,6 +312,7 @@ impl Stream {
                     match why {
                         Some(ConnectError::Refused(_)) => lease.endpoint.refused(now()),
                         Some(ConnectError::TimedOut) => lease.endpoint.timed_out(now()),
+                        Some(ConnectError::Local(_)) => tokio::time::sleep(LOCAL_PAUSE).await,
                         None => {}
                     }
                     self.worker.plane.metrics.replays.inc();

@@ -6,6 +6,7 @@
 //! snapshot keeps serving while the watch retries. Nothing here ever writes to the cluster.
 
 mod endpoints;
+pub mod fleet;
 mod routes;
 mod slices;
 mod watch;

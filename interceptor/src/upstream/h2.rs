@@ -19,7 +19,6 @@ use http_body::{Body, Frame};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 
 use super::{ConnectError, Pool};
 use crate::balancer::Endpoint;
@@ -58,12 +57,7 @@ async fn sender(pool: &Pool, endpoint: &Endpoint, timeout: Duration) -> Result<S
     {
         return Ok(sender.clone());
     }
-    let connecting = tokio::time::timeout(timeout, TcpStream::connect(endpoint.address));
-    let tcp = match connecting.await {
-        Ok(tcp) => tcp.map_err(ConnectError::Refused)?,
-        Err(_) => return Err(ConnectError::TimedOut),
-    };
-    let _ = tcp.set_nodelay(true);
+    let tcp = super::dial(endpoint, timeout).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

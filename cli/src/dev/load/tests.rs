@@ -57,11 +57,8 @@ fn an_entry_file_makes_its_folder_one_function() {
         ("app/package.json", r#"{"main": "src/app.js"}"#),
         ("app/src/app.js", ""),
     ]);
-    let expected = [
-        named("api", Runtime::Node),
-        named("sync", Runtime::Python),
-        named("app", Runtime::Node),
-    ];
+    let expected =
+        [named("api", Runtime::Node), named("sync", Runtime::Python), named("app", Runtime::Node)];
     let sources = ["api", "sync/handler.py", "app"].map(|name| dir.path().join(name));
     assert_eq!(names(&sources), expected);
 }
@@ -89,7 +86,11 @@ fn every_mistake_is_one_clear_line() {
         ("gone.js", None, "cannot read DIR/gone.js: No such file or directory (os error 2)"),
         ("a.rb", Some(""), "DIR/a.rb: not a .js, .mjs, .cjs, .py or .yaml file"),
         ("a.yaml", Some("a: 1\n"), "DIR/a.yaml: no functions found"),
-        ("b.yaml", Some(&*other), "DIR/b.yaml: Function \"nightly\": spec.runtime: must be node or python"),
+        (
+            "b.yaml",
+            Some(&*other),
+            "DIR/b.yaml: Function \"nightly\": spec.runtime: must be node or python",
+        ),
         (
             "1st.js",
             Some(""),

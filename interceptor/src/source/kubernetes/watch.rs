@@ -43,7 +43,7 @@ pub(super) trait Mirror<K>: Send {
 /// Follows `api` until dropped. `selector` is a label selector; empty selects everything.
 pub(super) async fn follow<K, M>(
     api: Api<K>,
-    selector: &'static str,
+    selector: &str,
     mut mirror: M,
 ) -> Result<(), SourceError>
 where

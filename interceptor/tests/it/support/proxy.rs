@@ -153,7 +153,7 @@ impl Proxy {
             labels.iter().all(|l| m.get_label().iter().any(|p| p.value() == *l))
         };
         let series = family.get_metric().iter().filter(wanted);
-        series.map(|m| m.get_counter().value() + m.get_gauge().value()).sum()
+        series.map(|m| m.get_counter().get_value() + m.get_gauge().get_value()).sum()
     }
 
     /// Starts the drain.

@@ -1,0 +1,347 @@
+//! `kip dev`: functions on this machine, as a cluster would run them.
+//!
+//! load → plane (interceptor, reporter, scaler-adapter) → per function: KEDA's part → fleet →
+//! processes. The data plane is the real one and KEDA is played through its real contract; what a
+//! cluster adds around it (images, services, volumes) is left out with a notice. Everything but the
+//! interceptor's own workers runs on one thread, which is also the one that starts processes.
+
+mod args;
+mod console;
+mod cron;
+mod fleet;
+mod function;
+mod keda;
+mod launch;
+mod load;
+mod output;
+mod plane;
+mod process;
+mod rollout;
+mod runtime;
+mod scaler;
+mod wake;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use kipper_api::function::Runtime;
+use kipper_process::signals;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use args::Args;
+
+use console::Console;
+use function::{Ground, Periods, Running};
+use launch::Launch;
+use load::{Code, LoadError, Loaded, LocalFunction};
+use plane::Plane;
+use process::{Groups, Starter};
+use runtime::{Cache, Interpreter};
+use watch::{Changed, Watch};
+
+/// Runs the command on this thread until a signal.
+///
+/// # Errors
+/// When nothing can be served, in one line.
+pub fn main(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let loaded = load::load(&args.sources)?;
+    let console = Console::start()?;
+    for notice in &loaded.notices {
+        console.warn(notice);
+    }
+    if loaded.functions.is_empty() {
+        console.flush().await;
+        return Ok(());
+    }
+    let groups = Groups::default();
+    let forced = groups.clone();
+    let shutdown = signals::shutdown_token_or(move |signal| {
+        forced.kill_all();
+        std::process::exit(signal.exit_code());
+    })?;
+    let mut dev = Dev::start(args, console, groups, loaded.functions.as_slice()).await?;
+    let result = dev.start_all(loaded.functions).await;
+    let result = match result {
+        Ok(()) => dev.serve(&shutdown).await,
+        Err(error) => Err(error),
+    };
+    dev.stop().await;
+    result
+}
+
+/// All of it.
+struct Dev {
+    args: Args,
+    console: Console,
+    groups: Groups,
+    tracker: TaskTracker,
+    cache: Cache,
+    interpreters: BTreeMap<Runtime, Interpreter>,
+    plane: Plane,
+    watch: Option<Watch>,
+    running: BTreeMap<String, Running>,
+    /// Functions started so far, and the length of the longest name at start.
+    started: usize,
+    width: usize,
+}
+
+impl Dev {
+    /// Everything that may fail before a port is bound comes before the port.
+    async fn start(
+        args: Args,
+        console: Console,
+        groups: Groups,
+        functions: &[LocalFunction],
+    ) -> anyhow::Result<Self> {
+        let cache = Cache::open()?;
+        let mut interpreters = BTreeMap::new();
+        for function in functions {
+            resolve(&mut interpreters, function.runtime, &args, &cache).await?;
+        }
+        let watch = (!args.no_watch).then(Watch::start).transpose();
+        let watch = watch.context("cannot watch files, try --no-watch")?;
+        let plane = Plane::start(SocketAddr::new(args.host, args.port), args.grace).await?;
+        Ok(Self {
+            args,
+            console,
+            groups,
+            tracker: TaskTracker::new(),
+            cache,
+            interpreters,
+            plane,
+            watch,
+            running: BTreeMap::new(),
+            started: 0,
+            width: functions.iter().map(|function| function.name.len()).max().unwrap_or(0),
+        })
+    }
+
+    /// Starts the functions and says how to reach them.
+    async fn start_all(&mut self, functions: Vec<LocalFunction>) -> anyhow::Result<()> {
+        let url = self.url();
+        let listening = format!("kip dev listening on {url}");
+        self.console.say(self.console.bold(&listening));
+        for function in functions {
+            let summary = function::summary(&function, &url);
+            let voice = self.start_function(function).await?;
+            voice.say(summary);
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let changed = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                error = self.plane.failed() => return Err(error),
+                changed = next_change(&mut self.watch) => changed,
+            };
+            self.apply(&changed).await;
+        }
+    }
+
+    /// Lets requests finish, then stops every process, then the data plane.
+    async fn stop(mut self) {
+        self.console.say("stopping; once more to stop at once");
+        let cut = self.plane.drain().await;
+        if cut > 0 {
+            self.console.warn(format!("{cut} connections were cut"));
+        }
+        let running = std::mem::take(&mut self.running);
+        let stopping: Vec<_> =
+            running.into_values().filter_map(|running| running.stop(&self.plane)).collect();
+        for fleet in stopping {
+            // A fleet that panicked left no process behind that the tracker does not know.
+            let _ = fleet.await;
+        }
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.plane.stop().await;
+        self.console.flush().await;
+    }
+
+    async fn start_function(&mut self, function: LocalFunction) -> anyhow::Result<console::Voice> {
+        let launch = self.launch(&function).await?;
+        if let Some(watch) = &mut self.watch {
+            watch
+                .add(&function)
+                .with_context(|| format!("cannot watch {}", function.origin.display()))?;
+        }
+        let voice = self.console.voice(&function.name, self.started, self.width);
+        self.started += 1;
+        let starter = Starter {
+            voice: voice.clone(),
+            groups: self.groups.clone(),
+            tracker: self.tracker.clone(),
+        };
+        let name = function.name.clone();
+        let running = Running::start(function, launch, &self.ground(), starter);
+        self.running.insert(name, running);
+        Ok(voice)
+    }
+
+    async fn launch(&mut self, function: &LocalFunction) -> anyhow::Result<Launch> {
+        let (args, cache) = (&self.args, &self.cache);
+        let interpreter = resolve(&mut self.interpreters, function.runtime, args, cache).await?;
+        Launch::prepare(function, interpreter, cache, &args.env, args.grace)
+            .with_context(|| format!("{}: cannot write its code to the cache", function.name))
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        let periods = Periods {
+            idle_timeout: self.args.idle_timeout,
+            polling_interval: self.args.polling_interval,
+            scale_down_window: self.args.scale_down_window,
+        };
+        Ground { plane: &self.plane, periods }
+    }
+
+    /// Carries changes of files to the functions they concern. Nothing that is wrong with a save
+    /// stops what runs.
+    async fn apply(&mut self, changed: &Changed) {
+        let own: BTreeSet<PathBuf> = self.running.values().filter_map(own_file).collect();
+        let mut manifests = BTreeSet::new();
+        let mut reloaded = Vec::new();
+        for (name, running) in &self.running {
+            let function = &running.function;
+            // An editor may have moved the file away for a moment; its return is a change too.
+            if !function.origin.exists()
+                || !changed.any(|path| watch::concerns(function, path, &own))
+            {
+                continue;
+            }
+            match function.code {
+                Code::Inline => drop(manifests.insert(function.origin.clone())),
+                Code::File(_) | Code::Folder(_) => reloaded.push(name.clone()),
+            }
+        }
+        for name in reloaded {
+            let Some(function) = self.running.get(&name).map(|running| running.function.clone())
+            else {
+                continue;
+            };
+            match (self.launch(&function).await, self.running.get(&name)) {
+                (Ok(launch), Some(running)) => running.reload(launch).await,
+                (Err(error), _) => self.console.warn(format!("{name}: {error:#}")),
+                (Ok(_), None) => {}
+            }
+        }
+        for path in manifests {
+            if let Err(error) = self.apply_manifest(&path).await {
+                self.console.warn(format!("{error:#}; the running version stays"));
+            }
+        }
+    }
+
+    /// Brings what runs in line with a manifest.
+    async fn apply_manifest(&mut self, path: &Path) -> anyhow::Result<()> {
+        let Loaded { functions, notices } = load::load_manifest(path)?;
+        for function in &functions {
+            if let Some(other) = self.running.get(&function.name)
+                && other.function.origin != path
+            {
+                anyhow::bail!(LoadError::Duplicate {
+                    name: function.name.clone(),
+                    first: other.function.origin.clone(),
+                    second: path.to_owned(),
+                });
+            }
+        }
+        for notice in notices {
+            self.console.warn(notice);
+        }
+        let is_gone = |running: &Running| {
+            running.function.origin == path
+                && !functions.iter().any(|function| function.name == running.function.name)
+        };
+        let gone: Vec<String> =
+            self.running.values().filter(|r| is_gone(r)).map(|r| r.function.name.clone()).collect();
+        for name in gone {
+            if let Some(running) = self.running.remove(&name) {
+                self.console.say(format!("{name}: removed"));
+                running.stop(&self.plane);
+            }
+        }
+        for function in functions {
+            self.apply_function(function).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_function(&mut self, function: LocalFunction) -> anyhow::Result<()> {
+        let name = function.name.clone();
+        match self.running.remove(&name) {
+            Some(running) if running.function == function => {
+                self.running.insert(name, running);
+            }
+            Some(mut running) if running.function.spec.is_http() == function.spec.is_http() => {
+                let launch = self.launch(&function).await;
+                if let Ok(launch) = launch.as_ref() {
+                    running.update(function, launch.clone(), &self.ground()).await;
+                }
+                self.running.insert(name, running);
+                launch?;
+            }
+            replaced => {
+                if let Some(running) = replaced {
+                    running.stop(&self.plane);
+                }
+                let summary = function::summary(&function, &self.url());
+                self.start_function(function).await?.say(summary);
+            }
+        }
+        Ok(())
+    }
+
+    fn url(&self) -> String {
+        let mut address = self.plane.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        format!("http://{address}")
+    }
+}
+
+async fn resolve(
+    known: &mut BTreeMap<Runtime, Interpreter>,
+    runtime: Runtime,
+    args: &Args,
+    cache: &Cache,
+) -> anyhow::Result<Interpreter> {
+    if let Some(interpreter) = known.get(&runtime) {
+        return Ok(interpreter.clone());
+    }
+    let program = match runtime {
+        Runtime::Node => &args.node,
+        Runtime::Python => &args.python,
+    };
+    let interpreter = Interpreter::resolve(runtime, program, cache).await?;
+    known.insert(runtime, interpreter.clone());
+    Ok(interpreter)
+}
+
+async fn next_change(watch: &mut Option<Watch>) -> Changed {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn own_file(running: &Running) -> Option<PathBuf> {
+    match &running.function.code {
+        Code::File(file) => Some(file.clone()),
+        Code::Folder(_) | Code::Inline => None,
+    }
+}

@@ -1,0 +1,10 @@
+//! `kip` as its users run it: the built binary, real runtimes, real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod cron;
+mod lifecycle;
+mod manifest;
+mod reload;
+mod serve;
+mod support;
+mod usage;

@@ -1,0 +1,196 @@
+//! A running `kip dev`, and what a test asks of it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at something that announces nothing.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The binary with a cache of the tests' own.
+pub(crate) fn kip() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kip"));
+    command
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("NO_COLOR", "1")
+        .env_remove("KIPPER_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// A folder with these files.
+pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+/// As editors save: a new file in the place of the old one.
+pub(crate) fn save(path: &Path, text: &str) {
+    let new = path.with_extension("new~");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+#[derive(Default)]
+struct Lines {
+    list: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+/// A running `kip dev`. Dropping it kills it, and with it what it started.
+pub(crate) struct Kip {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    lines: Arc<Lines>,
+}
+
+impl Kip {
+    /// Starts it on `folder` and waits until it listens.
+    pub(crate) fn start(folder: &Path, flags: &[&str]) -> Self {
+        let mut child = kip()
+            .args(["dev", "--port", "0"])
+            .arg(folder)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Lines::default());
+        collect(child.stdout.take().unwrap(), &lines);
+        collect(child.stderr.take().unwrap(), &lines);
+        let mut kip = Self { child, address: SocketAddr::from(([0; 4], 0)), lines };
+        let line = kip.wait_for("kip dev listening on http://");
+        kip.address = line.rsplit('/').next().unwrap().parse().unwrap();
+        kip
+    }
+
+    /// Everything printed so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.list.lock().unwrap().clone()
+    }
+
+    /// The first line that contains `text`, once there is one.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_for_nth(text, 1)
+    }
+
+    /// The `nth` such line, counted from 1.
+    pub(crate) fn wait_for_nth(&self, text: &str, nth: usize) -> String {
+        let found = |lines: &Vec<String>| {
+            lines.iter().filter(|line| line.contains(text)).nth(nth - 1).cloned()
+        };
+        let list = self.lines.list.lock().unwrap();
+        let (list, _) = self
+            .lines
+            .more
+            .wait_timeout_while(list, PATIENCE, |list| found(list).is_none())
+            .unwrap();
+        found(&list).unwrap_or_else(|| panic!("{text:?} was never printed: {list:#?}"))
+    }
+
+    /// One request; the answer's status and body.
+    pub(crate) fn get(&self, host: &str, target: &str) -> (u16, String) {
+        get(self.address, host, target).unwrap()
+    }
+
+    /// Processes it started that still run.
+    pub(crate) fn children(&self) -> Vec<i32> {
+        let parent = self.child.id().to_string();
+        let is_child = |pid: &i32| {
+            let stat = stat(*pid).unwrap_or_default();
+            stat.get(1) == Some(&parent) && stat.first().is_some_and(|state| state != "Z")
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(is_child).collect()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("kip has ended", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Kip {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// State and parent of a process.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Some(rest.split_whitespace().take(2).map(str::to_owned).collect())
+}
+
+/// The process runs no more.
+pub(crate) fn is_gone(pid: i32) -> bool {
+    stat(pid).is_none_or(|stat| stat.first().is_some_and(|state| state == "Z"))
+}
+
+/// Waits for something that announces nothing.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "in vain: {what}");
+        thread::sleep(LOOK);
+    }
+}
+
+fn collect(from: impl std::io::Read + Send + 'static, lines: &Arc<Lines>) {
+    let lines = Arc::clone(lines);
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            lines.list.lock().unwrap().push(line);
+            lines.more.notify_all();
+        }
+    });
+}
+
+/// Sends a request and leaves the answer unread.
+pub(crate) fn send(address: SocketAddr, host: &str, target: &str) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
+    Ok(stream)
+}
+
+/// The whole answer: status and body.
+pub(crate) fn receive(mut stream: TcpStream) -> std::io::Result<(u16, String)> {
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let bad = || std::io::Error::other(format!("no answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(bad)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(bad)?;
+    Ok((status, body.to_owned()))
+}
+
+pub(crate) fn get(address: SocketAddr, host: &str, target: &str) -> std::io::Result<(u16, String)> {
+    receive(send(address, host, target)?)
+}

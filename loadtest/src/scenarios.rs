@@ -1,0 +1,152 @@
+//! The scenarios, and how a run goes through them.
+
+mod adapter_faults;
+mod dev_cold_start;
+mod drain;
+mod held_memory;
+mod idle_streams;
+mod keep_alive_race;
+mod kill_backends;
+mod leave;
+mod listen_to_first_byte;
+mod many_routes;
+mod release_10k;
+mod slow_clients;
+mod wake_signal;
+
+use std::{pin::Pin, time::Duration};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use tokio::time::Instant;
+
+use crate::run::{Run, RunArgs};
+
+/// No scenario takes longer; one that does has failed.
+const MAX_TIME: Duration = Duration::from_secs(300);
+
+/// What can be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub enum Scenario {
+    /// First request of a function until `true` on KEDA's stream
+    WakeSignal,
+    /// A pod listens, and is not called ready, until the held request's first byte
+    ListenToFirstByte,
+    /// Memory of 10,000 held requests, and of the next 10,000
+    HeldMemory,
+    /// 10,000 routes of which one changes 100 times a second
+    ManyRoutes,
+    /// 1,000 idle functions with open streams
+    IdleStreams,
+    /// 10,000 held requests released onto one pod with a short accept queue
+    #[command(name = "release_10k")]
+    Release10k,
+    /// Cold start under `kip dev` against starting the same runtime by hand
+    DevColdStart,
+    /// Backends that are killed under load
+    KillBackends,
+    /// Clients that leave while they are held
+    Leave,
+    /// Requests on pooled connections that the server is about to close
+    KeepAliveRace,
+    /// SIGTERM with held requests, running requests and WebSockets
+    Drain,
+    /// Scaler-adapter restarted, hung and gone; interceptor killed
+    AdapterFaults,
+    /// Clients that send or read slowly, or not at all
+    SlowClients,
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Result<(), anyhow::Error>> + 'a>>;
+
+impl Scenario {
+    /// Every scenario, figures first.
+    pub const ALL: &[Self] = &[
+        Self::WakeSignal,
+        Self::ListenToFirstByte,
+        Self::HeldMemory,
+        Self::ManyRoutes,
+        Self::IdleStreams,
+        Self::Release10k,
+        Self::DevColdStart,
+        Self::KillBackends,
+        Self::Leave,
+        Self::KeepAliveRace,
+        Self::Drain,
+        Self::AdapterFaults,
+        Self::SlowClients,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WakeSignal => "wake_signal",
+            Self::ListenToFirstByte => "listen_to_first_byte",
+            Self::HeldMemory => "held_memory",
+            Self::ManyRoutes => "many_routes",
+            Self::IdleStreams => "idle_streams",
+            Self::Release10k => "release_10k",
+            Self::DevColdStart => "dev_cold_start",
+            Self::KillBackends => "kill_backends",
+            Self::Leave => "leave",
+            Self::KeepAliveRace => "keep_alive_race",
+            Self::Drain => "drain",
+            Self::AdapterFaults => "adapter_faults",
+            Self::SlowClients => "slow_clients",
+        }
+    }
+
+    fn start(self, run: &mut Run) -> Running<'_> {
+        match self {
+            Self::WakeSignal => Box::pin(wake_signal::run(run)),
+            Self::ListenToFirstByte => Box::pin(listen_to_first_byte::run(run)),
+            Self::HeldMemory => Box::pin(held_memory::run(run)),
+            Self::ManyRoutes => Box::pin(many_routes::run(run)),
+            Self::IdleStreams => Box::pin(idle_streams::run(run)),
+            Self::Release10k => Box::pin(release_10k::run(run)),
+            Self::DevColdStart => Box::pin(dev_cold_start::run(run)),
+            Self::KillBackends => Box::pin(kill_backends::run(run)),
+            Self::Leave => Box::pin(leave::run(run)),
+            Self::KeepAliveRace => Box::pin(keep_alive_race::run(run)),
+            Self::Drain => Box::pin(drain::run(run)),
+            Self::AdapterFaults => Box::pin(adapter_faults::run(run)),
+            Self::SlowClients => Box::pin(slow_clients::run(run)),
+        }
+    }
+}
+
+/// Runs scenarios one after the other.
+///
+/// # Errors
+/// When a condition was broken, or a scenario could not be run to its end.
+pub fn run(args: &RunArgs, scenarios: &[Scenario]) -> Result<(), anyhow::Error> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let interrupted = kipper_process::signals::shutdown_token()?;
+        let mut failed = Vec::new();
+        for scenario in scenarios {
+            let name = scenario.name();
+            println!("== {name}");
+            let started = Instant::now();
+            let mut run = Run::new(args)?;
+            let ended = tokio::select! {
+                ended = tokio::time::timeout(MAX_TIME, scenario.start(&mut run)) => ended,
+                // Its processes end with the future that is dropped here.
+                () = interrupted.cancelled() => anyhow::bail!("interrupted"),
+            };
+            match ended.context("took too long").flatten() {
+                Ok(()) => {}
+                Err(error) => {
+                    println!("ERROR {name}: {error:#}");
+                    failed.push(name.to_owned());
+                }
+            }
+            failed.extend_from_slice(run.outcome.broken());
+            println!("   {name} took {:.1} s", started.elapsed().as_secs_f64());
+        }
+        anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+        Ok(())
+    })
+}
