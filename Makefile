@@ -3,8 +3,7 @@
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-# Debug builds of every test binary together stay within a small machine's memory.
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH := $(CACHE)/bin:$(HOME)/.cargo/bin:$(PATH)
 
 QUICK := cargo build --quiet --locked --profile quick
 RELEASE := cargo build --quiet --locked --release

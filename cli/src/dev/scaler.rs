@@ -228,7 +228,7 @@ mod tests {
         check(
             "within tolerance",
             POLICY,
-            &[(0, Push, 1), (1, Poll(true, 5.5), 1), (2, Poll(true, 5.6), 2)],
+            &[(0, Push, 1), (1, Poll(true, 5.4), 1), (2, Poll(true, 5.6), 2)],
         );
         check(
             "at most double or four more a period, never above max",

@@ -41,17 +41,12 @@ async fn queue_full_by_bytes_is_503() {
     let answer = proxy.client().await.get("f.test", &long[0]).await;
     answer.assert_error(503, "queue_full");
     assert!(answer.field("retry-after").is_some());
-    let small = hold_small(&proxy).await;
+    // What fits is still held.
+    let mut small = proxy.client().await;
+    small.send("GET / HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
+    proxy.held(3).await;
     drop((clients, small));
     proxy.idle().await;
-}
-
-/// What fits is still held.
-async fn hold_small(proxy: &Proxy) -> crate::support::Wire {
-    let mut client = proxy.client().await;
-    client.send("GET / HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
-    proxy.held(3).await;
-    client
 }
 
 /// `Retry-After` follows what this function's wakes took: here well under a second.

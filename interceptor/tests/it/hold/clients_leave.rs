@@ -4,6 +4,10 @@
 use super::targets;
 use crate::support::{Proxy, Recorder, Wire, ready};
 
+/// More than the 64 KiB that are read ahead, and little enough for the rest to fit into the kernel's
+/// receive buffer: a FIN behind more than that cannot leave the client's machine.
+const UNREAD: usize = 100_000;
+
 /// How a client goes.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
@@ -16,11 +20,11 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let head = |fields: &str| format!("POST /left HTTP/1.1\r\nHost: f.test\r\n{fields}\r\n\r\n");
     let whole = head("Content-Length: 5") + "hello";
     let part = head("Content-Length: 50") + "hello";
-    let long = head("Content-Length: 1000000") + &"x".repeat(200_000);
+    let long = head("Content-Length: 1000000") + &"x".repeat(UNREAD);
     let chunks = head("Transfer-Encoding: chunked") + "5\r\nhello\r\n";
     let all_chunks = chunks.clone() + "0\r\n\r\n";
     let chunk = "1000\r\n".to_owned() + &"y".repeat(0x1000) + "\r\n";
-    let long_chunks = head("Transfer-Encoding: chunked") + &chunk.repeat(50);
+    let long_chunks = head("Transfer-Encoding: chunked") + &chunk.repeat(UNREAD / 0x1000);
     vec![
         ("no body", b"GET /left HTTP/1.1\r\nHost: f.test\r\n\r\n".to_vec()),
         ("small body", whole.into_bytes()),
