@@ -3,7 +3,7 @@
 //! Everything between them goes over loopback sockets, as it does between their pods. Whatever of
 //! it ends by itself ends `kip dev`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use kipper_interceptor::{
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::keda::Client;
+
+/// Client connections: plenty for one user, and within every usual limit of open files.
+const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
 
 /// The running data plane.
 pub(super) struct Plane {
@@ -44,7 +47,12 @@ impl Plane {
         let scaler = Client::new(channel(adapter.external_scaler_addr())?);
         let counts = adapter.counts_addr();
         let registry = Registry::new();
-        let config = ProxyConfig { listen, path_routes: true, ..ProxyConfig::default() };
+        let config = ProxyConfig {
+            listen,
+            path_routes: true,
+            max_connections: MAX_CONNECTIONS,
+            ..ProxyConfig::default()
+        };
         let interceptor = Interceptor::bind(&config, &registry, None)?;
         let address = interceptor.address()?;
         let router = interceptor.router();

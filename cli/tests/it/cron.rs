@@ -28,7 +28,7 @@ spec:
 fn every_firing_is_one_run_and_its_end_is_told() {
     let folder = folder(&[("f.yaml", RUNS)]);
     let kip = Kip::start(folder.path(), &[]);
-    kip.wait_for_nth("beat    | ran as cron 1 None", 2);
+    kip.wait_for_nth("beat   | ran as cron 1 None", 2);
     let line = kip.wait_for_nth("beat    run finished in ", 2);
     assert!(line.ends_with("(exit code 0)"), "{line}");
     kip.wait_for("no luck");

@@ -293,3 +293,18 @@ pub(crate) fn write_error(
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection's task costs while it waits: held requests are many.
+    #[test]
+    fn the_task_stays_small() {
+        fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve);
+        assert!(size <= 3072, "{size} bytes");
+    }
+}

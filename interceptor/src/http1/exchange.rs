@@ -100,6 +100,8 @@ struct Progress {
     /// Since when the client does not take bytes, and how many it took.
     writing: Option<Instant>,
     written: u64,
+    /// Since when the pod takes no byte of the request.
+    stalled: Option<Instant>,
     /// When the last byte of the request was written.
     sent: Option<Instant>,
     interim: u32,
@@ -173,14 +175,19 @@ impl<'a> Exchange<'a> {
     /// The request direction: body bytes from the client to the pod.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Failure> {
         loop {
+            let before = self.up.out.len();
             match self.up.poll_flush(cx) {
                 Poll::Pending => {
                     // It is the pod that is slow now; the client's clock starts afresh after it.
                     (self.progress.reading, self.progress.read) = (None, 0);
+                    if self.up.out.len() < before {
+                        self.progress.stalled = None;
+                    }
+                    self.progress.stalled.get_or_insert_with(Instant::now);
                     return Ok(Poll::Pending);
                 }
                 Poll::Ready(Err(e)) => return self.write_failed(e),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.progress.stalled = None,
             }
             if self.request.is_done() {
                 self.progress.sent.get_or_insert_with(Instant::now);
@@ -370,11 +377,12 @@ impl<'a> Exchange<'a> {
         if let Some(since) = p.writing {
             sooner(limits.progress_until(since, p.written), ProxyError::SlowReader);
         }
-        if let (Some(sent), None) = (p.sent, &p.response) {
-            sooner(sent + self.terms.response_header, ProxyError::ResponseTimeout);
+        // A pod that takes nothing of a body, like one that does not answer.
+        if let (Some(since), None) = (p.stalled.or(p.sent), &p.response) {
+            sooner(since + self.terms.response_header, ProxyError::ResponseTimeout);
         }
         // While the pod takes no more of the body, the client's unread bytes hide its hang-up.
-        let stalled = !self.request.is_done() && !self.up.out.is_empty();
+        let stalled = p.stalled.is_some() && !self.request.is_done();
         if stalled && self.down.io.is_closed() {
             return Poll::Ready(Err(self.fail(ProxyError::ClientGone)));
         }
