@@ -206,11 +206,7 @@ impl<'a> Worker<'a> {
                 connection.send(self.answer)?;
             } else {
                 let due = Instant::now() + self.delay;
-                self.delayed.push_back(Delayed {
-                    due,
-                    slot,
-                    generation: connection.generation,
-                });
+                self.delayed.push_back(Delayed { due, slot, generation: connection.generation });
             }
         }
         Ok(())

@@ -54,12 +54,7 @@ impl ChildProcess {
             .spawn()
             .with_context(|| format!("start {}", command.get_program().display()))?;
         let pid = Pid::from_child(&child);
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            pid,
-            log,
-        })
+        Ok(Self { name: name.to_owned(), child, pid, log })
     }
 
     /// The process id.
@@ -78,12 +73,7 @@ impl ChildProcess {
     /// When it fails, with the end of its log.
     pub fn wait(mut self) -> Result<(), anyhow::Error> {
         let status = self.child.wait()?;
-        anyhow::ensure!(
-            status.success(),
-            "{} failed ({status}){}",
-            self.name,
-            self.log_tail()
-        );
+        anyhow::ensure!(status.success(), "{} failed ({status}){}", self.name, self.log_tail());
         Ok(())
     }
 
@@ -103,11 +93,7 @@ impl ChildProcess {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
-        if tail.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", tail.join(" | "))
-        }
+        if tail.is_empty() { String::new() } else { format!(": {}", tail.join(" | ")) }
     }
 }
 
@@ -131,10 +117,7 @@ impl Drop for ChildProcess {
 }
 
 /// Has the kernel send SIGTERM to the child when the thread that starts it ends.
-#[expect(
-    unsafe_code,
-    reason = "std offers no safe way to run code between fork and exec"
-)]
+#[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
 fn die_with_parent(command: &mut Command) {
     // SAFETY: the closure makes one system call, which is async-signal-safe; it neither allocates
     // nor locks.
@@ -166,9 +149,7 @@ mod tests {
     /// True once the process is gone or a zombie that nobody has reaped yet.
     fn is_gone(pid: &str) -> bool {
         match fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => stat
-                .rsplit_once(") ")
-                .is_some_and(|(_, rest)| rest.starts_with('Z')),
+            Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
             Err(_) => true,
         }
     }

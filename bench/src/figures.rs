@@ -89,23 +89,13 @@ pub struct Figure {
 impl Figure {
     /// A ratio of ours to a peer's.
     pub fn ratio(name: impl Into<String>, ratio: Ratio, goal: Goal) -> Self {
-        Self {
-            name: name.into(),
-            measured: ratio.median,
-            unit: "ratio",
-            goal,
-        }
+        Self { name: name.into(), measured: ratio.median, unit: "ratio", goal }
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            measured,
-            unit,
-            goal,
-        } = self;
+        let Self { name, measured, unit, goal } = self;
         // Judged as printed: a line that says 1.00 against a goal of 1.0 says met.
         let shown = format!("{measured:.2}");
         let met = goal.is_met(shown.parse().unwrap_or(*measured));
@@ -133,30 +123,15 @@ mod tests {
         let ours = [Some(10.0), Some(20.0), Some(11.0)];
         let theirs = [Some(20.0), Some(40.0), Some(20.0)];
         let ratio = Ratio::by_round(ours, theirs).unwrap();
-        assert_eq!(
-            ratio,
-            Ratio {
-                median: 0.5,
-                low: 0.5,
-                high: 0.55
-            }
-        );
-        assert_eq!(
-            Ratio::by_round([None, Some(1.0)], [Some(1.0), Some(0.0)]),
-            None
-        );
+        assert_eq!(ratio, Ratio { median: 0.5, low: 0.5, high: 0.55 });
+        assert_eq!(Ratio::by_round([None, Some(1.0)], [Some(1.0), Some(0.0)]), None);
     }
 
     #[test]
     fn figure_lines() {
         let figure = |measured, goal| {
-            Figure {
-                name: "proxy_cpu_vs_nginx_c16".to_owned(),
-                measured,
-                unit: "ratio",
-                goal,
-            }
-            .to_string()
+            Figure { name: "proxy_cpu_vs_nginx_c16".to_owned(), measured, unit: "ratio", goal }
+                .to_string()
         };
         assert_eq!(
             figure(0.8749, Goal::AtMost(1.0)),

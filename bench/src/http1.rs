@@ -40,12 +40,7 @@ pub(crate) fn request_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> {
     };
     let framing = Framing::of(request.headers)?;
     let body_bytes = framing.length.unwrap_or(0);
-    Ok(Some(Head {
-        head_bytes,
-        body_bytes,
-        close: framing.close,
-        status: 0,
-    }))
+    Ok(Some(Head { head_bytes, body_bytes, close: framing.close, status: 0 }))
 }
 
 /// The head of a response to a `GET` or `POST`; `None` when it is not complete yet.
@@ -64,12 +59,7 @@ pub(crate) fn response_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> 
         (Some(length), _) => length,
         (None, _) => return Err(FramingError::UnknownLength),
     };
-    Ok(Some(Head {
-        head_bytes,
-        body_bytes,
-        close: framing.close,
-        status,
-    }))
+    Ok(Some(Head { head_bytes, body_bytes, close: framing.close, status }))
 }
 
 #[derive(Default)]
@@ -103,47 +93,24 @@ mod tests {
     #[test]
     fn request_heads() {
         let get = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET";
-        let head = Head {
-            head_bytes: 27,
-            body_bytes: 0,
-            close: false,
-            status: 0,
-        };
+        let head = Head { head_bytes: 27, body_bytes: 0, close: false, status: 0 };
         assert_eq!(request_head(get), Ok(Some(head)));
         assert_eq!(request_head(&get[..20]), Ok(None));
         let post = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nconnection: Close\r\n\r\nhello";
-        let head = Head {
-            head_bytes: 57,
-            body_bytes: 5,
-            close: true,
-            status: 0,
-        };
+        let head = Head { head_bytes: 57, body_bytes: 5, close: true, status: 0 };
         assert_eq!(request_head(post), Ok(Some(head)));
         let chunked = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
         assert_eq!(request_head(chunked), Err(FramingError::UnknownLength));
-        assert_eq!(
-            request_head(b"\0\0\0 nonsense"),
-            Err(FramingError::Malformed)
-        );
+        assert_eq!(request_head(b"\0\0\0 nonsense"), Err(FramingError::Malformed));
     }
 
     #[test]
     fn response_heads() {
         let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        let head = Head {
-            head_bytes: 38,
-            body_bytes: 2,
-            close: false,
-            status: 200,
-        };
+        let head = Head { head_bytes: 38, body_bytes: 2, close: false, status: 200 };
         assert_eq!(response_head(ok), Ok(Some(head)));
         let none = b"HTTP/1.1 204 No Content\r\n\r\n";
-        let head = Head {
-            head_bytes: 27,
-            body_bytes: 0,
-            close: false,
-            status: 204,
-        };
+        let head = Head { head_bytes: 27, body_bytes: 0, close: false, status: 204 };
         assert_eq!(response_head(none), Ok(Some(head)));
         let until_close = b"HTTP/1.1 200 OK\r\n\r\n";
         assert_eq!(response_head(until_close), Err(FramingError::UnknownLength));

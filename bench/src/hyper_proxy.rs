@@ -85,9 +85,7 @@ fn per_core(listeners: Vec<TcpListener>, upstream: SocketAddr) -> Result<(), any
         .into_iter()
         .map(|listener| {
             thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(serve(listener, upstream))
             })
         })
@@ -120,9 +118,7 @@ async fn serve_connection(stream: TcpStream, client: PoolingClient, authority: S
         async { Ok::<_, Infallible>(forwarded.await) }
     });
     // A client that leaves is no failure of a benchmark's proxy.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn forward(
@@ -130,15 +126,8 @@ async fn forward(
     client: &PoolingClient,
     authority: &str,
 ) -> Response<Body> {
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or("/", PathAndQuery::as_str);
-    let uri = Uri::builder()
-        .scheme("http")
-        .authority(authority)
-        .path_and_query(target)
-        .build();
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
     let Ok(uri) = uri else { return bad_gateway() };
     *request.uri_mut() = uri;
     strip_hop_by_hop(request.headers_mut());

@@ -64,10 +64,7 @@ pub fn measure(
 ) -> Result<Sample, anyhow::Error> {
     let command = load_command(peer.addr, shape, setup);
     let mut load = ChildProcess::spawn("load", command, &setup.dir)?;
-    let lines = lines(
-        load.take_stdout()
-            .context("the load generator has no stdout")?,
-    )?;
+    let lines = lines(load.take_stdout().context("the load generator has no stdout")?)?;
 
     // The set of processes is taken before the window: listing all of /proc takes its time.
     let processes = peer.processes()?;
@@ -89,11 +86,7 @@ pub fn measure(
         .zip(after)
         .filter(|_| report.completed > 0)
         .map(|(before, after)| after.saturating_sub(before) as f64 / report.completed as f64);
-    Ok(Sample {
-        report,
-        cpu_micros_per_request,
-        memory_kib,
-    })
+    Ok(Sample { report, cpu_micros_per_request, memory_kib })
 }
 
 fn load_command(addr: SocketAddr, shape: &Shape, setup: &Setup) -> Command {
@@ -102,18 +95,9 @@ fn load_command(addr: SocketAddr, shape: &Shape, setup: &Setup) -> Command {
     command
         .args(["load", "--announce", "--addr", &addr.to_string()])
         .args(["--connections", &shape.connections.to_string()])
-        .args([
-            "--warm-up",
-            &humantime::format_duration(shape.warm_up).to_string(),
-        ])
-        .args([
-            "--duration",
-            &humantime::format_duration(shape.duration).to_string(),
-        ])
-        .args([
-            "--method",
-            method.as_ref().map_or("get", |method| method.get_name()),
-        ])
+        .args(["--warm-up", &humantime::format_duration(shape.warm_up).to_string()])
+        .args(["--duration", &humantime::format_duration(shape.duration).to_string()])
+        .args(["--method", method.as_ref().map_or("get", |method| method.get_name())])
         .stdout(Stdio::piped());
     if let Some(rate) = shape.rate {
         command.args(["--mode", "open", "--rate", &rate.to_string()]);
@@ -128,15 +112,13 @@ fn load_command(addr: SocketAddr, shape: &Shape, setup: &Setup) -> Command {
 /// with the child.
 fn lines(stdout: ChildStdout) -> Result<Receiver<String>, anyhow::Error> {
     let (tx, rx) = mpsc::sync_channel(MAX_LINES);
-    thread::Builder::new()
-        .name("load-output".to_owned())
-        .spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if tx.send(line).is_err() {
-                    return;
-                }
+    thread::Builder::new().name("load-output".to_owned()).spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if tx.send(line).is_err() {
+                return;
             }
-        })?;
+        }
+    })?;
     Ok(rx)
 }
 

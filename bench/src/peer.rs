@@ -108,14 +108,9 @@ impl Peer {
     /// When it is not installed, does not start, or does not answer in time.
     pub fn start(kind: PeerKind, setup: &Setup, budget: &Budget) -> Result<Self, anyhow::Error> {
         if kind == PeerKind::Direct {
-            return Ok(Self {
-                addr: setup.backend,
-                process: None,
-            });
+            return Ok(Self { addr: setup.backend, process: None });
         }
-        start(&kind.to_string(), HOST, setup, budget, |addr| {
-            command(kind, setup, addr)
-        })
+        start(&kind.to_string(), HOST, setup, budget, |addr| command(kind, setup, addr))
     }
 
     /// Starts our interceptor with a route table of its own; `name` tells it from others.
@@ -128,15 +123,9 @@ impl Peer {
         setup: &Setup,
         budget: &Budget,
     ) -> Result<Self, anyhow::Error> {
-        let host = table
-            .hosts()
-            .first()
-            .context("a route table without hosts")?
-            .clone();
+        let host = table.hosts().first().context("a route table without hosts")?.clone();
         start(name, &host, setup, budget, |addr| {
-            setup
-                .interceptor
-                .command(&setup.dir.join(name), addr, table)
+            setup.interceptor.command(&setup.dir.join(name), addr, table)
         })
     }
 
@@ -206,10 +195,7 @@ fn start(
     command: impl Fn(SocketAddr) -> Result<Command, anyhow::Error>,
 ) -> Result<Peer, anyhow::Error> {
     let (process, addr) = start_process(name, host, &setup.dir, budget, command)?;
-    Ok(Peer {
-        addr,
-        process: Some(process),
-    })
+    Ok(Peer { addr, process: Some(process) })
 }
 
 /// Starts a process on a free port and waits until it answers; starts over with another port when
@@ -270,26 +256,15 @@ fn wait_until_serving(
 fn probe(addr: SocketAddr, host: &str) -> Result<u16, std::io::Error> {
     let mut stream = TcpStream::connect_timeout(&addr, PROBE_TIMEOUT)?;
     stream.set_read_timeout(Some(PROBE_TIMEOUT))?;
-    write!(
-        stream,
-        "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut status_line = [0; "HTTP/1.1 200".len()];
     stream.read_exact(&mut status_line)?;
-    let digits = status_line
-        .last_chunk::<3>()
-        .and_then(|digits| std::str::from_utf8(digits).ok());
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| std::io::Error::other("no status"))
+    let digits = status_line.last_chunk::<3>().and_then(|digits| std::str::from_utf8(digits).ok());
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| std::io::Error::other("no status"))
 }
 
 /// Finds a program Debian installs outside of an ordinary user's path.
 fn system_binary(name: &str) -> PathBuf {
     let sbin = Path::new("/usr/sbin").join(name);
-    if sbin.exists() {
-        sbin
-    } else {
-        PathBuf::from(name)
-    }
+    if sbin.exists() { sbin } else { PathBuf::from(name) }
 }

@@ -21,21 +21,13 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self {
-            epoll,
-            events: Vec::with_capacity(EVENTS_PER_WAIT),
-        })
+        Ok(Self { epoll, events: Vec::with_capacity(EVENTS_PER_WAIT) })
     }
 
     /// Reports `token` whenever `source` is readable or closed. Dropping the source removes it.
     pub(crate) fn add(&self, source: impl AsFd, token: u32) -> io::Result<()> {
         let data = epoll::EventData::new_u64(u64::from(token));
-        Ok(epoll::add(
-            &self.epoll,
-            source,
-            data,
-            epoll::EventFlags::IN,
-        )?)
+        Ok(epoll::add(&self.epoll, source, data, epoll::EventFlags::IN)?)
     }
 
     /// Fills `ready` with the tokens that became ready before `timeout`; `None` waits for one.
@@ -54,11 +46,7 @@ impl Poller {
             Err(error) => return Err(error.into()),
         }
         // Every token was given to `add` as a `u32`.
-        ready.extend(
-            self.events
-                .iter()
-                .filter_map(|event| u32::try_from(event.data.u64()).ok()),
-        );
+        ready.extend(self.events.iter().filter_map(|event| u32::try_from(event.data.u64()).ok()));
         Ok(())
     }
 }

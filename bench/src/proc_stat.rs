@@ -78,12 +78,8 @@ impl ProcessTree {
 
     /// User plus system time of the whole tree in microseconds.
     pub fn cpu_micros(&self) -> u64 {
-        let ticks: u64 = self
-            .pids
-            .iter()
-            .filter_map(|pid| Stat::read(*pid))
-            .map(|stat| stat.ticks)
-            .sum();
+        let ticks: u64 =
+            self.pids.iter().filter_map(|pid| Stat::read(*pid)).map(|stat| stat.ticks).sum();
         ticks * MICROS_PER_TICK
     }
 
@@ -94,10 +90,7 @@ impl ProcessTree {
             .iter()
             .filter_map(|pid| {
                 proportional_kib(*pid).or_else(|| {
-                    field_kib(
-                        &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
-                        "VmRSS:",
-                    )
+                    field_kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
                 })
             })
             .sum()
@@ -105,10 +98,7 @@ impl ProcessTree {
 }
 
 fn proportional_kib(pid: u32) -> Option<u64> {
-    field_kib(
-        &fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?,
-        "Pss:",
-    )
+    field_kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
 }
 
 fn field_kib(text: &str, key: &str) -> Option<u64> {
@@ -124,33 +114,15 @@ mod tests {
     #[test]
     fn stat_lines() {
         let line = "77 (ng) inx: wo (r) S 70 77 77 0 -1 4194624 9 0 0 0 120 34 5 6 20 0 1 0 99 1 1";
-        assert_eq!(
-            Stat::parse(line),
-            Some(Stat {
-                pid: 77,
-                parent: 70,
-                ticks: 154
-            })
-        );
+        assert_eq!(Stat::parse(line), Some(Stat { pid: 77, parent: 70, ticks: 154 }));
         assert_eq!(Stat::parse("77 (x) S 70 77"), None);
         assert_eq!(Stat::parse(""), None);
     }
 
     #[test]
     fn a_tree_holds_grandchildren_and_nobody_else() {
-        let stat = |pid, parent| Stat {
-            pid,
-            parent,
-            ticks: 0,
-        };
-        let all = [
-            stat(1, 0),
-            stat(5, 1),
-            stat(6, 5),
-            stat(7, 6),
-            stat(8, 5),
-            stat(9, 1),
-        ];
+        let stat = |pid, parent| Stat { pid, parent, ticks: 0 };
+        let all = [stat(1, 0), stat(5, 1), stat(6, 5), stat(7, 6), stat(8, 5), stat(9, 1)];
         let mut tree = ProcessTree::collect(5, all.into_iter());
         tree.pids.sort_unstable();
         assert_eq!(tree.pids, [5, 6, 7, 8]);

@@ -55,37 +55,23 @@ impl Run {
         let budget = Budget::with_signals(args.max_time)?;
         let dir = tempfile::Builder::new().prefix("kipper-bench-").tempdir()?;
         // Workers of a peer may run as another user and must reach their own directory in it.
-        fs::set_permissions(
-            dir.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )?;
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let bench = std::env::current_exe().context("find this binary")?;
         let backend = Backend::start(&bench, dir.path(), &budget)?;
         let workers = args
             .workers
             .or_else(|| thread::available_parallelism().ok())
             .unwrap_or(NonZeroUsize::MIN);
-        let binary = args
-            .interceptor
-            .clone()
-            .unwrap_or_else(|| Interceptor::beside(&bench));
+        let binary = args.interceptor.clone().unwrap_or_else(|| Interceptor::beside(&bench));
         let setup = Setup {
             dir: dir.path().to_owned(),
             bench,
             workers,
-            interceptor: Interceptor {
-                binary,
-                args: args.interceptor_arg.clone(),
-            },
+            interceptor: Interceptor { binary, args: args.interceptor_arg.clone() },
             backend: backend.addr,
         };
         println!("{}", machine(workers));
-        Ok(Self {
-            budget,
-            setup,
-            backend,
-            _dir: dir,
-        })
+        Ok(Self { budget, setup, backend, _dir: dir })
     }
 }
 
@@ -100,11 +86,8 @@ fn machine(workers: NonZeroUsize) -> String {
     let cores = thread::available_parallelism().map_or(0, NonZeroUsize::get);
     let kernel = read("/proc/sys/kernel/osrelease");
     let kernel = kernel.trim();
-    let build = if cfg!(debug_assertions) {
-        ", unoptimised build: figures mean nothing"
-    } else {
-        ""
-    };
+    let build =
+        if cfg!(debug_assertions) { ", unoptimised build: figures mean nothing" } else { "" };
     format!("{model}, {cores} cores, Linux {kernel}, {workers} workers per peer{build}")
 }
 
@@ -112,9 +95,6 @@ fn machine(workers: NonZeroUsize) -> String {
 fn warn_of_errors(who: &str, sample: &Sample) {
     let report = &sample.report;
     if report.errors.total() > 0 || report.reconnects > 0 {
-        println!(
-            "  warning: {who}: {:?}, {} reconnects",
-            report.errors, report.reconnects
-        );
+        println!("  warning: {who}: {:?}, {} reconnects", report.errors, report.reconnects);
     }
 }

@@ -225,15 +225,10 @@ impl Dev {
                 Code::File(_) | Code::Folder(_) => reloaded.push(name.clone()),
             }
         }
+        changed.paths().for_each(launch::forget_compiled);
         for name in reloaded {
-            let Some(function) = self.running.get(&name).map(|running| running.function.clone())
-            else {
-                continue;
-            };
-            match (self.launch(&function).await, self.running.get(&name)) {
-                (Ok(launch), Some(running)) => running.reload(launch).await,
-                (Err(error), _) => self.console.warn(format!("{name}: {error:#}")),
-                (Ok(_), None) => {}
+            if let Err(error) = self.reload(&name).await {
+                self.console.warn(format!("{name}: {error:#}"));
             }
         }
         for path in manifests {
@@ -241,6 +236,21 @@ impl Dev {
                 self.console.warn(format!("{error:#}; the running version stays"));
             }
         }
+    }
+
+    async fn reload(&mut self, name: &str) -> anyhow::Result<()> {
+        let Some(running) = self.running.remove(name) else {
+            return Ok(());
+        };
+        let launch = self.launch(&running.function).await;
+        // Its folders may be others by now.
+        let watched = self.watch.as_mut().map_or(Ok(()), |watch| watch.add(&running.function));
+        if let Ok(launch) = &launch {
+            running.reload(launch.clone()).await;
+        }
+        self.running.insert(name.to_owned(), running);
+        launch?;
+        Ok(watched?)
     }
 
     /// Brings what runs in line with a manifest.

@@ -39,8 +39,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let log = LogArgs { log_level: cli.log_level, log_format: LogFormat::Text };
     telemetry::init(&log)
         .map_err(|error| UsageError::new(format!("invalid value for '--log-level': {error}")))?;
-    // Fails only if a provider was installed before, and nothing before this could have.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
         Command::Dev(args) => dev::main(args),
     }

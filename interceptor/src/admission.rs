@@ -46,7 +46,9 @@ fn decoded_event(path: &str) -> bool {
         let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
         match b {
             b'%' => match (hex(bytes.next()), hex(bytes.next())) {
-                (Some(high), Some(low)) => plain.push(u8::try_from(high << 4 | low).unwrap_or(b'?')),
+                (Some(high), Some(low)) => {
+                    plain.push(u8::try_from(high << 4 | low).unwrap_or(b'?'))
+                }
                 _ => return false,
             },
             b => plain.push(b),

@@ -144,9 +144,8 @@ impl Endpoint {
         if limit == 0 {
             self.in_flight.fetch_add(1, Relaxed);
         } else {
-            let taken = self
-                .in_flight
-                .fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1));
+            let taken =
+                self.in_flight.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1));
             if taken.is_err() {
                 return false;
             }

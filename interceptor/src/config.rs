@@ -29,7 +29,12 @@ pub struct Config {
     #[arg(long, env = "KIPPER_INTERCEPTOR_CLUSTER_DOMAIN")]
     pub cluster_domain: Option<String>,
     /// Parent domains whose direct children are cluster domains joined with `-`.
-    #[arg(long, env = "KIPPER_INTERCEPTOR_SHARED_PARENTS", value_delimiter = ',', default_value = "kipper.run")]
+    #[arg(
+        long,
+        env = "KIPPER_INTERCEPTOR_SHARED_PARENTS",
+        value_delimiter = ',',
+        default_value = "kipper.run"
+    )]
     pub shared_parents: Vec<String>,
     /// Watch one namespace only.
     #[arg(long, env = "KIPPER_INTERCEPTOR_NAMESPACE")]

@@ -27,7 +27,12 @@ pub type RequestId = SmallVec<[u8; 36]>;
 /// A new request id: 128 random bits in hexadecimal.
 pub fn new_request_id(random: u128) -> RequestId {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    random.to_be_bytes().iter().flat_map(|b| [b >> 4, b & 15]).map(|n| HEX[usize::from(n)]).collect()
+    random
+        .to_be_bytes()
+        .iter()
+        .flat_map(|b| [b >> 4, b & 15])
+        .map(|n| HEX[usize::from(n)])
+        .collect()
 }
 
 /// The peer of a downstream connection.
@@ -178,7 +183,10 @@ fn nominated<'a>(fields: &Fields<'a>) -> SmallVec<[&'a [u8]; 4]> {
 /// Nominated by the sender, and not one that routes or frames the message.
 fn is_nominated(nominated: &[&[u8]], field: &Field<'_>) -> bool {
     !nominated.is_empty()
-        && !matches!(field.class, Class::Host | Class::ContentLength | Class::TransferEncoding | Class::Te)
+        && !matches!(
+            field.class,
+            Class::Host | Class::ContentLength | Class::TransferEncoding | Class::Te
+        )
         && nominated.iter().any(|n| field.name.as_bytes().eq_ignore_ascii_case(n))
 }
 
@@ -196,7 +204,8 @@ impl SecurityBlock {
     /// Renders the Content-Security-Policy: `'self'` and the allowlist.
     pub fn new(headers: &SecurityHeaders) -> Self {
         let mut csp = b"default-src 'self'".to_vec();
-        let allowed = |o: &&String| o.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b';' && b != b',');
+        let allowed =
+            |o: &&String| o.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b';' && b != b',');
         for origin in headers.csp_allowlist.iter().filter(allowed) {
             csp.push(b' ');
             csp.extend_from_slice(origin.as_bytes());
@@ -395,7 +404,12 @@ mod tests {
     fn answered(text: &str, security: Option<&SecurityHeaders>, secure: bool) -> String {
         let (head, _) = parse_response(text.as_bytes(), 4096, false).unwrap().unwrap();
         let block = security.map(SecurityBlock::new);
-        let add = Additions { security: block.as_ref(), secure, server_timing: None, date: *b"Sun, 06 Nov 1994 08:49:37 GMT" };
+        let add = Additions {
+            security: block.as_ref(),
+            secure,
+            server_timing: None,
+            date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
+        };
         let mut out = Vec::new();
         write_response(&mut out, &head, &add, Framing::Length(2), ConnectionOption::Keep);
         String::from_utf8(out).unwrap()
@@ -405,7 +419,8 @@ mod tests {
     fn security_headers_are_added_unless_set_or_switched_off() {
         let text = "HTTP/1.1 200 OK\r\nServer: x\r\nX-Powered-By: y\r\nConnection: close\r\n\
             X-Frame-Options: DENY\r\nContent-Length: 2\r\n\r\n";
-        let headers = SecurityHeaders { csp_allowlist: vec!["https://a.test".into(), "bad;x".into()] };
+        let headers =
+            SecurityHeaders { csp_allowlist: vec!["https://a.test".into(), "bad;x".into()] };
         let with = answered(text, Some(&headers), true);
         let expected = "HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
             content-security-policy: default-src 'self' https://a.test\r\n\

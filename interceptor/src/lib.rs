@@ -20,13 +20,13 @@ pub mod http2;
 mod admission;
 pub mod router;
 
-pub mod function;
-pub mod queue;
-mod probe;
 pub mod balancer;
-pub mod upstream;
+pub mod function;
 pub mod headers;
+mod probe;
+pub mod queue;
 mod timeline;
+pub mod upstream;
 
 pub mod inflight;
 pub mod reporter;
@@ -34,8 +34,8 @@ pub mod source;
 pub mod wake_fallback;
 
 pub mod error;
-pub mod process;
 pub mod metrics;
+pub mod process;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -99,7 +99,8 @@ async fn sources(config: &Config) -> anyhow::Result<(Sources, Option<Arc<dyn Wak
     if let Some(path) = &config.static_routes {
         let (routes, endpoints) = memory::static_routes(path)?;
         let (_, routes, endpoints) = memory::feed(routes, endpoints);
-        let sources = Sources { routes: Box::new(routes), endpoints: Box::new(endpoints), client: None };
+        let sources =
+            Sources { routes: Box::new(routes), endpoints: Box::new(endpoints), client: None };
         return Ok((sources, None));
     }
     let client = kube::Client::try_default().await;

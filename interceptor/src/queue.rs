@@ -36,12 +36,7 @@ pub struct HoldLimits {
 
 impl Default for HoldLimits {
     fn default() -> Self {
-        Self {
-            requests: 10_000,
-            bytes: 64 << 20,
-            total_requests: 40_000,
-            total_bytes: 256 << 20,
-        }
+        Self { requests: 10_000, bytes: 64 << 20, total_requests: 40_000, total_bytes: 256 << 20 }
     }
 }
 

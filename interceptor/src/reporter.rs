@@ -95,19 +95,11 @@ pub struct ReporterConfig {
     pub adapter_cert: Option<PathBuf>,
 
     /// Its private key (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_INTERCEPTOR_ADAPTER_KEY",
-        requires = "adapter_cert"
-    )]
+    #[arg(long, env = "KIPPER_INTERCEPTOR_ADAPTER_KEY", requires = "adapter_cert")]
     pub adapter_key: Option<PathBuf>,
 
     /// Name in the adapters' certificates [default: the host of `--adapter`]
-    #[arg(
-        long,
-        env = "KIPPER_INTERCEPTOR_ADAPTER_SERVER_NAME",
-        requires = "adapter_ca"
-    )]
+    #[arg(long, env = "KIPPER_INTERCEPTOR_ADAPTER_SERVER_NAME", requires = "adapter_ca")]
     pub adapter_server_name: Option<String>,
 
     /// How often changes are reported while they keep coming
@@ -198,9 +190,7 @@ pub async fn run<F: CountsFeed>(
         tls.load("localhost").await?;
     }
     let epoch = fastrand::u64(1..);
-    let name = config
-        .name
-        .unwrap_or_else(|| format!("interceptor-{epoch:016x}"));
+    let name = config.name.unwrap_or_else(|| format!("interceptor-{epoch:016x}"));
     let finish = CancellationToken::new();
     let shared = Arc::new(link::Shared {
         name,
@@ -295,11 +285,7 @@ impl<F: CountsFeed> Hub<F> {
             .map(|counts| {
                 let base = self.base(&counts);
                 self.totals.insert(counts.id.clone(), counts.total);
-                Change {
-                    counts,
-                    base,
-                    taken,
-                }
+                Change { counts, base, taken }
             })
             .collect();
         for slot in self.links.values() {
@@ -344,14 +330,7 @@ impl<F: CountsFeed> Hub<F> {
                 shared: Arc::clone(&self.shared),
             };
             let task = self.tasks.spawn(link.run()).id();
-            self.links.insert(
-                addr,
-                Slot {
-                    task,
-                    pending,
-                    listed,
-                },
-            );
+            self.links.insert(addr, Slot { task, pending, listed });
         }
     }
 

@@ -8,8 +8,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use rpds::HashTrieMapSync;
+use tokio::sync::Notify;
 
 use crate::{
     function::{Fleet, Function, Shared},
@@ -252,13 +252,16 @@ mod tests {
     };
 
     fn router() -> Router {
-        Router::new(Arc::new(Shared {
-            held: Arc::new(Held::new(HoldLimits::default())),
-            changes: Changes::default(),
-            metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
-            workers: 1,
-            fleet: Default::default(),
-        }), true)
+        Router::new(
+            Arc::new(Shared {
+                held: Arc::new(Held::new(HoldLimits::default())),
+                changes: Changes::default(),
+                metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
+                workers: 1,
+                fleet: Default::default(),
+            }),
+            true,
+        )
     }
 
     fn spec(name: &str, hosts: &[&str]) -> RouteSpec {

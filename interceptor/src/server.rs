@@ -212,4 +212,3 @@ async fn sniff(io: &mut Io, input: &mut Buffer) -> io::Result<bool> {
         }
     }
 }
-

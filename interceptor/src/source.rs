@@ -157,13 +157,19 @@ pub trait EndpointSink: Send + Sync + 'static {
 /// Watches where routes are declared. `run` returns only when it cannot go on.
 pub trait RouteSource: Send + 'static {
     /// Feeds `sink` until dropped or unable to go on.
-    fn run(self: Box<Self>, sink: Arc<dyn RouteSink>) -> BoxFuture<'static, Result<(), SourceError>>;
+    fn run(
+        self: Box<Self>,
+        sink: Arc<dyn RouteSink>,
+    ) -> BoxFuture<'static, Result<(), SourceError>>;
 }
 
 /// Watches where pods are. `run` returns only when it cannot go on.
 pub trait EndpointSource: Send + 'static {
     /// Feeds `sink` until dropped or unable to go on.
-    fn run(self: Box<Self>, sink: Arc<dyn EndpointSink>) -> BoxFuture<'static, Result<(), SourceError>>;
+    fn run(
+        self: Box<Self>,
+        sink: Arc<dyn EndpointSink>,
+    ) -> BoxFuture<'static, Result<(), SourceError>>;
 }
 
 /// Second wake path: scales a function from zero without KEDA.

@@ -88,7 +88,9 @@ impl Certificates {
                     tracing::info!(certificates = names.exact.len(), "certificates reloaded");
                     self.names.store(Arc::new(names));
                 }
-                Err(error) => tracing::warn!(%error, "certificates not reloaded, the old ones stay"),
+                Err(error) => {
+                    tracing::warn!(%error, "certificates not reloaded, the old ones stay")
+                }
             }
         }
     }

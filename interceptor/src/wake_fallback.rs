@@ -66,10 +66,7 @@ pub struct DeploymentScale {
 impl DeploymentScale {
     /// A fallback that uses `client`, whose account needs `patch` on `deployments/scale`.
     pub fn new(client: Client) -> Self {
-        Self {
-            client,
-            timeout: WAKE_TIMEOUT,
-        }
+        Self { client, timeout: WAKE_TIMEOUT }
     }
 
     /// The same with another bound on one wake.
@@ -85,9 +82,7 @@ impl WakeFallback for DeploymentScale {
         Box::pin(async move {
             let patched =
                 tokio::time::timeout(timeout, scale_from_zero(&deployments, &id, replicas));
-            Ok(patched
-                .await
-                .unwrap_or_else(|_| Err(WakeFallbackError::Timeout(id.clone())))?)
+            Ok(patched.await.unwrap_or_else(|_| Err(WakeFallbackError::Timeout(id.clone())))?)
         })
     }
 }
@@ -102,25 +97,17 @@ async fn scale_from_zero(
     id: &FunctionId,
     replicas: u32,
 ) -> Result<(), WakeFallbackError> {
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
+    let params =
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     for zero in [Value::Null, json!(0)] {
         let operations = json!([
             { "op": "test", "path": "/spec/replicas", "value": zero },
             { "op": "add", "path": "/spec/replicas", "value": replicas.max(1) },
         ]);
-        let failed = |source| WakeFallbackError::Api {
-            id: id.clone(),
-            source,
-        };
+        let failed = |source| WakeFallbackError::Api { id: id.clone(), source };
         let operations = serde_json::from_value(operations)
             .map_err(|error| failed(kube::Error::SerdeError(error)))?;
-        match deployments
-            .patch_scale(&id.name, &params, &Patch::Json::<()>(operations))
-            .await
-        {
+        match deployments.patch_scale(&id.name, &params, &Patch::Json::<()>(operations)).await {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if is_failed_test(&status) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {

@@ -74,7 +74,10 @@ impl Worker {
 }
 
 /// Counts one downstream connection while it lives.
-pub(crate) struct OpenConnection(Arc<Worker>, #[allow(dead_code, reason = "held for its drop")] DrainGuard);
+pub(crate) struct OpenConnection(
+    Arc<Worker>,
+    #[allow(dead_code, reason = "held for its drop")] DrainGuard,
+);
 
 impl OpenConnection {
     /// `None` at the connection cap.

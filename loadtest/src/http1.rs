@@ -122,10 +122,8 @@ pub(crate) fn get(host: &str, path: &str) -> Vec<u8> {
 /// A small `POST` with an id.
 pub(crate) fn post(host: &str, id: &str) -> Vec<u8> {
     let length = id.len();
-    format!(
-        "POST / HTTP/1.1\r\nhost: {host}\r\n{ID}: {id}\r\ncontent-length: {length}\r\n\r\n{id}"
-    )
-    .into_bytes()
+    format!("POST / HTTP/1.1\r\nhost: {host}\r\n{ID}: {id}\r\ncontent-length: {length}\r\n\r\n{id}")
+        .into_bytes()
 }
 
 /// What a browser sends to open a WebSocket.

@@ -14,9 +14,9 @@ pub mod scenarios;
 pub mod outcome;
 mod samples;
 
-pub mod serve;
 mod control;
 mod processes;
+pub mod serve;
 
 mod http1;
 mod keda;

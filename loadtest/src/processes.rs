@@ -188,19 +188,35 @@ impl Interceptor {
 pub(crate) struct Adapter {
     child: Option<ChildProcess>,
     binary: PathBuf,
-    is_own_binary: bool,
+    role: Option<&'static str>,
     admin: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) counts: SocketAddr,
 }
 
 impl Adapter {
+    /// Starts it from this binary, which is built from the same sources as everything else.
     pub(crate) async fn start(run: &mut Run) -> Result<Self, anyhow::Error> {
-        let beside = run.binary().with_file_name("kipper-scaler-adapter");
-        let is_own_binary = beside.exists();
-        let binary = if is_own_binary { beside } else { run.binary().to_owned() };
+        let role = Some("serve-adapter");
+        Self::start_binary(run, run.binary().to_owned(), role).await
+    }
+
+    /// Starts the product's own binary where it was built beside this one: its memory is its own.
+    pub(crate) async fn start_product(run: &mut Run) -> Result<Self, anyhow::Error> {
+        let product = run.binary().with_file_name("kipper-scaler-adapter");
+        if product.exists() {
+            return Self::start_binary(run, product, None).await;
+        }
+        Self::start(run).await
+    }
+
+    async fn start_binary(
+        run: &mut Run,
+        binary: PathBuf,
+        role: Option<&'static str>,
+    ) -> Result<Self, anyhow::Error> {
         let [admin, grpc, counts] = [free_addr()?, free_addr()?, free_addr()?];
-        let mut adapter = Self { child: None, binary, is_own_binary, admin, grpc, counts };
+        let mut adapter = Self { child: None, binary, role, admin, grpc, counts };
         adapter.start_again(run).await?;
         Ok(adapter)
     }
@@ -208,10 +224,8 @@ impl Adapter {
     /// Starts it after its end.
     pub(crate) async fn start_again(&mut self, run: &mut Run) -> Result<(), anyhow::Error> {
         let mut command = Command::new(&self.binary);
-        if !self.is_own_binary {
-            command.arg("serve-adapter");
-        }
         command
+            .args(self.role)
             .args(["--grpc-listen", &self.grpc.to_string()])
             .args(["--counts-listen", &self.counts.to_string()])
             .args(["--admin-listen", &self.admin.to_string()])

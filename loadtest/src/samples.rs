@@ -14,7 +14,11 @@ impl Samples {
     /// The smallest value that `quantile` of all are not above; infinite without values, so that
     /// nothing measured meets no goal.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
         let rank = (quantile * self.0.len() as f64).ceil() as usize;
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or(f64::INFINITY)
     }

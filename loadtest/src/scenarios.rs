@@ -18,12 +18,15 @@ use std::{pin::Pin, time::Duration};
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::time::Instant;
 
 use crate::run::{Run, RunArgs};
 
 /// No scenario takes longer; one that does has failed.
 const MAX_TIME: Duration = Duration::from_secs(300);
+/// Open files of each process, as far as the system allows.
+const DESCRIPTORS: u64 = 20_000;
 
 /// What can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
@@ -121,6 +124,7 @@ impl Scenario {
 /// # Errors
 /// When a condition was broken, or a scenario could not be run to its end.
 pub fn run(args: &RunArgs, scenarios: &[Scenario]) -> Result<(), anyhow::Error> {
+    raise_descriptor_limit()?;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -149,4 +153,15 @@ pub fn run(args: &RunArgs, scenarios: &[Scenario]) -> Result<(), anyhow::Error> 
         anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
         Ok(())
     })
+}
+
+/// Ten thousand clients are ten thousand descriptors, more than a shell usually allows.
+fn raise_descriptor_limit() -> Result<(), anyhow::Error> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(DESCRIPTORS);
+    if limit.current.is_some_and(|current| current < DESCRIPTORS.min(most)) {
+        limit.current = Some(DESCRIPTORS.min(most));
+        setrlimit(Resource::Nofile, limit).context("raise the limit of open files")?;
+    }
+    Ok(())
 }

@@ -70,20 +70,12 @@ pub struct AdminResponse {
 impl AdminResponse {
     /// A plain-text answer.
     pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self {
-            status,
-            content_type: TEXT,
-            body: body.into(),
-        }
+        Self { status, content_type: TEXT, body: body.into() }
     }
 
     /// A `200` with a body that is JSON already.
     pub fn json(body: impl Into<Bytes>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type: JSON,
-            body: body.into(),
-        }
+        Self { status: StatusCode::OK, content_type: JSON, body: body.into() }
     }
 }
 
@@ -110,16 +102,9 @@ impl AdminServer {
         let bind_error = |source| AdminError::Bind { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
-        let server = Self {
-            listener,
-            local_addr,
-            routes: Routes::default(),
-        };
+        let server = Self { listener, local_addr, routes: Routes::default() };
         Ok(server
-            .route(
-                "/livez",
-                Arc::new(|| AdminResponse::text(StatusCode::OK, "ok\n")),
-            )
+            .route("/livez", Arc::new(|| AdminResponse::text(StatusCode::OK, "ok\n")))
             .route("/readyz", Arc::new(move || readyz(&readiness)))
             .route("/metrics", Arc::new(move || metrics(&registry))))
     }
@@ -185,9 +170,7 @@ impl Routes {
             let refused =
                 AdminResponse::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
             let mut response = response(refused);
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         response(handler())
@@ -197,12 +180,8 @@ impl Routes {
 fn response(answer: AdminResponse) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = answer.status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, answer.content_type);
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CONTENT_TYPE, answer.content_type);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -256,9 +235,5 @@ fn metrics(registry: &Registry) -> AdminResponse {
         return AdminResponse::text(StatusCode::INTERNAL_SERVER_ERROR, "metrics unavailable\n");
     }
     let content_type = HeaderValue::from_static(prometheus::TEXT_FORMAT);
-    AdminResponse {
-        status: StatusCode::OK,
-        content_type,
-        body: body.into(),
-    }
+    AdminResponse { status: StatusCode::OK, content_type, body: body.into() }
 }

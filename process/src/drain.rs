@@ -55,10 +55,7 @@ pub struct Drain;
 
 impl Drain {
     /// A drain that was not started yet: who starts it, and who watches it.
-    #[expect(
-        clippy::new_ret_no_self,
-        reason = "a channel-like constructor returns both ends"
-    )]
+    #[expect(clippy::new_ret_no_self, reason = "a channel-like constructor returns both ends")]
     pub fn new() -> (DrainTrigger, DrainWatch) {
         let shared = Arc::new(Shared {
             phase: AtomicU8::new(DrainPhase::Running as u8),
@@ -68,12 +65,7 @@ impl Drain {
             guards: AtomicUsize::new(0),
             idle: Notify::new(),
         });
-        (
-            DrainTrigger {
-                shared: shared.clone(),
-            },
-            DrainWatch { shared },
-        )
+        (DrainTrigger { shared: shared.clone() }, DrainWatch { shared })
     }
 }
 
@@ -131,9 +123,7 @@ impl DrainTrigger {
 
     /// Another watcher.
     pub fn watch(&self) -> DrainWatch {
-        DrainWatch {
-            shared: self.shared.clone(),
-        }
+        DrainWatch { shared: self.shared.clone() }
     }
 }
 
@@ -171,9 +161,7 @@ impl DrainWatch {
     /// Counts one piece of running work until the guard is dropped.
     pub fn guard(&self) -> DrainGuard {
         self.shared.guards.fetch_add(1, Ordering::AcqRel);
-        DrainGuard {
-            shared: self.shared.clone(),
-        }
+        DrainGuard { shared: self.shared.clone() }
     }
 
     /// How many guards exist now.
@@ -192,9 +180,7 @@ pub struct DrainGuard {
 impl DrainGuard {
     /// A watcher of the same drain.
     pub fn watch(&self) -> DrainWatch {
-        DrainWatch {
-            shared: self.shared.clone(),
-        }
+        DrainWatch { shared: self.shared.clone() }
     }
 }
 

@@ -136,14 +136,8 @@ mod tests {
     #[test]
     fn the_chain_is_joined_and_never_repeats_itself() {
         let io = std::io::Error::other("address\nin use");
-        let error = Err::<(), _>(io)
-            .context("bind 0.0.0.0:80")
-            .context("start admin")
-            .unwrap_err();
-        assert_eq!(
-            chain(&error),
-            "start admin: bind 0.0.0.0:80: address in use"
-        );
+        let error = Err::<(), _>(io).context("bind 0.0.0.0:80").context("start admin").unwrap_err();
+        assert_eq!(chain(&error), "start admin: bind 0.0.0.0:80: address in use");
 
         let doubled = anyhow::anyhow!("cause").context("outer: cause");
         assert_eq!(chain(&doubled), "outer: cause");

@@ -38,13 +38,10 @@ pub fn registry(process: &str, version: &str) -> prometheus::Result<Registry> {
 /// When the registry holds one of the names already.
 pub fn register(registry: &Registry, process: &str, version: &str) -> prometheus::Result<()> {
     let revision = option_env!("KIPPER_REVISION").unwrap_or("unknown");
-    let opts = Opts::new(
-        "kipper_build_info",
-        "Which build of which process this is; always 1.",
-    )
-    .const_label("process", process)
-    .const_label("version", version)
-    .const_label("revision", revision);
+    let opts = Opts::new("kipper_build_info", "Which build of which process this is; always 1.")
+        .const_label("process", process)
+        .const_label("version", version)
+        .const_label("revision", revision);
     let build_info = IntGauge::with_opts(opts)?;
     build_info.set(1);
     registry.register(Box::new(build_info))?;
@@ -73,10 +70,7 @@ impl Usage {
         let limits = fs::read_to_string("/proc/self/limits").ok()?;
         let (cpu_ticks, start_ticks) = ticks(&stat)?;
         // The descriptor of the listing itself is not one of the process's.
-        let open = fs::read_dir("/proc/self/fd")
-            .ok()?
-            .count()
-            .saturating_sub(1);
+        let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         let open = u32::try_from(open).ok()?;
         Some(Self {
             cpu_seconds: cpu_ticks / TICKS_PER_SECOND,
@@ -132,20 +126,11 @@ impl ProcessCollector {
                 "process_start_time_seconds",
                 "Start time of the process since unix epoch in seconds.",
             )?,
-            resident: gauge(
-                "process_resident_memory_bytes",
-                "Resident memory size in bytes.",
-            )?,
-            virtual_size: gauge(
-                "process_virtual_memory_bytes",
-                "Virtual memory size in bytes.",
-            )?,
+            resident: gauge("process_resident_memory_bytes", "Resident memory size in bytes.")?,
+            virtual_size: gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.")?,
             threads: gauge("process_threads", "Number of OS threads in the process.")?,
             open_fds: gauge("process_open_fds", "Number of open file descriptors.")?,
-            max_fds: gauge(
-                "process_max_fds",
-                "Maximum number of open file descriptors.",
-            )?,
+            max_fds: gauge("process_max_fds", "Maximum number of open file descriptors.")?,
         })
     }
 

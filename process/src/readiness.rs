@@ -46,10 +46,7 @@ impl Readiness {
     pub fn block(&self, name: impl Into<Cow<'static, str>>) -> ReadyBlock {
         let name = name.into();
         *self.state.blockers().entry(name.clone()).or_default() += 1;
-        ReadyBlock {
-            name,
-            state: self.state.clone(),
-        }
+        ReadyBlock { name, state: self.state.clone() }
     }
 
     /// Makes the process not ready for the rest of its life. Idempotent.
@@ -64,12 +61,8 @@ impl Readiness {
 
     /// The names of what is missing, sorted; `draining` stands for a drain. Empty means ready.
     pub fn missing(&self) -> Vec<String> {
-        let mut missing: Vec<String> = self
-            .state
-            .blockers()
-            .keys()
-            .map(|name| name.clone().into_owned())
-            .collect();
+        let mut missing: Vec<String> =
+            self.state.blockers().keys().map(|name| name.clone().into_owned()).collect();
         if self.state.draining.load(Ordering::Acquire) {
             missing.push("draining".to_owned());
         }

@@ -62,10 +62,7 @@ pub fn shutdown_token_or(
         tracing::info!(signal = first.name(), "shutting down");
         shutdown.cancel();
         let second = next(&mut interrupt, &mut terminate).await;
-        tracing::warn!(
-            signal = second.name(),
-            "forced to end before the drain finished"
-        );
+        tracing::warn!(signal = second.name(), "forced to end before the drain finished");
         forced(second);
     });
     Ok(token)

@@ -37,10 +37,7 @@ pub struct LogArgs {
 
 impl Default for LogArgs {
     fn default() -> Self {
-        Self {
-            log_level: "info".to_owned(),
-            log_format: LogFormat::default(),
-        }
+        Self { log_level: "info".to_owned(), log_format: LogFormat::default() }
     }
 }
 
@@ -116,10 +113,7 @@ fn no_colour(value: Option<std::ffi::OsString>) -> bool {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("panic of an unknown type");
-        let location = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = Backtrace::capture();
         match backtrace.status() {
             BacktraceStatus::Captured => {

@@ -114,10 +114,7 @@ impl Function {
     /// The requests of a gap between two streams are spread over the gap: told at once, they
     /// would look like a burst.
     pub fn apply(&mut self, origin: Origin, told: &Told, now: Duration) -> u64 {
-        let index = self
-            .cells
-            .iter()
-            .position(|cell| cell.interceptor == origin.interceptor);
+        let index = self.cells.iter().position(|cell| cell.interceptor == origin.interceptor);
         let known = index.map(|index| self.cells[index]);
         if known.is_some_and(|cell| cell.stream > origin.stream) {
             return 0;
@@ -173,9 +170,7 @@ impl Function {
         let Some(window) = &self.window else {
             return 0.0;
         };
-        window
-            .mean(now, 60, covered)
-            .max(window.mean(now, 10, covered))
+        window.mean(now, 60, covered).max(window.mean(now, 10, covered))
     }
 
     /// Whether KEDA should keep the function up.
@@ -197,9 +192,7 @@ impl Function {
     /// connection.
     pub fn keda_polled(&mut self, cadence: Cadence, has_stream: bool, now: Duration) {
         let silence = cadence.poll() * SILENT_POLLS;
-        let is_new = self
-            .last_poll
-            .is_none_or(|last| now.saturating_sub(last) > silence);
+        let is_new = self.last_poll.is_none_or(|last| now.saturating_sub(last) > silence);
         if is_new && !has_stream {
             self.keda_connected(cadence, now);
         }
@@ -208,11 +201,7 @@ impl Function {
 
     /// Drops what an idle function does not need.
     pub fn compact(&mut self, now: Duration) {
-        if self
-            .window
-            .as_ref()
-            .is_some_and(|window| window.is_over(now))
-        {
+        if self.window.as_ref().is_some_and(|window| window.is_over(now)) {
             self.window = None;
         }
         if self.load().is_zero() && !self.requested_within(CELL_RETENTION, now) {
@@ -227,8 +216,7 @@ impl Function {
     }
 
     fn requested_within(&self, span: Duration, now: Duration) -> bool {
-        self.last_request
-            .is_some_and(|last| now.saturating_sub(last) <= span)
+        self.last_request.is_some_and(|last| now.saturating_sub(last) <= span)
     }
 
     fn shrink(&mut self) {

@@ -87,9 +87,7 @@ impl Collector {
             epoch: fastrand::u64(1..),
             interceptor_ttl,
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -106,9 +104,7 @@ impl Counts for Collector {
         let permit = permit.map_err(|_| shared.refuse(ReportError::TooManyStreams))?;
         let (tx, rx) = mpsc::channel(2);
         // The channel was made with room for the welcome and one error.
-        let _ = tx.try_send(Ok(Welcome {
-            epoch: shared.epoch,
-        }));
+        let _ = tx.try_send(Ok(Welcome { epoch: shared.epoch }));
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(error) = shared.serve(request.into_inner()).await {
@@ -217,8 +213,7 @@ impl Shared {
         }
         member.while_current(|origin| {
             if is_snapshot {
-                self.functions
-                    .retire(origin.interceptor, Some(origin.stream));
+                self.functions.retire(origin.interceptor, Some(origin.stream));
             }
         })?;
         member.set_heard(self.functions.now());
@@ -230,9 +225,7 @@ impl Shared {
     }
 
     fn take_in_one(&self, origin: Origin, counts: FunctionCounts, is_snapshot: bool) {
-        let FunctionCounts {
-            namespace, name, ..
-        } = counts;
+        let FunctionCounts { namespace, name, .. } = counts;
         let is_named = |text: &str| !text.is_empty() && text.len() <= MAX_NAME_BYTES;
         if !is_named(&namespace) || !is_named(&name) {
             self.metrics.refused_functions.inc();
@@ -247,9 +240,7 @@ impl Shared {
             base: (!is_snapshot).then_some(counts.base),
         };
         // A refused function is counted where it is refused; the others must still come in.
-        let _ = self
-            .functions
-            .apply(FunctionKey { namespace, name }, origin, &told);
+        let _ = self.functions.apply(FunctionKey { namespace, name }, origin, &told);
     }
 
     /// Forgets the interceptor after the TTL, unless it has come back by then.

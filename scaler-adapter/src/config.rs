@@ -88,27 +88,15 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Args)]
 pub struct GrpcTls {
     /// Certificate chain for KEDA's calls (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_GRPC_TLS_CERT",
-        requires = "grpc_tls_key"
-    )]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_GRPC_TLS_CERT", requires = "grpc_tls_key")]
     pub grpc_tls_cert: Option<PathBuf>,
 
     /// Its private key (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_GRPC_TLS_KEY",
-        requires = "grpc_tls_cert"
-    )]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_GRPC_TLS_KEY", requires = "grpc_tls_cert")]
     pub grpc_tls_key: Option<PathBuf>,
 
     /// CA of the client certificates without which KEDA's calls are refused (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_GRPC_CLIENT_CA",
-        requires = "grpc_tls_cert"
-    )]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_GRPC_CLIENT_CA", requires = "grpc_tls_cert")]
     pub grpc_client_ca: Option<PathBuf>,
 }
 
@@ -116,27 +104,15 @@ pub struct GrpcTls {
 #[derive(Clone, Debug, Default, Args)]
 pub struct CountsTls {
     /// Certificate chain for counts (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_COUNTS_TLS_CERT",
-        requires = "counts_tls_key"
-    )]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_COUNTS_TLS_CERT", requires = "counts_tls_key")]
     pub counts_tls_cert: Option<PathBuf>,
 
     /// Its private key (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_COUNTS_TLS_KEY",
-        requires = "counts_tls_cert"
-    )]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_COUNTS_TLS_KEY", requires = "counts_tls_cert")]
     pub counts_tls_key: Option<PathBuf>,
 
     /// CA of the client certificates without which counts are refused (PEM)
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_COUNTS_CLIENT_CA",
-        requires = "counts_tls_cert"
-    )]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_COUNTS_CLIENT_CA", requires = "counts_tls_cert")]
     pub counts_client_ca: Option<PathBuf>,
 }
 
@@ -150,21 +126,13 @@ pub(crate) struct TlsFiles<'a> {
 
 impl GrpcTls {
     pub(crate) fn files(&self) -> Option<TlsFiles<'_>> {
-        files(
-            &self.grpc_tls_cert,
-            &self.grpc_tls_key,
-            &self.grpc_client_ca,
-        )
+        files(&self.grpc_tls_cert, &self.grpc_tls_key, &self.grpc_client_ca)
     }
 }
 
 impl CountsTls {
     pub(crate) fn files(&self) -> Option<TlsFiles<'_>> {
-        files(
-            &self.counts_tls_cert,
-            &self.counts_tls_key,
-            &self.counts_client_ca,
-        )
+        files(&self.counts_tls_cert, &self.counts_tls_key, &self.counts_client_ca)
     }
 }
 
@@ -176,11 +144,7 @@ fn files<'a>(
     let (Some(cert), Some(key)) = (cert, key) else {
         return None;
     };
-    Some(TlsFiles {
-        cert,
-        key,
-        client_ca: client_ca.as_ref(),
-    })
+    Some(TlsFiles { cert, key, client_ca: client_ca.as_ref() })
 }
 
 impl Config {

@@ -52,12 +52,7 @@ impl Scaler {
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self {
-            functions,
-            warmup,
-            metrics,
-            shutdown,
-        }
+        Self { functions, warmup, metrics, shutdown }
     }
 
     fn counted<T>(&self, method: &str, result: Result<T, Status>) -> Result<Response<T>, Status> {
@@ -66,10 +61,7 @@ impl Scaler {
             Err(status) if status.code() == tonic::Code::Unavailable => "unavailable",
             Err(_) => "refused",
         };
-        self.metrics
-            .calls
-            .with_label_values(&[method, outcome])
-            .inc();
+        self.metrics.calls.with_label_values(&[method, outcome]).inc();
         result.map(Response::new)
     }
 
@@ -77,23 +69,17 @@ impl Scaler {
         if self.warmup.is_over() {
             return Ok(());
         }
-        Err(Status::unavailable(
-            "not every interceptor has reported yet",
-        ))
+        Err(Status::unavailable("not every interceptor has reported yet"))
     }
 
     fn activity(&self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
         let trigger = Trigger::parse(object)?;
         self.check_warm()?;
-        let result = self
-            .functions
-            .with(&trigger.function, |function, has_stream, now| {
-                function.keda_polled(trigger.cadence, has_stream, now);
-                function.is_active(trigger.cadence, now)
-            });
-        Ok(IsActiveResponse {
-            result: result.unwrap_or(false),
-        })
+        let result = self.functions.with(&trigger.function, |function, has_stream, now| {
+            function.keda_polled(trigger.cadence, has_stream, now);
+            function.is_active(trigger.cadence, now)
+        });
+        Ok(IsActiveResponse { result: result.unwrap_or(false) })
     }
 
     fn measure(&self, request: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
@@ -119,9 +105,7 @@ impl Scaler {
             metric_value: rounded(value),
             metric_value_float: value,
         };
-        Ok(GetMetricsResponse {
-            metric_values: vec![value],
-        })
+        Ok(GetMetricsResponse { metric_values: vec![value] })
     }
 
     fn subscribe(&self, object: ScaledObjectRef) -> Result<ActivationStream, Status> {
@@ -136,13 +120,10 @@ impl Scaler {
             last: None,
             is_resend: false,
         };
-        Ok(Box::pin(stream::unfold(
-            activations,
-            |mut activations| async {
-                activations.next().await?;
-                Some((Ok(IsActiveResponse { result: true }), activations))
-            },
-        )))
+        Ok(Box::pin(stream::unfold(activations, |mut activations| async {
+            activations.next().await?;
+            Some((Ok(IsActiveResponse { result: true }), activations))
+        })))
     }
 }
 
@@ -171,11 +152,7 @@ impl Activations {
                 }
                 continue;
             }
-            let gap = if self.is_resend {
-                RESEND_INTERVAL
-            } else {
-                EDGE_INTERVAL
-            };
+            let gap = if self.is_resend { RESEND_INTERVAL } else { EDGE_INTERVAL };
             let due = self.last.map(|last| last + gap);
             let now = Instant::now();
             if let Some(due) = due.filter(|due| *due > now) {
@@ -234,9 +211,7 @@ impl ExternalScaler for Scaler {
         &self,
         _request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        Err(Status::unimplemented(
-            "metric specs change only with the ScaledObject",
-        ))
+        Err(Status::unimplemented("metric specs change only with the ScaledObject"))
     }
 }
 

@@ -31,10 +31,7 @@ pub(crate) struct FunctionKey {
 impl FunctionKey {
     #[cfg(test)]
     pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
 
@@ -147,18 +144,11 @@ impl Functions {
         let wakes = self.with_entry(key.clone(), |entry| {
             greet(&mut entry.function, now);
             let waiting = entry.function.load().waiting > 0;
-            entry
-                .wakes
-                .get_or_insert_with(|| watch::Sender::new(waiting))
-                .subscribe()
+            entry.wakes.get_or_insert_with(|| watch::Sender::new(waiting)).subscribe()
         })?;
         self.streams.fetch_add(1, Relaxed);
         self.metrics.keda_streams.inc();
-        Ok(Subscription {
-            wakes: Some(wakes),
-            key,
-            functions: Arc::clone(self),
-        })
+        Ok(Subscription { wakes: Some(wakes), key, functions: Arc::clone(self) })
     }
 
     /// Drops what idle functions do not need, and functions nobody needs.
@@ -172,9 +162,7 @@ impl Functions {
             }
             keep
         });
-        self.metrics
-            .functions
-            .set(i64::try_from(self.known.load(Relaxed)).unwrap_or(i64::MAX));
+        self.metrics.functions.set(i64::try_from(self.known.load(Relaxed)).unwrap_or(i64::MAX));
     }
 
     fn with_entry<R>(
@@ -200,18 +188,11 @@ impl Functions {
     fn unsubscribe(&self, key: &FunctionKey) {
         let now = self.clock.now();
         if let Some(mut entry) = self.map.get_mut(key)
-            && entry
-                .wakes
-                .as_ref()
-                .is_some_and(|wakes| wakes.receiver_count() == 0)
+            && entry.wakes.as_ref().is_some_and(|wakes| wakes.receiver_count() == 0)
         {
             entry.wakes = None;
         }
-        if self
-            .map
-            .remove_if(key, |_, entry| entry.is_forgettable(now))
-            .is_some()
-        {
+        if self.map.remove_if(key, |_, entry| entry.is_forgettable(now)).is_some() {
             self.known.fetch_sub(1, Relaxed);
             self.metrics.functions.dec();
         }
@@ -229,9 +210,7 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// Whether requests wait with no endpoint; marks the answer as seen.
     pub(crate) fn is_waiting(&mut self) -> bool {
-        self.wakes
-            .as_mut()
-            .is_some_and(|wakes| *wakes.borrow_and_update())
+        self.wakes.as_mut().is_some_and(|wakes| *wakes.borrow_and_update())
     }
 
     /// Resolves when the answer changed since it was last seen.

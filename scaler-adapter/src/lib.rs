@@ -75,14 +75,7 @@ impl Adapter {
         let stages = build(config, &registry)?;
         let (grpc, grpc_addr) = listen("grpc", config.grpc_listen).await?;
         let (counts, counts_addr) = listen("counts", config.counts_listen).await?;
-        Ok(Self {
-            grpc,
-            grpc_addr,
-            counts,
-            counts_addr,
-            registry,
-            stages,
-        })
+        Ok(Self { grpc, grpc_addr, counts, counts_addr, registry, stages })
     }
 
     /// Where KEDA's calls are served.
@@ -106,15 +99,8 @@ impl Adapter {
     /// # Errors
     /// When a server fails by itself.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Stages {
-            external_scaler,
-            counts,
-            health,
-            functions,
-            warmup,
-            expected,
-            end_streams,
-        } = self.stages;
+        let Stages { external_scaler, counts, health, functions, warmup, expected, end_streams } =
+            self.stages;
         let _end: DropGuard = end_streams.clone().drop_guard();
         let stopping = end_streams.clone();
         let servers = async {
@@ -128,12 +114,8 @@ impl Adapter {
         };
         let stop = async {
             shutdown.cancelled().await;
-            health
-                .set_not_serving::<ExternalScalerServer<Scaler>>()
-                .await;
-            health
-                .set_service_status("", tonic_health::ServingStatus::NotServing)
-                .await;
+            health.set_not_serving::<ExternalScalerServer<Scaler>>().await;
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
             stopping.cancel();
             tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
@@ -192,12 +174,8 @@ fn build(config: &Config, registry: &Registry) -> Result<Stages, Error> {
         config.interceptor_ttl,
         end_streams.clone(),
     );
-    let scaler = Scaler::new(
-        Arc::clone(&functions),
-        Arc::clone(&warmup),
-        metrics,
-        end_streams.clone(),
-    );
+    let scaler =
+        Scaler::new(Arc::clone(&functions), Arc::clone(&warmup), metrics, end_streams.clone());
     let health = HealthReporter::new();
     let health_service = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health_server = tonic_health::pb::health_server::HealthServer::new(health_service);
@@ -207,15 +185,7 @@ fn build(config: &Config, registry: &Registry) -> Result<Stages, Error> {
         server::tls_config(config.grpc_tls.files())?,
     )?;
     let counts = server::counts(collector, server::tls_config(config.counts_tls.files())?)?;
-    Ok(Stages {
-        external_scaler,
-        counts,
-        health,
-        functions,
-        warmup,
-        expected,
-        end_streams,
-    })
+    Ok(Stages { external_scaler, counts, health, functions, warmup, expected, end_streams })
 }
 
 async fn listen(what: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

@@ -14,9 +14,7 @@ fn start(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     // Fails only if a provider was installed before, and nothing before this could have.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = signals::shutdown_token()?;
         run(config, shutdown).await.map_err(classified)
@@ -27,9 +25,5 @@ fn start(config: Config) -> anyhow::Result<()> {
 fn classified(error: Error) -> anyhow::Error {
     let is_usage = error.is_usage();
     let error = anyhow::Error::new(error);
-    if is_usage {
-        exit::UsageError::new(format!("{error:#}")).into()
-    } else {
-        error
-    }
+    if is_usage { exit::UsageError::new(format!("{error:#}")).into() } else { error }
 }

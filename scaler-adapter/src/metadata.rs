@@ -45,24 +45,14 @@ pub(crate) enum MetadataError {
     #[error("scaledObjectRef.{0} is empty or longer than {MAX_NAME_BYTES} bytes")]
     BadName(&'static str),
     #[error("scalerMetadata.{key}: {value:?} is not {expected}")]
-    BadValue {
-        key: &'static str,
-        value: String,
-        expected: &'static str,
-    },
+    BadValue { key: &'static str, value: String, expected: &'static str },
 }
 
 impl Trigger {
     pub(crate) fn parse(object: ScaledObjectRef) -> Result<Self, MetadataError> {
-        let ScaledObjectRef {
-            name,
-            namespace,
-            mut scaler_metadata,
-        } = object;
-        let name = scaler_metadata
-            .remove("function")
-            .filter(|name| !name.is_empty())
-            .unwrap_or(name);
+        let ScaledObjectRef { name, namespace, mut scaler_metadata } = object;
+        let name =
+            scaler_metadata.remove("function").filter(|name| !name.is_empty()).unwrap_or(name);
         let function = FunctionKey {
             namespace: checked_name(namespace, "namespace")?,
             name: checked_name(name, "name")?,
@@ -100,12 +90,7 @@ impl Trigger {
             polling_interval: Duration::from_secs(polling_interval),
             idle_timeout: Duration::from_secs(idle_timeout),
         };
-        Ok(Self {
-            function,
-            target_request_rate,
-            concurrency,
-            cadence,
-        })
+        Ok(Self { function, target_request_rate, concurrency, cadence })
     }
 }
 
@@ -123,18 +108,11 @@ fn number<T: FromStr>(
     is_valid: impl Fn(&T) -> bool,
     expected: &'static str,
 ) -> Result<T, MetadataError> {
-    let Some(value) = metadata
-        .get(key)
-        .map(|value| value.trim())
-        .filter(|value| !value.is_empty())
+    let Some(value) = metadata.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
     else {
         return Ok(default);
     };
-    let bad = || MetadataError::BadValue {
-        key,
-        value: value.to_owned(),
-        expected,
-    };
+    let bad = || MetadataError::BadValue { key, value: value.to_owned(), expected };
     value.parse().ok().filter(is_valid).ok_or_else(bad)
 }
 

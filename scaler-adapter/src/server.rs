@@ -61,9 +61,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Error> {
     // A wake is a few bytes; they must not wait for an acknowledgement.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let served = router
-        .serve_with_incoming_shutdown(incoming, shutdown)
-        .await;
+    let served = router.serve_with_incoming_shutdown(incoming, shutdown).await;
     served.map_err(|source| Error::Serve { what, source })
 }
 
@@ -72,9 +70,7 @@ pub(crate) async fn serve(
 pub(crate) fn tls_config(files: Option<TlsFiles<'_>>) -> Result<Option<ServerTlsConfig>, Error> {
     let Some(files) = files else { return Ok(None) };
     let identity = Identity::from_pem(read(files.cert)?, read(files.key)?);
-    let mut tls = ServerTlsConfig::new()
-        .identity(identity)
-        .timeout(HANDSHAKE_TIMEOUT);
+    let mut tls = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT);
     if let Some(client_ca) = files.client_ca {
         tls = tls.client_ca_root(Certificate::from_pem(read(client_ca)?));
     }
@@ -82,10 +78,7 @@ pub(crate) fn tls_config(files: Option<TlsFiles<'_>>) -> Result<Option<ServerTls
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
-    let error = |source: io::Error| Error::TlsFile {
-        path: path.clone(),
-        source,
-    };
+    let error = |source: io::Error| Error::TlsFile { path: path.clone(), source };
     std::fs::read(path).map_err(error)
 }
 
@@ -101,9 +94,7 @@ fn secured(
     what: &'static str,
 ) -> Result<Server, Error> {
     match tls {
-        Some(tls) => server
-            .tls_config(tls)
-            .map_err(|source| Error::Tls { what, source }),
+        Some(tls) => server.tls_config(tls).map_err(|source| Error::Tls { what, source }),
         None => Ok(server),
     }
 }

@@ -38,14 +38,8 @@ impl FromStr for Expected {
         if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("expected a number above 0, or a DNS name".to_owned());
         }
-        let has_port = text
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        Ok(Self::Dns(if has_port {
-            text.to_owned()
-        } else {
-            format!("{text}:0")
-        }))
+        let has_port = text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Ok(Self::Dns(if has_port { text.to_owned() } else { format!("{text}:0") }))
     }
 }
 
@@ -74,10 +68,7 @@ impl Warmup {
         Self {
             clock,
             deadline: clock.now() + wait,
-            seen: Mutex::new(Seen {
-                expected,
-                interceptors: HashSet::new(),
-            }),
+            seen: Mutex::new(Seen { expected, interceptors: HashSet::new() }),
             over: CancellationToken::new(),
             first: OnceLock::new(),
         }
@@ -91,9 +82,7 @@ impl Warmup {
     /// For how long rates have been observed.
     pub(crate) fn covered(&self) -> Duration {
         let now = self.clock.now();
-        self.first
-            .get()
-            .map_or(Duration::ZERO, |first| now.saturating_sub(*first))
+        self.first.get().map_or(Duration::ZERO, |first| now.saturating_sub(*first))
     }
 
     /// An interceptor's snapshot was taken in.
@@ -115,10 +104,7 @@ impl Warmup {
     }
 
     fn settle(&self, seen: &Seen) {
-        if seen
-            .expected
-            .is_some_and(|expected| seen.interceptors.len() >= expected)
-        {
+        if seen.expected.is_some_and(|expected| seen.interceptors.len() >= expected) {
             self.over.cancel();
         }
     }
@@ -153,14 +139,8 @@ mod tests {
 
     #[test]
     fn expectations_parse() {
-        assert_eq!(
-            "3".parse(),
-            Ok(Expected::Count(NonZeroUsize::new(3).unwrap()))
-        );
-        assert_eq!(
-            "interceptor".parse(),
-            Ok(Expected::Dns("interceptor:0".to_owned()))
-        );
+        assert_eq!("3".parse(), Ok(Expected::Count(NonZeroUsize::new(3).unwrap())));
+        assert_eq!("interceptor".parse(), Ok(Expected::Dns("interceptor:0".to_owned())));
         assert_eq!(
             "interceptor.kipper:80".parse(),
             Ok(Expected::Dns("interceptor.kipper:80".to_owned()))

@@ -29,11 +29,7 @@ pub(super) enum Progress {
     /// The answer is not complete.
     Partial,
     /// The request that started then was answered with this status.
-    Answered {
-        started: u64,
-        status: u16,
-        close: bool,
-    },
+    Answered { started: u64, status: u16, close: bool },
     /// The other side closed between requests.
     ClosedIdle,
 }
@@ -103,10 +99,7 @@ impl Connection {
                 let Some(head) = http1::response_head(&self.buffer[..self.filled])? else {
                     return Ok(Progress::Partial);
                 };
-                (
-                    head,
-                    (head.head_bytes + head.body_bytes).checked_sub(self.filled),
-                )
+                (head, (head.head_bytes + head.body_bytes).checked_sub(self.filled))
             }
         };
         // What follows the head is skipped into the buffer's start.
@@ -116,11 +109,7 @@ impl Connection {
             Some(0) => {
                 self.answer = None;
                 self.started = None;
-                Ok(Progress::Answered {
-                    started,
-                    status: head.status,
-                    close: head.close,
-                })
+                Ok(Progress::Answered { started, status: head.status, close: head.close })
             }
             Some(left) => {
                 self.answer = Some((head, left));
@@ -157,21 +146,13 @@ mod tests {
     fn an_answer_in_pieces_is_one_answer() {
         let (mut connection, mut peer) = pair();
         connection.send(7).unwrap();
-        let pieces: [&[u8]; 3] = [
-            b"HTTP/1.1 200 OK\r\ncontent-le",
-            b"ngth: 5\r\n\r\nhe",
-            b"llo",
-        ];
+        let pieces: [&[u8]; 3] = [b"HTTP/1.1 200 OK\r\ncontent-le", b"ngth: 5\r\n\r\nhe", b"llo"];
         for piece in &pieces[..2] {
             peer.write_all(piece).unwrap();
             assert_eq!(connection.receive().unwrap(), Progress::Partial);
         }
         peer.write_all(pieces[2]).unwrap();
-        let answered = Progress::Answered {
-            started: 7,
-            status: 200,
-            close: false,
-        };
+        let answered = Progress::Answered { started: 7, status: 200, close: false };
         assert_eq!(connection.receive().unwrap(), answered);
         drop(peer);
         assert_eq!(connection.receive().unwrap(), Progress::ClosedIdle);
@@ -181,8 +162,7 @@ mod tests {
     fn bytes_beyond_the_answer_and_early_ends_are_failures() {
         let (mut connection, mut peer) = pair();
         connection.send(0).unwrap();
-        peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxy")
-            .unwrap();
+        peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxy").unwrap();
         assert!(matches!(connection.receive(), Err(Failure::Framing(_))));
 
         let (mut connection, peer) = pair();

@@ -80,11 +80,7 @@ struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     fn new(args: &'a LoadArgs) -> Result<Self, LoadError> {
-        let warm_up = if args.requests.is_some() {
-            0
-        } else {
-            nanos(args.warm_up)
-        };
+        let warm_up = if args.requests.is_some() { 0 } else { nanos(args.warm_up) };
         let window = (warm_up, warm_up + nanos(args.duration));
         let arrivals = match args.mode {
             Mode::Closed => None,
@@ -149,8 +145,7 @@ impl<'a> Engine<'a> {
             }
             self.send_due(now)?;
             let timeout = self.next_wake().saturating_sub(self.now());
-            self.poller
-                .wait(Some(Duration::from_nanos(timeout)), &mut ready)?;
+            self.poller.wait(Some(Duration::from_nanos(timeout)), &mut ready)?;
             for &token in &ready {
                 self.receive(token)?;
             }
@@ -201,9 +196,7 @@ impl<'a> Engine<'a> {
     fn next_wake(&self) -> u64 {
         let now = self.now();
         let grace_end = self.window.1 + nanos(GRACE);
-        let mark = [self.window.0, self.window.1, grace_end]
-            .into_iter()
-            .find(|mark| *mark > now);
+        let mark = [self.window.0, self.window.1, grace_end].into_iter().find(|mark| *mark > now);
         let due = match &self.arrivals {
             Some(arrivals) if !self.idle.is_empty() && self.budget > 0 => arrivals.next_due(),
             _ => None,
@@ -230,11 +223,7 @@ impl<'a> Engine<'a> {
     fn receive(&mut self, token: u32) -> Result<(), LoadError> {
         match self.connections[token as usize].receive() {
             Ok(Progress::Partial) => Ok(()),
-            Ok(Progress::Answered {
-                started,
-                status,
-                close,
-            }) => {
+            Ok(Progress::Answered { started, status, close }) => {
                 self.under_way -= 1;
                 if (200..300).contains(&status) {
                     self.recorder.completed(started, self.now());
@@ -283,9 +272,7 @@ impl<'a> Engine<'a> {
     fn reopen(&mut self, token: u32) -> Result<(), LoadError> {
         self.recorder.reconnects += 1;
         let connection = &mut self.connections[token as usize];
-        connection
-            .reopen(self.args.addr)
-            .map_err(LoadError::Connect)?;
+        connection.reopen(self.args.addr).map_err(LoadError::Connect)?;
         Ok(self.poller.add(&connection.stream, token)?)
     }
 

@@ -82,14 +82,7 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(mode: Mode, window: Range<u64>) -> Result<Self, hdrhistogram::CreationError> {
         let latencies = Histogram::new_with_bounds(1, MAX_LATENCY_NANOS, SIGNIFICANT_DIGITS)?;
-        Ok(Self {
-            mode,
-            window,
-            latencies,
-            completed: 0,
-            errors: Errors::default(),
-            reconnects: 0,
-        })
+        Ok(Self { mode, window, latencies, completed: 0, errors: Errors::default(), reconnects: 0 })
     }
 
     /// A request that was due (open loop) or sent (closed loop) at `start` was answered at `end`.
@@ -101,8 +94,7 @@ impl Recorder {
             Mode::Open => self.window.contains(&start),
         };
         if counts {
-            self.latencies
-                .saturating_record(end.saturating_sub(start).max(1));
+            self.latencies.saturating_record(end.saturating_sub(start).max(1));
         }
     }
 
@@ -111,8 +103,7 @@ impl Recorder {
     pub(super) fn unfinished(&mut self, start: u64, now: u64) {
         if self.window.contains(&start) {
             self.errors.unfinished += 1;
-            self.latencies
-                .saturating_record(now.saturating_sub(start).max(1));
+            self.latencies.saturating_record(now.saturating_sub(start).max(1));
         }
     }
 
@@ -120,11 +111,7 @@ impl Recorder {
     pub(super) fn report(&self, end: u64) -> Report {
         let end = end.min(self.window.end);
         let seconds = Duration::from_nanos(end.saturating_sub(self.window.start)).as_secs_f64();
-        let rps = if seconds > 0.0 {
-            self.completed as f64 / seconds
-        } else {
-            0.0
-        };
+        let rps = if seconds > 0.0 { self.completed as f64 / seconds } else { 0.0 };
         let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / NANOS_PER_MICRO;
         Report {
             completed: self.completed,
@@ -157,10 +144,7 @@ mod tests {
 
     /// Within the histogram's three significant digits.
     fn close(measured: f64, expected: f64) {
-        assert!(
-            (measured - expected).abs() <= expected * 0.001,
-            "{measured} != {expected}"
-        );
+        assert!((measured - expected).abs() <= expected * 0.001, "{measured} != {expected}");
     }
 
     #[test]
@@ -170,10 +154,7 @@ mod tests {
             recorder.completed(1_500 * MS - latency * 1_000, 1_500 * MS);
         }
         let report = recorder.report(u64::MAX);
-        assert_eq!(
-            (report.completed, report.seconds, report.rps),
-            (1_000, 1.0, 1_000.0)
-        );
+        assert_eq!((report.completed, report.seconds, report.rps), (1_000, 1.0, 1_000.0));
         close(report.latency_us.mean, 500.5);
         close(report.latency_us.p50, 500.0);
         close(report.latency_us.p90, 900.0);

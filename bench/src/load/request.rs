@@ -54,11 +54,7 @@ mod tests {
     fn connections_take_turns_with_the_hosts() {
         let args = args(&[]);
         let hosts: Vec<bool> = (0..4)
-            .map(|index| {
-                String::from_utf8(render(&args, index))
-                    .unwrap()
-                    .contains("Host: a\r\n")
-            })
+            .map(|index| String::from_utf8(render(&args, index)).unwrap().contains("Host: a\r\n"))
             .collect();
         assert_eq!(hosts, [true, false, true, false]);
     }

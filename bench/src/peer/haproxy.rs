@@ -18,10 +18,7 @@ pub(super) fn command(
 ) -> Result<Command, anyhow::Error> {
     fs::create_dir_all(dir)?;
     let config = dir.join("haproxy.cfg");
-    fs::write(
-        &config,
-        render(addr, setup.backend, setup.workers.get(), mode),
-    )?;
+    fs::write(&config, render(addr, setup.backend, setup.workers.get(), mode))?;
     let mut command = Command::new(system_binary("haproxy"));
     // `-db`: stay in the foreground.
     command.arg("-db").arg("-f").arg(&config);

@@ -74,32 +74,23 @@ pub struct RouteTable {
 impl RouteTable {
     /// One function with one host.
     pub fn one(host: &str, backend: SocketAddr) -> Self {
-        Self {
-            functions: vec![Function::new(0, vec![host.to_owned()], backend)],
-        }
+        Self { functions: vec![Function::new(0, vec![host.to_owned()], backend)] }
     }
 
     /// `count` functions with a host each.
     pub fn many(count: usize, backend: SocketAddr) -> Self {
         let function = |index| Function::new(index, vec![host_of(index)], backend);
-        Self {
-            functions: (0..count).map(function).collect(),
-        }
+        Self { functions: (0..count).map(function).collect() }
     }
 
     /// One function that has all the given hosts.
     pub fn aliases(hosts: Vec<String>, backend: SocketAddr) -> Self {
-        Self {
-            functions: vec![Function::new(0, hosts, backend)],
-        }
+        Self { functions: vec![Function::new(0, hosts, backend)] }
     }
 
     /// Every host, in the order of the functions.
     pub fn hosts(&self) -> Vec<String> {
-        self.functions
-            .iter()
-            .flat_map(|function| function.hosts.iter().cloned())
-            .collect()
+        self.functions.iter().flat_map(|function| function.hosts.iter().cloned()).collect()
     }
 
     /// `count` hosts spread evenly over the table; fewer when it has fewer.
@@ -117,12 +108,7 @@ impl RouteTable {
 
 impl Function {
     fn new(index: usize, hosts: Vec<String>, backend: SocketAddr) -> Self {
-        Self {
-            namespace: "bench",
-            name: format!("fn-{index}"),
-            hosts,
-            endpoints: vec![backend],
-        }
+        Self { namespace: "bench", name: format!("fn-{index}"), hosts, endpoints: vec![backend] }
     }
 }
 
@@ -139,9 +125,7 @@ mod tests {
     fn the_file_is_what_the_interceptor_reads() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("routes.json");
-        RouteTable::one("a-localhost", "127.0.0.1:9".parse().unwrap())
-            .write(&path)
-            .unwrap();
+        RouteTable::one("a-localhost", "127.0.0.1:9".parse().unwrap()).write(&path).unwrap();
         assert_eq!(
             fs::read_to_string(path).unwrap(),
             r#"[{"namespace":"bench","name":"fn-0","hosts":["a-localhost"],"endpoints":["127.0.0.1:9"]}]"#
@@ -153,15 +137,7 @@ mod tests {
         let table = RouteTable::many(10_000, "127.0.0.1:9".parse().unwrap());
         let sample = table.sample_hosts(16);
         assert_eq!(sample.len(), 16);
-        assert_eq!(
-            (sample[0].as_str(), sample[15].as_str()),
-            (&*host_of(0), &*host_of(9375))
-        );
-        assert_eq!(
-            RouteTable::many(3, "127.0.0.1:9".parse().unwrap())
-                .sample_hosts(16)
-                .len(),
-            3
-        );
+        assert_eq!((sample[0].as_str(), sample[15].as_str()), (&*host_of(0), &*host_of(9375)));
+        assert_eq!(RouteTable::many(3, "127.0.0.1:9".parse().unwrap()).sample_hosts(16).len(), 3);
     }
 }

@@ -15,13 +15,7 @@ pub(super) fn command(
     let config = dir.join("nginx.conf");
     fs::write(&config, render(addr, setup.backend, setup.workers.get()))?;
     let mut command = Command::new(system_binary("nginx"));
-    command
-        .arg("-e")
-        .arg("stderr")
-        .arg("-p")
-        .arg(dir)
-        .arg("-c")
-        .arg(&config);
+    command.arg("-e").arg("stderr").arg("-p").arg(dir).arg("-c").arg(&config);
     Ok(command)
 }
 

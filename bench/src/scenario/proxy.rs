@@ -76,26 +76,16 @@ pub fn run(args: &ProxyArgs) -> Result<(), anyhow::Error> {
         };
         println!("\nclosed loop, {connections} connections");
         let samples = rounds(args, &args.peers, &shape, &mut peers, &mut run)?;
-        nginx_rps = samples
-            .get(&PeerKind::Nginx)
-            .and_then(|samples| rps(samples))
-            .or(nginx_rps);
+        nginx_rps = samples.get(&PeerKind::Nginx).and_then(|samples| rps(samples)).or(nginx_rps);
         figures.extend(cpu_figures(&samples, connections));
         if !args.skip_open_loop
             && args.connections.last() == Some(&connections)
             && let Some(rate) = open_loop_rate(args, nginx_rps)
         {
-            let kinds: Vec<_> = args
-                .peers
-                .iter()
-                .copied()
-                .filter(|kind| kind.is_http_proxy())
-                .collect();
+            let kinds: Vec<_> =
+                args.peers.iter().copied().filter(|kind| kind.is_http_proxy()).collect();
             println!("\nopen loop, {connections} connections, {rate} requests/s");
-            let shape = Shape {
-                rate: Some(rate),
-                ..shape
-            };
+            let shape = Shape { rate: Some(rate), ..shape };
             let samples = rounds(args, &kinds, &shape, &mut peers, &mut run)?;
             figures.extend(open_loop_figure(&samples));
         }
@@ -141,12 +131,8 @@ fn print_ratios(kinds: &[PeerKind], samples: &Samples) {
     let Some(ours) = samples.get(&PeerKind::Kipper) else {
         return;
     };
-    let columns: [(&str, Value); 4] = [
-        ("CPU", cpu),
-        ("rq/s", |sample| Some(sample.report.rps)),
-        ("p50", p50),
-        ("p99", p99),
-    ];
+    let columns: [(&str, Value); 4] =
+        [("CPU", cpu), ("rq/s", |sample| Some(sample.report.rps)), ("p50", p50), ("p99", p99)];
     for kind in kinds.iter().filter(|kind| **kind != PeerKind::Kipper) {
         let Some(theirs) = samples.get(kind) else {
             continue;
@@ -192,36 +178,18 @@ fn cpu_figures(samples: &Samples, connections: usize) -> Vec<Figure> {
         .into_iter()
         .filter_map(|(kind, goal)| {
             let ratio = ratio(ours, samples.get(&kind)?, cpu)?;
-            Some(Figure::ratio(
-                format!("proxy_cpu_vs_{kind}_c{connections}"),
-                ratio,
-                goal,
-            ))
+            Some(Figure::ratio(format!("proxy_cpu_vs_{kind}_c{connections}"), ratio, goal))
         })
         .collect()
 }
 
 fn open_loop_rate(args: &ProxyArgs, nginx_rps: Option<f64>) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate fits"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate fits")]
     let share = |rps: f64| (rps * OPEN_LOOP_SHARE) as u64;
-    args.open_loop_rate
-        .or(nginx_rps.map(share))
-        .filter(|rate| *rate > 0)
+    args.open_loop_rate.or(nginx_rps.map(share)).filter(|rate| *rate > 0)
 }
 
 fn open_loop_figure(samples: &Samples) -> Option<Figure> {
-    let ratio = ratio(
-        samples.get(&PeerKind::Kipper)?,
-        samples.get(&PeerKind::Nginx)?,
-        p99,
-    )?;
-    Some(Figure::ratio(
-        "proxy_p99_vs_nginx_open_loop",
-        ratio,
-        OPEN_LOOP_GOAL,
-    ))
+    let ratio = ratio(samples.get(&PeerKind::Kipper)?, samples.get(&PeerKind::Nginx)?, p99)?;
+    Some(Figure::ratio("proxy_p99_vs_nginx_open_loop", ratio, OPEN_LOOP_GOAL))
 }

@@ -47,16 +47,9 @@ pub fn run(args: &RoutesArgs) -> Result<(), anyhow::Error> {
     let hosts = many.sample_hosts(args.active_hosts.get());
     let one = RouteTable::aliases(hosts.clone(), run.setup.backend);
     let mut contenders = Vec::new();
-    for (name, table) in [
-        ("routes_1".to_owned(), one),
-        (format!("routes_{routes}"), many),
-    ] {
+    for (name, table) in [("routes_1".to_owned(), one), (format!("routes_{routes}"), many)] {
         let peer = Peer::start_interceptor(&name, &table, &run.setup, &run.budget)?;
-        contenders.push(Contender {
-            name,
-            peer,
-            samples: Vec::new(),
-        });
+        contenders.push(Contender { name, peer, samples: Vec::new() });
     }
     let shape = Shape {
         connections: args.connections,
@@ -85,22 +78,13 @@ fn report(contenders: &[Contender], routes: usize) {
     }
     let [one, many] = contenders else { return };
     let ratio = |value: fn(&Sample) -> Option<f64>| {
-        Ratio::by_round(
-            many.samples.iter().map(value),
-            one.samples.iter().map(value),
-        )
+        Ratio::by_round(many.samples.iter().map(value), one.samples.iter().map(value))
     };
     println!();
     if let Some(rps) = ratio(|sample| Some(sample.report.rps)) {
-        println!(
-            "{}",
-            Figure::ratio(format!("routes_{routes}_rps_vs_1"), rps, RPS_GOAL)
-        );
+        println!("{}", Figure::ratio(format!("routes_{routes}_rps_vs_1"), rps, RPS_GOAL));
     }
     if let Some(cpu) = ratio(|sample| sample.cpu_micros_per_request) {
-        println!(
-            "{}",
-            Figure::ratio(format!("routes_{routes}_cpu_vs_1"), cpu, CPU_GOAL)
-        );
+        println!("{}", Figure::ratio(format!("routes_{routes}_cpu_vs_1"), cpu, CPU_GOAL));
     }
 }

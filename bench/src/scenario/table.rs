@@ -23,9 +23,6 @@ pub(super) fn row(name: &str, samples: &[Sample]) -> String {
         cell(of(|sample| Some(sample.report.latency_us.p50)), 0),
         cell(of(|sample| Some(sample.report.latency_us.p99)), 0),
         cell(of(|sample| Some(sample.report.latency_us.max)), 0),
-        cell(
-            of(|sample| sample.memory_kib.map(|kib| kib as f64 / 1024.0)),
-            1
-        ),
+        cell(of(|sample| sample.memory_kib.map(|kib| kib as f64 / 1024.0)), 1),
     )
 }

@@ -40,11 +40,7 @@ impl Fixture {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let budget = Budget::new(PATIENCE);
         let backend = Backend::start(&bench(), dir.path(), &budget).unwrap();
-        Self {
-            dir,
-            budget,
-            backend,
-        }
+        Self { dir, budget, backend }
     }
 
     fn setup(&self) -> Setup {
@@ -52,10 +48,7 @@ impl Fixture {
             dir: self.dir.path().to_owned(),
             bench: bench(),
             workers: NonZeroUsize::new(2).unwrap(),
-            interceptor: Interceptor {
-                binary: "unused".into(),
-                args: Vec::new(),
-            },
+            interceptor: Interceptor { binary: "unused".into(), args: Vec::new() },
             backend: self.backend.addr,
         }
     }
@@ -65,22 +58,12 @@ impl Fixture {
 fn load(dir: &Path, addr: SocketAddr, more: &[&str]) -> Report {
     let mut command = Command::new(bench());
     command
-        .args([
-            "load",
-            "--addr",
-            &addr.to_string(),
-            "--host",
-            HOST,
-            "--duration",
-            "50s",
-        ])
+        .args(["load", "--addr", &addr.to_string(), "--host", HOST, "--duration", "50s"])
         .args(more)
         .stdout(Stdio::piped());
     let mut child = ChildProcess::spawn("load", command, dir).unwrap();
     let mut line = String::new();
-    BufReader::new(child.take_stdout().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.take_stdout().unwrap()).read_line(&mut line).unwrap();
     child.wait().unwrap();
     serde_json::from_str(&line).unwrap()
 }
@@ -101,18 +84,11 @@ fn fifty_requests_through_every_peer() {
         for method in ["get", "post"] {
             let more = ["--requests", "50", "--connections", "4", "--method", method];
             let report = load(fixture.dir.path(), peer.addr, &more);
-            assert_eq!(
-                (report.completed, report.errors),
-                (50, Errors::default()),
-                "{kind}"
-            );
+            assert_eq!((report.completed, report.errors), (50, Errors::default()), "{kind}");
             let latency = report.latency_us;
             assert!(0.0 < latency.p50 && latency.p50 <= latency.p99 && latency.p99 <= latency.max);
         }
-        let processes = peer
-            .processes()
-            .unwrap()
-            .map(|processes| processes.pids().len());
+        let processes = peer.processes().unwrap().map(|processes| processes.pids().len());
         let expected = match kind {
             PeerKind::Direct => None,
             // A master and its two workers.
@@ -126,16 +102,7 @@ fn fifty_requests_through_every_peer() {
 #[test]
 fn an_open_loop_sends_what_was_asked_for() {
     let fixture = Fixture::start();
-    let more = [
-        "--mode",
-        "open",
-        "--rate",
-        "500",
-        "--requests",
-        "50",
-        "--connections",
-        "2",
-    ];
+    let more = ["--mode", "open", "--rate", "500", "--requests", "50", "--connections", "2"];
     let report = load(fixture.dir.path(), fixture.backend.addr, &more);
     assert_eq!((report.completed, report.errors), (50, Errors::default()));
 }
@@ -167,40 +134,22 @@ fn a_backend_that_is_gone_ends_the_load() {
     let (dir, backend) = (fixture.dir, fixture.backend);
     drop(backend);
     let mut command = Command::new(bench());
-    command
-        .args(["load", "--addr", &addr.to_string(), "--host", HOST])
-        .stdout(Stdio::null());
+    command.args(["load", "--addr", &addr.to_string(), "--host", HOST]).stdout(Stdio::null());
     let child = ChildProcess::spawn("load", command, dir.path()).unwrap();
     let error = child.wait().unwrap_err().to_string();
-    assert!(
-        error.contains("error: connect to the target: Connection refused"),
-        "{error}"
-    );
+    assert!(error.contains("error: connect to the target: Connection refused"), "{error}");
 }
 
 #[test]
 fn a_delayed_backend_answers_every_connection() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(bench());
-    command
-        .args(["backend", "--delay", "5ms", "--workers", "2"])
-        .stdout(Stdio::piped());
+    command.args(["backend", "--delay", "5ms", "--workers", "2"]).stdout(Stdio::piped());
     let mut backend = ChildProcess::spawn("backend", command, dir.path()).unwrap();
     let mut line = String::new();
-    BufReader::new(backend.take_stdout().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let addr = line
-        .trim()
-        .strip_prefix("listening ")
-        .unwrap()
-        .parse()
-        .unwrap();
-    let report = load(
-        dir.path(),
-        addr,
-        &["--requests", "40", "--connections", "8"],
-    );
+    BufReader::new(backend.take_stdout().unwrap()).read_line(&mut line).unwrap();
+    let addr = line.trim().strip_prefix("listening ").unwrap().parse().unwrap();
+    let report = load(dir.path(), addr, &["--requests", "40", "--connections", "8"]);
     assert_eq!((report.completed, report.errors), (40, Errors::default()));
     assert!(report.latency_us.p50 >= 5_000.0, "the delay is waited for");
 }
@@ -208,9 +157,7 @@ fn a_delayed_backend_answers_every_connection() {
 /// True once the process is gone, or a zombie that only waits to be reaped.
 fn is_gone(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('Z')),
+        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
         Err(_) => true,
     }
 }
@@ -222,48 +169,22 @@ fn nothing_outlives_a_run_that_is_interrupted_or_killed() {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = Command::new(bench());
         command
-            .args([
-                "proxy",
-                "--peers",
-                "nginx,haproxy_tcp",
-                "--connections",
-                "1",
-            ])
+            .args(["proxy", "--peers", "nginx,haproxy_tcp", "--connections", "1"])
             .env("TMPDIR", dir.path())
             .stdout(Stdio::piped());
         let mut run = ChildProcess::spawn("run", command, dir.path()).unwrap();
-        let mut lines = BufReader::new(run.take_stdout().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        assert!(
-            lines.any(|line| line.starts_with("closed loop")),
-            "the peers never started"
-        );
+        let mut lines = BufReader::new(run.take_stdout().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with("closed loop")), "the peers never started");
         let tree = ProcessTree::of(run.pid()).unwrap();
-        assert!(
-            tree.pids().len() >= 6,
-            "run, backend, nginx and its workers, HAProxy: {tree:?}"
-        );
+        assert!(tree.pids().len() >= 6, "run, backend, nginx and its workers, HAProxy: {tree:?}");
 
         let pid = run.pid().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         let error = run.wait().unwrap_err().to_string();
-        assert!(
-            signal == "KILL" || error.contains("error: interrupted"),
-            "{error}"
-        );
+        assert!(signal == "KILL" || error.contains("error: interrupted"), "{error}");
         let patience = Instant::now() + PATIENCE;
         while !tree.pids().iter().copied().all(is_gone) {
-            assert!(
-                Instant::now() < patience,
-                "{tree:?} lives on after {signal}"
-            );
+            assert!(Instant::now() < patience, "{tree:?} lives on after {signal}");
             std::thread::yield_now();
         }
     }

@@ -211,10 +211,11 @@ impl Fleet {
         if self.failures > 0 && exit.last_words != self.last_words {
             self.voice.print_now(&exit.last_words);
         }
-        let why = output::reason(&exit.last_words).unwrap_or("it ended by itself");
+        let why = output::reason(&exit.last_words).map(|reason| format!(": {reason}"));
+        let why = why.unwrap_or_default();
         let how = describe(exit.status);
         if never_listened && self.is_rolling() {
-            self.voice.warn(format!("reload failed, the running version stays: {why} ({how})"));
+            self.voice.warn(format!("reload failed, the running version stays{why} ({how})"));
             self.give_up_reload();
             return;
         }
@@ -228,7 +229,7 @@ impl Fleet {
         self.retry_at = Some(Instant::now() + pause);
         let pause = humantime::format_duration(pause);
         let what = if never_listened { "does not start" } else { "ended by itself" };
-        self.voice.warn(format!("{what}: {why} ({how}), next try in {pause} or after a save"));
+        self.voice.warn(format!("{what}{why} ({how}), next try in {pause} or after a save"));
         self.last_words = exit.last_words;
     }
 

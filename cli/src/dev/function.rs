@@ -243,7 +243,7 @@ pub(super) fn summary(function: &LocalFunction, url: &str) -> String {
         let next = schedule.next(Timestamp::now()).map(|next| format!(", next {next}"));
         parts.push(format!("{}{}", schedule.describe(), next.unwrap_or_default()));
     }
-    format!("{:<6}  {}", function.runtime, parts.join("  ·  "))
+    format!("{:<6}  {}", function.runtime.as_str(), parts.join("  ·  "))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! as a cluster's ConfigMap would lay it out. Starts nothing.
 
 use std::{
+    ffi::OsStr,
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
@@ -87,7 +88,7 @@ impl Launch {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("KIPPER_FUNCTION_PATH", &self.code)
             .env("KIPPER_WORK_DIR", &self.work)
-            .env("KIPPER_DRAIN_SECONDS", self.grace.as_secs().min(86_400).to_string());
+            .env("KIPPER_DRAIN_SECONDS", drain_seconds(self.grace).to_string());
         match mode {
             Mode::Serve(port) => command
                 .env("KIPPER_MODE", "http")
@@ -124,6 +125,7 @@ fn write_inline(function: &LocalFunction, cache: &Cache) -> io::Result<PathBuf> 
     let write = |name: &str, text: &str| {
         write_if_changed(&folder.join(name), text, |found| found == text.as_bytes())
     };
+    forget_compiled(&folder.join(file));
     write(file, &code)?;
     if !dependencies.is_empty() {
         write(manifest, &packages)?;
@@ -131,6 +133,31 @@ fn write_inline(function: &LocalFunction, cache: &Cache) -> io::Result<PathBuf> 
         fs::remove_file(folder.join(manifest))?;
     }
     Ok(folder)
+}
+
+/// Removes what Python compiled from `path`, if it did. Python tells a stale compilation by the
+/// file's size and its time in whole seconds, so two saves within a second may look the same to it.
+pub(super) fn forget_compiled(path: &Path) {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem().and_then(OsStr::to_str))
+    else {
+        return;
+    };
+    if path.extension().is_none_or(|ending| ending != "py") {
+        return;
+    }
+    let prefix = format!("{stem}.");
+    // No such folder: nothing was compiled.
+    for entry in fs::read_dir(folder.join("__pycache__")).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            // At worst it is as stale as it was.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Rounded up, within what the runtimes take.
+fn drain_seconds(grace: Duration) -> u64 {
+    (grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).min(86_400)
 }
 
 /// One line of requirements.txt.

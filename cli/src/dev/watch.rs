@@ -41,6 +41,15 @@ pub(super) enum Changed {
 }
 
 impl Changed {
+    /// The paths, as far as they are known.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let known = match self {
+            Self::Paths(paths) => Some(paths),
+            Self::Everything => None,
+        };
+        known.into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// Does it hold a path that satisfies the condition?
     pub(super) fn any(&self, mut condition: impl FnMut(&Path) -> bool) -> bool {
         match self {
@@ -145,7 +154,7 @@ fn is_ignored(name: &OsStr) -> bool {
 }
 
 /// Does a change of `path` concern the code of `function`? `own` are the files that are functions
-/// of their own. Beside a code file, everything it could load counts.
+/// of their own. What a function could not load is its data, and may be written by itself.
 pub(super) fn concerns(function: &LocalFunction, path: &Path, own: &BTreeSet<PathBuf>) -> bool {
     match &function.code {
         Code::File(file) if path == file => true,
@@ -157,6 +166,7 @@ pub(super) fn concerns(function: &LocalFunction, path: &Path, own: &BTreeSet<Pat
         Code::Folder(folder) => path.strip_prefix(folder).is_ok_and(|below| {
             let mut names = below.components();
             !names.any(|name| matches!(name, Component::Normal(name) if is_ignored(name)))
+                && is_loadable(path, function.runtime)
         }),
         Code::Inline => path == function.origin,
     }
@@ -208,7 +218,8 @@ mod tests {
         check(file("/d/a.js"), Node, "/e/lib.js", false);
         check(file("/d/c.py"), Python, "/d/lib.js", false);
         check(file("/d/c.py"), Python, "/d/requirements.txt", true);
-        check(Code::Folder("/d".into()), Node, "/d/lib/x.txt", true);
+        check(Code::Folder("/d".into()), Node, "/d/lib/x.js", true);
+        check(Code::Folder("/d".into()), Node, "/d/data/x.db", false);
         check(Code::Folder("/d".into()), Node, "/d/node_modules/x/index.js", false);
         check(Code::Folder("/d".into()), Node, "/d/.git/index", false);
         check(Code::Folder("/d".into()), Python, "/d/p/__pycache__/x.pyc", false);

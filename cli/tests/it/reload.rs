@@ -48,6 +48,20 @@ fn no_request_fails_while_versions_change() {
 }
 
 #[test]
+fn python_never_runs_an_old_version_again() {
+    // Of the same length and within one second: Python itself could not tell them apart.
+    let version =
+        |number: u32| format!("def handler(event, context):\n    return 'version {number}'\n");
+    let folder = folder(&[("f.py", &version(1))]);
+    let kip = Kip::start(folder.path(), &[]);
+    for number in 1..=4 {
+        save(&folder.path().join("f.py"), &version(number));
+        let expected = (200, format!("version {number}"));
+        until("the new version answers", || kip.get(HOST, "/") == expected);
+    }
+}
+
+#[test]
 fn a_broken_save_leaves_the_running_version() {
     let folder = folder(&[("f.js", &version(1))]);
     let kip = Kip::start(folder.path(), &[]);

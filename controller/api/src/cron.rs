@@ -99,9 +99,7 @@ impl Schedule {
     /// (`0 0 30 2 *`).
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let nanosecond = after.subsec_nanosecond();
-        let whole = after
-            .checked_sub(SignedDuration::from_nanos(nanosecond.into()))
-            .ok()?;
+        let whole = after.checked_sub(SignedDuration::from_nanos(nanosecond.into())).ok()?;
         match &self.0 {
             Kind::Every(seconds) => whole.checked_add(SignedDuration::from_secs(*seconds)).ok(),
             Kind::Calendar(calendar) => {
@@ -184,25 +182,15 @@ impl Calendar {
     fn matches_day(&self, date: Date) -> bool {
         let day = self.day.has(date.day());
         let weekday = self.weekday.has(date.weekday().to_sunday_zero_offset());
-        if self.day.is_star() || self.weekday.is_star() {
-            day && weekday
-        } else {
-            day || weekday
-        }
+        if self.day.is_star() || self.weekday.is_star() { day && weekday } else { day || weekday }
     }
 
     /// First matching hour and minute at or after `earliest`, whose minute may be 60.
     fn first_time(&self, (from_hour, from_minute): (i8, i8)) -> Option<(i8, i8)> {
-        self.hour
-            .values()
-            .filter(|hour| *hour >= from_hour)
-            .find_map(|hour| {
-                let from = if hour == from_hour { from_minute } else { 0 };
-                self.minute
-                    .values()
-                    .find(|minute| *minute >= from)
-                    .map(|minute| (hour, minute))
-            })
+        self.hour.values().filter(|hour| *hour >= from_hour).find_map(|hour| {
+            let from = if hour == from_hour { from_minute } else { 0 };
+            self.minute.values().find(|minute| *minute >= from).map(|minute| (hour, minute))
+        })
     }
 }
 

@@ -30,11 +30,7 @@ pub enum EnvNameError {
 /// Checks the name of a variable from `spec.env` or the function's Secret.
 pub fn check(name: &str) -> Result<(), EnvNameError> {
     check_syntax(name)?;
-    if is_reserved(name) {
-        Err(EnvNameError::Reserved)
-    } else {
-        Ok(())
-    }
+    if is_reserved(name) { Err(EnvNameError::Reserved) } else { Ok(()) }
 }
 
 /// Checks the form of a name only.

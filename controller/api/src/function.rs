@@ -135,10 +135,7 @@ pub struct FunctionSpec {
 
     /// Seconds without a request after which the function is scaled to zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        default = "schema_default::idle_timeout",
-        range(min = 0, max = 2_592_000)
-    )]
+    #[schemars(default = "schema_default::idle_timeout", range(min = 0, max = 2_592_000))]
     pub idle_timeout_seconds: Option<i64>,
 
     /// How far and how fast it scales.
@@ -309,10 +306,7 @@ pub struct Scaling {
     pub target_request_rate: Option<f64>,
     /// Requests in flight a pod never exceeds; 0 is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        default = "schema_default::concurrency",
-        range(min = 0, max = 1_000_000)
-    )]
+    #[schemars(default = "schema_default::concurrency", range(min = 0, max = 1_000_000))]
     pub concurrency: Option<i32>,
 }
 
@@ -326,10 +320,7 @@ pub struct Timeouts {
     pub cold_start_seconds: Option<i64>,
     /// From the request's last byte to the response's head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        default = "schema_default::response_header",
-        range(min = 1, max = 86_400)
-    )]
+    #[schemars(default = "schema_default::response_header", range(min = 1, max = 86_400))]
     pub response_header_seconds: Option<i64>,
     /// The whole request once forwarded; 0 is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

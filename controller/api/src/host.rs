@@ -51,9 +51,7 @@ pub fn host(
     if name.is_empty() || name.len() > MAX_LABEL_LEN || !is_label(name) {
         return Err(HostError::BadName(name.to_owned()));
     }
-    let shared = shared_parents
-        .iter()
-        .any(|parent| is_one_label_below(&domain, parent.as_ref()));
+    let shared = shared_parents.iter().any(|parent| is_one_label_below(&domain, parent.as_ref()));
     let separator = if shared { '-' } else { '.' };
     let host = format!("fn-{name}{separator}{domain}");
     if let Some(label) = host.split('.').find(|label| label.len() > MAX_LABEL_LEN) {
@@ -73,10 +71,7 @@ fn is_one_label_below(domain: &str, parent: &str) -> bool {
 
 fn normalize_domain(domain: &str) -> Result<String, HostError> {
     let bad = || HostError::BadDomain(domain.to_owned());
-    let normal = domain
-        .strip_suffix('.')
-        .unwrap_or(domain)
-        .to_ascii_lowercase();
+    let normal = domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase();
     if normal.len() > MAX_HOST_LEN || !normal.split('.').all(is_label) {
         return Err(bad());
     }
@@ -99,11 +94,7 @@ fn is_label(label: &str) -> bool {
 /// What no host may contain is refused rather than cleaned, so that two parsers can never read
 /// two different hosts from one request.
 pub fn normalize(raw: &str) -> Result<Cow<'_, str>, HostError> {
-    let host = if raw.starts_with('[') {
-        ip_literal(raw)?
-    } else {
-        reg_name(raw)?
-    };
+    let host = if raw.starts_with('[') { ip_literal(raw)? } else { reg_name(raw)? };
     if host.len() > MAX_HOST_LEN {
         return Err(HostError::TooLong);
     }

@@ -59,11 +59,7 @@ pub enum ManifestError {
 }
 
 fn join(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(Problem::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Reads every Function of a YAML text. Values are checked for their form only; call
@@ -78,16 +74,10 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let mut manifest = Manifest::default();
     for (number, value) in (1..).zip(documents) {
         if is_function(&value) {
-            manifest
-                .functions
-                .push(function(number, value, schema.as_ref())?);
+            manifest.functions.push(function(number, value, schema.as_ref())?);
         } else {
             let text = |pointer: &str| {
-                value
-                    .pointer(pointer)
-                    .and_then(Value::as_str)
-                    .unwrap_or("-")
-                    .to_owned()
+                value.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned()
             };
             manifest.skipped.push(Skipped {
                 document: number,
@@ -101,10 +91,8 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
 }
 
 fn is_function(value: &Value) -> bool {
-    let group = value
-        .get("apiVersion")
-        .and_then(Value::as_str)
-        .and_then(|version| version.split_once('/'));
+    let group =
+        value.get("apiVersion").and_then(Value::as_str).and_then(|version| version.split_once('/'));
     value.get("kind").and_then(Value::as_str) == Some("Function")
         && group.is_some_and(|(group, _)| group == crate::names::GROUP)
 }
@@ -114,23 +102,13 @@ fn function(
     value: Value,
     schema: Option<&JSONSchemaProps>,
 ) -> Result<Function, ManifestError> {
-    let name = value
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or("-")
-        .to_owned();
+    let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("-").to_owned();
     let mut problems = Vec::new();
-    let add = |path: &str, message: String| Problem {
-        path: path.to_owned(),
-        message,
-    };
+    let add = |path: &str, message: String| Problem { path: path.to_owned(), message };
     if let Some(version) = value.get("apiVersion").and_then(Value::as_str)
         && version != "kipper.run/v1alpha1"
     {
-        problems.push(add(
-            "apiVersion",
-            format!("must be kipper.run/v1alpha1, not {version}"),
-        ));
+        problems.push(add("apiVersion", format!("must be kipper.run/v1alpha1, not {version}")));
     }
     match (value.get("spec"), schema) {
         (None, _) => problems.push(add("spec", "is required".to_owned())),
@@ -143,21 +121,13 @@ fn function(
             Err(error) => problems.push(add("document", error.to_string())),
         }
     }
-    Err(ManifestError::Form {
-        document,
-        name,
-        problems,
-    })
+    Err(ManifestError::Form { document, name, problems })
 }
 
 /// Schema of the spec, from the CRD the API server would check it with.
 fn schema() -> Option<JSONSchemaProps> {
     let version = Function::crd().spec.versions.into_iter().next()?;
-    version
-        .schema?
-        .open_api_v3_schema?
-        .properties?
-        .remove("spec")
+    version.schema?.open_api_v3_schema?.properties?.remove("spec")
 }
 
 /// Reports fields the schema does not know and values of another type than it says. Recursion is
@@ -181,21 +151,11 @@ fn check_form(path: &str, value: &Value, schema: &JSONSchemaProps, problems: &mu
         | (_, "") => {}
         (Value::Number(number), "integer") if !number.is_f64() => {}
         _ => {
-            let hint = if expected == "string" {
-                "; put it in quotes"
-            } else {
-                ""
-            };
-            let article = if matches!(expected, "integer" | "object" | "array") {
-                "an"
-            } else {
-                "a"
-            };
+            let hint = if expected == "string" { "; put it in quotes" } else { "" };
+            let article =
+                if matches!(expected, "integer" | "object" | "array") { "an" } else { "a" };
             let message = format!("must be {article} {expected}{hint}");
-            problems.push(Problem {
-                path: path.to_owned(),
-                message,
-            });
+            problems.push(Problem { path: path.to_owned(), message });
         }
     }
 }
@@ -215,21 +175,12 @@ fn check_fields(
                 check_form(&path, value, schema, problems)
             }
             (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
-            (None, _) => problems.push(Problem {
-                path,
-                message: "is not a known field".to_owned(),
-            }),
+            (None, _) => {
+                problems.push(Problem { path, message: "is not a known field".to_owned() })
+            }
         }
     }
-    for key in schema
-        .required
-        .iter()
-        .flatten()
-        .filter(|key| !fields.contains_key(*key))
-    {
-        problems.push(Problem {
-            path: format!("{path}.{key}"),
-            message: "is required".to_owned(),
-        });
+    for key in schema.required.iter().flatten().filter(|key| !fields.contains_key(*key)) {
+        problems.push(Problem { path: format!("{path}.{key}"), message: "is required".to_owned() });
     }
 }

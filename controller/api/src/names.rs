@@ -104,11 +104,7 @@ fn check_dns_1035(name: &str, max: usize) -> Result<(), NameError> {
     if !first || name.ends_with('-') || !name.bytes().all(allowed) {
         return Err(NameError::Malformed);
     }
-    if name.len() > max {
-        Err(NameError::TooLong(max))
-    } else {
-        Ok(())
-    }
+    if name.len() > max { Err(NameError::TooLong(max)) } else { Ok(()) }
 }
 
 /// ConfigMap with the inline code.
@@ -170,10 +166,7 @@ pub fn labels(
 }
 
 fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// Longest database name, in bytes, per engine.
@@ -228,7 +221,5 @@ pub fn identifier(parts: &[&str], max: usize) -> String {
 
 /// 32-bit FNV-1a (RFC 9923).
 fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

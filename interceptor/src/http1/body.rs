@@ -185,9 +185,9 @@ fn chunk_line(rest: &[u8]) -> Result<Option<(u64, usize)>, BodyError> {
     if digits == 0 || digits > 15 || !extension_ok {
         return Err(BodyError::ChunkSize);
     }
-    let size = size.iter().fold(0_u64, |n, b| {
-        n << 4 | u64::from(char::from(*b).to_digit(16).unwrap_or_default())
-    });
+    let size = size
+        .iter()
+        .fold(0_u64, |n, b| n << 4 | u64::from(char::from(*b).to_digit(16).unwrap_or_default()));
     Ok(Some((size, end + 1)))
 }
 

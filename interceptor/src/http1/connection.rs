@@ -160,9 +160,9 @@ impl Connection {
         loop {
             if !self.input.is_empty() {
                 let parsed = parse_request(self.input.as_slice(), limits.head_bytes);
-                let prepared = parsed.map_err(refuse)?.map(|(head, length)| {
-                    (request::prepare(head, self.peer, worker), length)
-                });
+                let prepared = parsed
+                    .map_err(refuse)?
+                    .map(|(head, length)| (request::prepare(head, self.peer, worker), length));
                 if let Some((prepared, length)) = prepared {
                     self.input.consume(length);
                     return prepared.map(Some);
@@ -178,7 +178,9 @@ impl Connection {
                 Idle::Over => return Ok(None),
                 // A client that never sent anything, or nothing since, is not owed an answer.
                 Idle::TimedOut if self.input.is_empty() => return Ok(None),
-                Idle::TimedOut => return Err(Refused { error: ProxyError::RequestTimeout, keep: false }),
+                Idle::TimedOut => {
+                    return Err(Refused { error: ProxyError::RequestTimeout, keep: false });
+                }
             }
         }
     }

@@ -159,7 +159,9 @@ impl<'a> Exchange<'a> {
             }
             match self.up.io.poll_read_more(cx, &mut self.up.input, self.down.limits.head_bytes) {
                 Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(self.upstream_gone(io::ErrorKind::UnexpectedEof.into())));
+                    return Poll::Ready(Err(
+                        self.upstream_gone(io::ErrorKind::UnexpectedEof.into())
+                    ));
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(self.upstream_gone(e))),
@@ -307,7 +309,9 @@ impl<'a> Exchange<'a> {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => self.upstream_end()?,
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(self.fail(ProxyError::UpstreamClosed))),
+                Poll::Ready(Err(_)) => {
+                    return Poll::Ready(Err(self.fail(ProxyError::UpstreamClosed)));
+                }
             }
         }
         if sending.is_ready() {

@@ -93,11 +93,18 @@ pub fn classify(name: &str) -> Class {
             ("transfer-encoding", Class::TransferEncoding),
             ("x-forwarded-proto", Class::ForwardedProto),
         ],
-        18 => &[("x-forwarded-server", Class::ForwardedOther), ("x-forwarded-prefix", Class::ForwardedOther), ("proxy-authenticate", Class::HopByHop)],
+        18 => &[
+            ("x-forwarded-server", Class::ForwardedOther),
+            ("x-forwarded-prefix", Class::ForwardedOther),
+            ("proxy-authenticate", Class::HopByHop),
+        ],
         19 => &[("proxy-authorization", Class::HopByHop)],
         22 => &[("x-content-type-options", Class::NoSniff)],
         23 => &[("content-security-policy", Class::Csp)],
-        25 => &[("strict-transport-security", Class::Hsts), ("proxy-authentication-info", Class::HopByHop)],
+        25 => &[
+            ("strict-transport-security", Class::Hsts),
+            ("proxy-authentication-info", Class::HopByHop),
+        ],
         _ => &[],
     };
     known

@@ -13,7 +13,10 @@ fn requests_are_read() {
     let text = "GET /a?b=c HTTP/1.1\r\nHost: X.test:80\r\nAccept: */*\r\n\r\nnext";
     let (head, n) = request(text).unwrap().unwrap();
     assert_eq!((head.method, head.target, head.host), ("GET", "/a?b=c", "X.test:80"));
-    assert_eq!((head.version, &head.body, head.keep_alive), (Version::Http11, &Decoder::Done, true));
+    assert_eq!(
+        (head.version, &head.body, head.keep_alive),
+        (Version::Http11, &Decoder::Done, true)
+    );
     assert_eq!((head.fields.len(), &text[n..]), (2, "next"));
 }
 
@@ -144,8 +147,14 @@ fn framing_of_responses() {
     assert_eq!(body("304 Not Modified", "Content-Length: 5\r\n", false), ok(Decoder::Done, true));
     assert_eq!(body("204", "", false), ok(Decoder::Done, true));
     assert_eq!(body("200 OK", "", false), ok(Decoder::Close, false));
-    assert_eq!(body("200 OK", "Transfer-Encoding: chunked\r\n", false), ok(Decoder::chunked(), true));
-    assert_eq!(body("200 OK", "Connection: close\r\nContent-Length: 1\r\n", false), ok(Decoder::Length(1), false));
+    assert_eq!(
+        body("200 OK", "Transfer-Encoding: chunked\r\n", false),
+        ok(Decoder::chunked(), true)
+    );
+    assert_eq!(
+        body("200 OK", "Connection: close\r\nContent-Length: 1\r\n", false),
+        ok(Decoder::Length(1), false)
+    );
     let both = "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n";
     assert!(body("200 OK", both, false).is_err());
     assert!(body("99 X", "", false).is_err());

@@ -188,7 +188,9 @@ async fn forward(
     for _ in 0..MAX_ATTEMPTS {
         let bytes = out.len() + connection.input.len();
         let mut lease = lease(connection, worker, prepared, bytes, &mut timeline).await?;
-        let Some(mut up) = connect(worker, &lease, prepared.gateway, &mut timeline).await else { continue };
+        let Some(mut up) = connect(worker, &lease, prepared.gateway, &mut timeline).await else {
+            continue;
+        };
         up.out = out;
         match exchange(connection, worker, prepared, &mut lease, &mut up, &mut timeline).await {
             Ok(finished) if finished.upgraded => {

@@ -1,6 +1,12 @@
 //! The life of one HTTP/2 request: the stages of `http1::request`, framed by hyper.
 
-use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll, time::{Duration, Instant}};
+use std::{
+    future::Future as _,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -145,7 +151,9 @@ fn view<'a>(
             return Err(ProxyError::BadRequest(":authority contradicts Host"));
         }
         (Some(a), _) => a,
-        (None, Some(h)) => std::str::from_utf8(h).map_err(|_| ProxyError::BadRequest("invalid Host"))?,
+        (None, Some(h)) => {
+            std::str::from_utf8(h).map_err(|_| ProxyError::BadRequest("invalid Host"))?
+        }
         (None, None) => return Err(ProxyError::BadRequest("no :authority")),
     };
     let body = match length {
@@ -229,7 +237,9 @@ impl Stream {
                 Ok(lease) => lease,
                 Err(e) => return Err((e, active)),
             };
-            let Some(up) = connect(&self.worker, &lease, false, &mut self.timeline).await else { continue };
+            let Some(up) = connect(&self.worker, &lease, false, &mut self.timeline).await else {
+                continue;
+            };
             self.timeline.sent();
             let worker = Arc::clone(&self.worker);
             let head = std::mem::take(&mut out);
@@ -261,7 +271,8 @@ impl Stream {
     /// The client's response head.
     fn render(&self, head: &ResponseHead<'_>, route: &crate::function::Route) -> Response<()> {
         let mut response = Response::new(());
-        *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.status_mut() =
+            StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let map = response.headers_mut();
         response_fields(head, &self.additions(route), &mut |field| {
             append(map, field.name.as_bytes(), field.value);
@@ -390,14 +401,16 @@ struct Joined<'h, 'a> {
 }
 
 fn join_cookies<'h, 'a>(head: &'h RequestHead<'a>) -> Joined<'h, 'a> {
-    let crumbs: Vec<_> = head.fields.iter().filter(|f| f.name == "cookie").map(|f| f.value).collect();
+    let crumbs: Vec<_> =
+        head.fields.iter().filter(|f| f.name == "cookie").map(|f| f.value).collect();
     Joined { head, cookie: crumbs.join(&b"; "[..]) }
 }
 
 impl Joined<'_, '_> {
     fn view(&self) -> RequestHead<'_> {
         let head = self.head;
-        let mut fields: Fields<'_> = head.fields.iter().filter(|f| f.name != "cookie").copied().collect();
+        let mut fields: Fields<'_> =
+            head.fields.iter().filter(|f| f.name != "cookie").copied().collect();
         if !self.cookie.is_empty() {
             fields.push(Field { name: "cookie", value: &self.cookie, class: Class::EndToEnd });
         }
@@ -432,8 +445,8 @@ fn own_answer(
     }
     let mut response = Response::new(ResponseBody::own(text, active));
     // 499 is for logs; a stream whose client is gone is not answered at all.
-    *response.status_mut() = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.status_mut() =
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = map;
     response
 }
-

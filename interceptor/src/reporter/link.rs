@@ -162,11 +162,7 @@ impl<F: CountsFeed> Link<F> {
     }
 
     async fn connect(&self) -> Result<Channel, LinkError> {
-        let scheme = if self.shared.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.target.addr))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -214,16 +210,7 @@ impl<F: CountsFeed> Link<F> {
         }
         let taken = Instant::now();
         let changes = counts.into_iter().take(MAX_FUNCTIONS);
-        changes
-            .map(|counts| {
-                Change {
-                    counts,
-                    base: 0,
-                    taken,
-                }
-                .at(taken)
-            })
-            .collect()
+        changes.map(|counts| Change { counts, base: 0, taken }.at(taken)).collect()
     }
 
     fn report(&self, snapshot: bool, functions: Vec<FunctionCounts>) -> CountsReport {
@@ -289,9 +276,7 @@ struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            delay: FIRST_BACKOFF,
-        }
+        Self { delay: FIRST_BACKOFF }
     }
 }
 
@@ -312,18 +297,13 @@ pub(super) struct Tls {
 impl Tls {
     pub(super) fn from_config(config: &ReporterConfig) -> Option<Self> {
         let identity = config.adapter_cert.clone().zip(config.adapter_key.clone());
-        Some(Self {
-            ca: config.adapter_ca.clone()?,
-            identity,
-        })
+        Some(Self { ca: config.adapter_ca.clone()?, identity })
     }
 
     /// Reads the files; done for every connection, so a rotated certificate is taken up.
     pub(super) async fn load(&self, server_name: &str) -> Result<ClientTlsConfig, ReporterError> {
         let ca = Certificate::from_pem(read(&self.ca).await?);
-        let mut tls = ClientTlsConfig::new()
-            .ca_certificate(ca)
-            .domain_name(server_name);
+        let mut tls = ClientTlsConfig::new().ca_certificate(ca).domain_name(server_name);
         if let Some((cert, key)) = &self.identity {
             tls = tls.identity(Identity::from_pem(read(cert).await?, read(key).await?));
         }
@@ -332,10 +312,7 @@ impl Tls {
 }
 
 async fn read(path: &PathBuf) -> Result<Vec<u8>, ReporterError> {
-    let error = |source| ReporterError::TlsFile {
-        path: path.clone(),
-        source,
-    };
+    let error = |source| ReporterError::TlsFile { path: path.clone(), source };
     tokio::fs::read(path).await.map_err(error)
 }
 

@@ -50,10 +50,7 @@ impl Pending {
     /// Starts to keep changes; to be called before the snapshot is taken, so that none is missed.
     /// Ends with the guard.
     pub(super) fn open(&self) -> Open<'_> {
-        *self.state.lock() = State {
-            is_open: true,
-            ..State::default()
-        };
+        *self.state.lock() = State { is_open: true, ..State::default() };
         Open(self)
     }
 
@@ -69,15 +66,8 @@ impl Pending {
                 Entry::Occupied(mut entry) => {
                     let earlier = entry.get();
                     let is_new_counter = change.counts.total < earlier.counts.total;
-                    let base = if is_new_counter {
-                        change.base
-                    } else {
-                        earlier.base
-                    };
-                    entry.insert(Change {
-                        base,
-                        ..change.clone()
-                    });
+                    let base = if is_new_counter { change.base } else { earlier.base };
+                    entry.insert(Change { base, ..change.clone() });
                 }
                 Entry::Vacant(entry) if room => {
                     entry.insert(change.clone());
@@ -154,11 +144,7 @@ mod tests {
             waiting: 0,
             idle: Duration::ZERO,
         };
-        Change {
-            counts,
-            base,
-            taken: Instant::now(),
-        }
+        Change { counts, base, taken: Instant::now() }
     }
 
     #[test]
@@ -169,10 +155,7 @@ mod tests {
         pending.add(&[change("hello", 9, 5)]);
         let mut taken = pending.take().unwrap();
         taken.sort_by(|a, b| a.name.cmp(&b.name));
-        let told: Vec<_> = taken
-            .iter()
-            .map(|counts| (counts.total, counts.base))
-            .collect();
+        let told: Vec<_> = taken.iter().map(|counts| (counts.total, counts.base)).collect();
         assert_eq!(told, [(9, 3), (1, 0)]);
         assert!(pending.take().unwrap().is_empty());
     }
@@ -202,9 +185,8 @@ mod tests {
     fn a_full_map_overflows_until_the_next_snapshot() {
         let pending = Pending::default();
         let open = pending.open();
-        let many: Vec<_> = (0..MAX_FUNCTIONS)
-            .map(|index| change(&index.to_string(), 1, 0))
-            .collect();
+        let many: Vec<_> =
+            (0..MAX_FUNCTIONS).map(|index| change(&index.to_string(), 1, 0)).collect();
         pending.add(&many);
         pending.add(&[change("0", 2, 1)]);
         pending.add(&[change("one too many", 1, 0)]);

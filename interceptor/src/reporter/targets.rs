@@ -39,16 +39,9 @@ impl Targets {
             }
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let server_name = config.adapter_server_name.as_deref().unwrap_or(host).into();
-            Ok(Adapter {
-                name: name.clone(),
-                server_name,
-                addrs: Vec::new(),
-                failed: false,
-            })
+            Ok(Adapter { name: name.clone(), server_name, addrs: Vec::new(), failed: false })
         });
-        Ok(Self {
-            adapters: adapters.collect::<Result<_, _>>()?,
-        })
+        Ok(Self { adapters: adapters.collect::<Result<_, _>>()? })
     }
 
     /// Sends the targets on after every round, until nobody receives them.
@@ -66,10 +59,10 @@ impl Targets {
 
     fn all(&self) -> Vec<Target> {
         let each = self.adapters.iter().flat_map(|adapter| {
-            adapter.addrs.iter().map(|addr| Target {
-                addr: *addr,
-                server_name: Arc::clone(&adapter.server_name),
-            })
+            adapter
+                .addrs
+                .iter()
+                .map(|addr| Target { addr: *addr, server_name: Arc::clone(&adapter.server_name) })
         });
         each.collect()
     }
@@ -99,10 +92,7 @@ mod tests {
 
     fn parse(adapters: &[&str]) -> Result<Targets, ReporterError> {
         let adapters = adapters.iter().map(|&name| name.to_owned()).collect();
-        Targets::parse(&ReporterConfig {
-            adapters,
-            ..ReporterConfig::default()
-        })
+        Targets::parse(&ReporterConfig { adapters, ..ReporterConfig::default() })
     }
 
     #[test]
@@ -111,11 +101,7 @@ mod tests {
             assert!(parse(&[bad]).is_err(), "{bad:?}");
         }
         let targets = parse(&["adapter.kipper:9091", "[::1]:9091"]).unwrap();
-        let names: Vec<_> = targets
-            .adapters
-            .iter()
-            .map(|adapter| &*adapter.server_name)
-            .collect();
+        let names: Vec<_> = targets.adapters.iter().map(|adapter| &*adapter.server_name).collect();
         assert_eq!(names, ["adapter.kipper", "::1"]);
     }
 

@@ -91,11 +91,7 @@ impl CountsFeed for Feed {
     fn snapshot(&self) -> Vec<Counts> {
         let recent = Duration::from_secs(3600);
         let functions = self.functions.lock();
-        functions
-            .values()
-            .filter(|counts| counts.idle < recent)
-            .cloned()
-            .collect()
+        functions.values().filter(|counts| counts.idle < recent).cloned().collect()
     }
 }
 
@@ -167,11 +163,7 @@ impl Running {
         let addr = listener.local_addr().unwrap();
         let (reports, events) = mpsc::channel(1000);
         let stop = CancellationToken::new();
-        let adapter = Adapter {
-            epoch,
-            reports,
-            stop: stop.clone(),
-        };
+        let adapter = Adapter { epoch, reports, stop: stop.clone() };
         let stopped = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
@@ -179,12 +171,7 @@ impl Running {
             let served = Server::builder().serve_with_incoming_shutdown(service, incoming, stopped);
             served.await.unwrap();
         });
-        Self {
-            addr,
-            events,
-            stop,
-            server,
-        }
+        Self { addr, events, stop, server }
     }
 
     async fn report(&mut self) -> CountsReport {
@@ -267,10 +254,7 @@ async fn a_snapshot_then_what_changed() {
         assert_eq!(find(&report, "hello").total, 7);
         report = adapter.report().await;
     }
-    assert_eq!(
-        (find(&report, "other").total, find(&report, "other").base),
-        (1, 0)
-    );
+    assert_eq!((find(&report, "other").total, find(&report, "other").base), (1, 0));
     feed.request("other");
     assert_eq!(adapter.told("other").await, (2, 1));
     assert_eq!(reporter.metrics.streams.get(), 1);
@@ -300,15 +284,10 @@ async fn a_wake_overtakes_the_interval() {
         tokio::task::yield_now().await;
     }
     // ...and go along with a wake.
-    feed.change("cold", |counts| {
-        (counts.total, counts.held, counts.waiting) = (1, 1, 1)
-    });
+    feed.change("cold", |counts| (counts.total, counts.held, counts.waiting) = (1, 1, 1));
     let report = adapter.report().await;
     assert_eq!(find(&report, "cold").waiting, 1);
-    assert_eq!(
-        (find(&report, "hello").total, find(&report, "hello").base),
-        (6, 1)
-    );
+    assert_eq!((find(&report, "hello").total, find(&report, "hello").base), (6, 1));
 }
 
 #[tokio::test]
@@ -331,21 +310,14 @@ async fn a_restarted_adapter_gets_a_new_snapshot() {
     let snapshot = adapter.report().await;
     assert!(snapshot.snapshot);
     assert_eq!(snapshot.epoch, epoch, "the same process, the same totals");
-    assert_eq!(
-        snapshot.functions.len(),
-        1,
-        "what was idle for an hour is not listed"
-    );
+    assert_eq!(snapshot.functions.len(), 1, "what was idle for an hour is not listed");
     assert_eq!(find(&snapshot, "hello").total, 3);
     feed.request("old");
     let mut report = adapter.report().await;
     while !report.functions.iter().any(|counts| counts.name == "old") {
         report = adapter.report().await;
     }
-    assert_eq!(
-        (find(&report, "old").total, find(&report, "old").base),
-        (2, 1)
-    );
+    assert_eq!((find(&report, "old").total, find(&report, "old").base), (2, 1));
     assert!(reporter.metrics.reconnects.get() >= 1);
 }
 
@@ -456,10 +428,7 @@ async fn the_last_changes_are_told_before_the_end() {
     reporter.feed.request("hello");
     reporter.shutdown.cancel();
     assert_eq!(adapter.told("hello").await, (2, 1));
-    assert!(matches!(
-        patiently("close", adapter.events.recv()).await,
-        Some(Event::Closed)
-    ));
+    assert!(matches!(patiently("close", adapter.events.recv()).await, Some(Event::Closed)));
     patiently("end", &mut reporter.task).await.unwrap().unwrap();
 }
 
@@ -467,28 +436,14 @@ async fn the_last_changes_are_told_before_the_end() {
 async fn what_cannot_work_is_said_at_once() {
     let feed = Arc::new(Feed::default());
     let metrics = ReporterMetrics::register(&Registry::new()).unwrap();
-    let try_run = |config| {
-        run(
-            config,
-            Arc::clone(&feed),
-            metrics.clone(),
-            CancellationToken::new(),
-        )
-    };
+    let try_run =
+        |config| run(config, Arc::clone(&feed), metrics.clone(), CancellationToken::new());
     let adapters = vec!["adapter".to_owned()];
-    let error = try_run(ReporterConfig {
-        adapters,
-        ..ReporterConfig::default()
-    })
-    .await
-    .unwrap_err();
+    let error =
+        try_run(ReporterConfig { adapters, ..ReporterConfig::default() }).await.unwrap_err();
     assert!(error.to_string().contains("\"adapter\""), "{error}");
     let adapter_ca = Some(PathBuf::from("no-such-ca.pem"));
-    let error = try_run(ReporterConfig {
-        adapter_ca,
-        ..ReporterConfig::default()
-    })
-    .await
-    .unwrap_err();
+    let error =
+        try_run(ReporterConfig { adapter_ca, ..ReporterConfig::default() }).await.unwrap_err();
     assert!(error.to_string().contains("no-such-ca.pem"), "{error}");
 }

@@ -42,7 +42,8 @@ pub(crate) async fn open(
     });
     // It ends with the pipe: when our end is dropped, the stream to the pod is reset.
     tokio::spawn(async move {
-        let serving = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(theirs), service);
+        let serving =
+            http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(theirs), service);
         if let Err(error) = serving.await {
             tracing::debug!(%error, "gateway to an HTTP/2 pod ended");
         }

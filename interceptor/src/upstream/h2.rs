@@ -47,7 +47,11 @@ pub(crate) enum SendError {
 }
 
 /// The multiplexed connection to `endpoint`, opened if need be.
-async fn sender(pool: &Pool, endpoint: &Endpoint, timeout: Duration) -> Result<Sender, ConnectError> {
+async fn sender(
+    pool: &Pool,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<Sender, ConnectError> {
     let gone = || ConnectError::Refused(std::io::ErrorKind::NotConnected.into());
     let slot = pool.h2_slot(endpoint).ok_or_else(gone)?;
     // Held while connecting, so that requests that come together share one connection.

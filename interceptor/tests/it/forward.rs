@@ -49,9 +49,7 @@ async fn pipelined_requests_are_answered_in_order() {
     for n in 0..20 {
         all += &match n % 3 {
             0 => format!("GET /{n} HTTP/1.1\r\nHost: f.test\r\n\r\n"),
-            1 => format!(
-                "POST /{n} HTTP/1.1\r\nHost: f.test\r\nContent-Length: 5\r\n\r\nhello"
-            ),
+            1 => format!("POST /{n} HTTP/1.1\r\nHost: f.test\r\nContent-Length: 5\r\n\r\nhello"),
             _ => format!(
                 "POST /{n} HTTP/1.1\r\nHost: f.test\r\nTransfer-Encoding: chunked\r\n\r\n\
                  5\r\nhello\r\n0\r\n\r\n"
@@ -136,9 +134,7 @@ async fn http10_clients_get_close_delimited_bodies() {
         5\r\nhello\r\n6\r\n world\r\n0\r\nX-Trailer: 1\r\n\r\n";
     let (proxy, _pod) = answering(chunked).await;
     let mut client = proxy.client().await;
-    client
-        .send("GET / HTTP/1.0\r\nHost: f.test\r\nConnection: keep-alive\r\n\r\n")
-        .await;
+    client.send("GET / HTTP/1.0\r\nHost: f.test\r\nConnection: keep-alive\r\n\r\n").await;
     let answer = client.answer().await;
     assert_eq!(answer.field("transfer-encoding"), None);
     assert_eq!(answer.field("connection"), Some("close"));
@@ -150,9 +146,7 @@ async fn http10_clients_may_keep_the_connection() {
     let (proxy, _pod) = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let mut client = proxy.client().await;
     for _ in 0..3 {
-        client
-            .send("GET / HTTP/1.0\r\nHost: f.test\r\nConnection: keep-alive\r\n\r\n")
-            .await;
+        client.send("GET / HTTP/1.0\r\nHost: f.test\r\nConnection: keep-alive\r\n\r\n").await;
         let answer = client.answer().await;
         assert_eq!(answer.field("connection"), Some("keep-alive"));
         assert_eq!(answer.text(), "ok");

@@ -81,7 +81,12 @@ async fn ambiguous_lines() {
         ("no host", no_host, 400, "bad_request"),
         ("target against Host", other, 400, "bad_request"),
         ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: f.test\r\n\r\n", 400, "bad_request"),
-        ("CONNECT", "CONNECT f.test:80 HTTP/1.1\r\nHost: f.test\r\n\r\n", 405, "method_not_allowed"),
+        (
+            "CONNECT",
+            "CONNECT f.test:80 HTTP/1.1\r\nHost: f.test\r\n\r\n",
+            405,
+            "method_not_allowed",
+        ),
     ])
     .await;
 }
@@ -113,10 +118,7 @@ async fn upgrade_with_a_body() {
 async fn heads_too_large() {
     let recorder = Recorder::new();
     let pod = recorder.start_open();
-    let config = ProxyConfig {
-        max_header_bytes: 2048,
-        ..ProxyConfig::default()
-    };
+    let config = ProxyConfig { max_header_bytes: 2048, ..ProxyConfig::default() };
     let proxy = Proxy::with(config).await;
     proxy.add(function("f"), &[ready(pod.address)]).await;
     let long = "a".repeat(2048);
@@ -195,10 +197,7 @@ async fn nothing_is_smuggled_behind_a_refused_request() {
     gate.open();
     let unread = "POST /event HTTP/1.1\r\nHost: e.test\r\nContent-Length: 38\r\n\r\n\
         GET /smuggled HTTP/1.1\r\nHost: f.test\r\n\r\n";
-    let event = RouteSpec {
-        event_trigger: true,
-        ..function("e")
-    };
+    let event = RouteSpec { event_trigger: true, ..function("e") };
     proxy.add(event, &[ready(pod.address)]).await;
     refused(&proxy, unread).await.assert_error(404, "event_path");
     assert!(recorder.targets().is_empty());
@@ -225,10 +224,7 @@ async fn event_path_is_404_for_event_functions() {
     let recorder = Recorder::new();
     let pod = recorder.start_open();
     let proxy = Proxy::one(&[ready(pod.address)]).await;
-    let event = RouteSpec {
-        event_trigger: true,
-        ..function("e")
-    };
+    let event = RouteSpec { event_trigger: true, ..function("e") };
     proxy.add(event, &[ready(pod.address)]).await;
     for target in ["/event", "/event/", "/event?x=1", "/%65vent", "//event", "/a/../event"] {
         let answer = proxy.client().await.post("e.test", target, "{}").await;

@@ -1,1 +1,10 @@
-//! (being written)
+//! HTTP/2 with clients and with pods: streams, trailers, flow control, and what hostile peers
+//! send.
+
+mod client;
+mod frames;
+mod hostile;
+mod pods;
+mod streams;
+
+pub(crate) use client::Client;

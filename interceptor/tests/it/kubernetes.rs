@@ -59,12 +59,7 @@ fn route(route: &RouteSpec) -> String {
         Probe::Tcp => "tcp",
         Probe::Http(path) => path,
     };
-    format!(
-        "{} at {} {probe} x{}",
-        route.id,
-        route.hosts.join(","),
-        route.concurrency
-    )
+    format!("{} at {} {probe} x{}", route.id, route.hosts.join(","), route.concurrency)
 }
 
 impl EndpointSink for Sink {
@@ -72,10 +67,8 @@ impl EndpointSink for Sink {
         self.tell(Told::Set(id.to_string(), endpoints(&states)));
     }
     fn replace_all(&self, all: Vec<(FunctionId, Vec<EndpointState>)>) {
-        let mut all: Vec<_> = all
-            .iter()
-            .map(|(id, states)| (id.to_string(), endpoints(states)))
-            .collect();
+        let mut all: Vec<_> =
+            all.iter().map(|(id, states)| (id.to_string(), endpoints(states))).collect();
         all.sort();
         self.tell(Told::All(all));
     }
@@ -105,11 +98,7 @@ impl Running {
         let api = ApiServer::start().await;
         let (tx, told) = mpsc::unbounded_channel();
         let source = Box::new(FunctionEndpoints::new(api.client(), None)).run(Arc::new(Sink(tx)));
-        Self {
-            api,
-            told,
-            source: tokio::spawn(source),
-        }
+        Self { api, told, source: tokio::spawn(source) }
     }
 
     async fn routes() -> Self {
@@ -117,26 +106,16 @@ impl Running {
         let (tx, told) = mpsc::unbounded_channel();
         let routes = FunctionRoutes::new(api.client(), None, HostRule::default());
         let source = Box::new(routes).run(Arc::new(Sink(tx)));
-        Self {
-            api,
-            told,
-            source: tokio::spawn(source),
-        }
+        Self { api, told, source: tokio::spawn(source) }
     }
 
     async fn told(&mut self) -> Told {
-        tokio::time::timeout(DEADLINE, self.told.recv())
-            .await
-            .expect("a call")
-            .unwrap()
+        tokio::time::timeout(DEADLINE, self.told.recv()).await.expect("a call").unwrap()
     }
 
     async fn expect_set(&mut self, expected: &[&str]) {
         let expected = expected.iter().map(|text| (*text).to_owned()).collect();
-        assert_eq!(
-            self.told().await,
-            Told::Set("shop-dev/hello".into(), expected)
-        );
+        assert_eq!(self.told().await, Told::Set("shop-dev/hello".into(), expected));
     }
 
     /// Nothing was told that the test did not look at, and the source still runs.
@@ -149,22 +128,14 @@ impl Running {
 
 fn all(expected: &[(&str, &[&str])]) -> Told {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    Told::All(
-        expected
-            .iter()
-            .map(|(id, states)| ((*id).to_owned(), owned(states)))
-            .collect(),
-    )
+    Told::All(expected.iter().map(|(id, states)| ((*id).to_owned(), owned(states))).collect())
 }
 
 #[tokio::test]
 async fn a_cold_start_reaches_the_sink_step_by_step() {
     let mut running = Running::endpoints().await;
     let list = running.api.list(SLICES).await;
-    assert_eq!(
-        list.value("labelSelector"),
-        Some("kipper.run%2Fresource-type%3Dfunction")
-    );
+    assert_eq!(list.value("labelSelector"), Some("kipper.run%2Fresource-type%3Dfunction"));
     assert_eq!(list.value("limit"), Some("500"));
     list.answer(200, recorded!("endpointslices_idle.json"));
     // A slice without endpoints is no endpoints.
@@ -178,15 +149,9 @@ async fn a_cold_start_reaches_the_sink_step_by_step() {
     // The bookmark says nothing.
     running.expect_set(&["10.244.0.17:8080 ready"]).await;
     // Nor does an event that changed an annotation only.
-    running
-        .expect_set(&["10.244.0.17:8080 ready", "10.244.0.18:8080 waiting"])
-        .await;
-    running
-        .expect_set(&["10.244.0.17:8080 ready, leaving", "10.244.0.18:8080 ready"])
-        .await;
-    running
-        .expect_set(&["10.244.0.17:8080 waiting, leaving"])
-        .await;
+    running.expect_set(&["10.244.0.17:8080 ready", "10.244.0.18:8080 waiting"]).await;
+    running.expect_set(&["10.244.0.17:8080 ready, leaving", "10.244.0.18:8080 ready"]).await;
+    running.expect_set(&["10.244.0.17:8080 waiting, leaving"]).await;
     running.expect_set(&[]).await;
     running.finish();
 }
@@ -194,11 +159,7 @@ async fn a_cold_start_reaches_the_sink_step_by_step() {
 #[tokio::test]
 async fn slices_of_one_function_are_merged() {
     let mut running = Running::endpoints().await;
-    running
-        .api
-        .list(SLICES)
-        .await
-        .answer(200, recorded!("endpointslices_idle.json"));
+    running.api.list(SLICES).await.answer(200, recorded!("endpointslices_idle.json"));
     running.told().await;
     let watch = running.api.watch(SLICES, "1000").await;
     for event in recorded!("endpointslices_two_slices.jsonl").lines() {
@@ -206,9 +167,7 @@ async fn slices_of_one_function_are_merged() {
     }
     running.expect_set(&["10.244.0.17:8080 ready"]).await;
     // The address stands in both slices: once, and ready because one of them says so.
-    running
-        .expect_set(&["10.244.0.17:8080 ready", "10.244.0.18:8080 ready"])
-        .await;
+    running.expect_set(&["10.244.0.17:8080 ready", "10.244.0.18:8080 ready"]).await;
     // It left the second slice, which changes nothing. The second slice goes.
     running.expect_set(&["10.244.0.17:8080 ready"]).await;
     running.finish();
@@ -217,21 +176,10 @@ async fn slices_of_one_function_are_merged() {
 /// A source whose function has one ready pod, and the watch that said so.
 async fn running_with_one_pod() -> (Running, api_server::Watch) {
     let mut running = Running::endpoints().await;
-    running
-        .api
-        .list(SLICES)
-        .await
-        .answer(200, recorded!("endpointslices_idle.json"));
+    running.api.list(SLICES).await.answer(200, recorded!("endpointslices_idle.json"));
     assert_eq!(running.told().await, all(&[]));
     let watch = running.api.watch(SLICES, "1000").await;
-    watch
-        .event(
-            recorded!("endpointslices_two_slices.jsonl")
-                .lines()
-                .next()
-                .unwrap(),
-        )
-        .await;
+    watch.event(recorded!("endpointslices_two_slices.jsonl").lines().next().unwrap()).await;
     running.expect_set(&["10.244.0.17:8080 ready"]).await;
     (running, watch)
 }
@@ -247,11 +195,7 @@ fn after_relist() -> Told {
 async fn after_a_gap_the_whole_truth_replaces_everything() {
     let (mut running, watch) = running_with_one_pod().await;
     watch.event(recorded!("gone.jsonl").trim_end()).await;
-    running
-        .api
-        .list(SLICES)
-        .await
-        .answer(200, recorded!("endpointslices_relist.json"));
+    running.api.list(SLICES).await.answer(200, recorded!("endpointslices_relist.json"));
     assert_eq!(running.told().await, after_relist());
     drop(running.api.watch(SLICES, "2000").await);
     // A watch that ends, as every one does when its time is over, resumes without a list.
@@ -265,11 +209,7 @@ async fn a_refused_resume_lists_again() {
     drop(watch);
     let resume = running.api.watch_request(SLICES, "1010").await;
     resume.answer(410, recorded!("status_gone.json"));
-    running
-        .api
-        .list(SLICES)
-        .await
-        .answer(200, recorded!("endpointslices_relist.json"));
+    running.api.list(SLICES).await.answer(200, recorded!("endpointslices_relist.json"));
     assert_eq!(running.told().await, after_relist());
     running.finish();
 }
@@ -277,17 +217,13 @@ async fn a_refused_resume_lists_again() {
 #[tokio::test]
 async fn an_ended_or_cut_watch_resumes_where_it_was() {
     let (mut running, watch) = running_with_one_pod().await;
-    let events: Vec<&str> = recorded!("endpointslices_cold_start.jsonl")
-        .lines()
-        .collect();
+    let events: Vec<&str> = recorded!("endpointslices_cold_start.jsonl").lines().collect();
     watch.event(events[1]).await;
     drop(watch);
     // From the bookmark, not from the last event.
     let watch = running.api.watch(SLICES, "1015").await;
     watch.event(events[4]).await;
-    running
-        .expect_set(&["10.244.0.17:8080 ready", "10.244.0.18:8080 waiting"])
-        .await;
+    running.expect_set(&["10.244.0.17:8080 ready", "10.244.0.18:8080 waiting"]).await;
     watch.cut().await;
     let watch = running.api.watch(SLICES, "1030").await;
     watch.event(events[7]).await;
@@ -300,28 +236,16 @@ async fn while_the_server_is_down_the_last_snapshot_stays() {
     let (mut running, watch) = running_with_one_pod().await;
     watch.event(recorded!("gone.jsonl").trim_end()).await;
     for _ in 0..3 {
-        running
-            .api
-            .list(SLICES)
-            .await
-            .answer(500, recorded!("status_internal.json"));
+        running.api.list(SLICES).await.answer(500, recorded!("status_internal.json"));
     }
     // A list that breaks off half-way is no list either.
     let mut first: Value = serde_json::from_str(recorded!("endpointslices_relist.json")).unwrap();
     first["metadata"]["continue"] = json!("next");
-    running
-        .api
-        .list(SLICES)
-        .await
-        .answer(200, &first.to_string());
+    running.api.list(SLICES).await.answer(200, &first.to_string());
     let second = running.api.list(SLICES).await;
     assert_eq!(second.value("continue"), Some("next"));
     second.answer(410, recorded!("status_gone.json"));
-    running
-        .api
-        .list(SLICES)
-        .await
-        .answer(200, recorded!("endpointslices_relist.json"));
+    running.api.list(SLICES).await.answer(200, recorded!("endpointslices_relist.json"));
     // In all that time the sink heard nothing; then everything at once, each function once.
     assert_eq!(running.told().await, after_relist());
     running.finish();
@@ -364,8 +288,7 @@ async fn one_namespace_is_watched_when_told_so() {
     let source =
         Box::new(FunctionEndpoints::new(api.client(), Some("shop-dev"))).run(Arc::new(Sink(tx)));
     let source = tokio::spawn(source);
-    api.list("/apis/discovery.k8s.io/v1/namespaces/shop-dev/endpointslices")
-        .await;
+    api.list("/apis/discovery.k8s.io/v1/namespaces/shop-dev/endpointslices").await;
     source.abort();
 }
 
@@ -377,19 +300,13 @@ async fn wake(replicas: u32, answers: &[(u16, &str)]) -> (Result<(), String>, Ve
     let mut patches = Vec::new();
     for (status, body) in answers {
         let asked = api.asked().await;
-        assert_eq!(
-            (asked.method.as_str(), asked.path.as_str()),
-            ("PATCH", SCALE)
-        );
+        assert_eq!((asked.method.as_str(), asked.path.as_str()), ("PATCH", SCALE));
         assert_eq!(asked.content_type, "application/json-patch+json");
         assert_eq!(asked.value("fieldManager"), Some("kipper-interceptor"));
         patches.push(serde_json::from_str(&asked.body).unwrap());
         asked.answer(*status, body);
     }
-    let result = tokio::time::timeout(DEADLINE, wake)
-        .await
-        .expect("the wake ends")
-        .unwrap();
+    let result = tokio::time::timeout(DEADLINE, wake).await.expect("the wake ends").unwrap();
     (result.map_err(|error| error.to_string()), patches)
 }
 
@@ -424,26 +341,10 @@ async fn a_function_that_moved_is_awake() {
 #[tokio::test]
 async fn a_refused_wake_says_why() {
     let cases = [
-        (
-            404,
-            recorded!("scale_not_found.json"),
-            "deployment shop-dev/hello does not exist",
-        ),
-        (
-            403,
-            recorded!("scale_forbidden.json"),
-            "cannot patch resource \"deployments/scale\"",
-        ),
-        (
-            422,
-            recorded!("scale_policy.json"),
-            "replicas must not exceed 10",
-        ),
-        (
-            500,
-            recorded!("status_internal.json"),
-            "scaling deployment shop-dev/hello failed",
-        ),
+        (404, recorded!("scale_not_found.json"), "deployment shop-dev/hello does not exist"),
+        (403, recorded!("scale_forbidden.json"), "cannot patch resource \"deployments/scale\""),
+        (422, recorded!("scale_policy.json"), "replicas must not exceed 10"),
+        (500, recorded!("status_internal.json"), "scaling deployment shop-dev/hello failed"),
     ];
     for (status, body, expected) in cases {
         let (result, _) = wake(1, &[(status, body)]).await;
@@ -459,13 +360,7 @@ async fn a_wake_that_is_not_answered_ends() {
     let wake = tokio::spawn(fallback.wake(FunctionId::new("shop-dev", "hello"), 1));
     // Taken and kept: the answer never comes.
     let _unanswered = api.asked().await;
-    let error = tokio::time::timeout(DEADLINE, wake)
-        .await
-        .expect("the wake ends")
-        .unwrap()
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "kubernetes: scaling deployment shop-dev/hello took too long"
-    );
+    let error =
+        tokio::time::timeout(DEADLINE, wake).await.expect("the wake ends").unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "kubernetes: scaling deployment shop-dev/hello took too long");
 }

@@ -6,14 +6,14 @@
 
 mod support;
 
+mod drain;
+mod faults;
+mod forward;
 mod framing;
 mod hold;
-mod forward;
-mod upgrade;
-mod faults;
-mod tls;
 mod http2;
-mod drain;
 mod suites;
+mod tls;
+mod upgrade;
 
 mod kubernetes;

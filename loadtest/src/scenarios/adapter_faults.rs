@@ -99,8 +99,24 @@ async fn killed_interceptor(run: &mut Run, scene: &mut Scene) -> Result<f64, any
     drop(old);
     let restarted = start_interceptor(run, &scene.adapter).await?;
     let took = scene.until_right(Instant::now()).await;
-    restarted.kill()?;
+    if run.size(true, false) {
+        stays_away(restarted, scene).await?;
+    }
     Ok(took)
+}
+
+/// Prints how long the counts of an interceptor are kept that is killed and not started again.
+async fn stays_away(killed: Interceptor, scene: &mut Scene) -> Result<(), anyhow::Error> {
+    let held = hold(killed.proxy, HELD, |id| post(&host(0), &id)).await?;
+    // Its counts have arrived when the sum is not the one without it.
+    while scene.keda.open_requests(&function(0)).await? < scene.wanted() + 0.5 {
+        sleep(POLL).await;
+    }
+    killed.kill()?;
+    drop(held);
+    let took = scene.until_right(Instant::now()).await;
+    println!("   an interceptor that stays away is forgotten after {took:.1} s");
+    Ok(())
 }
 
 async fn start_interceptor(run: &mut Run, adapter: &Adapter) -> Result<Interceptor, anyhow::Error> {
@@ -126,10 +142,15 @@ impl Scene {
         Ok(())
     }
 
+    /// What the fleet should count.
+    #[allow(clippy::cast_precision_loss)] // a few dozen
+    fn wanted(&self) -> f64 {
+        self.held.len() as f64
+    }
+
     /// Seconds from `since` until the fleet's count is what the scenario holds, and stays so.
     async fn until_right(&mut self, since: Instant) -> f64 {
-        #[allow(clippy::cast_precision_loss)] // a few dozen
-        let wanted = self.held.len() as f64;
+        let wanted = self.wanted();
         let end = Instant::now() + NEVER;
         let mut last = None;
         while Instant::now() < end {

@@ -60,7 +60,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     run.outcome.figure("dev_cold_start", ratio.median)
 }
 
-async fn start_kip(run: &mut Run, source: &Path) -> Result<(ChildProcess, SocketAddr), anyhow::Error> {
+async fn start_kip(
+    run: &mut Run,
+    source: &Path,
+) -> Result<(ChildProcess, SocketAddr), anyhow::Error> {
     let kip = run.binary().with_file_name("kip");
     anyhow::ensure!(kip.exists(), "{} is missing: build it first", kip.display());
     let addr = free_addr()?;

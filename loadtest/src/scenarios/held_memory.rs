@@ -32,7 +32,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
         errors += answers(held).await;
         interceptor.set_ready(&name, &[]).await?;
         let after = interceptor.resident_kib()?;
-        println!("   round {round}: {empty} KiB empty, {full} KiB with {requests} held, {after} KiB after");
+        println!(
+            "   round {round}: {empty} KiB empty, {full} KiB with {requests} held, {after} KiB after"
+        );
         rounds.push(full as f64);
     }
     run.outcome.condition("held_memory_errors", errors)?;

@@ -27,7 +27,7 @@ const REPORTS: &str = "kipper_interceptor_counts_reports_total ";
 
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let observed = Duration::from_secs(run.size(10, 5));
-    let adapter = Adapter::start(run).await?;
+    let adapter = Adapter::start_product(run).await?;
     let counts = adapter.counts.to_string();
     let interceptor = Interceptor::start(run, FUNCTIONS, &["--adapter", &counts]).await?;
     let mut keda = Keda::new(adapter.grpc)?;

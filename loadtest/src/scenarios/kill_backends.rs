@@ -39,7 +39,7 @@ struct Kill {
 }
 
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
-    let duration = Duration::from_secs(run.size(20, 8));
+    let duration = Duration::from_secs(run.size(20, 6));
     let name = function(0);
     let mut interceptor = Interceptor::start(run, 1, &[]).await?;
     let mut backends = Vec::new();

@@ -11,11 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_bench::{
-    child::ChildProcess,
-    figures::Ratio,
-    load::Report,
-};
+use kipper_bench::{child::ChildProcess, figures::Ratio, load::Report};
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
@@ -193,4 +189,3 @@ async fn start_backend(run: &mut Run) -> Result<(ChildProcess, SocketAddr), anyh
     let addr = line.trim().strip_prefix("listening ").context("the backend does not listen")?;
     Ok((child, addr.parse()?))
 }
-

@@ -75,7 +75,9 @@ pub(super) async fn answers(held: Vec<Client>) -> usize {
     for outcome in reading.join_all().await {
         let error = match outcome {
             Ok(Ok(answer)) if is_good(&answer) => continue,
-            Ok(Ok(answer)) => format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
+            Ok(Ok(answer)) => {
+                format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };

@@ -20,9 +20,7 @@ use crate::{
 };
 
 /// The proxy's timers, short.
-const TIMERS: &[&str] = &[
-    "--header-timeout", "1s", "--idle-timeout", "2s", "--body-timeout", "1s",
-];
+const TIMERS: &[&str] = &["--header-timeout", "1s", "--idle-timeout", "2s", "--body-timeout", "1s"];
 const CONNECTIONS: &str = "kipper_interceptor_connections ";
 /// Between two bytes of a slow client: far below the lowest rate the proxy accepts.
 const DRIP: Duration = Duration::from_millis(100);
@@ -118,10 +116,9 @@ async fn slow_client(proxy: SocketAddr, slow: Slow) -> std::io::Result<()> {
     let (first, drip) = match slow {
         Slow::Silent => (String::new(), ""),
         Slow::Header => (format!("GET / HTTP/1.1\r\nhost: {}\r\nx-slow: ", host(0)), "a"),
-        Slow::Body => (
-            format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 100000\r\n\r\n", host(0)),
-            "a",
-        ),
+        Slow::Body => {
+            (format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 100000\r\n\r\n", host(0)), "a")
+        }
         Slow::Read => (format!("GET {LARGE} HTTP/1.1\r\nhost: {}\r\n\r\n", host(1)), ""),
     };
     let reading = async {

@@ -92,12 +92,8 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), anyhow::Er
     let stop_admin = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(stop_admin.clone()));
     let stop_reporter = CancellationToken::new();
-    let reporting = reporter::run(
-        args.reporter,
-        interceptor.router(),
-        reporter_metrics,
-        stop_reporter.clone(),
-    );
+    let reporting =
+        reporter::run(args.reporter, interceptor.router(), reporter_metrics, stop_reporter.clone());
     let reporting = tokio::spawn(reporting);
     let announced = shutdown.clone();
     tasks.spawn(async move {

@@ -31,19 +31,11 @@ async fn start() -> Admin {
     let server = AdminServer::bind("127.0.0.1:0".parse().unwrap(), readiness.clone(), registry)
         .await
         .unwrap();
-    let server = server.route(
-        "/routes",
-        Arc::new(|| AdminResponse::json(r#"{"routes":[]}"#)),
-    );
+    let server = server.route("/routes", Arc::new(|| AdminResponse::json(r#"{"routes":[]}"#)));
     let addr = server.local_addr();
     let stop = CancellationToken::new();
     let task = tokio::spawn(server.serve(stop.clone()));
-    Admin {
-        addr,
-        readiness,
-        stop,
-        task,
-    }
+    Admin { addr, readiness, stop, task }
 }
 
 impl Admin {
@@ -53,10 +45,7 @@ impl Admin {
         let head = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        timeout(PATIENCE, stream.read_to_string(&mut answer))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         answer
     }
 
@@ -88,10 +77,7 @@ async fn readyz_names_what_is_missing() {
     assert_eq!(status(&admin.ask("GET", "/readyz").await), 200);
 
     admin.readiness.set_draining();
-    assert_eq!(
-        body(&admin.ask("GET", "/readyz").await),
-        "not ready: draining\n"
-    );
+    assert_eq!(body(&admin.ask("GET", "/readyz").await), "not ready: draining\n");
     assert_eq!(status(&admin.ask("GET", "/livez").await), 200);
     admin.stop().await;
 }
@@ -101,10 +87,7 @@ async fn metrics_are_prometheus_text() {
     let admin = start().await;
     let answer = admin.ask("GET", "/metrics").await;
     assert_eq!(status(&answer), 200);
-    assert!(
-        answer.contains("content-type: text/plain; version=0.0.4"),
-        "{answer}"
-    );
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
     assert!(answer.contains("# HELP kipper_build_info "), "{answer}");
     assert!(answer.contains(r#"process="test""#), "{answer}");
     admin.stop().await;
@@ -131,23 +114,12 @@ async fn other_paths_and_methods_are_refused() {
 async fn serve_ends_although_a_client_stays_connected() {
     let admin = start().await;
     let mut idle = TcpStream::connect(admin.addr).await.unwrap();
-    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n")
-        .await
-        .unwrap();
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
     let mut answer = [0; 512];
-    let read = timeout(PATIENCE, idle.read(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    let read = timeout(PATIENCE, idle.read(&mut answer)).await.unwrap().unwrap();
     assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
     admin.stop().await;
-    assert_eq!(
-        timeout(PATIENCE, idle.read(&mut answer))
-            .await
-            .unwrap()
-            .unwrap(),
-        0
-    );
+    assert_eq!(timeout(PATIENCE, idle.read(&mut answer)).await.unwrap().unwrap(), 0);
 }
 
 #[tokio::test]
@@ -157,18 +129,9 @@ async fn at_the_cap_a_connection_waits_and_is_served_when_another_ends() {
     for _ in 0..MAX_CONNECTIONS {
         let mut stream = TcpStream::connect(admin.addr).await.unwrap();
         // An answer proves that the connection was accepted and holds its place.
-        stream
-            .write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n").await.unwrap();
         let mut answer = [0; 512];
-        assert!(
-            timeout(PATIENCE, stream.read(&mut answer))
-                .await
-                .unwrap()
-                .unwrap()
-                > 0
-        );
+        assert!(timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap() > 0);
         open.push(stream);
     }
     // Served either because a place is given up or because an idle one timed out; never refused.

@@ -78,10 +78,7 @@ fn fail() {
 }
 
 fn log_a_panic() {
-    let args = LogArgs {
-        log_format: LogFormat::Json,
-        ..LogArgs::default()
-    };
+    let args = LogArgs { log_format: LogFormat::Json, ..LogArgs::default() };
     telemetry::init(&args).unwrap();
     telemetry::init(&args).unwrap_err();
     let worker = std::thread::spawn(|| panic!("two\nlines"));
@@ -89,10 +86,7 @@ fn log_a_panic() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// A child of one role, killed by its own pid when the test ends before it does.
@@ -107,12 +101,7 @@ impl Drop for Started {
 
 fn start(role: &str) -> Started {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "process::child",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "process::child", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
@@ -126,29 +115,16 @@ fn start(role: &str) -> Started {
 impl Started {
     fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
-        BufReader::new(self.0.stdout.take().unwrap())
-            .lines()
-            .map(Result::unwrap)
+        BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap)
     }
 
     fn stderr(&mut self) -> String {
         let mut text = String::new();
-        self.0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         text
     }
 
@@ -159,10 +135,7 @@ impl Started {
 
 /// Skips what the test harness prints around the child's own words.
 fn expect(lines: &mut impl Iterator<Item = String>, word: &str) {
-    assert!(
-        lines.any(|line| line.ends_with(word)),
-        "the child never said {word}"
-    );
+    assert!(lines.any(|line| line.ends_with(word)), "the child never said {word}");
 }
 
 #[test]
@@ -177,14 +150,8 @@ fn the_first_signal_drains_and_the_second_ends_at_once() {
         assert_eq!(child.code(), Some(code));
         let log = child.stderr();
         assert!(log.contains("shutting down signal=\"SIGTERM\""), "{log}");
-        assert!(
-            log.contains("forced to end before the drain finished"),
-            "{log}"
-        );
-        assert!(
-            !log.contains('\u{1b}'),
-            "no colour without a terminal: {log}"
-        );
+        assert!(log.contains("forced to end before the drain finished"), "{log}");
+        assert!(!log.contains('\u{1b}'), "no colour without a terminal: {log}");
     }
 }
 
@@ -223,10 +190,7 @@ fn a_panic_is_one_log_event() {
     let mut child = start("panic");
     let text = child.stderr();
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(
-        text.contains(r#""message":"panicked: two\nlines""#),
-        "{text}"
-    );
+    assert!(text.contains(r#""message":"panicked: two\nlines""#), "{text}");
     assert!(text.contains(r#""level":"ERROR""#), "{text}");
     assert_eq!(child.code(), Some(0));
 }

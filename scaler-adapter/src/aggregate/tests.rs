@@ -6,10 +6,8 @@ use super::*;
 
 /// Where the tests' clock starts.
 const START: Duration = Duration::from_secs(100_000);
-const CADENCE: Cadence = Cadence {
-    polling_interval: Duration::from_secs(30),
-    idle_timeout: Duration::from_secs(300),
-};
+const CADENCE: Cadence =
+    Cadence { polling_interval: Duration::from_secs(30), idle_timeout: Duration::from_secs(300) };
 const LONG: Duration = Duration::from_secs(3600);
 
 fn at(seconds: f64) -> Duration {
@@ -17,20 +15,11 @@ fn at(seconds: f64) -> Duration {
 }
 
 fn origin(stream: u64, epoch: u64) -> Origin {
-    Origin {
-        interceptor: 1,
-        epoch,
-        stream,
-        heard: None,
-    }
+    Origin { interceptor: 1, epoch, stream, heard: None }
 }
 
 fn total(total: u64, base: Option<u64>) -> Told {
-    Told {
-        total,
-        base,
-        ..Told::default()
-    }
+    Told { total, base, ..Told::default() }
 }
 
 /// Stream, epoch, total, base; and how much that adds.
@@ -40,34 +29,13 @@ type Report = (u64, u64, u64, Option<u64>, u64);
 fn only_what_is_new_is_added() {
     let table: &[(&str, &[Report])] = &[
         ("a snapshot alone says nothing new", &[(1, 7, 50, None, 0)]),
-        (
-            "then differences count",
-            &[(1, 7, 50, None, 0), (1, 7, 53, Some(50), 3)],
-        ),
-        (
-            "a repeated report counts once",
-            &[(1, 7, 3, Some(0), 3), (1, 7, 3, Some(0), 0)],
-        ),
-        (
-            "not in the snapshot: the base counts",
-            &[(1, 7, 12, Some(10), 2)],
-        ),
-        (
-            "a new stream tells of the gap",
-            &[(1, 7, 5, Some(0), 5), (2, 7, 9, None, 4)],
-        ),
-        (
-            "a new epoch starts at zero",
-            &[(1, 7, 5, Some(0), 5), (2, 8, 2, None, 2)],
-        ),
-        (
-            "an old stream is not heard",
-            &[(2, 7, 5, Some(0), 5), (1, 7, 9, Some(5), 0)],
-        ),
-        (
-            "a counter that went back",
-            &[(1, 7, 5, Some(0), 5), (1, 7, 2, Some(0), 2)],
-        ),
+        ("then differences count", &[(1, 7, 50, None, 0), (1, 7, 53, Some(50), 3)]),
+        ("a repeated report counts once", &[(1, 7, 3, Some(0), 3), (1, 7, 3, Some(0), 0)]),
+        ("not in the snapshot: the base counts", &[(1, 7, 12, Some(10), 2)]),
+        ("a new stream tells of the gap", &[(1, 7, 5, Some(0), 5), (2, 7, 9, None, 4)]),
+        ("a new epoch starts at zero", &[(1, 7, 5, Some(0), 5), (2, 8, 2, None, 2)]),
+        ("an old stream is not heard", &[(2, 7, 5, Some(0), 5), (1, 7, 9, Some(5), 0)]),
+        ("a counter that went back", &[(1, 7, 5, Some(0), 5), (1, 7, 2, Some(0), 2)]),
     ];
     for (name, reports) in table {
         let mut function = Function::default();
@@ -93,31 +61,17 @@ fn active_while_anything_is_open_or_recent() {
     ] {
         let mut function = Function::default();
         let idle = Duration::from_secs(idle);
-        let told = Told {
-            total: 9,
-            in_flight,
-            held,
-            idle,
-            ..Told::default()
-        };
+        let told = Told { total: 9, in_flight, held, idle, ..Told::default() };
         function.apply(origin(1, 7), &told, at(0.0));
         assert_eq!(function.is_active(CADENCE, at(0.0)), active, "{told:?}");
-        assert_eq!(
-            function.is_active(CADENCE, at(0.0) + minute),
-            in_flight + held > 0,
-            "{told:?}"
-        );
+        assert_eq!(function.is_active(CADENCE, at(0.0) + minute), in_flight + held > 0, "{told:?}");
     }
 }
 
 #[test]
 fn a_connected_keda_sees_the_idle_time_for_two_polls() {
     let mut function = Function::default();
-    let told = Told {
-        total: 1,
-        idle: Duration::from_secs(200),
-        ..Told::default()
-    };
+    let told = Told { total: 1, idle: Duration::from_secs(200), ..Told::default() };
     function.apply(origin(1, 7), &told, at(0.0));
     assert!(!function.is_active(CADENCE, at(0.0)));
     function.keda_connected(CADENCE, at(0.0));
@@ -129,11 +83,7 @@ fn a_connected_keda_sees_the_idle_time_for_two_polls() {
 #[test]
 fn a_first_poll_without_a_stream_counts_as_a_connection() {
     let mut function = Function::default();
-    let told = Told {
-        total: 1,
-        idle: Duration::from_secs(100),
-        ..Told::default()
-    };
+    let told = Told { total: 1, idle: Duration::from_secs(100), ..Told::default() };
     function.apply(origin(1, 7), &told, at(0.0));
     function.keda_polled(CADENCE, false, at(0.0));
     assert!(function.is_active(CADENCE, at(0.0)));
@@ -187,10 +137,7 @@ fn means_are_taken_over_what_was_covered() {
 fn the_requests_of_a_gap_are_spread_over_it() {
     let mut function = Function::default();
     function.apply(origin(1, 7), &total(100, None), at(0.0));
-    let after_gap = Origin {
-        heard: Some(at(0.0)),
-        ..origin(2, 7)
-    };
+    let after_gap = Origin { heard: Some(at(0.0)), ..origin(2, 7) };
     let added = function.apply(after_gap, &total(400, None), at(29.9));
     assert_eq!(added, 300);
     let rate = function.rate(at(29.9), LONG);
@@ -200,19 +147,10 @@ fn the_requests_of_a_gap_are_spread_over_it() {
 #[test]
 fn an_idle_function_keeps_nothing() {
     let mut function = Function::default();
-    let busy = Told {
-        total: 1,
-        in_flight: 1,
-        base: Some(0),
-        ..Told::default()
-    };
+    let busy = Told { total: 1, in_flight: 1, base: Some(0), ..Told::default() };
     function.apply(origin(1, 7), &busy, at(0.0));
     function.compact(at(500.0));
-    assert_eq!(
-        function.load().in_flight,
-        1,
-        "a running request is never dropped"
-    );
+    assert_eq!(function.load().in_flight, 1, "a running request is never dropped");
     assert!(!function.is_forgettable(at(10_000.0)));
     function.apply(origin(1, 7), &total(1, Some(1)), at(500.0));
     function.compact(at(621.0));
@@ -221,50 +159,20 @@ fn an_idle_function_keeps_nothing() {
     assert!(!function.is_forgettable(at(621.0)));
     assert!(function.is_forgettable(at(4101.0)));
     // The next report brings the base along, so nothing is counted twice or lost.
-    assert_eq!(
-        function.apply(origin(1, 7), &total(4, Some(1)), at(5000.0)),
-        3
-    );
+    assert_eq!(function.apply(origin(1, 7), &total(4, Some(1)), at(5000.0)), 3);
 }
 
 #[test]
 fn a_retired_interceptor_takes_its_counts_along() {
-    let told = Told {
-        total: 3,
-        in_flight: 2,
-        held: 1,
-        waiting: 1,
-        ..Told::default()
-    };
+    let told = Told { total: 3, in_flight: 2, held: 1, waiting: 1, ..Told::default() };
     let mut function = Function::default();
     function.apply(origin(1, 7), &told, at(0.0));
-    function.apply(
-        Origin {
-            interceptor: 2,
-            ..origin(2, 9)
-        },
-        &told,
-        at(0.0),
-    );
-    assert_eq!(
-        function.load(),
-        Load {
-            in_flight: 4,
-            held: 2,
-            waiting: 2
-        }
-    );
+    function.apply(Origin { interceptor: 2, ..origin(2, 9) }, &told, at(0.0));
+    assert_eq!(function.load(), Load { in_flight: 4, held: 2, waiting: 2 });
     function.retire(1, Some(1));
     assert_eq!(function.load().in_flight, 4, "told on this very stream");
     function.retire(1, Some(3));
-    assert_eq!(
-        function.load(),
-        Load {
-            in_flight: 2,
-            held: 1,
-            waiting: 1
-        }
-    );
+    assert_eq!(function.load(), Load { in_flight: 2, held: 1, waiting: 1 });
     function.retire(2, None);
     assert_eq!(function.load(), Load::default());
 }
@@ -331,12 +239,8 @@ impl Fleet {
     fn tell(&mut self, index: usize, is_snapshot: bool) {
         let truth = &mut self.interceptors[index];
         let id = u32::try_from(index).unwrap();
-        let origin = Origin {
-            interceptor: id,
-            epoch: truth.epoch,
-            stream: truth.stream,
-            heard: None,
-        };
+        let origin =
+            Origin { interceptor: id, epoch: truth.epoch, stream: truth.stream, heard: None };
         let told = Told {
             total: truth.total,
             in_flight: truth.in_flight,
@@ -375,16 +279,12 @@ impl Fleet {
                 // the roster that turns it away.)
                 let truth = &self.interceptors[interceptor];
                 if let Some((origin, told)) = truth.last.filter(|_| truth.known) {
-                    let late = Told {
-                        total: told.total + 5,
-                        ..told
-                    };
+                    let late = Told { total: told.total + 5, ..told };
                     let Some(stream) = origin.stream.checked_sub(1) else {
                         return;
                     };
                     self.counted +=
-                        self.function
-                            .apply(Origin { stream, ..origin }, &late, self.now);
+                        self.function.apply(Origin { stream, ..origin }, &late, self.now);
                 }
             }
             Event::Reconnect { interceptor } => {
@@ -404,8 +304,7 @@ impl Fleet {
                 self.tell(interceptor, true);
             }
             Event::Forget { interceptor } => {
-                self.function
-                    .retire(u32::try_from(interceptor).unwrap(), None);
+                self.function.retire(u32::try_from(interceptor).unwrap(), None);
                 self.streams += 1;
                 let truth = &mut self.interceptors[interceptor];
                 (truth.known, truth.stream) = (false, self.streams);
@@ -414,11 +313,7 @@ impl Fleet {
             Event::Compact => {
                 self.function.compact(self.now);
                 for (truth, id) in self.interceptors.iter_mut().zip(0..) {
-                    truth.known = self
-                        .function
-                        .cells
-                        .iter()
-                        .any(|cell| cell.interceptor == id);
+                    truth.known = self.function.cells.iter().any(|cell| cell.interceptor == id);
                 }
             }
             Event::Wait { seconds } => self.now += Duration::from_secs(u64::from(seconds)),

@@ -22,10 +22,7 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self {
-            buckets: [0; BUCKETS],
-            newest: 0,
-        }
+        Self { buckets: [0; BUCKETS], newest: 0 }
     }
 }
 
@@ -59,9 +56,7 @@ impl Window {
                 Some(f64::from(self.at(second.checked_sub(age)?)) * share)
             })
             .sum();
-        sum / covered
-            .clamp(SHORTEST, Duration::from_secs(span).max(SHORTEST))
-            .as_secs_f64()
+        sum / covered.clamp(SHORTEST, Duration::from_secs(span).max(SHORTEST)).as_secs_f64()
     }
 
     /// True when every bucket is older than the longest mean.
@@ -71,11 +66,7 @@ impl Window {
 
     fn at(&self, second: u64) -> u32 {
         let inside = second <= self.newest && second + SPAN >= self.newest;
-        if inside {
-            self.buckets[index(second)]
-        } else {
-            0
-        }
+        if inside { self.buckets[index(second)] } else { 0 }
     }
 
     fn advance(&mut self, second: u64) {

@@ -85,28 +85,17 @@ impl Roster {
                     heard: None,
                 }),
             });
-            interceptors
-                .by_name
-                .insert(name.to_owned(), Arc::clone(&interceptor));
+            interceptors.by_name.insert(name.to_owned(), Arc::clone(&interceptor));
             interceptor
         };
-        Ok(Member {
-            interceptor,
-            epoch,
-            stream,
-            superseded,
-        })
+        Ok(Member { interceptor, epoch, stream, superseded })
     }
 
     /// Forgets the interceptor; false when a newer stream has taken over.
     pub(super) fn remove(&self, member: &Member) -> bool {
         let mut interceptors = self.interceptors.lock();
         let is_current = member.interceptor.current.lock().stream == member.stream;
-        is_current
-            && interceptors
-                .by_name
-                .remove(&member.interceptor.name)
-                .is_some()
+        is_current && interceptors.by_name.remove(&member.interceptor.name).is_some()
     }
 }
 

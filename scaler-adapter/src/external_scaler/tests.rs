@@ -25,36 +25,18 @@ impl Fixture {
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let clock = Clock::start();
         let functions = Functions::new(1000, clock, metrics.clone());
-        let warmup = Arc::new(Warmup::new(
-            &Expected::default(),
-            Duration::from_secs(10),
-            clock,
-        ));
+        let warmup = Arc::new(Warmup::new(&Expected::default(), Duration::from_secs(10), clock));
         warmup.snapshot(1);
         let shutdown = CancellationToken::new();
         let scaler = Scaler::new(functions, warmup, metrics, shutdown);
-        Self {
-            scaler,
-            told: Told {
-                base: Some(0),
-                ..Told::default()
-            },
-        }
+        Self { scaler, told: Told { base: Some(0), ..Told::default() } }
     }
 
     fn tell(&mut self, change: impl FnOnce(&mut Told)) {
         change(&mut self.told);
-        let origin = Origin {
-            interceptor: 1,
-            epoch: 1,
-            stream: 1,
-            heard: None,
-        };
+        let origin = Origin { interceptor: 1, epoch: 1, stream: 1, heard: None };
         let key = FunctionKey::new("shop-prod", "hello");
-        self.scaler
-            .functions
-            .apply(key, origin, &self.told)
-            .unwrap();
+        self.scaler.functions.apply(key, origin, &self.told).unwrap();
     }
 
     fn request(&mut self) {
@@ -78,9 +60,7 @@ impl Fixture {
 }
 
 fn object(metadata: &[(&str, &str)]) -> ScaledObjectRef {
-    let pairs = metadata
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     ScaledObjectRef {
         name: "hello".to_owned(),
         namespace: "shop-prod".to_owned(),
@@ -142,10 +122,7 @@ async fn replicas_at(fixture: &mut Fixture, rate: f64, scaler: &mut Autoscaler) 
 #[tokio::test(start_paused = true)]
 async fn replicas_follow_the_request_rate() {
     let mut fixture = Fixture::new();
-    let mut scaler = Autoscaler {
-        replicas: 0,
-        last_active: Duration::ZERO,
-    };
+    let mut scaler = Autoscaler { replicas: 0, last_active: Duration::ZERO };
     for (rate, expected) in [
         (0.0, 0..=0),
         (0.1, 1..=1),
@@ -161,20 +138,14 @@ async fn replicas_follow_the_request_rate() {
         (0.0, 0..=0),
     ] {
         let replicas = replicas_at(&mut fixture, rate, &mut scaler).await;
-        assert!(
-            expected.contains(&replicas),
-            "{replicas} replicas at {rate} requests/s"
-        );
+        assert!(expected.contains(&replicas), "{replicas} replicas at {rate} requests/s");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_is_seen_by_the_first_hpa_sync_after_ten_seconds() {
     let mut fixture = Fixture::new();
-    let mut scaler = Autoscaler {
-        replicas: 1,
-        last_active: Duration::ZERO,
-    };
+    let mut scaler = Autoscaler { replicas: 1, last_active: Duration::ZERO };
     advance(Duration::from_secs(120)).await;
     for _ in 0..10 {
         for _ in 0..30 {
@@ -194,18 +165,10 @@ async fn concurrency_is_measured_against_seven_tenths_of_the_limit() {
     assert!((target - 7.0).abs() < 1e-9);
     assert_eq!(spec.metric_specs[1].target_size, 7);
     fixture.tell(|told| (told.in_flight, told.held) = (30, 5));
-    let mut scaler = Autoscaler {
-        replicas: 1,
-        last_active: Duration::ZERO,
-    };
+    let mut scaler = Autoscaler { replicas: 1, last_active: Duration::ZERO };
     scaler.sync_hpa(fixture.metric(CONCURRENCY), target);
     assert_eq!(scaler.replicas, 5);
-    assert_eq!(
-        metric_specs(&Trigger::parse(object(&[])).unwrap())
-            .metric_specs
-            .len(),
-        1
-    );
+    assert_eq!(metric_specs(&Trigger::parse(object(&[])).unwrap()).metric_specs.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,10 +187,7 @@ async fn true_at_once_then_every_second_then_silence() {
     assert!(stream.next().now_or_never().is_none(), "nothing waits");
 
     fixture.tell(|told| (told.held, told.waiting) = (1, 1));
-    assert!(
-        stream.next().now_or_never().is_some(),
-        "no timer may be on this path"
-    );
+    assert!(stream.next().now_or_never().is_some(), "no timer may be on this path");
     assert!(stream.next().now_or_never().is_none());
     let told_at = Instant::now();
     for resend in 1..=3 {
@@ -247,10 +207,7 @@ async fn true_at_once_then_every_second_then_silence() {
     assert!(fixture.is_active(), "held");
 
     fixture.tell(|told| told.waiting = 2);
-    assert!(
-        stream.next().now_or_never().is_some(),
-        "the next wake is an edge again"
-    );
+    assert!(stream.next().now_or_never().is_some(), "the next wake is an edge again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,22 +241,11 @@ async fn a_stream_ends_cleanly_on_shutdown_and_is_forgotten() {
 async fn beyond_the_limit_functions_are_refused() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let functions = Functions::new(1, Clock::start(), metrics.clone());
-    let origin = Origin {
-        interceptor: 1,
-        epoch: 1,
-        stream: 1,
-        heard: None,
-    };
-    functions
-        .apply(FunctionKey::new("a", "a"), origin, &Told::default())
-        .unwrap();
-    functions
-        .apply(FunctionKey::new("a", "b"), origin, &Told::default())
-        .unwrap_err();
+    let origin = Origin { interceptor: 1, epoch: 1, stream: 1, heard: None };
+    functions.apply(FunctionKey::new("a", "a"), origin, &Told::default()).unwrap();
+    functions.apply(FunctionKey::new("a", "b"), origin, &Told::default()).unwrap_err();
     assert_eq!(metrics.refused_functions.get(), 1);
     // Room again once the first is forgotten.
     functions.sweep();
-    functions
-        .apply(FunctionKey::new("a", "b"), origin, &Told::default())
-        .unwrap();
+    functions.apply(FunctionKey::new("a", "b"), origin, &Told::default()).unwrap();
 }

@@ -9,19 +9,11 @@ use tonic::Code;
 use crate::support::{Interceptor, Keda, counts, patiently, serve, waiting};
 
 fn running(name: &str, total: u64) -> FunctionCounts {
-    FunctionCounts {
-        in_flight: 1,
-        idle_ms: 3_600_000,
-        ..counts(name, total)
-    }
+    FunctionCounts { in_flight: 1, idle_ms: 3_600_000, ..counts(name, total) }
 }
 
 fn idle(name: &str, total: u64) -> FunctionCounts {
-    FunctionCounts {
-        idle_ms: 3_600_000,
-        base: total,
-        ..counts(name, total)
-    }
+    FunctionCounts { idle_ms: 3_600_000, base: total, ..counts(name, total) }
 }
 
 #[tokio::test]
@@ -43,10 +35,7 @@ async fn counts_are_summed_over_interceptors() {
 
 #[tokio::test]
 async fn a_killed_interceptor_is_forgotten_after_its_ttl() {
-    let config = Config {
-        interceptor_ttl: Duration::from_millis(500),
-        ..Config::in_process()
-    };
+    let config = Config { interceptor_ttl: Duration::from_millis(500), ..Config::in_process() };
     let served = serve(&config).await;
     let mut keda = Keda::connect(served.grpc).await;
     let other = Interceptor::connect(served.counts, "i-2", 8, vec![running("other", 1)]).await;
@@ -61,10 +50,7 @@ async fn a_killed_interceptor_is_forgotten_after_its_ttl() {
 
 #[tokio::test]
 async fn an_interceptor_that_reconnects_within_the_ttl_never_looks_idle() {
-    let config = Config {
-        interceptor_ttl: Duration::from_secs(3600),
-        ..Config::in_process()
-    };
+    let config = Config { interceptor_ttl: Duration::from_secs(3600), ..Config::in_process() };
     let served = serve(&config).await;
     let mut keda = Keda::connect(served.grpc).await;
     let mut interceptor =
@@ -96,15 +82,10 @@ async fn a_snapshot_replaces_what_was_said_before() {
 #[tokio::test]
 async fn requests_are_counted_once_over_streams_and_epochs() {
     let served = serve(&Config::in_process()).await;
-    let report = |total, base| FunctionCounts {
-        base,
-        ..counts("hello", total)
-    };
+    let report = |total, base| FunctionCounts { base, ..counts("hello", total) };
     let first = Interceptor::connect(served.counts, "i-1", 7, vec![counts("hello", 100)]).await;
     first.report(vec![report(103, 100)]).await;
-    first
-        .report(vec![report(103, 103), counts("other", 2)])
-        .await;
+    first.report(vec![report(103, 103), counts("other", 2)]).await;
     let counted = |wanted: f64| {
         let served = &served;
         async move {
@@ -125,10 +106,7 @@ async fn requests_are_counted_once_over_streams_and_epochs() {
 async fn a_stream_that_breaks_the_rules_is_ended() {
     let served = serve(&Config::in_process()).await;
     let nameless = Interceptor::connect(served.counts, "", 7, vec![]).await;
-    assert_eq!(
-        nameless.end().await.unwrap_err().code(),
-        Code::InvalidArgument
-    );
+    assert_eq!(nameless.end().await.unwrap_err().code(), Code::InvalidArgument);
 
     // A wake without a snapshot before it.
     let endpoint =
@@ -140,15 +118,8 @@ async fn a_stream_that_breaks_the_rules_is_ended() {
         functions: vec![waiting("hello", 1)],
         ..Default::default()
     };
-    let mut inbound = client
-        .report(tokio_stream::iter([report]))
-        .await
-        .unwrap()
-        .into_inner();
-    patiently("welcome", inbound.message())
-        .await
-        .unwrap()
-        .unwrap();
+    let mut inbound = client.report(tokio_stream::iter([report])).await.unwrap().into_inner();
+    patiently("welcome", inbound.message()).await.unwrap().unwrap();
     let status = patiently("status", inbound.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("snapshot"), "{status}");
@@ -160,8 +131,5 @@ async fn streams_end_with_ok_on_shutdown() {
     let interceptor = Interceptor::connect(served.counts, "i-1", 7, vec![]).await;
     served.shutdown.cancel();
     interceptor.end().await.unwrap();
-    patiently("end of serve", served.task)
-        .await
-        .unwrap()
-        .unwrap();
+    patiently("end of serve", served.task).await.unwrap().unwrap();
 }

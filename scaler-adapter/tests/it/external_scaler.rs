@@ -17,21 +17,13 @@ async fn specs_carry_the_targets_of_the_metadata() {
     let served = serve(&Config::in_process()).await;
     let mut keda = Keda::connect(served.grpc).await;
     // Before any interceptor was heard: specs need no counts.
-    let spec = keda
-        .0
-        .get_metric_spec(object("hello"))
-        .await
-        .unwrap()
-        .into_inner();
+    let spec = keda.0.get_metric_spec(object("hello")).await.unwrap().into_inner();
     assert_eq!(spec.metric_specs.len(), 1);
     assert_eq!(spec.metric_specs[0].metric_name, REQUEST_RATE);
     assert_eq!(spec.metric_specs[0].target_size, 5);
     assert!((spec.metric_specs[0].target_size_float - 5.0).abs() < 1e-9);
 
-    let limited = object_with(
-        "hello",
-        &[("targetRequestRate", "0.5"), ("concurrency", "1")],
-    );
+    let limited = object_with("hello", &[("targetRequestRate", "0.5"), ("concurrency", "1")]);
     let spec = keda.0.get_metric_spec(limited).await.unwrap().into_inner();
     assert!((spec.metric_specs[0].target_size_float - 0.5).abs() < 1e-9);
     assert_eq!(spec.metric_specs[0].target_size, 1);
@@ -51,29 +43,17 @@ async fn what_cannot_be_answered_is_refused_by_name() {
     for status in [
         keda.0.get_metric_spec(bad()).await.unwrap_err(),
         keda.0.is_active(bad()).await.unwrap_err(),
-        keda.0
-            .stream_is_active(bad())
-            .await
-            .map(|_| ())
-            .unwrap_err(),
+        keda.0.stream_is_active(bad()).await.map(|_| ()).unwrap_err(),
     ] {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains("targetRequestRate"), "{status}");
     }
-    let nothing = GetMetricsRequest {
-        scaled_object_ref: None,
-        metric_name: String::new(),
-    };
+    let nothing = GetMetricsRequest { scaled_object_ref: None, metric_name: String::new() };
     let status = keda.0.get_metrics(nothing).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     let status = keda.metric("hello", "cpu").await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    let status = keda
-        .0
-        .stream_metric_spec(object("hello"))
-        .await
-        .map(|_| ())
-        .unwrap_err();
+    let status = keda.0.stream_metric_spec(object("hello")).await.map(|_| ()).unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
 }
 
@@ -81,21 +61,11 @@ async fn what_cannot_be_answered_is_refused_by_name() {
 async fn unavailable_until_every_expected_interceptor_has_reported() {
     let expected_interceptors = "2".parse().unwrap();
     let snapshot_wait = Duration::from_secs(3600);
-    let config = Config {
-        expected_interceptors,
-        snapshot_wait,
-        ..Config::in_process()
-    };
+    let config = Config { expected_interceptors, snapshot_wait, ..Config::in_process() };
     let served = serve(&config).await;
     let mut keda = Keda::connect(served.grpc).await;
-    assert_eq!(
-        keda.is_active("hello").await.unwrap_err().code(),
-        Code::Unavailable
-    );
-    assert_eq!(
-        keda.metric("hello", REQUEST_RATE).await.unwrap_err().code(),
-        Code::Unavailable
-    );
+    assert_eq!(keda.is_active("hello").await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(keda.metric("hello", REQUEST_RATE).await.unwrap_err().code(), Code::Unavailable);
 
     let _first = Interceptor::connect(served.counts, "i-1", 7, vec![]).await;
     let second = Interceptor::connect(served.counts, "i-1", 7, vec![]).await;
@@ -103,25 +73,16 @@ async fn unavailable_until_every_expected_interceptor_has_reported() {
     let mut stream = keda.stream("hello").await;
     // A wake need not wait for the others; and it shows that the reports were taken in.
     patiently("true", stream.message()).await.unwrap().unwrap();
-    assert_eq!(
-        keda.is_active("hello").await.unwrap_err().code(),
-        Code::Unavailable
-    );
+    assert_eq!(keda.is_active("hello").await.unwrap_err().code(), Code::Unavailable);
 
     let _other = Interceptor::connect(served.counts, "i-2", 8, vec![]).await;
     keda.until_active("hello", true).await;
-    assert!(
-        !keda.is_active("other").await.unwrap(),
-        "unknown is idle once everybody was heard"
-    );
+    assert!(!keda.is_active("other").await.unwrap(), "unknown is idle once everybody was heard");
 }
 
 #[tokio::test]
 async fn unavailable_ends_after_the_wait() {
-    let config = Config {
-        snapshot_wait: Duration::from_millis(200),
-        ..Config::in_process()
-    };
+    let config = Config { snapshot_wait: Duration::from_millis(200), ..Config::in_process() };
     let served = serve(&config).await;
     let mut keda = Keda::connect(served.grpc).await;
     keda.until_active("hello", false).await;
@@ -140,10 +101,7 @@ async fn a_wake_is_pushed_and_resent_while_it_waits() {
     }
     assert!(keda.is_active("hello").await.unwrap());
 
-    let answered = kipper_proto::counts::FunctionCounts {
-        base: 1,
-        ..counts("hello", 1)
-    };
+    let answered = kipper_proto::counts::FunctionCounts { base: 1, ..counts("hello", 1) };
     interceptor.report(vec![answered]).await;
     // Once the third report was taken in, there is nothing more to come.
     let poll = async {
@@ -166,9 +124,7 @@ async fn a_wake_is_pushed_and_resent_while_it_waits() {
 async fn a_thousand_idle_streams_on_one_connection_are_silent() {
     let served = serve(&Config::in_process()).await;
     let mut keda = Keda::connect(served.grpc).await;
-    let snapshot = (0..1000)
-        .map(|index| counts(&format!("fn-{index}"), 3))
-        .collect();
+    let snapshot = (0..1000).map(|index| counts(&format!("fn-{index}"), 3)).collect();
     let interceptor = Interceptor::connect(served.counts, "i-1", 7, snapshot).await;
     let mut streams = Vec::new();
     for index in 0..1000 {
@@ -183,24 +139,14 @@ async fn a_thousand_idle_streams_on_one_connection_are_silent() {
     let quiet = futures_util::future::select_all(
         streams.iter_mut().map(|stream| Box::pin(stream.message())),
     );
-    assert!(
-        tokio::time::timeout(Duration::from_millis(1500), quiet)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(1500), quiet).await.is_err());
 
     served.shutdown.cancel();
     for mut stream in streams {
-        assert!(
-            patiently("end", stream.message()).await.unwrap().is_none(),
-            "ended with OK"
-        );
+        assert!(patiently("end", stream.message()).await.unwrap().is_none(), "ended with OK");
     }
     while patiently("end", woken.message()).await.unwrap().is_some() {}
-    patiently("end of serve", served.task)
-        .await
-        .unwrap()
-        .unwrap();
+    patiently("end of serve", served.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -210,15 +156,10 @@ async fn health_follows_the_shutdown() {
     let endpoint =
         tonic::transport::Channel::from_shared(format!("http://{}", served.grpc)).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
-    let request = HealthCheckRequest {
-        service: String::new(),
-    };
+    let request = HealthCheckRequest { service: String::new() };
     let mut watch = health.watch(request).await.unwrap().into_inner();
     let serving = patiently("health", watch.message()).await.unwrap().unwrap();
-    assert_eq!(
-        serving.status(),
-        tonic_health::pb::health_check_response::ServingStatus::Serving
-    );
+    assert_eq!(serving.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
     served.shutdown.cancel();
     let draining = patiently("health", watch.message()).await.unwrap().unwrap();
     assert_eq!(

@@ -19,31 +19,19 @@ struct Process {
 
 /// A port that was free a moment ago.
 fn free_addr() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Process {
     async fn start(grpc: SocketAddr, counts: SocketAddr) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_kipper-scaler-adapter"))
-            .args([
-                "--grpc-listen",
-                &grpc.to_string(),
-                "--counts-listen",
-                &counts.to_string(),
-            ])
+            .args(["--grpc-listen", &grpc.to_string(), "--counts-listen", &counts.to_string()])
             .args(["--admin-listen", "127.0.0.1:0", "--drain-delay", "0s"])
             .args(["--snapshot-wait", "1h"])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Self {
-            child,
-            grpc,
-            counts,
-        };
+        let process = Self { child, grpc, counts };
         let listening = async {
             while tokio::net::TcpStream::connect(counts).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -55,13 +43,7 @@ impl Process {
 
     fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     async fn exit(&mut self) -> ExitStatus {
@@ -85,11 +67,7 @@ impl Drop for Process {
 }
 
 fn running(total: u64) -> FunctionCounts {
-    FunctionCounts {
-        in_flight: 1,
-        idle_ms: 3_600_000,
-        ..counts("hello", total)
-    }
+    FunctionCounts { in_flight: 1, idle_ms: 3_600_000, ..counts("hello", total) }
 }
 
 #[tokio::test]
@@ -119,10 +97,7 @@ async fn a_restart_in_the_middle_of_traffic_never_looks_idle() {
             }
         }
     };
-    assert!(
-        patiently("answer", answered).await,
-        "the first answer is already right"
-    );
+    assert!(patiently("answer", answered).await, "the first answer is already right");
 }
 
 #[tokio::test]
@@ -148,17 +123,8 @@ fn a_wrong_flag_is_one_line_and_exit_64() {
 }
 
 fn refused(args: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_kipper-scaler-adapter"))
-        .args(args)
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_kipper-scaler-adapter")).args(args).output().unwrap();
     assert_eq!(output.status.code(), Some(64));
-    assert_eq!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .trim()
-            .lines()
-            .count(),
-        1
-    );
+    assert_eq!(String::from_utf8(output.stderr).unwrap().trim().lines().count(), 1);
 }

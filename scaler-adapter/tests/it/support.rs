@@ -67,9 +67,7 @@ pub(crate) struct Keda(pub(crate) ExternalScalerClient<Channel>);
 impl Keda {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let endpoint = Channel::from_shared(format!("http://{addr}")).unwrap();
-        Self(ExternalScalerClient::new(
-            patiently("connection", endpoint.connect()).await.unwrap(),
-        ))
+        Self(ExternalScalerClient::new(patiently("connection", endpoint.connect()).await.unwrap()))
     }
 
     pub(crate) async fn is_active(&mut self, name: &str) -> Result<bool, Status> {
@@ -86,10 +84,7 @@ impl Keda {
     }
 
     pub(crate) async fn stream(&mut self, name: &str) -> Streaming<IsActiveResponse> {
-        patiently("stream", self.0.stream_is_active(object(name)))
-            .await
-            .unwrap()
-            .into_inner()
+        patiently("stream", self.0.stream_is_active(object(name))).await.unwrap().into_inner()
     }
 
     /// Polls until the answer is as wanted. Between polls other tasks run.
@@ -108,9 +103,7 @@ pub(crate) fn object(name: &str) -> ScaledObjectRef {
 }
 
 pub(crate) fn object_with(name: &str, metadata: &[(&str, &str)]) -> ScaledObjectRef {
-    let pairs = metadata
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let pairs = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     ScaledObjectRef {
         name: name.to_owned(),
         namespace: "shop-prod".to_owned(),
@@ -151,12 +144,7 @@ impl Interceptor {
         let mut inbound = patiently("response", call).await?.into_inner();
         let welcome = patiently("welcome", inbound.message()).await?.unwrap();
         assert_ne!(welcome.epoch, 0);
-        let interceptor = Self {
-            name: name.to_owned(),
-            epoch,
-            reports,
-            inbound,
-        };
+        let interceptor = Self { name: name.to_owned(), epoch, reports, inbound };
         interceptor.send(true, snapshot).await;
         Ok(interceptor)
     }
@@ -166,15 +154,9 @@ impl Interceptor {
     }
 
     pub(crate) async fn send(&self, snapshot: bool, functions: Vec<FunctionCounts>) {
-        let report = CountsReport {
-            interceptor: self.name.clone(),
-            epoch: self.epoch,
-            snapshot,
-            functions,
-        };
-        patiently("room for a report", self.reports.send(report))
-            .await
-            .unwrap();
+        let report =
+            CountsReport { interceptor: self.name.clone(), epoch: self.epoch, snapshot, functions };
+        patiently("room for a report", self.reports.send(report)).await.unwrap();
     }
 
     /// How the adapter ends the stream.
@@ -197,9 +179,5 @@ pub(crate) fn counts(name: &str, total: u64) -> FunctionCounts {
 
 /// Counts of a function whose request waits for a wake.
 pub(crate) fn waiting(name: &str, total: u64) -> FunctionCounts {
-    FunctionCounts {
-        held: 1,
-        waiting: 1,
-        ..counts(name, total)
-    }
+    FunctionCounts { held: 1, waiting: 1, ..counts(name, total) }
 }

@@ -28,10 +28,7 @@ impl Pki {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let pki = Self {
-            dir: TempDir::new().unwrap(),
-            ca,
-        };
+        let pki = Self { dir: TempDir::new().unwrap(), ca };
         let (cert, key) = pki.issue(ExtendedKeyUsagePurpose::ServerAuth);
         fs::write(pki.path("cert"), cert).unwrap();
         fs::write(pki.path("key"), key).unwrap();
@@ -59,9 +56,7 @@ impl Pki {
     /// A channel that trusts this CA and shows `identity`.
     fn channel(&self, addr: SocketAddr, identity: Option<Identity>) -> Channel {
         let ca = Certificate::from_pem(self.ca.pem());
-        let mut tls = ClientTlsConfig::new()
-            .ca_certificate(ca)
-            .domain_name("localhost");
+        let mut tls = ClientTlsConfig::new().ca_certificate(ca).domain_name("localhost");
         if let Some(identity) = identity {
             tls = tls.identity(identity);
         }
@@ -91,17 +86,11 @@ async fn counts_without_a_certificate_of_the_ca_are_refused() {
     let served = serve(&pki.config()).await;
     let stranger = Pki::new();
     assert!(report(pki.channel(served.counts, None)).await.is_err());
-    assert!(
-        report(pki.channel(served.counts, Some(stranger.identity())))
-            .await
-            .is_err()
-    );
+    assert!(report(pki.channel(served.counts, Some(stranger.identity()))).await.is_err());
     let plain = Channel::from_shared(format!("http://{}", served.counts)).unwrap();
     assert!(report(plain.connect_lazy()).await.is_err());
 
-    let interceptor = report(pki.channel(served.counts, Some(pki.identity())))
-        .await
-        .unwrap();
+    let interceptor = report(pki.channel(served.counts, Some(pki.identity()))).await.unwrap();
     // KEDA's port has settings of its own: plaintext here.
     let mut keda = Keda::connect(served.grpc).await;
     keda.until_active("hello", true).await;
@@ -116,18 +105,12 @@ async fn keda_may_be_asked_for_a_certificate_too() {
         grpc_tls_key: Some(pki.path("key")),
         grpc_client_ca: Some(pki.path("ca")),
     };
-    let served = serve(&Config {
-        grpc_tls,
-        ..pki.config()
-    })
-    .await;
+    let served = serve(&Config { grpc_tls, ..pki.config() }).await;
     let keda = |identity| {
         let channel = pki.channel(served.grpc, identity);
-        Keda(
-            kipper_proto::externalscaler::external_scaler_client::ExternalScalerClient::new(
-                channel,
-            ),
-        )
+        Keda(kipper_proto::externalscaler::external_scaler_client::ExternalScalerClient::new(
+            channel,
+        ))
     };
     let object = || crate::support::object("hello");
     let mut nobody = keda(None);
@@ -143,9 +126,6 @@ async fn unreadable_files_are_named() {
     let pki = Pki::new();
     let mut config = pki.config();
     config.counts_tls.counts_client_ca = Some(PathBuf::from("no-such-file.pem"));
-    let error = kipper_scaler_adapter::Adapter::bind(&config)
-        .await
-        .map(|_| ())
-        .unwrap_err();
+    let error = kipper_scaler_adapter::Adapter::bind(&config).await.map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("no-such-file.pem"), "{error}");
 }

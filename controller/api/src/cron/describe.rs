@@ -23,24 +23,12 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const WEEKDAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Describes `@every`.
 pub(super) fn every(seconds: i64) -> String {
-    let units = [
-        (86_400, "day"),
-        (3_600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ];
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let mut rest = seconds;
     let mut parts = Vec::new();
     for (size, unit) in units {
@@ -123,20 +111,14 @@ fn clock(minute: &[i8], hour: &[i8]) -> String {
     if minute == [0] && hour == [0] {
         return "midnight UTC".to_owned();
     }
-    let times = hour.iter().flat_map(|hour| {
-        minute
-            .iter()
-            .map(move |minute| format!("{hour:02}:{minute:02}"))
-    });
+    let times = hour
+        .iter()
+        .flat_map(|hour| minute.iter().map(move |minute| format!("{hour:02}:{minute:02}")));
     format!("{} UTC", list(&times.collect::<Vec<_>>()))
 }
 
 fn minutes(minute: &[i8]) -> String {
-    let noun = if minute.len() == 1 {
-        "minute"
-    } else {
-        "minutes"
-    };
+    let noun = if minute.len() == 1 { "minute" } else { "minutes" };
     format!("{noun} {}", ranges(minute, |minute| minute.to_string()))
 }
 
@@ -215,12 +197,7 @@ fn months(month: Field) -> String {
 }
 
 fn name(names: &[&str], at: i8) -> String {
-    usize::try_from(at)
-        .ok()
-        .and_then(|at| names.get(at))
-        .copied()
-        .unwrap_or_default()
-        .to_owned()
+    usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default().to_owned()
 }
 
 fn values(field: Field) -> Vec<i8> {
@@ -230,10 +207,8 @@ fn values(field: Field) -> Vec<i8> {
 /// The step of `0, step, 2·step, …` where it divides the whole, so that it goes on evenly.
 fn step(values: &[i8], whole: i8) -> Option<i8> {
     let step = *values.get(1)?;
-    let even = values
-        .iter()
-        .zip((0..whole).step_by(usize::try_from(step).ok()?))
-        .all(|(a, b)| *a == b);
+    let even =
+        values.iter().zip((0..whole).step_by(usize::try_from(step).ok()?)).all(|(a, b)| *a == b);
     let complete = i8::try_from(values.len()).is_ok_and(|len| len * step == whole);
     (step > 1 && values[0] == 0 && even && complete && whole % step == 0).then_some(step)
 }
@@ -259,16 +234,10 @@ fn list(parts: &[String]) -> String {
 }
 
 fn plural(count: i64, unit: &str) -> String {
-    if count == 1 {
-        format!("1 {unit}")
-    } else {
-        format!("{count} {unit}s")
-    }
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -36,31 +36,14 @@ pub(super) struct Bounds {
     names: &'static [&'static str],
 }
 
-pub(super) const MINUTE: Bounds = Bounds {
-    label: "minute",
-    min: 0,
-    max: 59,
-    names: &[],
-};
-pub(super) const HOUR: Bounds = Bounds {
-    label: "hour",
-    min: 0,
-    max: 23,
-    names: &[],
-};
-pub(super) const DAY: Bounds = Bounds {
-    label: "day of month",
-    min: 1,
-    max: 31,
-    names: &[],
-};
+pub(super) const MINUTE: Bounds = Bounds { label: "minute", min: 0, max: 59, names: &[] };
+pub(super) const HOUR: Bounds = Bounds { label: "hour", min: 0, max: 23, names: &[] };
+pub(super) const DAY: Bounds = Bounds { label: "day of month", min: 1, max: 31, names: &[] };
 pub(super) const MONTH: Bounds = Bounds {
     label: "month",
     min: 1,
     max: 12,
-    names: &[
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-    ],
+    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
 };
 pub(super) const WEEKDAY: Bounds = Bounds {
     label: "day of week",
@@ -73,15 +56,11 @@ impl Bounds {
     /// Parses a list of ranges. Empty elements are skipped, so `,` selects nothing and is
     /// accepted; such a schedule never fires.
     pub(super) fn parse(&self, text: &str) -> Result<Field, CronError> {
-        let mut field = Field {
-            bits: 0,
-            star: false,
-        };
+        let mut field = Field { bits: 0, star: false };
         for range in text.split(',').filter(|range| !range.is_empty()) {
-            let part = self.range(range).map_err(|problem| CronError::Field {
-                field: self.label,
-                problem,
-            })?;
+            let part = self
+                .range(range)
+                .map_err(|problem| CronError::Field { field: self.label, problem })?;
             field.bits |= part.bits;
             field.star |= part.star;
         }
@@ -119,10 +98,7 @@ impl Bounds {
         };
         self.check(text, start, end, step)?;
         let bits = (start..=end).step_by(usize::try_from(step).unwrap_or(usize::MAX));
-        Ok(Field {
-            bits: bits.fold(0, |bits, value| bits | 1 << value),
-            star: any && step == 1,
-        })
+        Ok(Field { bits: bits.fold(0, |bits, value| bits | 1 << value), star: any && step == 1 })
     }
 
     fn check(&self, text: &str, start: u64, end: u64, step: u64) -> Result<(), String> {
@@ -142,15 +118,8 @@ impl Bounds {
     /// A number, or a name in any case.
     fn value(&self, text: &str) -> Result<u64, String> {
         // One character becomes one character here, as in Go's lower-casing.
-        let lower: String = text
-            .chars()
-            .filter_map(|c| c.to_lowercase().next())
-            .collect();
-        let named = self
-            .names
-            .iter()
-            .zip(u64::from(self.min)..)
-            .find(|(name, _)| **name == lower);
+        let lower: String = text.chars().filter_map(|c| c.to_lowercase().next()).collect();
+        let named = self.names.iter().zip(u64::from(self.min)..).find(|(name, _)| **name == lower);
         named.map_or_else(|| number(text), |(_, value)| Ok(value))
     }
 }

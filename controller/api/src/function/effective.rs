@@ -71,18 +71,16 @@ impl FunctionSpec {
 
     /// The inline code, when there is some.
     pub fn inline(&self) -> Option<&Source> {
-        self.source
-            .as_ref()
-            .filter(|source| text(&source.code).is_some())
+        self.source.as_ref().filter(|source| text(&source.code).is_some())
     }
 
     /// Image or inline code; an image wins, `None` when neither can run.
     pub fn workload(&self) -> Option<Workload<'_>> {
         match (self.image(), self.inline()) {
             (Some(image), _) => Some(Workload::Image(image)),
-            (None, Some(source)) => self
-                .effective_runtime()
-                .map(|runtime| Workload::Inline(runtime, source)),
+            (None, Some(source)) => {
+                self.effective_runtime().map(|runtime| Workload::Inline(runtime, source))
+            }
             (None, None) => None,
         }
     }
@@ -101,9 +99,7 @@ impl FunctionSpec {
 
     /// Port the function listens on.
     pub fn port(&self) -> u16 {
-        unsigned(self.port)
-            .filter(|port| *port != 0)
-            .unwrap_or(DEFAULT_PORT)
+        unsigned(self.port).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT)
     }
 
     /// Idle time before scale-to-zero; a stored 0 is the default.
@@ -115,24 +111,16 @@ impl FunctionSpec {
 
     /// Replicas kept while idle; never more than [`FunctionSpec::max_replicas`].
     pub fn min_replicas(&self) -> u32 {
-        unsigned(
-            self.scaling
-                .as_ref()
-                .and_then(|scaling| scaling.min_replicas),
-        )
-        .unwrap_or(DEFAULT_MIN_REPLICAS)
-        .min(self.max_replicas())
+        unsigned(self.scaling.as_ref().and_then(|scaling| scaling.min_replicas))
+            .unwrap_or(DEFAULT_MIN_REPLICAS)
+            .min(self.max_replicas())
     }
 
     /// Replicas never exceeded; at least 1.
     pub fn max_replicas(&self) -> u32 {
-        unsigned(
-            self.scaling
-                .as_ref()
-                .and_then(|scaling| scaling.max_replicas),
-        )
-        .filter(|replicas| *replicas != 0)
-        .unwrap_or(DEFAULT_MAX_REPLICAS)
+        unsigned(self.scaling.as_ref().and_then(|scaling| scaling.max_replicas))
+            .filter(|replicas| *replicas != 0)
+            .unwrap_or(DEFAULT_MAX_REPLICAS)
     }
 
     /// Requests per second one replica is expected to take; above zero.
@@ -146,45 +134,28 @@ impl FunctionSpec {
 
     /// Requests in flight a pod never exceeds; 0 is no limit.
     pub fn concurrency(&self) -> u32 {
-        unsigned(
-            self.scaling
-                .as_ref()
-                .and_then(|scaling| scaling.concurrency),
-        )
-        .unwrap_or(0)
+        unsigned(self.scaling.as_ref().and_then(|scaling| scaling.concurrency)).unwrap_or(0)
     }
 
     /// How long a request is held for a waking pod.
     pub fn cold_start_timeout(&self) -> Duration {
-        unsigned(
-            self.timeouts
-                .as_ref()
-                .and_then(|timeouts| timeouts.cold_start_seconds),
-        )
-        .filter(|seconds| *seconds != 0)
-        .map_or(DEFAULT_COLD_START_TIMEOUT, Duration::from_secs)
+        unsigned(self.timeouts.as_ref().and_then(|timeouts| timeouts.cold_start_seconds))
+            .filter(|seconds| *seconds != 0)
+            .map_or(DEFAULT_COLD_START_TIMEOUT, Duration::from_secs)
     }
 
     /// From the request's last byte to the response's head.
     pub fn response_header_timeout(&self) -> Duration {
-        unsigned(
-            self.timeouts
-                .as_ref()
-                .and_then(|timeouts| timeouts.response_header_seconds),
-        )
-        .filter(|seconds| *seconds != 0)
-        .map_or(DEFAULT_RESPONSE_HEADER_TIMEOUT, Duration::from_secs)
+        unsigned(self.timeouts.as_ref().and_then(|timeouts| timeouts.response_header_seconds))
+            .filter(|seconds| *seconds != 0)
+            .map_or(DEFAULT_RESPONSE_HEADER_TIMEOUT, Duration::from_secs)
     }
 
     /// The whole request once forwarded; `None` is no limit.
     pub fn request_timeout(&self) -> Option<Duration> {
-        unsigned(
-            self.timeouts
-                .as_ref()
-                .and_then(|timeouts| timeouts.request_seconds),
-        )
-        .filter(|seconds| *seconds != 0)
-        .map(Duration::from_secs)
+        unsigned(self.timeouts.as_ref().and_then(|timeouts| timeouts.request_seconds))
+            .filter(|seconds| *seconds != 0)
+            .map(Duration::from_secs)
     }
 
     /// What the readiness probe asks.
@@ -198,18 +169,13 @@ impl FunctionSpec {
 
     /// Protocol spoken to the pod; an unknown word is `auto`.
     pub fn protocol(&self) -> Protocol {
-        text(&self.protocol)
-            .and_then(Protocol::parse)
-            .unwrap_or(Protocol::Auto)
+        text(&self.protocol).and_then(Protocol::parse).unwrap_or(Protocol::Auto)
     }
 
     /// CPU reserved for a pod.
     pub fn cpu_request(&self) -> &str {
         self.resource(|resources| &resources.cpu_request)
-            .or_else(|| {
-                self.cpu_limit()
-                    .filter(|limit| less(limit, DEFAULT_CPU_REQUEST))
-            })
+            .or_else(|| self.cpu_limit().filter(|limit| less(limit, DEFAULT_CPU_REQUEST)))
             .unwrap_or(DEFAULT_CPU_REQUEST)
     }
 
@@ -222,10 +188,7 @@ impl FunctionSpec {
     pub fn memory_request(&self) -> &str {
         let own = |limit: &&str| less(limit, DEFAULT_MEMORY_REQUEST);
         self.resource(|resources| &resources.memory_request)
-            .or_else(|| {
-                self.resource(|resources| &resources.memory_limit)
-                    .filter(own)
-            })
+            .or_else(|| self.resource(|resources| &resources.memory_limit).filter(own))
             .unwrap_or(DEFAULT_MEMORY_REQUEST)
     }
 
@@ -234,17 +197,12 @@ impl FunctionSpec {
     pub fn memory_limit(&self) -> &str {
         let own = |request: &&str| less(DEFAULT_MEMORY_LIMIT, request);
         self.resource(|resources| &resources.memory_limit)
-            .or_else(|| {
-                self.resource(|resources| &resources.memory_request)
-                    .filter(own)
-            })
+            .or_else(|| self.resource(|resources| &resources.memory_request).filter(own))
             .unwrap_or(DEFAULT_MEMORY_LIMIT)
     }
 
     fn resource(&self, field: fn(&super::Resources) -> &Option<String>) -> Option<&str> {
-        self.resources
-            .as_ref()
-            .and_then(|resources| text(field(resources)))
+        self.resources.as_ref().and_then(|resources| text(field(resources)))
     }
 
     /// True when HTTP requests from outside invoke the function: an http trigger, or none at all.
@@ -284,9 +242,7 @@ impl FunctionSpec {
     }
 
     fn trigger(&self, wanted: impl Fn(TriggerKind) -> bool) -> Option<&Trigger> {
-        self.triggers
-            .iter()
-            .find(|trigger| trigger.kind().is_some_and(&wanted))
+        self.triggers.iter().find(|trigger| trigger.kind().is_some_and(&wanted))
     }
 }
 
@@ -308,10 +264,7 @@ impl Trigger {
 
     /// A setting of an event trigger; empty counts as absent.
     pub fn setting(&self, key: &str) -> Option<&str> {
-        self.config
-            .get(key)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.config.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 
@@ -323,15 +276,12 @@ impl FunctionStatus {
 
     /// A condition by its type.
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
-        self.conditions
-            .iter()
-            .find(|condition| condition.type_ == type_)
+        self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
     /// True when that condition is `True`.
     pub fn is_true(&self, type_: &str) -> bool {
-        self.condition(type_)
-            .is_some_and(|condition| condition.status == "True")
+        self.condition(type_).is_some_and(|condition| condition.status == "True")
     }
 }
 

@@ -43,10 +43,7 @@ struct Report(Vec<Problem>);
 
 impl Report {
     fn add(&mut self, path: impl Into<String>, message: impl fmt::Display) {
-        self.0.push(Problem {
-            path: path.into(),
-            message: message.to_string(),
-        });
+        self.0.push(Problem { path: path.into(), message: message.to_string() });
     }
 
     fn check<E: fmt::Display>(&mut self, path: impl Into<String>, result: Result<(), E>) {
@@ -118,19 +115,10 @@ impl FunctionSpec {
                 "must be one origin without spaces, ';' or ','",
             );
         }
-        report.range(
-            "spec.idleTimeoutSeconds",
-            self.idle_timeout_seconds,
-            0,
-            MAX_IDLE_SECONDS,
-        );
+        report.range("spec.idleTimeoutSeconds", self.idle_timeout_seconds, 0, MAX_IDLE_SECONDS);
         self.check_scaling(report);
         self.check_timeouts(report);
-        if let Some(path) = self
-            .readiness_path
-            .as_deref()
-            .filter(|path| !path.is_empty())
-        {
+        if let Some(path) = self.readiness_path.as_deref().filter(|path| !path.is_empty()) {
             let clean = path.bytes().all(|b| b.is_ascii_graphic());
             report.require(
                 path.starts_with('/') && clean,
@@ -156,21 +144,11 @@ impl FunctionSpec {
         }
         let Some(source) = self.inline() else { return };
         if self.image().is_none() && self.effective_runtime().is_none() {
-            let known: Vec<_> = Runtime::ALL
-                .iter()
-                .map(|runtime| runtime.as_str())
-                .collect();
-            report.add(
-                "spec.runtime",
-                format_args!("must be {}", known.join(" or ")),
-            );
+            let known: Vec<_> = Runtime::ALL.iter().map(|runtime| runtime.as_str()).collect();
+            report.add("spec.runtime", format_args!("must be {}", known.join(" or ")));
         }
         let size = source.code.as_ref().map_or(0, String::len);
-        report.require(
-            size <= MAX_CODE_BYTES,
-            "spec.source.code",
-            "must be at most 1000000 bytes",
-        );
+        report.require(size <= MAX_CODE_BYTES, "spec.source.code", "must be at most 1000000 bytes");
         for (name, version) in &source.dependencies {
             let clean = |text: &str| !text.is_empty() && !text.contains(char::is_control);
             let holds = clean(name) && clean(version) && !name.contains(char::is_whitespace);
@@ -193,11 +171,7 @@ impl FunctionSpec {
                     format_args!("is bound by serviceBindings[{first}] already"),
                 );
             }
-            if let Some(prefix) = binding
-                .prefix
-                .as_deref()
-                .filter(|prefix| !prefix.is_empty())
-            {
+            if let Some(prefix) = binding.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
                 report.check(format!("{path}.prefix"), env_name::check(prefix));
             }
         }
@@ -221,10 +195,7 @@ impl FunctionSpec {
                 mount == CODE_PATH || mount.starts_with("/app/function/") || mount == "/app";
             report.require(!shadows, path.as_str(), "would hide the function's code");
             if let Some(first) = seen.insert(mount, at) {
-                report.add(
-                    path,
-                    format_args!("is the path of volumes[{first}] already"),
-                );
+                report.add(path, format_args!("is the path of volumes[{first}] already"));
             }
         }
     }
@@ -258,28 +229,10 @@ impl FunctionSpec {
 
     fn check_scaling(&self, report: &mut Report) {
         let Some(scaling) = &self.scaling else { return };
-        report.range(
-            "spec.scaling.minReplicas",
-            scaling.min_replicas,
-            0,
-            MAX_REPLICAS,
-        );
-        report.range(
-            "spec.scaling.maxReplicas",
-            scaling.max_replicas,
-            1,
-            MAX_REPLICAS,
-        );
-        report.range(
-            "spec.scaling.concurrency",
-            scaling.concurrency,
-            0,
-            MAX_CONCURRENCY,
-        );
-        let min = scaling
-            .min_replicas
-            .and_then(|min| u32::try_from(min).ok())
-            .unwrap_or(0);
+        report.range("spec.scaling.minReplicas", scaling.min_replicas, 0, MAX_REPLICAS);
+        report.range("spec.scaling.maxReplicas", scaling.max_replicas, 1, MAX_REPLICAS);
+        report.range("spec.scaling.concurrency", scaling.concurrency, 0, MAX_CONCURRENCY);
+        let min = scaling.min_replicas.and_then(|min| u32::try_from(min).ok()).unwrap_or(0);
         report.require(
             min <= self.max_replicas(),
             "spec.scaling.minReplicas",
@@ -287,11 +240,7 @@ impl FunctionSpec {
         );
         let rate = scaling.target_request_rate;
         let positive = rate.is_none_or(|rate| rate.is_finite() && rate >= 0.001);
-        report.require(
-            positive,
-            "spec.scaling.targetRequestRate",
-            "must be at least 0.001",
-        );
+        report.require(positive, "spec.scaling.targetRequestRate", "must be at least 0.001");
     }
 
     fn check_timeouts(&self, report: &mut Report) {
@@ -299,24 +248,14 @@ impl FunctionSpec {
             return;
         };
         let max = MAX_TIMEOUT_SECONDS;
-        report.range(
-            "spec.timeouts.coldStartSeconds",
-            timeouts.cold_start_seconds,
-            1,
-            max,
-        );
+        report.range("spec.timeouts.coldStartSeconds", timeouts.cold_start_seconds, 1, max);
         report.range(
             "spec.timeouts.responseHeaderSeconds",
             timeouts.response_header_seconds,
             1,
             max,
         );
-        report.range(
-            "spec.timeouts.requestSeconds",
-            timeouts.request_seconds,
-            0,
-            max,
-        );
+        report.range("spec.timeouts.requestSeconds", timeouts.request_seconds, 0, max);
     }
 }
 
@@ -364,17 +303,13 @@ fn check_resources(resources: &Resources, report: &mut Report) {
         }
     }
     let [cpu_request, cpu_limit, memory_request, memory_limit] = values;
-    for (name, request, limit) in [
-        ("cpuRequest", cpu_request, cpu_limit),
-        ("memoryRequest", memory_request, memory_limit),
-    ] {
+    for (name, request, limit) in
+        [("cpuRequest", cpu_request, cpu_limit), ("memoryRequest", memory_request, memory_limit)]
+    {
         if let (Some(request), Some(limit)) = (request, limit)
             && request > limit
         {
-            report.add(
-                format!("spec.resources.{name}"),
-                "must not exceed its limit",
-            );
+            report.add(format!("spec.resources.{name}"), "must not exceed its limit");
         }
     }
 }

@@ -32,10 +32,7 @@ fn an_empty_spec_has_every_default() {
     assert_eq!(spec.readiness(), Readiness::Tcp);
     assert_eq!(spec.protocol(), Protocol::Auto);
     assert_eq!((spec.cpu_request(), spec.cpu_limit()), ("50m", None));
-    assert_eq!(
-        (spec.memory_request(), spec.memory_limit()),
-        ("64Mi", "256Mi")
-    );
+    assert_eq!((spec.memory_request(), spec.memory_limit()), ("64Mi", "256Mi"));
     assert!(spec.is_http() && spec.http_trigger().is_none());
     assert_eq!(spec.main_trigger(), TriggerKind::Http);
     assert!(!spec.no_security_headers);
@@ -47,33 +44,17 @@ fn runtime_counts_for_inline_code_only() {
         (json!({ "image": "i", "runtime": "node" }), None),
         (json!({ "image": "i", "runtime": "deno" }), None),
         (json!({ "source": { "code": "x" } }), Some(Runtime::Node)),
-        (
-            json!({ "source": { "code": "x" }, "runtime": "python" }),
-            Some(Runtime::Python),
-        ),
+        (json!({ "source": { "code": "x" }, "runtime": "python" }), Some(Runtime::Python)),
         // What an older or newer version stored stays readable.
-        (
-            json!({ "source": { "code": "x" }, "runtime": "ruby" }),
-            None,
-        ),
-        (
-            json!({ "image": "", "source": { "code": "x" }, "runtime": "" }),
-            Some(Runtime::Node),
-        ),
+        (json!({ "source": { "code": "x" }, "runtime": "ruby" }), None),
+        (json!({ "image": "", "source": { "code": "x" }, "runtime": "" }), Some(Runtime::Node)),
     ];
     for (spec, expected) in cases {
-        assert_eq!(
-            function(spec.clone()).spec.effective_runtime(),
-            expected,
-            "{spec}"
-        );
+        assert_eq!(function(spec.clone()).spec.effective_runtime(), expected, "{spec}");
     }
     let inline = function(json!({ "source": { "code": "x" } })).spec;
     assert_eq!(inline.readiness(), Readiness::Http("/health"));
-    assert!(matches!(
-        inline.workload(),
-        Some(Workload::Inline(Runtime::Node, _))
-    ));
+    assert!(matches!(inline.workload(), Some(Workload::Inline(Runtime::Node, _))));
 }
 
 #[test]
@@ -82,10 +63,7 @@ fn limits_and_requests_never_contradict() {
     let spec = resources(json!({ "memoryRequest": "1Gi" }));
     assert_eq!((spec.memory_request(), spec.memory_limit()), ("1Gi", "1Gi"));
     let spec = resources(json!({ "memoryLimit": "32Mi" }));
-    assert_eq!(
-        (spec.memory_request(), spec.memory_limit()),
-        ("32Mi", "32Mi")
-    );
+    assert_eq!((spec.memory_request(), spec.memory_limit()), ("32Mi", "32Mi"));
     let spec = resources(json!({ "cpuLimit": "20m" }));
     assert_eq!((spec.cpu_request(), spec.cpu_limit()), ("20m", Some("20m")));
 }
@@ -165,15 +143,9 @@ fn nothing_stored_is_lost_on_the_way_through() {
 fn problems_are_reported_with_their_paths() {
     let cases: &[(Value, &[&str])] = &[
         (json!({ "image": "i" }), &[]),
-        (
-            json!({ "source": { "code": "x" }, "runtime": "python" }),
-            &[],
-        ),
+        (json!({ "source": { "code": "x" }, "runtime": "python" }), &[]),
         (json!({}), &["spec: image or source.code is required"]),
-        (
-            json!({ "source": { "handler": "x" } }),
-            &["spec: image or source.code is required"],
-        ),
+        (json!({ "source": { "handler": "x" } }), &["spec: image or source.code is required"]),
         (
             json!({ "image": "i", "source": { "code": "x" } }),
             &["spec: only one of image and source can be set"],
@@ -183,10 +155,7 @@ fn problems_are_reported_with_their_paths() {
             &["spec.runtime: must be node or python"],
         ),
         (json!({ "image": "i", "runtime": "ruby" }), &[]),
-        (
-            json!({ "image": "i", "port": 70000 }),
-            &["spec.port: must be between 1 and 65535"],
-        ),
+        (json!({ "image": "i", "port": 70000 }), &["spec.port: must be between 1 and 65535"]),
         (
             json!({ "image": "i", "env": { "1A": "", "KIPPER_MODE": "", "OK": "", "PORT": "" } }),
             &[
@@ -268,11 +237,8 @@ fn problems_are_reported_with_their_paths() {
         ),
     ];
     for (spec, expected) in cases {
-        let actual: Vec<String> = function(spec.clone())
-            .validate()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let actual: Vec<String> =
+            function(spec.clone()).validate().iter().map(ToString::to_string).collect();
         assert_eq!(&actual, expected, "{spec}");
     }
     let mut unnamed = function(json!({ "image": "i" }));

@@ -48,21 +48,12 @@ fn one_host_per_function_and_domain() {
 
 #[test]
 fn shared_parents_are_a_setting() {
-    assert_eq!(
-        host("x", "a.my.cloud", &["kipper.run", ".my.cloud."]).unwrap(),
-        "fn-x-a.my.cloud"
-    );
-    assert_eq!(
-        host("x", "a.kipper.run", &[""; 0]).unwrap(),
-        "fn-x.a.kipper.run"
-    );
+    assert_eq!(host("x", "a.my.cloud", &["kipper.run", ".my.cloud."]).unwrap(), "fn-x-a.my.cloud");
+    assert_eq!(host("x", "a.kipper.run", &[""; 0]).unwrap(), "fn-x.a.kipper.run");
     // The root as parent is what `kip dev` passes.
     assert_eq!(host("x", "localhost", &[""]).unwrap(), "fn-x-localhost");
     let total = format!("{0}.{0}.{0}.{0}", "a".repeat(62));
-    assert_eq!(
-        host("x", &total, DEFAULT_SHARED_PARENTS),
-        Err(HostError::TooLong)
-    );
+    assert_eq!(host("x", &total, DEFAULT_SHARED_PARENTS), Err(HostError::TooLong));
 }
 
 #[test]
@@ -98,21 +89,14 @@ fn request_hosts_are_compared_in_one_form() {
         ("[fe80::1%eth0]", Err(HostError::Malformed)),
     ];
     for (raw, expected) in cases {
-        assert_eq!(
-            normalize(raw).as_deref().map_err(Clone::clone),
-            expected,
-            "{raw:?}"
-        );
+        assert_eq!(normalize(raw).as_deref().map_err(Clone::clone), expected, "{raw:?}");
     }
     assert_eq!(normalize(&"a".repeat(254)), Err(HostError::TooLong));
 }
 
 #[test]
 fn a_normal_host_is_borrowed() {
-    assert!(matches!(
-        normalize("fn-x.example.com.:80"),
-        Ok(Cow::Borrowed("fn-x.example.com"))
-    ));
+    assert!(matches!(normalize("fn-x.example.com.:80"), Ok(Cow::Borrowed("fn-x.example.com"))));
     assert!(matches!(normalize("FN.example.com"), Ok(Cow::Owned(_))));
 }
 

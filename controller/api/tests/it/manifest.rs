@@ -37,30 +37,15 @@ spec: { image: registry/second, port: 3000 }
 #[test]
 fn reads_functions_and_names_what_it_skipped() {
     let manifest = manifest::parse(GOOD).unwrap();
-    let names: Vec<_> = manifest
-        .functions
-        .iter()
-        .map(|f| f.metadata.name.clone().unwrap())
-        .collect();
+    let names: Vec<_> =
+        manifest.functions.iter().map(|f| f.metadata.name.clone().unwrap()).collect();
     assert_eq!(names, ["hello", "second"]);
-    assert!(
-        manifest
-            .functions
-            .iter()
-            .all(|function| function.validate().is_empty())
-    );
+    assert!(manifest.functions.iter().all(|function| function.validate().is_empty()));
     assert_eq!(manifest.functions[1].spec.port(), 3000);
     let skipped: Vec<_> = manifest
         .skipped
         .iter()
-        .map(|s| {
-            (
-                s.document,
-                s.api_version.as_str(),
-                s.kind.as_str(),
-                s.name.as_str(),
-            )
-        })
+        .map(|s| (s.document, s.api_version.as_str(), s.kind.as_str(), s.name.as_str()))
         .collect();
     assert_eq!(
         skipped,
@@ -76,31 +61,13 @@ fn reads_functions_and_names_what_it_skipped() {
 fn says_which_document_and_field_is_wrong() {
     let head = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: { name: f }\n";
     let cases = [
-        (
-            "spec: { image: i, idleTimeout: 5 }",
-            "spec.idleTimeout: is not a known field",
-        ),
-        (
-            "spec: { image: i, env: { A: 1 } }",
-            "spec.env.A: must be a string; put it in quotes",
-        ),
-        (
-            "spec: { image: i, port: '80' }",
-            "spec.port: must be an integer",
-        ),
-        (
-            "spec: { image: i, port: 80.5 }",
-            "spec.port: must be an integer",
-        ),
+        ("spec: { image: i, idleTimeout: 5 }", "spec.idleTimeout: is not a known field"),
+        ("spec: { image: i, env: { A: 1 } }", "spec.env.A: must be a string; put it in quotes"),
+        ("spec: { image: i, port: '80' }", "spec.port: must be an integer"),
+        ("spec: { image: i, port: 80.5 }", "spec.port: must be an integer"),
         ("spec: { image: i, scaling: { targetRequestRate: 2 } }", ""),
-        (
-            "spec: { image: i, triggers: { type: http } }",
-            "spec.triggers: must be an array",
-        ),
-        (
-            "spec: { image: i, triggers: [{ schedule: x }] }",
-            "spec.triggers[0].type: is required",
-        ),
+        ("spec: { image: i, triggers: { type: http } }", "spec.triggers: must be an array"),
+        ("spec: { image: i, triggers: [{ schedule: x }] }", "spec.triggers[0].type: is required"),
         (
             "spec: { image: i, noSecurityHeaders: 'yes' }",
             "spec.noSecurityHeaders: must be a boolean",
@@ -121,10 +88,7 @@ fn says_which_document_and_field_is_wrong() {
     let old =
         "apiVersion: kipper.run/v1\nkind: Function\nmetadata: { name: f }\nspec: { image: i }";
     let error = manifest::parse(old).unwrap_err().to_string();
-    assert!(
-        error.contains("must be kipper.run/v1alpha1, not kipper.run/v1"),
-        "{error}"
-    );
+    assert!(error.contains("must be kipper.run/v1alpha1, not kipper.run/v1"), "{error}");
 }
 
 #[test]
@@ -146,10 +110,7 @@ fn hostile_text_is_refused_within_bounds() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let below = level - 1;
-        let line = format!(
-            "a{level}: &a{level} [{}]\n",
-            vec![format!("*a{below}"); 10].join(", ")
-        );
+        let line = format!("a{level}: &a{level} [{}]\n", vec![format!("*a{below}"); 10].join(", "));
         bomb.push_str(&line);
     }
     assert!(manifest::parse(&bomb).is_err());

@@ -44,9 +44,7 @@ fn a_server_selector_never_selects_a_batch_pod() {
     let selector = names::server_selector("f");
     let selects = |component| {
         let labels = names::labels("f", component, TriggerKind::Cron, Some(Runtime::Node));
-        selector
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
+        selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     };
     assert!(selects(names::SERVER));
     assert!(!selects(names::BATCH));

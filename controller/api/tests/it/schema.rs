@@ -6,9 +6,7 @@ use serde_json::Value;
 
 fn spec_schema() -> Value {
     let crd = serde_json::to_value(Function::crd()).unwrap();
-    crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
-        .unwrap()
-        .clone()
+    crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap().clone()
 }
 
 #[test]
@@ -17,28 +15,20 @@ fn names_are_those_of_existing_clusters() {
     assert_eq!(Service::crd_name(), "services.kipper.run");
     let crd = serde_json::to_value(Function::crd()).unwrap();
     assert_eq!(crd.pointer("/spec/scope").unwrap(), "Namespaced");
-    assert!(
-        crd.pointer("/spec/versions/0/subresources/status")
-            .is_some()
-    );
+    assert!(crd.pointer("/spec/versions/0/subresources/status").is_some());
 }
 
 #[test]
 fn every_list_and_map_is_bounded_and_lists_merge_by_key() {
     let spec = spec_schema();
     let key = |field: &str| {
-        spec.pointer(&format!("/properties/{field}/x-kubernetes-list-map-keys/0"))
-            .cloned()
+        spec.pointer(&format!("/properties/{field}/x-kubernetes-list-map-keys/0")).cloned()
     };
     assert_eq!(key("triggers").unwrap(), "type");
     assert_eq!(key("serviceBindings").unwrap(), "name");
     assert_eq!(key("volumes").unwrap(), "mountPath");
     assert_eq!(key("imagePullSecrets").unwrap(), "name");
-    assert_eq!(
-        spec.pointer("/properties/cspAllowlist/x-kubernetes-list-type")
-            .unwrap(),
-        "set"
-    );
+    assert_eq!(spec.pointer("/properties/cspAllowlist/x-kubernetes-list-type").unwrap(), "set");
     check_bounds("spec", &spec);
 }
 
@@ -46,10 +36,7 @@ fn check_bounds(path: &str, schema: &Value) {
     match schema["type"].as_str() {
         Some("array") => assert!(schema["maxItems"].is_u64(), "{path} has no maxItems"),
         Some("object") if schema["additionalProperties"].is_object() => {
-            assert!(
-                schema["maxProperties"].is_u64(),
-                "{path} has no maxProperties"
-            );
+            assert!(schema["maxProperties"].is_u64(), "{path} has no maxProperties");
         }
         _ => {}
     }
@@ -78,11 +65,7 @@ fn defaults_are_shown_by_the_schema() {
     ];
     for (path, expected) in cases {
         let default = spec.pointer(&format!("/properties/{path}/default"));
-        assert_eq!(
-            default.map(Value::to_string).as_deref(),
-            Some(expected),
-            "{path}"
-        );
+        assert_eq!(default.map(Value::to_string).as_deref(), Some(expected), "{path}");
     }
     // A stored runtime must never make an image function invalid, so it has neither.
     let runtime = spec.pointer("/properties/runtime").unwrap();
@@ -95,10 +78,7 @@ fn rules_have_messages() {
     let mut rules = Vec::new();
     collect_rules(&crd, &mut rules);
     assert_eq!(rules.len(), 11, "{rules:#?}");
-    assert!(
-        rules.iter().all(|rule| rule["message"].is_string()),
-        "{rules:#?}"
-    );
+    assert!(rules.iter().all(|rule| rule["message"].is_string()), "{rules:#?}");
 }
 
 fn collect_rules(value: &Value, rules: &mut Vec<Value>) {
@@ -120,9 +100,7 @@ fn collect_rules(value: &Value, rules: &mut Vec<Value>) {
 #[test]
 fn a_service_may_carry_fields_of_others() {
     let crd = serde_json::to_value(Service::crd()).unwrap();
-    let spec = crd
-        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
-        .unwrap();
+    let spec = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
     assert_eq!(spec["x-kubernetes-preserve-unknown-fields"], true);
     assert_eq!(spec.pointer("/properties/type/enum/0").unwrap(), "postgres");
 }

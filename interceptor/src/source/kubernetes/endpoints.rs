@@ -41,11 +41,7 @@ impl EndpointSource for FunctionEndpoints {
         self: Box<Self>,
         sink: Arc<dyn EndpointSink>,
     ) -> BoxFuture<'static, Result<(), SourceError>> {
-        let mirror = EndpointMirror {
-            sink,
-            pods: Pods::default(),
-            listed: Pods::default(),
-        };
+        let mirror = EndpointMirror { sink, pods: Pods::default(), listed: Pods::default() };
         Box::pin(watch::follow(self.slices, names::FUNCTION_SELECTOR, mirror))
     }
 }
@@ -132,10 +128,7 @@ impl Pods {
         if let Some(function) = function
             && !addresses.is_empty()
         {
-            self.functions
-                .entry(function.clone())
-                .or_default()
-                .insert(name.clone());
+            self.functions.entry(function.clone()).or_default().insert(name.clone());
             self.slices.insert(name, (function, addresses));
         }
         touched
@@ -167,16 +160,11 @@ impl Pods {
     fn endpoints(&self, function: &FunctionId) -> Vec<EndpointState> {
         let slices = self.functions.get(function).into_iter().flatten();
         slices::merge(
-            slices
-                .filter_map(|name| self.slices.get(name))
-                .flat_map(|(_, addresses)| addresses),
+            slices.filter_map(|name| self.slices.get(name)).flat_map(|(_, addresses)| addresses),
         )
     }
 
     fn all(&self) -> Vec<(FunctionId, Vec<EndpointState>)> {
-        self.functions
-            .keys()
-            .map(|function| (function.clone(), self.endpoints(function)))
-            .collect()
+        self.functions.keys().map(|function| (function.clone(), self.endpoints(function))).collect()
     }
 }

@@ -48,7 +48,10 @@ impl FleetMirror {
 }
 
 fn ready_pods(slice: &EndpointSlice) -> BTreeSet<String> {
-    let ready = slice.endpoints.iter().filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
+    let ready = slice
+        .endpoints
+        .iter()
+        .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
     ready.filter_map(|e| e.target_ref.as_ref()?.name.clone()).collect()
 }
 

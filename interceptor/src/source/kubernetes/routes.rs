@@ -62,12 +62,7 @@ impl RouteSource for FunctionRoutes {
         sink: Arc<dyn RouteSink>,
     ) -> BoxFuture<'static, Result<(), SourceError>> {
         let Self { functions, hosts } = *self;
-        let mirror = RouteMirror {
-            sink,
-            hosts,
-            routed: HashMap::new(),
-            listed: Vec::new(),
-        };
+        let mirror = RouteMirror { sink, hosts, routed: HashMap::new(), listed: Vec::new() };
         Box::pin(watch::follow(functions, "", mirror))
     }
 }
@@ -88,12 +83,7 @@ impl RouteMirror {
             Ok(function) => route(function, &self.hosts),
             Err(InvalidObject { error, metadata }) => {
                 let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-                tracing::warn!(
-                    namespace,
-                    name,
-                    error,
-                    "function cannot be read and is not routed"
-                );
+                tracing::warn!(namespace, name, error, "function cannot be read and is not routed");
                 None
             }
         }
@@ -111,10 +101,7 @@ impl Mirror<DeserializeGuard<Function>> for RouteMirror {
 
     fn complete(&mut self) {
         let routes = std::mem::take(&mut self.listed);
-        self.routed = routes
-            .iter()
-            .map(|route| (route.id.clone(), fingerprint(route)))
-            .collect();
+        self.routed = routes.iter().map(|route| (route.id.clone(), fingerprint(route))).collect();
         self.sink.replace_all(routes);
     }
 
@@ -129,10 +116,7 @@ impl Mirror<DeserializeGuard<Function>> for RouteMirror {
     }
 
     fn delete(&mut self, function: DeserializeGuard<Function>) {
-        let id = FunctionId::new(
-            &function.namespace().unwrap_or_default(),
-            &function.name_any(),
-        );
+        let id = FunctionId::new(&function.namespace().unwrap_or_default(), &function.name_any());
         if self.routed.remove(&id).is_some() {
             self.sink.remove(&id);
         }
@@ -148,17 +132,10 @@ fn route(function: &Function, hosts: &HostRule) -> Option<RouteSpec> {
     if !status.is_true(names::condition::HOST_RESERVED) || !spec.is_http() {
         return None;
     }
-    let host = status
-        .endpoint
-        .as_deref()
-        .and_then(endpoint_host)
-        .or_else(|| computed_host(name, hosts));
+    let host =
+        status.endpoint.as_deref().and_then(endpoint_host).or_else(|| computed_host(name, hosts));
     let Some(host) = host else {
-        tracing::warn!(
-            namespace,
-            name,
-            "function has no usable host and is not routed"
-        );
+        tracing::warn!(namespace, name, "function has no usable host and is not routed");
         return None;
     };
     Some(RouteSpec {
@@ -179,9 +156,8 @@ fn route(function: &Function, hosts: &HostRule) -> Option<RouteSpec> {
             api::Protocol::Http1 => Protocol::Http1,
             api::Protocol::H2c => Protocol::H2c,
         },
-        security: (!spec.no_security_headers).then(|| SecurityHeaders {
-            csp_allowlist: spec.csp_allowlist.clone(),
-        }),
+        security: (!spec.no_security_headers)
+            .then(|| SecurityHeaders { csp_allowlist: spec.csp_allowlist.clone() }),
         retry_idempotent: function.retries_idempotent(),
         ..RouteSpec::new(FunctionId::new(namespace, name), vec![host])
     })
@@ -191,18 +167,11 @@ fn route(function: &Function, hosts: &HostRule) -> Option<RouteSpec> {
 fn endpoint_host(endpoint: &str) -> Option<String> {
     let (_, rest) = endpoint.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    host::normalize(authority)
-        .ok()
-        .map(std::borrow::Cow::into_owned)
+    host::normalize(authority).ok().map(std::borrow::Cow::into_owned)
 }
 
 fn computed_host(name: &str, hosts: &HostRule) -> Option<String> {
-    host::host(
-        name,
-        hosts.cluster_domain.as_deref()?,
-        &hosts.shared_parents,
-    )
-    .ok()
+    host::host(name, hosts.cluster_domain.as_deref()?, &hosts.shared_parents).ok()
 }
 
 /// Tells two routes of one function apart. Written field by field in the compiler's sight: a field
@@ -213,12 +182,7 @@ fn fingerprint(route: &RouteSpec) -> u64 {
         hosts,
         event_trigger,
         concurrency,
-        timeouts:
-            Timeouts {
-                cold_start,
-                response_header,
-                request,
-            },
+        timeouts: Timeouts { cold_start, response_header, request },
         idle_timeout,
         probe,
         protocol,
@@ -226,24 +190,14 @@ fn fingerprint(route: &RouteSpec) -> u64 {
         retry_idempotent,
     } = route;
     let mut hasher = DefaultHasher::new();
-    (
-        hosts,
-        event_trigger,
-        concurrency,
-        idle_timeout,
-        retry_idempotent,
-    )
-        .hash(&mut hasher);
+    (hosts, event_trigger, concurrency, idle_timeout, retry_idempotent).hash(&mut hasher);
     (cold_start, response_header, request).hash(&mut hasher);
     match probe {
         Probe::Tcp => 0u8.hash(&mut hasher),
         Probe::Http(path) => path.hash(&mut hasher),
     }
     std::mem::discriminant(protocol).hash(&mut hasher);
-    security
-        .as_ref()
-        .map(|security| &security.csp_allowlist)
-        .hash(&mut hasher);
+    security.as_ref().map(|security| &security.csp_allowlist).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -288,22 +242,13 @@ mod tests {
         assert_eq!(host(json!({ "endpoint": "https://a.b" })), None);
         assert_eq!(host(reserved(Some("https://a.b"), "False")), None);
         assert_eq!(host(reserved(Some("https://a.b"), "Unknown")), None);
-        assert_eq!(
-            host(reserved(Some("https://A.b.:8443/x?y"), "True")),
-            Some(vec!["a.b".into()])
-        );
-        assert_eq!(
-            host(reserved(None, "True")),
-            Some(vec!["fn-hello-c.kipper.run".into()])
-        );
+        assert_eq!(host(reserved(Some("https://A.b.:8443/x?y"), "True")), Some(vec!["a.b".into()]));
+        assert_eq!(host(reserved(None, "True")), Some(vec!["fn-hello-c.kipper.run".into()]));
         assert_eq!(
             host(reserved(Some("nonsense"), "True")),
             Some(vec!["fn-hello-c.kipper.run".into()])
         );
-        let nowhere = route(
-            &function(image.clone(), reserved(None, "True")),
-            &HostRule::default(),
-        );
+        let nowhere = route(&function(image.clone(), reserved(None, "True")), &HostRule::default());
         assert_eq!(nowhere, None);
     }
 
@@ -311,10 +256,7 @@ mod tests {
     fn only_http_functions_are_routed() {
         let status = || reserved(Some("https://a.b"), "True");
         let routed = |triggers: Value| {
-            route(
-                &function(json!({ "image": "i", "triggers": triggers }), status()),
-                &hosts(),
-            )
+            route(&function(json!({ "image": "i", "triggers": triggers }), status()), &hosts())
         };
         assert!(routed(json!([{ "type": "http" }])).is_some_and(|route| !route.event_trigger));
         assert!(routed(json!([{ "type": "cron", "schedule": "@daily" }])).is_none());
@@ -333,9 +275,7 @@ mod tests {
             "cspAllowlist": ["https://cdn.example.com"],
         });
         let mut object = function(spec, reserved(Some("https://a.b"), "True"));
-        object
-            .annotations_mut()
-            .insert(names::RETRY_IDEMPOTENT.into(), "true".into());
+        object.annotations_mut().insert(names::RETRY_IDEMPOTENT.into(), "true".into());
         let expected = RouteSpec {
             concurrency: 3,
             protocol: Protocol::H2c,

@@ -34,44 +34,25 @@ pub(super) fn addresses(slice: &EndpointSlice) -> Vec<Address> {
     let Some(port) = port(slice.ports.as_deref().unwrap_or_default()) else {
         return Vec::new();
     };
-    slice
-        .endpoints
-        .iter()
-        .filter_map(|endpoint| address(endpoint, port))
-        .collect()
+    slice.endpoints.iter().filter_map(|endpoint| address(endpoint, port)).collect()
 }
 
 /// The port named `http`, else the first one; TCP only.
 fn port(ports: &[EndpointPort]) -> Option<u16> {
-    let mut tcp = ports
-        .iter()
-        .filter(|port| port.protocol.as_deref().is_none_or(|p| p == "TCP"));
+    let mut tcp = ports.iter().filter(|port| port.protocol.as_deref().is_none_or(|p| p == "TCP"));
     let first = tcp.clone().next();
-    let chosen = tcp
-        .find(|port| port.name.as_deref() == Some(names::HTTP_PORT))
-        .or(first)?;
-    chosen
-        .port
-        .and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port != 0)
+    let chosen = tcp.find(|port| port.name.as_deref() == Some(names::HTTP_PORT)).or(first)?;
+    chosen.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
 }
 
 fn address(endpoint: &Endpoint, port: u16) -> Option<Address> {
     let ip: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-    let target = endpoint
-        .target_ref
-        .as_ref()
-        .filter(|target| target.kind.as_deref() == Some("Pod"));
+    let target =
+        endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
     let (ready, terminating) = conditions(endpoint.conditions.as_ref());
     Some(Address {
-        state: EndpointState {
-            address: SocketAddr::new(ip, port),
-            ready,
-            terminating,
-        },
-        pod: target
-            .and_then(|target| target.name.as_deref())
-            .map(Box::from),
+        state: EndpointState { address: SocketAddr::new(ip, port), ready, terminating },
+        pod: target.and_then(|target| target.name.as_deref()).map(Box::from),
     })
 }
 
@@ -135,14 +116,9 @@ mod tests {
     fn check(slices: &[EndpointSlice], expected: &[(&str, bool, bool)]) {
         let addresses: Vec<Address> = slices.iter().flat_map(addresses).collect();
         let merged = merge(addresses.iter());
-        let actual: Vec<(String, bool, bool)> = merged
-            .iter()
-            .map(|e| (e.address.to_string(), e.ready, e.terminating))
-            .collect();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(a, r, t)| ((*a).to_owned(), *r, *t))
-            .collect();
+        let actual: Vec<(String, bool, bool)> =
+            merged.iter().map(|e| (e.address.to_string(), e.ready, e.terminating)).collect();
+        let expected: Vec<_> = expected.iter().map(|(a, r, t)| ((*a).to_owned(), *r, *t)).collect();
         assert_eq!(actual, expected);
     }
 
@@ -155,31 +131,16 @@ mod tests {
         let cases = [
             (json!({}), (true, false)),
             (json!({ "ready": false }), (false, false)),
-            (
-                json!({ "ready": true, "serving": true, "terminating": false }),
-                (true, false),
-            ),
-            (
-                json!({ "ready": false, "serving": true, "terminating": true }),
-                (true, true),
-            ),
-            (
-                json!({ "ready": false, "serving": false, "terminating": true }),
-                (false, true),
-            ),
-            (
-                json!({ "ready": false, "terminating": true }),
-                (false, true),
-            ),
+            (json!({ "ready": true, "serving": true, "terminating": false }), (true, false)),
+            (json!({ "ready": false, "serving": true, "terminating": true }), (true, true)),
+            (json!({ "ready": false, "serving": false, "terminating": true }), (false, true)),
+            (json!({ "ready": false, "terminating": true }), (false, true)),
             // A pod that fails its probe may be `serving: false` only; it is not terminating.
             (json!({ "ready": false, "serving": true }), (false, false)),
         ];
         for (conditions, (ready, terminating)) in cases {
             let endpoints = json!([{ "addresses": ["10.0.0.1"], "conditions": conditions }]);
-            check(
-                &[slice(http(), endpoints)],
-                &[("10.0.0.1:8080", ready, terminating)],
-            );
+            check(&[slice(http(), endpoints)], &[("10.0.0.1:8080", ready, terminating)]);
         }
         check(
             &[slice(http(), json!([{ "addresses": ["10.0.0.1"] }]))],
@@ -191,26 +152,16 @@ mod tests {
     fn the_port_is_http_or_the_first() {
         let endpoints = || json!([{ "addresses": ["10.0.0.1"] }]);
         let cases = [
-            (
-                json!([{ "name": "metrics", "port": 9 }, { "name": "http", "port": 80 }]),
-                Some(80),
-            ),
+            (json!([{ "name": "metrics", "port": 9 }, { "name": "http", "port": 80 }]), Some(80)),
             (json!([{ "port": 9 }]), Some(9)),
-            (
-                json!([{ "name": "dns", "port": 53, "protocol": "UDP" }, { "port": 9 }]),
-                Some(9),
-            ),
+            (json!([{ "name": "dns", "port": 53, "protocol": "UDP" }, { "port": 9 }]), Some(9)),
             (json!([{ "name": "http" }]), None),
             (json!([]), None),
             (Value::Null, None),
         ];
         for (ports, expected) in cases {
             let addresses = addresses(&slice(ports.clone(), endpoints()));
-            assert_eq!(
-                addresses.first().map(|a| a.state.address.port()),
-                expected,
-                "{ports}"
-            );
+            assert_eq!(addresses.first().map(|a| a.state.address.port()), expected, "{ports}");
         }
     }
 
@@ -218,31 +169,13 @@ mod tests {
     fn each_address_and_each_pod_counts_once() {
         let pod = |ip: &str, pod: &str, ready: bool| json!({ "addresses": [ip], "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "name": pod } });
         // An address on its way from one slice to another.
-        let old = slice(
-            http(),
-            json!([pod("10.0.0.2", "b", false), pod("10.0.0.1", "a", false)]),
-        );
+        let old = slice(http(), json!([pod("10.0.0.2", "b", false), pod("10.0.0.1", "a", false)]));
         let new = slice(http(), json!([pod("10.0.0.1", "a", true)]));
-        check(
-            &[old, new],
-            &[
-                ("10.0.0.1:8080", true, false),
-                ("10.0.0.2:8080", false, false),
-            ],
-        );
+        check(&[old, new], &[("10.0.0.1:8080", true, false), ("10.0.0.2:8080", false, false)]);
         // Dual stack: one pod, two addresses; and a pod that has only IPv6.
         let v4 = slice(http(), json!([pod("10.0.0.1", "a", true)]));
-        let v6 = slice(
-            http(),
-            json!([pod("fd00::1", "a", true), pod("fd00::2", "b", true)]),
-        );
-        check(
-            &[v6, v4],
-            &[
-                ("10.0.0.1:8080", true, false),
-                ("[fd00::2]:8080", true, false),
-            ],
-        );
+        let v6 = slice(http(), json!([pod("fd00::1", "a", true), pod("fd00::2", "b", true)]));
+        check(&[v6, v4], &[("10.0.0.1:8080", true, false), ("[fd00::2]:8080", true, false)]);
         // A terminating pod whose address was given to another one.
         let gone = slice(
             http(),
@@ -255,10 +188,7 @@ mod tests {
     #[test]
     fn what_cannot_be_an_address_is_left_out() {
         let endpoints = json!([{ "addresses": [] }, { "addresses": ["pod.example.com"] }, { "addresses": ["10.0.0.1", "10.0.0.9"] }]);
-        check(
-            &[slice(http(), endpoints)],
-            &[("10.0.0.1:8080", true, false)],
-        );
+        check(&[slice(http(), endpoints)], &[("10.0.0.1:8080", true, false)]);
         let mut unowned = slice(http(), json!([]));
         assert_eq!(function(&unowned), Some(FunctionId::new("shop", "hello")));
         unowned.metadata.labels = None;

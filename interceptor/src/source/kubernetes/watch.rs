@@ -50,9 +50,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     M: Mirror<K>,
 {
-    let mut config = Config::default()
-        .timeout(WATCH_TIMEOUT_SECS)
-        .page_size(PAGE_SIZE);
+    let mut config = Config::default().timeout(WATCH_TIMEOUT_SECS).page_size(PAGE_SIZE);
     if !selector.is_empty() {
         config = config.labels(selector);
     }
@@ -108,10 +106,7 @@ fn must_list_again(error: &watcher::Error) -> bool {
 /// so that a fleet does not return all at once.
 fn retry_delay(failures: u32, jitter: f64) -> Duration {
     let factor = 1u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX);
-    MIN_RETRY_DELAY
-        .saturating_mul(factor)
-        .min(MAX_RETRY_DELAY)
-        .mul_f64(1.0 - jitter / 2.0)
+    MIN_RETRY_DELAY.saturating_mul(factor).min(MAX_RETRY_DELAY).mul_f64(1.0 - jitter / 2.0)
 }
 
 #[cfg(test)]

@@ -53,10 +53,7 @@ async fn csp_allowlist_and_what_the_function_says_itself() {
 async fn no_security_headers() {
     let pod = Backend::answering(|_| PLAIN);
     let proxy = Proxy::start().await;
-    let spec = RouteSpec {
-        security: None,
-        ..function("f")
-    };
+    let spec = RouteSpec { security: None, ..function("f") };
     proxy.add(spec, &[ready(pod.address)]).await;
     let answer = proxy.client().await.get("f.test", "/").await;
     assert_eq!(answer.field("content-security-policy"), None);

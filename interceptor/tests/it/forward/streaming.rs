@@ -85,9 +85,7 @@ async fn large_upload_at_the_pods_pace() {
     });
     let proxy = Proxy::one(&[ready(pod.address)]).await;
     let mut client = proxy.client().await;
-    client
-        .send(format!("PUT / HTTP/1.1\r\nHost: f.test\r\nContent-Length: {LARGE}\r\n\r\n"))
-        .await;
+    client.send(format!("PUT / HTTP/1.1\r\nHost: f.test\r\nContent-Length: {LARGE}\r\n\r\n")).await;
     write_large(&mut client, &stalled).await;
     assert_eq!(client.answer().await.text(), expected().to_string());
     proxy.idle().await;
@@ -118,21 +116,26 @@ async fn large_download_at_the_clients_pace() {
 /// A writer that nobody reads from comes to a halt long before the body's end.
 #[tokio::test(flavor = "multi_thread")]
 async fn unread_bodies_are_not_buffered() {
-    let pod = Backend::start(|mut wire, _| async move {
-        wire.head().await.unwrap();
-        std::future::pending::<()>().await;
+    let enough = Gate::closed();
+    let wait = enough.clone();
+    let pod = Backend::start(move |mut wire, _| {
+        let wait = wait.clone();
+        async move {
+            wire.head().await.unwrap();
+            wait.pass().await;
+        }
     });
     let proxy = Proxy::one(&[ready(pod.address)]).await;
     let mut client = proxy.client().await;
-    client
-        .send(format!("PUT / HTTP/1.1\r\nHost: f.test\r\nContent-Length: {LARGE}\r\n\r\n"))
-        .await;
+    client.send(format!("PUT / HTTP/1.1\r\nHost: f.test\r\nContent-Length: {LARGE}\r\n\r\n")).await;
     let (bytes, mut written) = (piece(0), 0);
     while let Ok(n) = tokio::time::timeout(STALLED, client.stream.write(&bytes)).await {
         written += n.unwrap();
         assert!(written < LARGE, "all of it was buffered somewhere");
     }
-    drop(client);
+    // The pod gives up without having read it, and nothing is left behind.
+    enough.open();
+    client.try_answer().await.unwrap().assert_error(502, "upstream_closed");
     proxy.idle().await;
 }
 

@@ -87,10 +87,7 @@ async fn hold_deadline_behind_busy_pods_is_504() {
     let (recorder, gate) = (Recorder::new(), Gate::closed());
     let pod = recorder.start(&gate);
     let proxy = Proxy::start().await;
-    let mut spec = RouteSpec {
-        concurrency: 1,
-        ..function("f")
-    };
+    let mut spec = RouteSpec { concurrency: 1, ..function("f") };
     spec.timeouts.cold_start = Duration::from_millis(150);
     proxy.add(spec, &[ready(pod.address)]).await;
     let mut busy = proxy.client().await;

@@ -16,10 +16,7 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn first_come_first_served() {
     let proxy = Proxy::start().await;
-    let spec = RouteSpec {
-        concurrency: 1,
-        ..function("f")
-    };
+    let spec = RouteSpec { concurrency: 1, ..function("f") };
     let f = proxy.add(spec, &[]).await;
     let mut clients = hold_in_order(&proxy, &targets(30)).await;
     let recorder = Recorder::new();
@@ -82,10 +79,7 @@ async fn http_probe_decides() {
         _ => panic!("delivered to a pod that is not ready"),
     });
     let proxy = Proxy::start().await;
-    let spec = RouteSpec {
-        probe: Probe::Http("/health".to_owned()),
-        ..function("f")
-    };
+    let spec = RouteSpec { probe: Probe::Http("/health".to_owned()), ..function("f") };
     proxy.add(spec, &[not_ready(pod.address)]).await;
     let mut client = proxy.client().await;
     client.send("GET /early HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
@@ -128,10 +122,7 @@ async fn concurrency_limit_is_exact() {
     let (one, two, gate) = (Recorder::new(), Recorder::new(), Gate::closed());
     let pods = [one.start(&gate), two.start(&gate)];
     let proxy = Proxy::start().await;
-    let spec = RouteSpec {
-        concurrency: u32::try_from(LIMIT).unwrap(),
-        ..function("f")
-    };
+    let spec = RouteSpec { concurrency: u32::try_from(LIMIT).unwrap(), ..function("f") };
     let f = proxy.add(spec, &[ready(pods[0].address), ready(pods[1].address)]).await;
     let mut clients = JoinSet::new();
     for target in targets(REQUESTS) {

@@ -61,17 +61,12 @@ impl ApiServer {
                 connections.spawn(async move {
                     let service = service_fn(|request| respond(request, tell.clone()));
                     // A cut connection is part of the tests.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Self {
-            url,
-            asked,
-            _serving: serving,
-        }
+        Self { url, asked, _serving: serving }
     }
 
     pub(super) fn client(&self) -> Client {
@@ -80,21 +75,13 @@ impl ApiServer {
 
     /// The next request.
     pub(super) async fn asked(&mut self) -> Asked {
-        tokio::time::timeout(DEADLINE, self.asked.recv())
-            .await
-            .expect("a request")
-            .unwrap()
+        tokio::time::timeout(DEADLINE, self.asked.recv()).await.expect("a request").unwrap()
     }
 
     /// The next request, which must list `path`.
     pub(super) async fn list(&mut self, path: &str) -> Asked {
         let asked = self.asked().await;
-        assert_eq!(
-            (asked.path.as_str(), asked.value("watch")),
-            (path, None),
-            "{}",
-            asked.query
-        );
+        assert_eq!((asked.path.as_str(), asked.value("watch")), (path, None), "{}", asked.query);
         asked
     }
 
@@ -124,18 +111,10 @@ fn respond(
 ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
     Box::pin(async move {
         let (head, body) = request.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map(|body| body.to_bytes())
-            .unwrap_or_default();
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let (answer, answered) = oneshot::channel();
-        let text = |name| {
-            head.headers
-                .get(name)
-                .map_or("", |value| value.to_str().unwrap())
-                .to_owned()
-        };
+        let text =
+            |name| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         let _ = tell.send(Asked {
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
@@ -155,9 +134,7 @@ fn respond(
 impl Asked {
     /// A query parameter, as it stands in the URL.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+        self.query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
     }
 
     /// Answers with JSON.
@@ -186,10 +163,7 @@ impl Asked {
 impl Watch {
     /// Sends one event.
     pub(super) async fn event(&self, line: &str) {
-        self.0
-            .send(Ok(Frame::data(Bytes::from(format!("{line}\n")))))
-            .await
-            .unwrap();
+        self.0.send(Ok(Frame::data(Bytes::from(format!("{line}\n"))))).await.unwrap();
     }
 
     /// Cuts the connection in the middle of the stream. Dropping ends it cleanly instead.

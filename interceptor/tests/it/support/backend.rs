@@ -82,11 +82,7 @@ impl Backend {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self {
-            address,
-            accepted,
-            accepting,
-        }
+        Self { address, accepted, accepting }
     }
 
     /// Answers every request with `respond`.

@@ -58,13 +58,7 @@ impl Process {
         let log = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take().unwrap(), &log);
         collect(child.stderr.take().unwrap(), &log);
-        let mut process = Self {
-            child,
-            address,
-            admin,
-            log,
-            _routes: file,
-        };
+        let mut process = Self { child, address, admin, log, _routes: file };
         process.wait_ready().await;
         process
     }

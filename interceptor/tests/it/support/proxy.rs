@@ -26,19 +26,12 @@ pub(crate) fn function(name: &str) -> RouteSpec {
 
 /// An endpoint that Kubernetes calls ready.
 pub(crate) fn ready(address: SocketAddr) -> EndpointState {
-    EndpointState {
-        address,
-        ready: true,
-        terminating: false,
-    }
+    EndpointState { address, ready: true, terminating: false }
 }
 
 /// An endpoint that Kubernetes does not call ready.
 pub(crate) fn not_ready(address: SocketAddr) -> EndpointState {
-    EndpointState {
-        ready: false,
-        ..ready(address)
-    }
+    EndpointState { ready: false, ..ready(address) }
 }
 
 /// A running data plane; it ends with the test.
@@ -69,15 +62,7 @@ impl Proxy {
         let serving = interceptor.serve(shutdown.clone(), Duration::ZERO, DEADLINE);
         let serving = tokio::spawn(serving);
         until("the sources are in sync", || router.synced()).await;
-        Self {
-            address,
-            tls,
-            router,
-            feed: feeder,
-            registry,
-            shutdown,
-            serving,
-        }
+        Self { address, tls, router, feed: feeder, registry, shutdown, serving }
     }
 
     /// A data plane with one function `f` at these endpoints.

@@ -86,10 +86,7 @@ impl Wire {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-        }
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends bytes as they are.
@@ -177,11 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut lines = head.trim_end().split("\r\n");
         let line = lines.next().unwrap_or_default().to_owned();
         let fields = lines.map(field).collect();
-        Ok(Message {
-            line,
-            fields,
-            ..Message::default()
-        })
+        Ok(Message { line, fields, ..Message::default() })
     }
 
     /// A whole request; `None` = the connection ended between two.

@@ -1,0 +1,239 @@
+//! Pods that speak HTTP/2: gRPC and `protocol: h2c`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use kipper_interceptor::source::{Protocol, RouteSpec};
+
+use super::client::{Client, answer, read, request, write};
+use crate::support::{Backend, Proxy, Reserved, Wire, function, not_ready, ready, within};
+
+/// A pod that serves each stream with `serve`; it is given the stream's number over all
+/// connections.
+fn h2_pod<F>(
+    reserved: Reserved,
+    serve: impl Fn(Request<RecvStream>, SendResponse<Bytes>, usize) -> F + Send + Sync + Clone + 'static,
+) -> Backend
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let streams = Arc::new(AtomicUsize::new(0));
+    Backend::start_at(reserved, move |wire, _| {
+        let (serve, streams) = (serve.clone(), Arc::clone(&streams));
+        async move {
+            let Ok(mut connection) = h2::server::handshake(wire.stream).await else { return };
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                let number = streams.fetch_add(1, SeqCst);
+                tokio::spawn(serve(request, respond, number));
+            }
+        }
+    })
+}
+
+/// Reads the body and answers as a gRPC server does: a message, then the status as trailers.
+async fn grpc(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _: usize) {
+    assert_eq!(request.headers()["te"], "trailers");
+    assert_eq!(request.uri().authority().unwrap(), "f.test");
+    assert_eq!(request.headers()["x-forwarded-for"], "127.0.0.1");
+    let mut body = request.into_body();
+    let message = read(&mut body).await.unwrap();
+    let mut head = Response::new(());
+    let kind = HeaderValue::from_static("application/grpc");
+    head.headers_mut().insert("content-type", kind);
+    let mut stream = respond.send_response(head, false).unwrap();
+    write(&mut stream, message.into(), false).await;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    stream.send_trailers(trailers).unwrap();
+}
+
+fn grpc_request(target: &str) -> Request<()> {
+    let mut call = request(Method::POST, "f.test", target);
+    call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    call.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    call
+}
+
+async fn call(client: &mut Client) -> super::client::Answer {
+    let (response, mut body) = client.start(grpc_request("/svc/Unary"), false).await;
+    write(&mut body, Bytes::from_static(b"\0\0\0\0\x02hi"), true).await;
+    answer(response).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_unary() {
+    let pod = h2_pod(Reserved::new(), grpc);
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..20 {
+        let answer = call(&mut client).await;
+        assert_eq!((answer.status, answer.body.as_slice()), (200, &b"\0\0\0\0\x02hi"[..]));
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    }
+    assert_eq!(pod.accepted(), 1, "one multiplexed connection");
+    proxy.idle().await;
+}
+
+/// A cold start over HTTP/2 to the pod.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_from_zero() {
+    let reserved = Reserved::new();
+    let proxy = Proxy::one(&[not_ready(reserved.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    let (response, mut body) = client.start(grpc_request("/svc/Unary"), false).await;
+    write(&mut body, Bytes::from_static(b"hi"), true).await;
+    proxy.held(1).await;
+    let _pod = h2_pod(reserved, grpc);
+    let answer = answer(response).await.unwrap();
+    assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    assert!(answer.fields.contains_key("server-timing"));
+}
+
+/// Messages both ways on one stream, each answered before the next is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_streaming() {
+    let pod = h2_pod(Reserved::new(), |request, mut respond, _| async move {
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        let mut body = request.into_body();
+        while let Some(Ok(data)) = body.data().await {
+            body.flow_control().release_capacity(data.len()).unwrap();
+            write(&mut stream, data, false).await;
+        }
+        stream.send_trailers(HeaderMap::new()).unwrap();
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    let (response, mut body) = client.start(grpc_request("/svc/Chat"), false).await;
+    let mut answers = within("a head before the body's end", response).await.unwrap().into_body();
+    for n in 0..100 {
+        let message = Bytes::from(format!("message {n}"));
+        write(&mut body, message.clone(), false).await;
+        let mut got = Vec::new();
+        while got.len() < message.len() {
+            let data = within("the echo", answers.data()).await.unwrap().unwrap();
+            answers.flow_control().release_capacity(data.len()).unwrap();
+            got.extend_from_slice(&data);
+        }
+        assert_eq!(got, message);
+    }
+    body.send_data(Bytes::new(), true).unwrap();
+    assert!(read(&mut answers).await.unwrap().is_empty());
+    proxy.idle().await;
+}
+
+/// A stream that the pod refused was not processed (RFC 9113 section 8.7): it is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_stream_is_replayed() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&seen);
+    let pod = h2_pod(Reserved::new(), move |request, mut respond, number| {
+        let counter = Arc::clone(&counter);
+        async move {
+            counter.fetch_add(1, SeqCst);
+            if number < 2 {
+                respond.send_reset(Reason::REFUSED_STREAM);
+            } else {
+                grpc(request, respond, number).await;
+            }
+        }
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = call(&mut client).await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"\0\0\0\0\x02hi"[..]));
+    assert_eq!(seen.load(SeqCst), 3);
+    assert_eq!(proxy.metric("replays_total", &[]), 2.0);
+}
+
+/// Any other reset may have come after the request was executed: it is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_resets_are_not_replayed() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&seen);
+    let pod = h2_pod(Reserved::new(), move |_, mut respond, _| {
+        counter.fetch_add(1, SeqCst);
+        respond.send_reset(Reason::INTERNAL_ERROR);
+        async {}
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = call(&mut client).await;
+    assert_eq!(answer.status, 502);
+    assert_eq!(seen.load(SeqCst), 1);
+    proxy.idle().await;
+}
+
+/// A pod that shuts down its connection for good: the next call goes over a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn goaway_is_followed_by_a_new_connection() {
+    let pod = Backend::start(|wire: Wire, number| async move {
+        let mut connection = h2::server::handshake(wire.stream).await.unwrap();
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            tokio::spawn(grpc(request, respond, 0));
+            if number == 0 {
+                connection.graceful_shutdown();
+            }
+        }
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..5 {
+        assert_eq!(call(&mut client).await.status, 200);
+    }
+    assert_eq!(pod.accepted(), 2);
+}
+
+/// `protocol: h2c` speaks HTTP/2 for everything; a client of HTTP/1.1 is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn h2c_functions() {
+    let pod = h2_pod(Reserved::new(), |request, mut respond, _| async move {
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        let target = request.uri().path().to_owned();
+        write(&mut stream, target.into(), true).await;
+    });
+    let proxy = Proxy::start().await;
+    let spec = RouteSpec { protocol: Protocol::H2c, ..function("f") };
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    let answer = client.get("f.test", "/path").await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"/path"[..]));
+    assert_eq!(answer.fields["x-content-type-options"], "nosniff");
+    proxy.client().await.get("f.test", "/").await.assert_error(400, "bad_request");
+}
+
+/// A refused connection goes to another pod, as for HTTP/1.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_connections_go_elsewhere() {
+    let dead = Reserved::new();
+    let pod = h2_pod(Reserved::new(), grpc);
+    let proxy = Proxy::one(&[ready(dead.address), ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..10 {
+        assert_eq!(call(&mut client).await.status, 200);
+    }
+    proxy.idle().await;
+}
+
+/// A pod that hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_pod_is_504() {
+    let pod = h2_pod(Reserved::new(), |mut request, respond, _| async move {
+        // Holds the stream open until the proxy resets it.
+        let _ = request.body_mut().data().await;
+        let _ = request.body_mut().data().await;
+        std::future::pending::<()>().await;
+        drop(respond);
+    });
+    let proxy = Proxy::start().await;
+    let mut spec = function("f");
+    spec.timeouts.response_header = std::time::Duration::from_millis(200);
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    assert_eq!(call(&mut client).await.status, 504);
+    proxy.idle().await;
+}
