@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 use crate::{
     http1::{
         body::Framing,
-        head::{Class, Field, Fields, RequestHead, ResponseHead},
+        field::{Class, Field, Fields},
+        head::{RequestHead, ResponseHead},
     },
     source::SecurityHeaders,
 };

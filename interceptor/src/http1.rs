@@ -9,6 +9,7 @@ pub mod body;
 pub(crate) mod buffer;
 pub(crate) mod connection;
 pub(crate) mod exchange;
+pub mod field;
 pub mod head;
 pub(crate) mod io;
 pub(crate) mod request;

@@ -3,7 +3,10 @@
 
 use std::io::Write as _;
 
-use super::head::{Fields, HeadError, parse_fields};
+use super::{
+    field::Fields,
+    head::{HeadError, parse_fields},
+};
 
 /// Longest chunk-size line, extensions included. Extensions are read and dropped
 /// (RFC 9112 section 7.1.1 lets an intermediary do so).

@@ -24,7 +24,8 @@ use crate::{
         body::{BodySink, Decoder, Encoder, Framing},
         connection::Deadline,
         exchange::HIGH_WATER,
-        head::{Class, Fields, ResponseHead, parse_fields, parse_response},
+        field::{Class, Field, Fields, classify},
+        head::{ResponseHead, parse_fields, parse_response},
     },
     upstream,
     worker::Worker,
@@ -304,9 +305,9 @@ fn trailer_section(trailers: HeaderMap) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in &trailers {
         let (name, value) = (name.as_str(), value.as_bytes());
-        let class = crate::http1::head::classify(name);
+        let class = classify(name);
         if class == Class::EndToEnd {
-            crate::http1::head::Field { name, value, class }.write(&mut out);
+            Field { name, value, class }.write(&mut out);
         }
     }
     out

@@ -25,7 +25,8 @@ use crate::{
     },
     http1::{
         body::{Decoder, Framing},
-        head::{Class, Field, Fields, RequestHead, ResponseHead, Version, classify},
+        field::{Class, Field, Fields, classify},
+        head::{RequestHead, ResponseHead, Version},
         request::connect,
     },
     probe,

@@ -41,8 +41,13 @@ async fn h2_header_list_limit() {
     block.extend(entry.as_bytes());
     block.extend([0x80 | 62; 1000]);
     wire.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)).await;
-    let refused = read_kind(&mut wire, HEADERS, 1).await.is_ok();
-    assert!(refused, "431, or the connection would have ended");
+    while let Ok(answer) = read(&mut wire).await {
+        // A status that is not in the static table: 431, and surely not 200.
+        assert!(answer.kind != HEADERS || answer.payload[0] != 0x80 | 8, "{answer:?}");
+        if matches!(answer.kind, HEADERS | RST_STREAM | GOAWAY) {
+            break;
+        }
+    }
     assert!(recorder.targets().is_empty());
     // The limit is the connection's, not the process's.
     let mut other = Client::connect(proxy.address).await;
@@ -112,7 +117,7 @@ async fn continuation_flood() {
     proxy.idle().await;
 }
 
-/// Settings or pings without end are not answered without end.
+/// What frames or routes a message differently in HTTP/1.1, or is malformed, ends here.
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_reach_no_pod() {
     let recorder = Recorder::new();

@@ -133,11 +133,12 @@ impl Proxy {
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let families = self.registry.gather();
         let name = format!("kipper_interceptor_{name}");
-        let family = families.iter().find(|f| f.name() == name).unwrap();
+        // A family without series is not listed.
+        let family = families.iter().filter(|f| f.name() == name);
         let wanted = |m: &&prometheus::proto::Metric| {
             labels.iter().all(|l| m.get_label().iter().any(|p| p.value() == *l))
         };
-        let series = family.get_metric().iter().filter(wanted);
+        let series = family.flat_map(|f| f.get_metric()).filter(wanted);
         series.map(|m| m.get_counter().get_value() + m.get_gauge().get_value()).sum()
     }
 

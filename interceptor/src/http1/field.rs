@@ -1,0 +1,121 @@
+//! Header fields: one borrowed from a head, and what its name means to a proxy. Pure.
+
+use smallvec::SmallVec;
+
+/// What a field name means to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Passed on as it is.
+    EndToEnd,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    /// Meant for one hop: `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, …
+    HopByHop,
+    Te,
+    Upgrade,
+    Expect,
+    /// `X-Forwarded-*`, `Forwarded`, `X-Real-Ip`: who the client says it is.
+    ForwardedFor,
+    ForwardedProto,
+    ForwardedHost,
+    ForwardedOther,
+    RequestId,
+    Date,
+    /// `Server`, `X-Powered-By`.
+    Product,
+    Csp,
+    Hsts,
+    NoSniff,
+    FrameOptions,
+    ReferrerPolicy,
+}
+
+impl Class {
+    /// Trailers must not frame, route or authenticate (RFC 9110 section 6.5.1).
+    pub fn allowed_in_trailers(self) -> bool {
+        self == Self::EndToEnd
+    }
+}
+
+/// Classifies a field name, whatever its case.
+pub fn classify(name: &str) -> Class {
+    let known: &[(&str, Class)] = match name.len() {
+        2 => &[("te", Class::Te)],
+        4 => &[("host", Class::Host), ("date", Class::Date)],
+        6 => &[("expect", Class::Expect), ("server", Class::Product)],
+        7 => &[("upgrade", Class::Upgrade)],
+        9 => &[("forwarded", Class::ForwardedOther), ("x-real-ip", Class::ForwardedOther)],
+        10 => &[("connection", Class::Connection), ("keep-alive", Class::HopByHop)],
+        12 => &[("x-request-id", Class::RequestId), ("x-powered-by", Class::Product)],
+        14 => &[("content-length", Class::ContentLength)],
+        15 => &[
+            ("x-forwarded-for", Class::ForwardedFor),
+            ("x-frame-options", Class::FrameOptions),
+            ("referrer-policy", Class::ReferrerPolicy),
+        ],
+        16 => &[
+            ("x-forwarded-host", Class::ForwardedHost),
+            ("x-forwarded-port", Class::ForwardedOther),
+            ("proxy-connection", Class::HopByHop),
+        ],
+        17 => &[
+            ("transfer-encoding", Class::TransferEncoding),
+            ("x-forwarded-proto", Class::ForwardedProto),
+        ],
+        18 => &[
+            ("x-forwarded-server", Class::ForwardedOther),
+            ("x-forwarded-prefix", Class::ForwardedOther),
+            ("proxy-authenticate", Class::HopByHop),
+        ],
+        19 => &[("proxy-authorization", Class::HopByHop)],
+        22 => &[("x-content-type-options", Class::NoSniff)],
+        23 => &[("content-security-policy", Class::Csp)],
+        25 => &[
+            ("strict-transport-security", Class::Hsts),
+            ("proxy-authentication-info", Class::HopByHop),
+        ],
+        _ => &[],
+    };
+    known
+        .iter()
+        .find(|(known, _)| name.eq_ignore_ascii_case(known))
+        .map_or(Class::EndToEnd, |(_, class)| *class)
+}
+
+/// The class a name would have if `_` meant `-`, as CGI-like servers read it.
+pub(super) fn classify_alias(name: &str) -> Class {
+    let mut alias = [0_u8; 32];
+    let Some(slot) = alias.get_mut(..name.len()) else { return Class::EndToEnd };
+    for (to, from) in slot.iter_mut().zip(name.bytes()) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    std::str::from_utf8(slot).map_or(Class::EndToEnd, classify)
+}
+
+/// One header field, borrowed from the head.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    pub name: &'a str,
+    pub value: &'a [u8],
+    pub class: Class,
+}
+
+impl Field<'_> {
+    /// Appends the field as a line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(self.value);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The comma-separated elements of the value, trimmed, without empty ones.
+    pub fn elements(&self) -> impl Iterator<Item = &[u8]> {
+        self.value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+    }
+}
+
+/// The fields of one head, in order.
+pub type Fields<'a> = SmallVec<[Field<'a>; 24]>;
