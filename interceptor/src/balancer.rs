@@ -15,6 +15,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::{source::EndpointState, upstream::IdleConnections};
 
@@ -24,6 +25,10 @@ const INITIAL_WINDOW: u32 = 8;
 const OPEN_WINDOW: u32 = 1024;
 /// Without any answer the window still doubles this often, so that slow handlers are not starved.
 const WINDOW_DOUBLING_US: u64 = 100_000;
+/// Connections opened to an endpoint that it has not answered on yet. They may all stand in the
+/// pod's accept queue, often 128 long, together with those of other interceptors; one more than it
+/// holds is reset after the request was written, when it can no longer be sent elsewhere.
+const FRESH_CONNECTIONS: usize = 32;
 /// Timeouts in a row after which an endpoint is ejected. A refused connection ejects at once.
 const STRIKES: u32 = 3;
 /// First ejection lasts this long; it doubles with each further one in a row.
@@ -50,6 +55,8 @@ pub struct Endpoint {
     ejected_until: AtomicU64,
     /// A probe of it is under way.
     probing: AtomicBool,
+    /// Permits for connections that the pod has not answered on yet; see [`FRESH_CONNECTIONS`].
+    pub(crate) fresh: Arc<Semaphore>,
     /// Idle connections to it, one list per worker.
     pub(crate) idle: Box<[Mutex<IdleConnections>]>,
     /// Multiplexed HTTP/2 connection to it, one per worker.
@@ -72,6 +79,7 @@ impl Endpoint {
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             probing: AtomicBool::new(false),
+            fresh: Arc::new(Semaphore::new(FRESH_CONNECTIONS)),
             idle: (0..workers).map(|_| Mutex::default()).collect(),
             h2: (0..workers).map(|_| crate::upstream::h2::Slot::default()).collect(),
         }

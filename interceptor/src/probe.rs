@@ -8,6 +8,7 @@
 
 use std::{
     future::poll_fn,
+    pin::pin,
     sync::{Arc, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
@@ -68,10 +69,17 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
             waited if waited > LONG_WAKE => SLOW_INTERVAL,
             waited => (waited / INTERVAL_SHARE).clamp(MIN_INTERVAL, MAX_INTERVAL),
         };
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = function.endpoints_changed.notified() => changed = Instant::now(),
-            Some(_) = probes.join_next() => {}
+        let mut pause = pin!(tokio::time::sleep(interval));
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                () = function.endpoints_changed.notified() => {
+                    changed = Instant::now();
+                    break;
+                }
+                // A probe that ended is only cleared away; the next one waits for its interval.
+                Some(_) = probes.join_next() => {}
+            }
         }
     }
     function.releasing.store(false, SeqCst);

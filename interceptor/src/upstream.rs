@@ -12,7 +12,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, oneshot},
+};
 
 use crate::{
     balancer::Endpoint,
@@ -33,6 +36,8 @@ const IDLE_MARGIN: Duration = Duration::from_secs(1);
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 /// An idle connection older than this is asked with a system call whether it still lives.
 const PEEK_AFTER: Duration = Duration::from_millis(50);
+/// A pod that lives accepts a connection within this, however slow its handler is.
+const ACCEPT_TIME: Duration = Duration::from_millis(100);
 /// How often expired idle connections are closed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -79,12 +84,29 @@ pub(crate) struct Connection {
     /// How long the pod keeps it idle.
     pub(crate) idle_time: Duration,
     idle_since: Instant,
+    /// Until the pod's first answer on it: a place among its fresh connections.
+    fresh: Option<oneshot::Sender<()>>,
 }
 
 impl Connection {
     /// Opens a connection to `endpoint`.
     pub(crate) async fn open(endpoint: &Endpoint, timeout: Duration) -> Result<Self, ConnectError> {
         Ok(Self::over(Io::Plain(dial(endpoint, timeout).await?)))
+    }
+
+    /// Keeps `permit` until the pod answers on this connection, or has had time to accept it.
+    pub(crate) fn hold_fresh(&mut self, permit: OwnedSemaphorePermit) {
+        let (answered, told) = oneshot::channel();
+        self.fresh = Some(answered);
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(ACCEPT_TIME, told).await;
+            drop(permit);
+        });
+    }
+
+    /// The pod answered: it has accepted the connection.
+    pub(crate) fn answered(&mut self) {
+        self.fresh = None;
     }
 
     /// A pipe to a pod that speaks HTTP/2 only, for one request.
@@ -105,6 +127,7 @@ impl Connection {
             written: false,
             idle_time: DEFAULT_IDLE,
             idle_since: Instant::now(),
+            fresh: None,
         }
     }
 

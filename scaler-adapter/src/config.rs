@@ -17,9 +17,10 @@ const DEFAULT_COUNTS_LISTEN: &str = "0.0.0.0:9091";
 const DEFAULT_ADMIN_LISTEN: &str = "0.0.0.0:9990";
 /// Interceptors reconnect within two seconds; slower than that, and something is wrong.
 const DEFAULT_SNAPSHOT_WAIT: &str = "10s";
-/// Long enough for every reconnect, short enough that a killed interceptor does not keep
-/// functions up.
-const DEFAULT_INTERCEPTOR_TTL: &str = "15s";
+/// An interceptor that lives is back within 1.5 s, its longest backoff; the counts of one that was
+/// killed are gone before two seconds have passed. A false "inactive" in between needs a cut that
+/// lasts longer, and KEDA's cooldown covers it.
+const DEFAULT_INTERCEPTOR_TTL: &str = "1800ms";
 /// Long enough for the Service to stop naming this address before KEDA reconnects.
 const DEFAULT_DRAIN_DELAY: &str = "3s";
 /// A bound, not a size: an idle function without a stream is forgotten.
@@ -158,7 +159,7 @@ impl Config {
             admin_listen: loopback,
             expected_interceptors: Expected::default(),
             snapshot_wait: Duration::from_secs(10),
-            interceptor_ttl: Duration::from_secs(15),
+            interceptor_ttl: Duration::from_millis(1800),
             drain_delay: Duration::ZERO,
             max_functions: DEFAULT_MAX_FUNCTIONS,
             grpc_tls: GrpcTls::default(),

@@ -4,7 +4,14 @@
 //! last lines are kept, because they say why a process ended. The runtime's own remarks about its
 //! life are not shown: `kip` says the same in its own words.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -30,6 +37,7 @@ const DRAINING: &str = "kipper: draining, ";
 /// Who is told when the runtime says that it listens.
 pub(super) struct Listener {
     pub(super) id: u64,
+    pub(super) listens: Arc<AtomicBool>,
     pub(super) events: mpsc::Sender<Event>,
 }
 
@@ -57,8 +65,9 @@ pub(super) async fn forward<R: AsyncRead + Unpin>(
         for line in found {
             if target == Target::Stderr {
                 if line.starts_with(LISTENING)
-                    && let Some(Listener { id, events }) = listener.take()
+                    && let Some(Listener { id, listens, events }) = listener.take()
                 {
+                    listens.store(true, Relaxed);
                     is_muted = false;
                     let at = Instant::now();
                     // Nobody listens any more when `kip` ends.

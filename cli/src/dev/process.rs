@@ -10,7 +10,10 @@ use std::{
     io,
     os::unix::process::CommandExt as _,
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +34,8 @@ use super::{
 
 /// How long a process may outlive the end it was given: its own drain takes exactly that long.
 const KILL_MARGIN: Duration = Duration::from_secs(1);
+/// How long a process that never listened may take to stop.
+const STARTING_GRACE: Duration = Duration::from_secs(2);
 /// How long its last lines may take once it has ended.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -105,6 +110,7 @@ impl Starter {
             child,
             stopped,
             grace: launch.grace,
+            listens: matches!(mode, Mode::Serve(_)).then(Arc::default),
             voice: self.voice.clone(),
             groups: self.groups.clone(),
             events,
@@ -119,6 +125,8 @@ struct Process {
     child: Child,
     stopped: watch::Receiver<Option<Duration>>,
     grace: Duration,
+    /// Whether it was ever able to answer; `None` for a run that answers nobody.
+    listens: Option<Arc<AtomicBool>>,
     voice: Voice,
     groups: Groups,
     events: mpsc::Sender<Event>,
@@ -136,12 +144,16 @@ impl Process {
             None,
             false,
         ));
-        let listener = Listener { id: self.id, events: self.events.clone() };
+        let listener = self.listens.clone().map(|listens| Listener {
+            id: self.id,
+            listens,
+            events: self.events.clone(),
+        });
         let err = tokio::spawn(output::forward(
             self.child.stderr.take(),
             Target::Stderr,
             self.voice.clone(),
-            Some(listener),
+            listener,
             is_muted,
         ));
         let status = self.wait(pid).await;
@@ -176,14 +188,16 @@ impl Process {
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::TERM);
         }
-        let patience = self.grace + KILL_MARGIN;
+        let is_serving = self.listens.as_ref().is_none_or(|listens| listens.load(Relaxed));
+        // One that never listened has nothing to finish.
+        let patience = if is_serving { self.grace + KILL_MARGIN } else { STARTING_GRACE };
         if let Ok(status) = tokio::time::timeout(patience, self.child.wait()).await {
             return status.ok();
         }
-        self.voice.warn(format!(
-            "did not stop within {}, killed",
-            humantime::format_duration(self.grace)
-        ));
+        if is_serving {
+            let grace = humantime::format_duration(self.grace);
+            self.voice.warn(format!("did not stop within {grace}, killed"));
+        }
         let _ = self.child.start_kill();
         self.child.wait().await.ok()
     }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Kip, folder, get, receive, save, send, until};
+use crate::support::{Kip, folder, get, is_gone, receive, save, send, until};
 
 const HOST: &str = "fn-f-localhost";
 
@@ -20,6 +20,8 @@ fn version(number: u32) -> String {
 fn no_request_fails_while_versions_change() {
     let folder = folder(&[("f.js", &version(1))]);
     let kip = Kip::start(folder.path(), &[]);
+    assert_eq!(kip.get(HOST, "/").1, "version 1");
+    let [first] = kip.children()[..] else { panic!("one process runs") };
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..2)
         .map(|_| {
@@ -44,7 +46,7 @@ fn no_request_fails_while_versions_change() {
     for client in clients {
         assert!(client.join().unwrap() > 0);
     }
-    until("one process is left", || kip.children().len() == 1);
+    until("the first version is gone", || is_gone(first));
 }
 
 #[test]

@@ -49,6 +49,21 @@ fn both_runtimes_answer_from_zero_on_every_address() {
 }
 
 #[test]
+fn every_example_runs() {
+    let kip = Kip::start(std::path::Path::new(EXAMPLES), &[]);
+    for (function, query, expected) in [
+        ("hello", "name=a", "Hello, a!"),
+        ("hello-python", "name=b", "Hello, b!"),
+        ("slugify", "title=Cr%C3%A8me+br%C3%BBl%C3%A9e!", r#"{"slug":"creme-brulee"}"#),
+        ("word-count", "", r#""words":0"#),
+    ] {
+        let (status, body) = kip.get("localhost", &format!("/_fn/{function}/?{query}"));
+        assert!(status == 200 && body.contains(expected), "{function}: {status} {body}");
+    }
+    assert!(kip.wait_for("heartbeat     node    ").contains("Every minute, next 2"));
+}
+
+#[test]
 fn a_function_sees_its_own_path_and_environment() {
     let folder = folder(&[("echo.js", ECHO)]);
     let kip = Kip::start(folder.path(), &["--env", "GREETING=a=b"]);

@@ -284,6 +284,7 @@ impl<'a> Exchange<'a> {
             self.up.keep_alive_timeout(timeout);
         }
         self.up.input.consume(length);
+        self.up.answered();
         if status >= 200 {
             self.progress.response = Some((body, framing));
         }

@@ -323,8 +323,17 @@ pub(crate) async fn connect(
     } else if let Some(up) = worker.pool.take(endpoint) {
         return Some(up);
     } else {
+        // Others may have to be answered first; one of their connections is as good as a new one.
+        let permit = Arc::clone(&endpoint.fresh).acquire_owned().await.ok()?;
+        if let Some(up) = worker.pool.take(endpoint) {
+            return Some(up);
+        }
         worker.plane.metrics.upstream_connects.inc();
-        upstream::Connection::open(endpoint, timeout).await
+        let mut opened = upstream::Connection::open(endpoint, timeout).await;
+        if let Ok(up) = &mut opened {
+            up.hold_fresh(permit);
+        }
+        opened
     };
     timeline.connected(started.elapsed());
     match opened {

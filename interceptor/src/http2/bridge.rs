@@ -189,6 +189,7 @@ impl Bridge {
             if !reusable {
                 up.idle_time = Duration::ZERO;
             }
+            up.answered();
             self.lease.answered();
             return Ok(Some(rendered));
         }

@@ -5,11 +5,9 @@
 //! connection. So holds, timers and framing are those of every other request. One pipe serves one
 //! request.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body_util::{Either, Empty};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
@@ -25,8 +23,6 @@ const PIPE: usize = 64 << 10;
 /// Sent again this often when the pod refuses the stream.
 const MAX_ATTEMPTS: u32 = 3;
 
-type Body = Either<Incoming, Empty<Bytes>>;
-
 /// Our end of a pipe to `endpoint`, once its connection stands.
 pub(crate) async fn open(
     pool: &Arc<Pool>,
@@ -38,7 +34,7 @@ pub(crate) async fn open(
     let (pool, endpoint) = (Arc::clone(pool), Arc::clone(endpoint));
     let service = service_fn(move |request| {
         let (pool, endpoint) = (Arc::clone(&pool), Arc::clone(&endpoint));
-        async move { Ok::<_, Infallible>(translate(&pool, &endpoint, timeout, request).await) }
+        async move { translate(&pool, &endpoint, timeout, request).await }
     });
     // It ends with the pipe: when our end is dropped, the stream to the pod is reset.
     tokio::spawn(async move {
@@ -51,17 +47,15 @@ pub(crate) async fn open(
     Ok(ours)
 }
 
+/// The pod's response. An error closes the pipe, which the exchange takes for a pod that closed.
 async fn translate(
     pool: &Pool,
     endpoint: &Endpoint,
     timeout: Duration,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> io::Result<Response<Incoming>> {
     let (mut parts, body) = request.into_parts();
-    if let Err(error) = to_h2(&mut parts) {
-        tracing::debug!(%error, "request cannot be sent over HTTP/2");
-        return bad_gateway();
-    }
+    to_h2(&mut parts).map_err(io::Error::other)?;
     let body = Replayable::new(body);
     for _ in 0..MAX_ATTEMPTS {
         let Some(view) = body.view() else { break };
@@ -69,16 +63,13 @@ async fn translate(
             Ok(mut response) => {
                 body.settle();
                 *response.version_mut() = Version::HTTP_11;
-                return response.map(Either::Left);
+                return Ok(response);
             }
             Err(SendError::NotProcessed(_)) => {}
-            Err(SendError::Failed(error)) => {
-                tracing::debug!(%error, "HTTP/2 request failed");
-                break;
-            }
+            Err(SendError::Failed(error)) => return Err(io::Error::other(error)),
         }
     }
-    bad_gateway()
+    Err(io::Error::other("the pod refused the stream"))
 }
 
 /// RFC 9113 section 8.2.2: no connection-specific fields; the authority stands in the target.
@@ -97,10 +88,4 @@ fn to_h2(parts: &mut http::request::Parts) -> Result<(), http::Error> {
     }
     parts.version = Version::HTTP_2;
     Ok(())
-}
-
-fn bad_gateway() -> Response<Body> {
-    let mut response = Response::new(Either::Right(Empty::new()));
-    *response.status_mut() = StatusCode::BAD_GATEWAY;
-    response
 }

@@ -1,6 +1,6 @@
 //! The orderly end, and starts that must not succeed.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use kipper_interceptor::source::RouteSpec;
 use serde_json::{Value, json};
@@ -208,7 +208,10 @@ async fn deadline_of_a_drain() {
 
 /// One clear line on stderr, and this exit code.
 async fn refused(flags: &[&str], code: i32, says: &str) {
-    let (exit, stderr) = Process::refused(flags).await;
+    let mut routes = tempfile::NamedTempFile::new().unwrap();
+    routes.write_all(b"[]").unwrap();
+    let common = ["--static-routes", routes.path().to_str().unwrap()];
+    let (exit, stderr) = Process::refused(&[&common, flags].concat()).await;
     let errors: Vec<_> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{flags:?}: {stderr}");
     assert!(errors[0].contains(says), "{flags:?}: {stderr}");
@@ -226,6 +229,18 @@ async fn bad_flags() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bad_routes() {
+    let mut routes = tempfile::NamedTempFile::new().unwrap();
+    routes.write_all(b"[{\"name\": 1}]").unwrap();
+    let path = routes.path().to_str().unwrap();
+    for file in [path, "/nonexistent/routes.json"] {
+        let (exit, stderr) = Process::refused(&["--static-routes", file]).await;
+        let errors = stderr.lines().filter(|l| l.starts_with("error: ") && l.contains(file));
+        assert_eq!((errors.count(), exit), (1, Some(1)), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_certificates() {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().to_str().unwrap();
@@ -236,7 +251,7 @@ async fn bad_certificates() {
     refused(&with(path), 1, "no certificate with its key").await;
     std::fs::write(directory.path().join("a.crt"), "not a certificate").unwrap();
     std::fs::write(directory.path().join("a.key"), "not a key").unwrap();
-    refused(&with(path), 1, "a.crt").await;
+    refused(&with(path), 1, "/a.key").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

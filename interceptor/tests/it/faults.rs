@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use kipper_interceptor::{config::ProxyConfig, source::RouteSpec};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::support::{Backend, Gate, Proxy, Recorder, Reserved, Wire, function, ok, ready, until};
+use crate::support::{
+    Backend, Gate, Message, Proxy, Recorder, Reserved, Wire, function, ok, ready, until,
+};
 
 /// A pod whose first connection follows `script`; later ones answer well.
 fn bad_first<F>(script: impl Fn(Wire) -> F + Send + Clone + Sync + 'static) -> Backend
@@ -151,39 +153,66 @@ async fn cut_bodies_are_resets_for_http10_clients() {
     assert_eq!(cut.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
-/// A pod that takes a second request on a connection and resets it: the request may have been
-/// executed, so it is not sent again, whatever its method.
+/// A pod that answers the first request of a connection and resets it at the second, having
+/// executed both; its later ones are good.
+fn resetting(executed: &Recorder) -> Backend {
+    let executed = executed.clone();
+    Backend::start(move |mut wire, number| {
+        let executed = executed.clone();
+        async move {
+            for n in 0.. {
+                let Some(request) = wire.request().await else { return };
+                executed.note(&request.line);
+                if n == 1 && number == 0 {
+                    return wire.reset();
+                }
+                wire.send(ok("fine")).await;
+            }
+        }
+    })
+}
+
+/// Sends `/1` and `/2` with this method on one connection; the second answer.
+async fn second_answer(spec: RouteSpec, pod: &Backend, method: &str) -> Message {
+    let proxy = Proxy::start().await;
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    client.send(format!("{method} /1 HTTP/1.1\r\nHost: f.test\r\n\r\n")).await;
+    assert_eq!(client.answer().await.text(), "fine");
+    client.send(format!("{method} /2 HTTP/1.1\r\nHost: f.test\r\n\r\n")).await;
+    let answer = client.answer().await;
+    proxy.idle().await;
+    answer
+}
+
+/// The request may have been executed, so it is not sent again, whatever its method.
 #[tokio::test(flavor = "multi_thread")]
 async fn reset_on_reuse_is_not_replayed() {
     for method in ["POST", "GET"] {
         let executed = Recorder::new();
-        let noted = executed.clone();
-        let pod = Backend::start(move |mut wire, _| {
-            let noted = noted.clone();
-            async move {
-                let first = wire.request().await.unwrap();
-                noted.note(first.target());
-                wire.send(ok("first")).await;
-                if let Some(second) = wire.request().await {
-                    noted.note(second.target());
-                    wire.reset();
-                }
-            }
-        });
-        let proxy = Proxy::one(&[ready(pod.address)]).await;
-        let mut client = proxy.client().await;
-        for target in ["/1", "/2"] {
-            let request = format!("{method} {target} HTTP/1.1\r\nHost: f.test\r\n\r\n");
-            client.send(request).await;
-            let answer = client.answer().await;
-            match target {
-                "/1" => assert_eq!(answer.text(), "first"),
-                _ => answer.assert_error(502, "upstream_closed"),
-            }
-        }
-        assert_eq!(executed.targets(), ["/1", "/2"], "{method}");
+        let pod = resetting(&executed);
+        let answer = second_answer(function("f"), &pod, method).await;
+        answer.assert_error(502, "upstream_closed");
+        assert_eq!(executed.targets().len(), 2, "{method}");
         assert_eq!(pod.accepted(), 1);
     }
+}
+
+/// A function may opt in to one more try, for idempotent methods only.
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_on_reuse_is_replayed_once_on_request() {
+    let spec = RouteSpec { retry_idempotent: true, ..function("f") };
+    let executed = Recorder::new();
+    let pod = resetting(&executed);
+    let answer = second_answer(spec.clone(), &pod, "GET").await;
+    assert_eq!(answer.text(), "fine");
+    assert_eq!(executed.targets().len(), 3);
+    assert_eq!(pod.accepted(), 2);
+    let executed = Recorder::new();
+    let pod = resetting(&executed);
+    let answer = second_answer(spec, &pod, "POST").await;
+    answer.assert_error(502, "upstream_closed");
+    assert_eq!(executed.targets().len(), 2);
 }
 
 /// A refused connection costs nothing: another pod gets the request, once.

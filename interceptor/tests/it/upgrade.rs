@@ -67,8 +67,8 @@ async fn half_closed_by_the_client() {
 /// The pod ends its side; what the client still has to say arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_closed_by_the_pod() {
-    let (got_all, gate) = (Gate::closed(), Gate::closed());
-    let (tell, _) = (got_all.clone(), gate);
+    let got_all = Gate::closed();
+    let tell = got_all.clone();
     let pod = Backend::start(move |mut wire, _| {
         let tell = tell.clone();
         async move {

@@ -50,9 +50,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
         errors += usize::from(!is_good);
     }
     run.outcome.condition("dev_cold_start_errors", errors)?;
-    let shown = |values: &[Option<f64>]| median(values.iter().copied().flatten());
+    let shown =
+        |values: &[Option<f64>]| median(values.iter().copied().flatten()).unwrap_or(f64::INFINITY);
     println!(
-        "   median of {rounds}: kip dev {:.1?} ms, node listens after {:.1?} ms",
+        "   median of {rounds}: kip dev {:.1} ms, node listens after {:.1} ms",
         shown(&waked),
         shown(&listened)
     );

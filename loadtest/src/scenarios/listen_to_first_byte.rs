@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -34,9 +34,9 @@ const START_MS: std::ops::Range<u64> = 20..300;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
-    let wakes = run.size(2_000, 200);
+    let wakes: u32 = run.size(2_000, 200);
     let interceptor = Arc::new(Mutex::new(Interceptor::start(run, PARALLEL, &[]).await?));
-    let left = Arc::new(AtomicUsize::new(wakes));
+    let left = Arc::new(AtomicU32::new(wakes));
     let mut lanes = JoinSet::new();
     for lane in 0..PARALLEL {
         let (interceptor, left) = (Arc::clone(&interceptor), Arc::clone(&left));
@@ -61,6 +61,8 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     }
     let took: Samples = took.into_iter().collect();
     println!("   {}", took.summary());
+    let probes = interceptor.lock().await.metric("kipper_interceptor_probes_total ").await?;
+    run.outcome.figure("listen_to_first_byte_probes", probes / f64::from(wakes))?;
     run.outcome.condition("listen_to_first_byte_errors", errors)?;
     run.outcome.figure("listen_to_first_byte_p99", took.quantile(0.99))
 }

@@ -26,7 +26,7 @@ const CONNECTIONS: &str = "kipper_interceptor_connections ";
 const DRIP: Duration = Duration::from_millis(100);
 /// When a slow client is still connected then, no timer closes it.
 const CLOSED_WITHIN: Duration = Duration::from_secs(15);
-const NORMAL_CLIENTS: usize = 4;
+const NORMAL_CLIENTS: u32 = 4;
 /// A receive buffer that the answer does not fit into.
 const SMALL_BUFFER: u32 = 4096;
 
@@ -75,7 +75,6 @@ async fn attack(
     count: usize,
 ) -> Result<usize, anyhow::Error> {
     let proxy = interceptor.proxy;
-    let others = interceptor.metric(CONNECTIONS).await?;
     let mut clients = JoinSet::new();
     for _ in 0..count {
         clients.spawn(async move { timeout(CLOSED_WITHIN, slow_client(proxy, slow)).await });
@@ -98,7 +97,7 @@ async fn attack(
     }
     let left = closed.iter().filter(|outcome| !matches!(outcome, Ok(Ok(())))).count();
     let end = Instant::now() + PATIENCE;
-    while interceptor.metric(CONNECTIONS).await? > others {
+    while interceptor.metric(CONNECTIONS).await? > f64::from(NORMAL_CLIENTS) {
         anyhow::ensure!(Instant::now() < end, "{slow:?} clients still count as connections");
         sleep(POLL).await;
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, sync::mpsc};
 
-use crate::support::{Backend, Gate, Proxy, Wire, ready, within};
+use crate::support::{Backend, Gate, Proxy, Wire, function, ready, within};
 
 /// More than the kernel's buffers on both connections together.
 const LARGE: usize = 50_000_000;
@@ -232,5 +232,48 @@ async fn a_client_that_leaves_a_stream() {
     assert_eq!(client.chunk().await.unwrap(), b"first");
     drop(client);
     left.pass().await;
+    proxy.idle().await;
+}
+
+/// A pod that takes the head and then nothing of a body, until its connection ends.
+fn deaf() -> Backend {
+    Backend::start(|wire, _| async move {
+        use tokio::io::Interest;
+        // The readiness mask of PRIORITY holds "read closed" but not "readable".
+        let closed = wire.stream.ready(Interest::PRIORITY);
+        within("the connection ends", closed).await.unwrap();
+    })
+}
+
+/// Writes until nobody takes any more.
+async fn fill(client: &mut Wire) {
+    let head = format!("PUT / HTTP/1.1\r\nHost: f.test\r\nContent-Length: {LARGE}\r\n\r\n");
+    client.send(head).await;
+    let bytes = piece(0);
+    while tokio::time::timeout(STALLED, client.stream.write(&bytes)).await.is_ok() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_takes_nothing_of_a_body_is_504() {
+    let pod = deaf();
+    let proxy = Proxy::start().await;
+    let mut spec = function("f");
+    spec.timeouts.response_header = Duration::from_millis(500);
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    fill(&mut client).await;
+    client.try_answer().await.unwrap().assert_error(504, "response_timeout");
+    proxy.idle().await;
+}
+
+/// The bytes that the pod does not take must not hide that the client is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_resets_a_stalled_upload() {
+    let pod = deaf();
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    fill(&mut client).await;
+    assert_eq!(proxy.f().counters.in_flight(), 1);
+    client.reset();
     proxy.idle().await;
 }

@@ -3,7 +3,6 @@
 
 use crate::support::Wire;
 
-pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
@@ -23,7 +22,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) kind: u8,
-    pub(super) flags: u8,
     pub(super) stream: u32,
     pub(super) payload: Vec<u8>,
 }
@@ -80,7 +78,6 @@ pub(super) async fn read(wire: &mut Wire) -> std::io::Result<Frame> {
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
     Ok(Frame {
         kind: head[3],
-        flags: head[4],
         stream: u32::from_be_bytes(head[5..9].try_into().unwrap()),
         payload: wire.exactly(usize::try_from(length).unwrap()).await?,
     })

@@ -238,3 +238,17 @@ async fn hanging_pod_is_504() {
     assert_eq!(call(&mut client).await.status, 504);
     proxy.idle().await;
 }
+
+/// A stream that an HTTP/2 pod breaks off, for a client of HTTP/1.1: an error like every other.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_stream_for_an_http1_client() {
+    let pod = h2_pod(Reserved::new(), |_, mut respond, _| async move {
+        respond.send_reset(Reason::INTERNAL_ERROR);
+    });
+    let proxy = Proxy::start().await;
+    let spec = RouteSpec { protocol: Protocol::H2c, ..function("f") };
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let answer = proxy.client().await.get("f.test", "/").await;
+    answer.assert_error(502, "upstream_closed");
+    proxy.idle().await;
+}

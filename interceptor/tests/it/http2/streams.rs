@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::client::{Client, answer, read, request, write};
-use crate::support::{Backend, Gate, Proxy, Recorder, Reserved, Wire, not_ready, ok, ready};
+use crate::support::{
+    Backend, Gate, Proxy, Recorder, Reserved, Wire, function, not_ready, ok, ready, within,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_share_a_connection() {
@@ -239,5 +241,36 @@ async fn cut_bodies_are_reset_streams() {
         assert!(answer(response).await.is_err());
     }
     assert_eq!(client.get("f.test", "/").await.body, b"well");
+    proxy.idle().await;
+}
+
+/// A pod that takes nothing of a body has as long as one that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_takes_nothing_of_a_body_is_504() {
+    let pod = Backend::start(|wire, _| async move {
+        let closed = wire.stream.ready(tokio::io::Interest::PRIORITY);
+        within("the connection ends", closed).await.unwrap();
+    });
+    let proxy = Proxy::start().await;
+    let mut spec = function("f");
+    spec.timeouts.response_header = std::time::Duration::from_millis(500);
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    let (response, mut body) = client.start(request(Method::PUT, "f.test", "/"), false).await;
+    let writing = tokio::spawn(async move {
+        let part = Bytes::from(vec![b'x'; 16_384]);
+        loop {
+            body.reserve_capacity(part.len());
+            let granted = std::future::poll_fn(|cx| body.poll_capacity(cx)).await;
+            let Some(Ok(n)) = granted else { return };
+            if body.send_data(part.slice(..n.min(part.len())), false).is_err() {
+                return;
+            }
+        }
+    });
+    let answer = answer(response).await.unwrap();
+    assert_eq!(answer.status, 504);
+    drop(client);
+    within("the writer ends", writing).await.unwrap();
     proxy.idle().await;
 }

@@ -170,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A head: line and fields.
     pub(crate) async fn head(&mut self) -> io::Result<Message> {
         let head = self.through(b"\r\n\r\n").await?;
-        let head = String::from_utf8(head).unwrap();
+        let head = String::from_utf8_lossy(&head);
         let mut lines = head.trim_end().split("\r\n");
         let line = lines.next().unwrap_or_default().to_owned();
         let fields = lines.map(field).collect();
