@@ -13,16 +13,16 @@ pub(crate) fn admit(
     let function = match router.route(head.host) {
         Some(function) => function,
         None => {
-            let by_path = router.route_path(head.target);
+            let by_path = router.route_path(&head.target);
             let (function, target) = by_path.ok_or(ProxyError::UnknownHost)?;
-            head.target = target;
+            head.target = target.into();
             function
         }
     };
     if head.upgrade.is_some() && !head.body.is_done() {
         return Err(ProxyError::BadRequest("an upgrade request with a body"));
     }
-    if function.route().spec.event_trigger && is_event_path(head.target) {
+    if function.route().spec.event_trigger && is_event_path(&head.target) {
         return Err(ProxyError::EventPath);
     }
     Ok(function)

@@ -71,7 +71,7 @@ pub fn write_request(
     framing: Framing,
     new_id: RequestId,
 ) -> Forwarded {
-    for part in [head.method, " ", head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\n"] {
+    for part in [head.method, " ", &head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     let forwarded = request_fields(head, peer, new_id, &mut |field| field.write(out));

@@ -80,13 +80,12 @@ impl Router {
     }
 
     /// For `kip dev`: `/_fn/<name>/rest` is `/rest` of that function, whatever the host.
-    pub(crate) fn route_path<'t>(&self, target: &'t str) -> Option<(Arc<Function>, &'t str)> {
+    pub(crate) fn route_path(&self, target: &str) -> Option<(Arc<Function>, String)> {
         let rest = target.strip_prefix(PATH_PREFIX).filter(|_| self.path_routes)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(end);
-        let rest = if rest.is_empty() { "/" } else { rest };
-        // A query right behind the name has no path to stand on.
-        rest.starts_with('/').then(|| self.by_name(name)).flatten().map(|f| (f, rest))
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        Some((self.by_name(name)?, format!("{slash}{rest}")))
     }
 
     /// Every function, in no order.
@@ -320,7 +319,7 @@ mod tests {
         };
         check("/_fn/a", Some("a /"));
         check("/_fn/a/x?y=1", Some("a /x?y=1"));
-        check("/_fn/a?y=1", None);
+        check("/_fn/a?y=1", Some("a /?y=1"));
         check("/_fn/b/x", None);
         check("/x", None);
     }

@@ -60,7 +60,7 @@ pub(crate) fn connection_cap(wanted: usize) -> usize {
     let files = files.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let cap = wanted.min(files - files / 8);
     if cap < wanted {
-        tracing::warn!(files, cap, "the limit of open files allows fewer connections than wanted");
+        tracing::info!(files, cap, "the limit of open files allows fewer connections than wanted");
     }
     cap
 }

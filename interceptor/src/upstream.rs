@@ -142,7 +142,7 @@ impl Connection {
     /// Writes what is to be written.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.out.len();
-        let flushed = self.io.poll_flush_buffer(cx, &mut self.out);
+        let flushed = self.io.poll_flush_buffer(cx, &mut self.out, usize::MAX);
         self.written |= self.out.len() < before;
         flushed
     }

@@ -16,9 +16,9 @@ process.on('beforeExit', () => {
 });
 
 // As process 1 of a container there is no default action for a signal: without this, a stop would wait for SIGKILL.
-const stopEarly = (signal) => process.exit(signal === 'SIGINT' ? 130 : 143);
-process.on('SIGTERM', stopEarly);
-process.on('SIGINT', stopEarly);
+// The listener stays and changes what it does: one that is replaced can lose a signal that is on its way.
+let onStop = (signal) => process.exit(signal === 'SIGINT' ? 130 : 143);
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => onStop(signal));
 
 async function main() {
   const config = readConfig(process.env);
@@ -32,8 +32,7 @@ async function main() {
   const { serve } = require('./http');
   const { address, drain } = await serve(handler, config).catch((error) => fail(`cannot listen: ${error.message}`));
   phase = 'serving';
-  process.off('SIGTERM', stopEarly).off('SIGINT', stopEarly);
-  process.on('SIGTERM', drain).on('SIGINT', drain);
+  onStop = drain;
   const ms = Math.round(process.uptime() * 1000);
   log(`listening on http://${address} (node ${process.version}, ${file}, ${ms} ms after start)`);
 }

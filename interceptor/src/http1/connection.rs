@@ -38,9 +38,9 @@ pub struct Limits {
     pub header: Duration,
     /// Between two requests.
     pub idle: Duration,
-    /// A body, in either direction, may stand still this long…
+    /// A client that owes bytes, or does not take any, is looked at once per this time…
     pub grace: Duration,
-    /// …and has to move this many bytes per second on average beyond it.
+    /// …and has to have moved this many bytes per second since the last look.
     pub min_rate: u64,
     /// Longest head.
     pub head_bytes: usize,
@@ -59,14 +59,46 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// When a transfer that started at `since` and moved `bytes` is too slow.
-    pub(crate) fn progress_until(&self, since: Instant, bytes: u64) -> Instant {
-        since + self.grace + Duration::from_secs(bytes / self.min_rate.max(1))
-    }
-
     /// Further away than any timer.
     pub(crate) fn far(&self) -> Instant {
         Instant::now() + Duration::from_secs(86_400)
+    }
+}
+
+/// Whether a client keeps a transfer moving that waits for it. Each period stands for itself: what
+/// went fast earlier is no credit for standing still now.
+#[derive(Default)]
+pub(crate) struct Pace {
+    since: Option<Instant>,
+    moved: u64,
+}
+
+impl Pace {
+    /// The transfer waits for the client now.
+    pub(crate) fn wait(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+    }
+
+    /// It does not wait for the client any more.
+    pub(crate) fn stop(&mut self) {
+        *self = Self::default();
+    }
+
+    /// When the client is looked at next.
+    pub(crate) fn due(&self, limits: &Limits) -> Option<Instant> {
+        self.since.map(|since| since + limits.grace)
+    }
+
+    /// The period is over: true if too little was moved, else the next one begins.
+    pub(crate) fn too_slow(&mut self, limits: &Limits) -> bool {
+        let enough = limits.min_rate.saturating_mul(limits.grace.as_secs()).max(1);
+        let slow = self.moved < enough;
+        *self = Self { since: Some(Instant::now()), moved: 0 };
+        slow
     }
 }
 
@@ -218,7 +250,7 @@ impl Connection {
         }
         write_error(self.out.tail(), error, id, retry_after, close);
         let until = Instant::now() + worker.plane.limits.grace;
-        poll_fn(|cx| match self.io.poll_flush_buffer(cx, &mut self.out) {
+        poll_fn(|cx| match self.io.poll_flush_buffer(cx, &mut self.out, usize::MAX) {
             Poll::Ready(_) => Poll::Ready(()),
             Poll::Pending => self.deadline.poll(cx, until),
         })

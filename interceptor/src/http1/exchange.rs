@@ -16,7 +16,7 @@ use kipper_process::drain::DrainWatch;
 use super::{
     body::{Decoder, Encoder, Framing},
     buffer::Buffer,
-    connection::{Deadline, Limits},
+    connection::{Deadline, Limits, Pace},
     head::{ResponseHead, Version, parse_response},
     io::Io,
 };
@@ -30,6 +30,9 @@ use crate::{
 pub(crate) const HIGH_WATER: usize = 64 << 10;
 /// Interim (1xx) responses relayed for one request; a pod that sends more is broken.
 const MAX_INTERIM: u32 = 16;
+/// A client that is slow to read is written to in pieces of this size, so that what it has taken
+/// shows.
+const PACED_PIECE: usize = 8 << 10;
 /// How often a client is looked at whose body the pod does not take.
 const STALL_LOOK: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,20 @@ pub(crate) struct Finished {
     pub(crate) upgraded: bool,
 }
 
+/// What a timer of an exchange is for.
+enum Clock {
+    /// The client owes body bytes.
+    Reading,
+    /// The client owes reading.
+    Writing,
+    /// The pod owes a response head.
+    Response,
+    /// The function limits the whole request.
+    Request,
+    /// Is the client of a stalled upload still there?
+    Look,
+}
+
 /// One exchange in progress.
 pub(crate) struct Exchange<'a> {
     pub(crate) down: Downstream<'a>,
@@ -94,12 +111,10 @@ pub(crate) struct Exchange<'a> {
 /// Clocks and counters of an exchange.
 #[derive(Default)]
 struct Progress {
-    /// Since when the client owes body bytes, and how many came.
-    reading: Option<Instant>,
-    read: u64,
-    /// Since when the client does not take bytes, and how many it took.
-    writing: Option<Instant>,
-    written: u64,
+    /// The client owes body bytes.
+    reading: Pace,
+    /// The client does not take what is there for it.
+    writing: Pace,
     /// Since when the pod takes no byte of the request.
     stalled: Option<Instant>,
     /// When the last byte of the request was written.
@@ -181,7 +196,7 @@ impl<'a> Exchange<'a> {
             match self.up.poll_flush(cx) {
                 Poll::Pending => {
                     // It is the pod that is slow now; the client's clock starts afresh after it.
-                    (self.progress.reading, self.progress.read) = (None, 0);
+                    self.progress.reading.stop();
                     if self.up.out.len() < before {
                         self.progress.stalled = None;
                     }
@@ -205,11 +220,11 @@ impl<'a> Exchange<'a> {
             }
             match self.down.io.poll_read_more(cx, self.down.input, HIGH_WATER) {
                 Poll::Pending => {
-                    self.progress.reading.get_or_insert_with(Instant::now);
+                    self.progress.reading.wait();
                     return Ok(Poll::Pending);
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return Err(self.fail(ProxyError::ClientGone)),
-                Poll::Ready(Ok(n)) => self.progress.read += n as u64,
+                Poll::Ready(Ok(n)) => self.progress.reading.moved(n),
             }
         }
     }
@@ -347,18 +362,22 @@ impl<'a> Exchange<'a> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let waiting = self.progress.writing.due(self.down.limits).is_some();
+        let piece = if waiting { PACED_PIECE } else { usize::MAX };
         let before = self.down.out.len();
-        let flushed = self.down.io.poll_flush_buffer(cx, self.down.out);
-        self.progress.written += (before - self.down.out.len()) as u64;
+        let flushed = self.down.io.poll_flush_buffer(cx, self.down.out, piece);
+        self.progress.writing.moved(before - self.down.out.len());
         match flushed {
             Poll::Ready(Ok(())) => {
-                self.progress.writing = None;
-                self.progress.written = 0;
+                self.progress.writing.stop();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::Cut(ProxyError::ClientGone))),
             Poll::Pending => {
-                self.progress.writing.get_or_insert_with(Instant::now);
+                if !waiting {
+                    self.down.io.follow_reader();
+                    self.progress.writing.wait();
+                }
                 Poll::Pending
             }
         }
@@ -366,42 +385,54 @@ impl<'a> Exchange<'a> {
 
     /// Pending, unless a clock of this exchange has run out.
     fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
-        let (limits, p) = (self.down.limits, &self.progress);
-        let mut next = (limits.far(), ProxyError::RequestDeadline);
-        let mut sooner = |at: Instant, error| {
-            if at < next.0 {
-                next = (at, error);
-            }
-        };
-        if let Some(until) = self.terms.until {
-            sooner(until, ProxyError::RequestDeadline);
-        }
-        if let (Some(since), false) = (p.reading, self.request.is_done()) {
-            sooner(limits.progress_until(since, p.read), ProxyError::RequestTimeout);
-        }
-        if let Some(since) = p.writing {
-            sooner(limits.progress_until(since, p.written), ProxyError::SlowReader);
-        }
-        // A pod that takes nothing of a body, like one that does not answer.
-        if let (Some(since), None) = (p.stalled.or(p.sent), &p.response) {
-            sooner(since + self.terms.response_header, ProxyError::ResponseTimeout);
-        }
         // While the pod takes no more of the body, the client's unread bytes hide its hang-up.
-        let stalled = p.stalled.is_some() && !self.request.is_done();
+        let stalled = self.progress.stalled.is_some() && !self.request.is_done();
         if stalled && self.down.io.is_closed() {
             return Poll::Ready(Err(self.fail(ProxyError::ClientGone)));
         }
-        let look_again = Instant::now() + STALL_LOOK;
-        if stalled && look_again < next.0 {
-            if self.down.deadline.poll(cx, look_again).is_ready() {
-                cx.waker().wake_by_ref();
+        loop {
+            let (at, clock) = self.next_clock(stalled);
+            if self.down.deadline.poll(cx, at).is_pending() {
+                return Poll::Pending;
             }
-            return Poll::Pending;
+            let limits = self.down.limits;
+            let error = match clock {
+                Clock::Look if self.down.io.is_closed() => ProxyError::ClientGone,
+                Clock::Reading if self.progress.reading.too_slow(limits) => {
+                    ProxyError::RequestTimeout
+                }
+                Clock::Writing if self.progress.writing.too_slow(limits) => ProxyError::SlowReader,
+                Clock::Look | Clock::Reading | Clock::Writing => continue,
+                Clock::Response => ProxyError::ResponseTimeout,
+                Clock::Request => ProxyError::RequestDeadline,
+            };
+            return Poll::Ready(Err(self.fail(error)));
         }
-        match self.down.deadline.poll(cx, next.0) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Err(self.fail(next.1))),
+    }
+
+    /// The clock that runs out first.
+    fn next_clock(&self, stalled: bool) -> (Instant, Clock) {
+        let (limits, p) = (self.down.limits, &self.progress);
+        let mut next = (limits.far(), Clock::Request);
+        let mut sooner = |at: Option<Instant>, clock| {
+            if let Some(at) = at.filter(|at| *at < next.0) {
+                next = (at, clock);
+            }
+        };
+        sooner(self.terms.until, Clock::Request);
+        if !self.request.is_done() {
+            sooner(p.reading.due(limits), Clock::Reading);
         }
+        sooner(p.writing.due(limits), Clock::Writing);
+        if p.response.is_none() {
+            // A pod that takes nothing of a body is like one that does not answer.
+            let since = p.stalled.or(p.sent);
+            sooner(since.map(|at| at + self.terms.response_header), Clock::Response);
+        }
+        if stalled {
+            sooner(Some(Instant::now() + STALL_LOOK), Clock::Look);
+        }
+        next
     }
 
     /// A failure as the client can still be told of it.

@@ -5,6 +5,8 @@
 //! length, a length beside a transfer coding, a transfer coding from HTTP/1.0, names that become
 //! framing names when `_` and `-` are not told apart, and targets that contradict `Host`.
 
+use std::borrow::Cow;
+
 use super::{
     body::Decoder,
     field::{Class, Field, Fields, classify, classify_alias},
@@ -45,7 +47,7 @@ pub enum Version {
 pub struct RequestHead<'a> {
     pub method: &'a str,
     /// Path and query, or `*`.
-    pub target: &'a str,
+    pub target: Cow<'a, str>,
     /// Authority, as sent; empty where HTTP/1.0 sent none.
     pub host: &'a str,
     pub version: Version,
@@ -178,7 +180,7 @@ pub fn parse_request(
     let upgrade = fields.iter().find(|f| f.class == Class::Upgrade).map(|f| f.value);
     let head = RequestHead {
         method,
-        target,
+        target: target.into(),
         host,
         version,
         body,

@@ -14,6 +14,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::buffer::{Buffer, READ_SIZE, read_scratch};
 
+/// Bytes the kernel may queue unsent for a slow reader.
+const UNSENT: u32 = 16 << 10;
+
 /// One connection's bytes.
 pub(crate) enum Io {
     /// TCP as it is.
@@ -58,14 +61,16 @@ impl Io {
         )
     }
 
-    /// Writes `out` until it is empty.
+    /// Writes `out` until it is empty, at most `piece` bytes at a time.
     pub(crate) fn poll_flush_buffer(
         &mut self,
         cx: &mut Context<'_>,
         out: &mut Buffer,
+        piece: usize,
     ) -> Poll<io::Result<()>> {
         while !out.is_empty() {
-            match Pin::new(&mut *self).poll_write(cx, out.as_slice()) {
+            let data = out.as_slice();
+            match Pin::new(&mut *self).poll_write(cx, &data[..data.len().min(piece)]) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => out.consume(n),
@@ -84,6 +89,14 @@ impl Io {
         match self.tcp() {
             Some(tcp) => drop(tcp.ready(Interest::PRIORITY).await),
             None => std::future::pending().await,
+        }
+    }
+
+    /// Lets the kernel queue little that is not sent yet, so that writing follows the peer's
+    /// reading instead of filling a buffer of megabytes.
+    pub(crate) fn follow_reader(&self) {
+        if let Some(tcp) = self.tcp() {
+            let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
         }
     }
 

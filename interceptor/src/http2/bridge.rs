@@ -41,6 +41,8 @@ pub(super) struct Bridge {
     worker: Arc<Worker>,
     request: Option<Incoming>,
     framing: Framing,
+    /// Since when the pod takes no byte of the request.
+    stalled: Option<Instant>,
     response: Decoder,
     frames: Frames,
 }
@@ -100,7 +102,8 @@ impl Bridge {
     ) -> Self {
         up.out.tail().extend_from_slice(&head);
         let (response, frames) = (Decoder::Done, Frames::default());
-        Self { up: Some(up), lease, worker, request, framing, response, frames }
+        let (up, stalled) = (Some(up), None);
+        Self { up, lease, worker, request, framing, stalled, response, frames }
     }
 
     /// Until the final response head; `take` renders it.
@@ -131,12 +134,14 @@ impl Bridge {
                     Poll::Pending => break,
                 }
             }
-            // The clock runs from the last byte of the request.
             if self.request.is_none() {
-                let at = *sent.get_or_insert_with(Instant::now) + timeout;
-                if deadline.poll(cx, at).is_ready() {
-                    return Poll::Ready(Err(HeadFailure::Error(ProxyError::ResponseTimeout)));
-                }
+                sent.get_or_insert_with(Instant::now);
+            }
+            // The clock runs from the last byte of the request that the pod took.
+            if let Some(since) = self.stalled.or(sent)
+                && deadline.poll(cx, since + timeout).is_ready()
+            {
+                return Poll::Ready(Err(HeadFailure::Error(ProxyError::ResponseTimeout)));
             }
             Poll::Pending
         })
@@ -199,9 +204,16 @@ impl Bridge {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Some(up) = &mut self.up else { return Ok(()) };
         loop {
+            let before = up.out.len();
             match up.poll_flush(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(())) => {}
+                Poll::Pending => {
+                    if up.out.len() < before {
+                        self.stalled = None;
+                    }
+                    self.stalled.get_or_insert_with(Instant::now);
+                    return Ok(());
+                }
+                Poll::Ready(Ok(())) => self.stalled = None,
                 // The pod may have answered before it closed its side.
                 Poll::Ready(Err(_)) if up.written => {
                     up.idle_time = Duration::ZERO;

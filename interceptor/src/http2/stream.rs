@@ -164,7 +164,7 @@ fn view<'a>(
     };
     Ok(RequestHead {
         method: parts.method.as_str(),
-        target: parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+        target: parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
         host,
         version: Version::Http2,
         fields,
@@ -351,7 +351,7 @@ impl Stream {
         let uri = http::Uri::builder()
             .scheme("http")
             .authority(head.host)
-            .path_and_query(head.target)
+            .path_and_query(&*head.target)
             .build()
             .map_err(|_| ProxyError::BadRequest("invalid request target"))?;
         let (mut request, ()) = Request::new(()).into_parts();
@@ -417,7 +417,7 @@ impl Joined<'_, '_> {
         }
         RequestHead {
             method: head.method,
-            target: head.target,
+            target: head.target.clone(),
             host: head.host,
             version: head.version,
             fields,

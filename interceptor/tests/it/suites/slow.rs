@@ -34,9 +34,8 @@ async fn serving() -> (Proxy, Backend) {
         _ => large.as_bytes().to_vec(),
     });
     let config = ProxyConfig {
-        header_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        body_timeout: Duration::from_secs(1),
+        header_timeout: Duration::from_secs(2),
+        body_timeout: Duration::from_secs(2),
         // A reader has credit for what its last write put into the kernel's buffer, at this rate.
         body_min_rate: 100_000,
         ..ProxyConfig::default()
