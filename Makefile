@@ -3,7 +3,7 @@
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-export PATH := $(CACHE)/bin:$(HOME)/.cargo/bin:$(PATH)
+export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin
 
 QUICK := cargo build --quiet --locked --profile quick
 RELEASE := cargo build --quiet --locked --release

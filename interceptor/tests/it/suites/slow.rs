@@ -36,8 +36,6 @@ async fn serving() -> (Proxy, Backend) {
     let config = ProxyConfig {
         header_timeout: Duration::from_secs(2),
         body_timeout: Duration::from_secs(2),
-        // A reader has credit for what its last write put into the kernel's buffer, at this rate.
-        body_min_rate: 100_000,
         ..ProxyConfig::default()
     };
     let proxy = Proxy::with(config).await;
