@@ -85,7 +85,7 @@ pub struct Function {
     endpoints: ArcSwap<Endpoints>,
     /// What the source said last, before the fleet divides it.
     listed: Mutex<Vec<EndpointState>>,
-    queue: Queue,
+    queue: Queue<Lease>,
     /// A release task runs for it (see `probe`).
     pub(crate) releasing: AtomicBool,
     /// Tells the release task that endpoints changed.
@@ -101,7 +101,7 @@ pub(crate) enum Acquired {
     /// Go ahead.
     Lease(Lease),
     /// Wait for the lease.
-    Held(Waiting),
+    Held(Waiting<Lease>),
 }
 
 impl Function {

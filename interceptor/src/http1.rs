@@ -14,6 +14,7 @@ pub mod head;
 pub(crate) mod io;
 pub(crate) mod request;
 
+pub(crate) mod timer;
 pub(crate) mod tunnel;
 
-pub use connection::Limits;
+pub use timer::Limits;

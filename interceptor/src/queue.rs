@@ -16,8 +16,6 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::function::Lease;
-
 /// Abandoned waiters are swept once they are this many and more than half of the queue.
 const SWEEP_AT: usize = 32;
 
@@ -80,15 +78,15 @@ impl Held {
     }
 }
 
-/// The queue of one function.
-pub struct Queue {
+/// The queue of one function; a waiter leaves it with a `T`.
+pub struct Queue<T> {
     all: Arc<Held>,
     own: Arc<Usage>,
-    waiters: Mutex<VecDeque<oneshot::Sender<Lease>>>,
+    waiters: Mutex<VecDeque<oneshot::Sender<T>>>,
     closed: AtomicBool,
 }
 
-impl Queue {
+impl<T> Queue<T> {
     /// An empty queue under the shared bounds.
     pub fn new(all: Arc<Held>) -> Self {
         Self { all, own: Arc::default(), waiters: Mutex::default(), closed: AtomicBool::new(false) }
@@ -105,7 +103,7 @@ impl Queue {
     }
 
     /// Joins the queue with `bytes` already in memory; refused at a bound.
-    pub(crate) fn join(&self, bytes: usize) -> Result<Waiting, QueueError> {
+    pub(crate) fn join(&self, bytes: usize) -> Result<Waiting<T>, QueueError> {
         let mut place = Place { all: Arc::clone(&self.all), own: Arc::clone(&self.own), bytes: 0 };
         let limits = &self.all.limits;
         let share = limits.requests.min(limits.total_requests / 2).max(1);
@@ -131,7 +129,7 @@ impl Queue {
     }
 
     /// The first waiter that is still there.
-    pub(crate) fn pop(&self) -> Option<oneshot::Sender<Lease>> {
+    pub(crate) fn pop(&self) -> Option<oneshot::Sender<T>> {
         let mut waiters = self.waiters.lock();
         while let Some(waiter) = waiters.pop_front() {
             if !waiter.is_closed() {
@@ -193,8 +191,8 @@ impl Drop for Place {
 }
 
 /// A request in the queue. Dropping it leaves the queue.
-pub(crate) struct Waiting {
-    pub(crate) lease: oneshot::Receiver<Lease>,
+pub(crate) struct Waiting<T> {
+    pub(crate) lease: oneshot::Receiver<T>,
     pub(crate) place: Place,
 }
 
@@ -205,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    fn queues(limits: HoldLimits, n: usize) -> (Arc<Held>, Vec<Queue>) {
+    fn queues(limits: HoldLimits, n: usize) -> (Arc<Held>, Vec<Queue<()>>) {
         let held = Arc::new(Held::new(limits));
         let queues = (0..n).map(|_| Queue::new(Arc::clone(&held))).collect();
         (held, queues)
@@ -265,7 +263,7 @@ mod tests {
         #[test]
         fn conserved(steps in proptest::collection::vec((0usize..2, 0usize..60, any::<bool>()), 0..80)) {
             let (held, q) = queues(SMALL, 2);
-            let mut alive: Vec<(Waiting, usize)> = Vec::new();
+            let mut alive: Vec<(Waiting<()>, usize)> = Vec::new();
             for (which, bytes, leave) in steps {
                 if leave {
                     if !alive.is_empty() { alive.remove(bytes % alive.len()); }

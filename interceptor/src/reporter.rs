@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::source::FunctionId;
 
+mod feed;
 mod link;
 mod pending;
 mod targets;

@@ -14,9 +14,7 @@ use std::{
 use ipnet::IpNet;
 use kipper_process::drain::{DrainGuard, DrainWatch};
 
-use crate::{
-    headers::Peer, http1::connection::Limits, metrics::Metrics, router::Router, upstream::Pool,
-};
+use crate::{headers::Peer, http1::Limits, metrics::Metrics, router::Router, upstream::Pool};
 
 /// Shared by all workers.
 pub(crate) struct Plane {

@@ -16,9 +16,9 @@ use kipper_process::drain::DrainWatch;
 use super::{
     body::{Decoder, Encoder, Framing},
     buffer::Buffer,
-    connection::{Deadline, Limits, Pace},
     head::{ResponseHead, Version, parse_response},
     io::Io,
+    timer::{Deadline, Limits, Pace},
 };
 use crate::{
     error::ProxyError,

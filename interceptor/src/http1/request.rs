@@ -244,7 +244,7 @@ async fn lease(
 async fn hold(
     connection: &mut Connection,
     prepared: &Prepared,
-    mut waiting: Waiting,
+    mut waiting: Waiting<Lease>,
 ) -> Result<Lease, ProxyError> {
     let until = prepared.accepted + prepared.function.route().spec.timeouts.cold_start;
     connection.input.shrink();
@@ -286,7 +286,7 @@ fn timed_out(function: &Function) -> ProxyError {
 fn poll_read_ahead(
     connection: &mut Connection,
     prepared: &Prepared,
-    waiting: &mut Waiting,
+    waiting: &mut Waiting<Lease>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), ProxyError>> {
     while connection.input.len() < READ_AHEAD {

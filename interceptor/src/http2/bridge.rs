@@ -22,10 +22,10 @@ use crate::{
     function::Lease,
     http1::{
         body::{BodySink, Decoder, Encoder, Framing},
-        connection::Deadline,
         exchange::HIGH_WATER,
         field::{Class, Field, Fields, classify},
         head::{ResponseHead, parse_fields, parse_response},
+        timer::Deadline,
     },
     upstream,
     worker::Worker,

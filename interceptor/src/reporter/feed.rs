@@ -1,0 +1,51 @@
+//! The data plane's counters as the reporter reads them.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Counts, CountsFeed};
+use crate::{clock, function::Function, router::Router};
+
+/// A snapshot lists functions with a request within this time.
+const RECENT: Duration = Duration::from_secs(3600);
+
+impl Function {
+    /// Its counts now, as they are reported.
+    fn counts(&self) -> Counts {
+        let idle = clock::now().saturating_sub(self.counters.last_request());
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        // `waiting` is read first: somebody may leave in between, so it is capped.
+        let waiting = count(self.waiting());
+        let held = count(self.held());
+        Counts {
+            id: self.id.clone(),
+            total: self.counters.total(),
+            in_flight: self.counters.in_flight(),
+            held,
+            waiting: waiting.min(held),
+            idle: Duration::from_micros(idle),
+        }
+    }
+}
+
+impl CountsFeed for Router {
+    async fn changed(&self) {
+        self.shared().changes.changed().await;
+    }
+
+    async fn urgent(&self) {
+        self.shared().changes.urgent().await;
+    }
+
+    fn take_changed(&self) -> Vec<Counts> {
+        self.shared().changes.take().iter().map(|f| f.counts()).collect()
+    }
+
+    fn snapshot(&self) -> Vec<Counts> {
+        let recent = |f: &Arc<Function>| {
+            let idle = clock::now().saturating_sub(f.counters.last_request());
+            let used = f.counters.last_request() != 0 && Duration::from_micros(idle) < RECENT;
+            used || f.counters.in_flight() > 0 || f.held() > 0
+        };
+        self.functions().iter().filter(|f| recent(f)).map(|f| f.counts()).collect()
+    }
+}
