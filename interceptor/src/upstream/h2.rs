@@ -2,7 +2,8 @@
 //! endpoint and worker.
 //!
 //! A request may be sent again when the pod says it did not process it: the connection was closed
-//! before the request was written, or the stream was refused (RFC 9113 section 8.7). The body sent
+//! before the request was written, the stream was refused, or a GOAWAY names an earlier stream as
+//! the last one (RFC 9113 sections 6.8 and 8.7). The body sent
 //! so far is kept for that, up to a bound, until the response head arrives.
 
 use std::{
@@ -105,8 +106,10 @@ pub(crate) async fn send(
             }
             let e = e.into_error();
             let reason = e.source().and_then(|s| s.downcast_ref::<h2::Error>());
+            // h2 hands a pod's GOAWAY only to streams behind the last one it processed.
             let refused = reason.is_some_and(|r| {
-                r.is_remote() && r.is_reset() && r.reason() == Some(h2::Reason::REFUSED_STREAM)
+                let reset = r.is_reset() && r.reason() == Some(h2::Reason::REFUSED_STREAM);
+                r.is_remote() && (reset || r.is_go_away())
             });
             Err(if refused { SendError::NotProcessed(None) } else { SendError::Failed(e) })
         }

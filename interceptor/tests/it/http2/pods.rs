@@ -10,7 +10,10 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use kipper_interceptor::source::{Protocol, RouteSpec};
 
-use super::client::{Client, answer, read, request, write};
+use super::{
+    client::{Client, answer, read, request, write},
+    frames::{GOAWAY, HEADERS, PREFACE, SETTINGS, frame, read_kind},
+};
 use crate::support::{Backend, Proxy, Reserved, Wire, function, not_ready, ready, within};
 
 /// A pod that serves each stream with `serve`; it is given the stream's number over all
@@ -186,6 +189,46 @@ async fn goaway_is_followed_by_a_new_connection() {
         assert_eq!(call(&mut client).await.status, 200);
     }
     assert_eq!(pod.accepted(), 2);
+}
+
+/// A pod that answers its first connection's first request with a GOAWAY naming `last` as the last
+/// stream it processed, and closes; it serves later connections.
+fn goaway_pod(last: u32) -> Backend {
+    Backend::start(move |mut wire: Wire, number| async move {
+        if number > 0 {
+            let mut connection = h2::server::handshake(wire.stream).await.unwrap();
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                tokio::spawn(grpc(request, respond, 0));
+            }
+            return;
+        }
+        wire.exactly(PREFACE.len()).await.unwrap();
+        wire.send(frame(SETTINGS, 0, 0, &[])).await;
+        read_kind(&mut wire, HEADERS, 1).await.unwrap();
+        let goaway = [last.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+        wire.send(frame(GOAWAY, 0, 0, &goaway)).await;
+    })
+}
+
+/// A GOAWAY that names an earlier stream says that this one was not processed: it is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_behind_a_goaway_is_replayed() {
+    let pod = goaway_pod(0);
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    assert_eq!(call(&mut client).await.status, 200);
+    assert_eq!((pod.accepted(), proxy.metric("replays_total", &[])), (2, 1.0));
+}
+
+/// A stream that a GOAWAY counts as processed may have been executed: it is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_before_a_goaway_is_not_replayed() {
+    let pod = goaway_pod(1);
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    assert_eq!(call(&mut client).await.status, 502);
+    assert_eq!(proxy.metric("replays_total", &[]), 0.0);
+    proxy.idle().await;
 }
 
 /// `protocol: h2c` speaks HTTP/2 for everything, whatever its clients speak.
