@@ -49,8 +49,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         admin = %config.admin_listen,
         "interceptor started"
     );
+    // Reports go on through the drain: what is still held or running must not look finished.
+    let reporter_stop = CancellationToken::new();
     let reporting = (!config.reporter.adapters.is_empty()).then(|| {
-        let (feed, stop) = (Arc::clone(&router), shutdown.clone());
+        let (feed, stop) = (Arc::clone(&router), reporter_stop.clone());
         tokio::spawn(reporter::run(config.reporter.clone(), feed, reporter_metrics, stop))
     });
     let fleet = fleet(&config, sources.client, &router);
@@ -78,6 +80,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     feeding.abort();
     syncing.abort();
     announce.await?;
+    reporter_stop.cancel();
     if let Some(reporting) = reporting {
         reporting.await??;
     }

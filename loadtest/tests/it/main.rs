@@ -1,6 +1,9 @@
 //! The conditions of the short scenarios, in their quick size. Figures are printed and judged by
 //! nobody here.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod mutual_tls;
 
 use kipper_loadtest::{
     run::RunArgs,
