@@ -28,30 +28,50 @@ pub type RequestId = SmallVec<[u8; 36]>;
 /// A new request id: 128 random bits in hexadecimal.
 pub fn new_request_id(random: u128) -> RequestId {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    random
-        .to_be_bytes()
-        .iter()
-        .flat_map(|b| [b >> 4, b & 15])
-        .map(|n| HEX[usize::from(n)])
-        .collect()
+    let mut id = [0; 32];
+    for (digits, byte) in id.chunks_exact_mut(2).zip(random.to_be_bytes()) {
+        digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    RequestId::from_slice(&id)
 }
 
 /// The peer of a downstream connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Its address.
-    pub ip: IpAddr,
+    /// Its address, as text: it is written into every request.
+    ip: Text,
     /// It is one of `--trusted-proxies`.
     pub trusted: bool,
     /// It speaks TLS to this proxy.
     pub tls: bool,
 }
 
+/// Longest address: an IPv6 one with an IPv4 tail.
+const MAX_IP: usize = 45;
+
+/// A short text that is copied, not shared.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    bytes: [u8; MAX_IP],
+    length: usize,
+}
+
 impl Peer {
     /// Looks the address up in the trusted networks.
     pub fn new(ip: IpAddr, tls: bool, trusted: &[IpNet]) -> Self {
         let ip = ip.to_canonical();
-        Self { ip, trusted: trusted.iter().any(|net| net.contains(&ip)), tls }
+        let mut bytes = [0; MAX_IP];
+        let mut rest = &mut bytes[..];
+        // Every address fits.
+        let _ = write!(rest, "{ip}");
+        let length = MAX_IP - rest.len();
+        let trusted = trusted.iter().any(|net| net.contains(&ip));
+        Self { ip: Text { bytes, length }, trusted, tls }
+    }
+
+    /// Its address as text.
+    fn ip(&self) -> &[u8] {
+        &self.ip.bytes[..self.ip.length]
     }
 }
 
@@ -92,8 +112,9 @@ pub fn write_request(
 }
 
 fn write_length(out: &mut Vec<u8>, n: u64) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "content-length: {n}\r\n");
+    out.extend_from_slice(b"content-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Hands every field of the forwarded request to `put`, without framing and `Host`.
@@ -135,15 +156,14 @@ pub fn request_fields(
     }
     let proto = known.proto.unwrap_or(if peer.tls { b"https" } else { b"http" });
     let host = known.host.unwrap_or(head.host.as_bytes());
-    let mut client = Vec::with_capacity(48);
-    for earlier in &known.client {
-        client.extend_from_slice(earlier);
-        client.extend_from_slice(b", ");
-    }
-    // Writing to a vector cannot fail.
-    let _ = write!(client, "{}", peer.ip);
     let own = |name: &'static str, value| Field { name, value, class: Class::EndToEnd };
-    put(own("x-forwarded-for", &client));
+    if known.client.is_empty() {
+        put(own("x-forwarded-for", peer.ip()));
+    } else {
+        known.client.push(peer.ip());
+        let (name, value) = ("x-forwarded-for", &known.client.join(&b", "[..])[..]);
+        put(Field { name, value, class: Class::EndToEnd });
+    }
     put(own("x-forwarded-proto", proto));
     put(own("x-forwarded-host", host));
     put(own("x-request-id", &request_id));
@@ -249,7 +269,7 @@ pub struct Additions<'a> {
     /// `Server-Timing` of a cold start.
     pub server_timing: Option<String>,
     /// `Date` for a response without one (RFC 9110 section 6.6.1).
-    pub date: [u8; 29],
+    pub date: fn() -> [u8; 29],
 }
 
 /// Hands every field of the forwarded response to `put`, without framing and connection options.
@@ -284,7 +304,7 @@ pub fn response_fields(
     let own = |name, value| Field { name, value, class: Class::EndToEnd };
     // RFC 9110 section 6.6.1: not on 1xx, where there is no content to date.
     if !dated && head.status >= 200 {
-        put(own("date", &add.date));
+        put(Field { name: "date", value: &(add.date)(), class: Class::EndToEnd });
     }
     if head.status < 200 {
         return;
@@ -305,8 +325,9 @@ pub fn write_response(
     framing: Framing,
     connection: ConnectionOption,
 ) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "HTTP/1.1 {} ", head.status);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
+    out.push(b' ');
     out.extend_from_slice(head.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
     response_fields(head, add, &mut |field| field.write(out));
@@ -357,7 +378,9 @@ mod tests {
 
     fn sent(text: &str, trusted: bool) -> String {
         let (head, _) = parse_request(text.as_bytes(), 4096).unwrap().unwrap();
-        let peer = Peer { ip: [192, 0, 2, 7].into(), trusted, tls: false };
+        let own: IpNet = "192.0.2.7/32".parse().unwrap();
+        let nets: &[IpNet] = if trusted { &[own] } else { &[] };
+        let peer = Peer::new([192, 0, 2, 7].into(), false, nets);
         let mut out = Vec::new();
         write_request(&mut out, &head, peer, Framing::None, RequestId::from_slice(b"new"));
         String::from_utf8(out).unwrap()
@@ -409,7 +432,7 @@ mod tests {
             security: block.as_ref(),
             secure,
             server_timing: None,
-            date: *b"Sun, 06 Nov 1994 08:49:37 GMT",
+            date: || *b"Sun, 06 Nov 1994 08:49:37 GMT",
         };
         let mut out = Vec::new();
         write_response(&mut out, &head, &add, Framing::Length(2), ConnectionOption::Keep);

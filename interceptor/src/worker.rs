@@ -52,23 +52,23 @@ impl Worker {
     pub(crate) fn peer(&self, ip: IpAddr, tls: bool) -> Peer {
         Peer::new(ip, tls, &self.plane.trusted_proxies)
     }
+}
 
-    /// The present time as an HTTP date, formatted once per second and thread.
-    pub(crate) fn date(&self) -> [u8; 29] {
-        thread_local! {
-            static DATE: RefCell<(u64, [u8; 29])> = const { RefCell::new((0, [b' '; 29])) };
-        }
-        let now = SystemTime::now();
-        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        DATE.with_borrow_mut(|(at, text)| {
-            if *at != second {
-                *at = second;
-                let formatted = httpdate::fmt_http_date(now);
-                text.copy_from_slice(formatted.as_bytes().get(..29).unwrap_or(&[b' '; 29]));
-            }
-            *text
-        })
+/// The present time as an HTTP date, formatted once per second and thread.
+pub(crate) fn http_date() -> [u8; 29] {
+    thread_local! {
+        static DATE: RefCell<(u64, [u8; 29])> = const { RefCell::new((0, [b' '; 29])) };
     }
+    let now = SystemTime::now();
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    DATE.with_borrow_mut(|(at, text)| {
+        if *at != second {
+            *at = second;
+            let formatted = httpdate::fmt_http_date(now);
+            text.copy_from_slice(formatted.as_bytes().get(..29).unwrap_or(&[b' '; 29]));
+        }
+        *text
+    })
 }
 
 /// Counts one downstream connection while it lives.

@@ -89,8 +89,8 @@ impl Connection {
         first: bool,
     ) -> Result<Option<Prepared>, Refused> {
         let limits = &worker.plane.limits;
-        let mut started = (first || !self.input.is_empty()).then(Instant::now);
         let idle_since = Instant::now();
+        let mut started = (first || !self.input.is_empty()).then_some(idle_since);
         loop {
             if !self.input.is_empty() {
                 let parsed = parse_request(self.input.as_slice(), limits.head_bytes);

@@ -413,10 +413,10 @@ impl<'a> Exchange<'a> {
     /// The clock that runs out first.
     fn next_clock(&self, stalled: bool) -> (Instant, Clock) {
         let (limits, p) = (self.down.limits, &self.progress);
-        let mut next = (limits.far(), Clock::Request);
+        let mut next: Option<(Instant, Clock)> = None;
         let mut sooner = |at: Option<Instant>, clock| {
-            if let Some(at) = at.filter(|at| *at < next.0) {
-                next = (at, clock);
+            if let Some(at) = at.filter(|at| next.as_ref().is_none_or(|(next, _)| at < next)) {
+                next = Some((at, clock));
             }
         };
         sooner(self.terms.until, Clock::Request);
@@ -432,7 +432,7 @@ impl<'a> Exchange<'a> {
         if stalled {
             sooner(Some(Instant::now() + STALL_LOOK), Clock::Look);
         }
-        next
+        next.unwrap_or_else(|| (limits.far(), Clock::Request))
     }
 
     /// A failure as the client can still be told of it.

@@ -28,7 +28,7 @@ use crate::{
     source::Protocol,
     timeline::Timeline,
     upstream::{self, ConnectError},
-    worker::Worker,
+    worker::{Worker, http_date},
 };
 
 /// Body bytes of a held request that are read ahead; beyond it the client is slowed down.
@@ -386,7 +386,7 @@ async fn exchange(
                 security: route.security.as_ref(),
                 secure,
                 server_timing: timeline.server_timing(function),
-                date: worker.date(),
+                date: http_date,
             }
         })
         .await;

@@ -36,7 +36,7 @@ use crate::{
         ConnectError,
         h2::{Replayable, SendError},
     },
-    worker::Worker,
+    worker::{Worker, http_date},
 };
 
 /// Connections tried for one request because no byte had reached a pod on the earlier ones.
@@ -213,7 +213,7 @@ impl Stream {
             security: route.security.as_ref(),
             secure: self.secure,
             server_timing: self.timeline.server_timing(&self.function),
-            date: self.worker.date(),
+            date: http_date,
         }
     }
 
