@@ -5,16 +5,21 @@ mod api_server;
 use std::{sync::Arc, time::Duration};
 
 use kipper_interceptor::{
+    Interceptor,
+    balancer::owned,
+    config::ProxyConfig,
     source::{
         EndpointSink, EndpointSource, EndpointState, FunctionId, Probe, RouteSink, RouteSource,
         RouteSpec, SourceError, WakeFallback,
-        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule},
+        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, fleet},
     },
     wake_fallback::DeploymentScale,
 };
+use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle};
 
+use crate::support::until;
 use api_server::{ApiServer, DEADLINE};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
@@ -363,4 +368,72 @@ async fn a_wake_that_is_not_answered_ends() {
     let error =
         tokio::time::timeout(DEADLINE, wake).await.expect("the wake ends").unwrap().unwrap_err();
     assert_eq!(error.to_string(), "kubernetes: scaling deployment shop-dev/hello took too long");
+}
+
+/// One slice of the interceptors' own Service, with these ready pods.
+fn interceptors(names: &[&str]) -> Value {
+    let pod = |(index, name): (usize, &&str)| {
+        json!({
+            "addresses": [format!("10.0.9.{index}")],
+            "conditions": {"ready": true},
+            "targetRef": {"kind": "Pod", "name": name},
+        })
+    };
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "interceptor-x", "namespace": "kipper", "resourceVersion": "10"},
+        "addressType": "IPv4",
+        "endpoints": names.iter().enumerate().map(pod).collect::<Vec<_>>(),
+        "ports": [],
+    })
+}
+
+/// The fleet divides the pods of a limited function; alone again, an interceptor uses them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_divides_the_pods_of_a_limited_function() {
+    const PATH: &str = "/apis/discovery.k8s.io/v1/namespaces/kipper/endpointslices";
+    let mut api = ApiServer::start().await;
+    let plane = Interceptor::bind(&ProxyConfig::default(), &Registry::new(), None).unwrap();
+    let router = plane.router();
+    let mut limited = RouteSpec::new(FunctionId::new("ns", "f"), vec!["f.test".to_owned()]);
+    limited.concurrency = 1;
+    let id = limited.id.clone();
+    let states: Vec<_> = (1..=12)
+        .map(|n| EndpointState {
+            address: ([10, 0, 0, n], 80).into(),
+            ready: true,
+            terminating: false,
+        })
+        .collect();
+    router.apply(limited);
+    router.set(&id, states.clone());
+    let pods = || router.route("f.test").unwrap().endpoints().all.len();
+    assert_eq!(pods(), 12);
+
+    let me = "i-0".to_owned();
+    let (client, followed) = (api.client(), Arc::clone(&router));
+    let following =
+        tokio::spawn(
+            async move { fleet::follow(client, "kipper", "interceptor", me, followed).await },
+        );
+    let list = api.list(PATH).await;
+    assert_eq!(list.value("labelSelector"), Some("kubernetes.io%2Fservice-name%3Dinterceptor"));
+    let names = ["i-0", "i-1", "i-2"];
+    let listed = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSliceList",
+        "metadata": {"resourceVersion": "10"},
+        "items": [interceptors(&names)],
+    });
+    list.answer(200, &listed.to_string());
+    let share = owned(&states, "i-0", &names.map(str::to_owned)).len();
+    assert!((1..12).contains(&share));
+    until("the fleet's share is taken", || pods() == share).await;
+
+    let watch = api.watch(PATH, "10").await;
+    let event = json!({"type": "MODIFIED", "object": interceptors(&["i-0"])});
+    watch.event(&event.to_string()).await;
+    until("alone again", || pods() == 12).await;
+    following.abort();
 }
