@@ -29,7 +29,7 @@ use crate::{
 /// Bytes read from one side and not yet written to the other.
 pub(crate) const HIGH_WATER: usize = 64 << 10;
 /// Interim (1xx) responses relayed for one request; a pod that sends more is broken.
-const MAX_INTERIM: u32 = 16;
+pub(crate) const MAX_INTERIM: u32 = 16;
 /// A client that is slow to read is written to in pieces of this size, so that what it has taken
 /// shows.
 const PACED_PIECE: usize = 8 << 10;

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::{
-    body::Decoder,
+    body::{Decoder, Framing},
     field::{Class, Field, Fields, classify, classify_alias},
 };
 
@@ -72,6 +72,17 @@ pub struct ResponseHead<'a> {
     pub keep_alive: bool,
     /// `timeout` parameter of the pod's `Keep-Alive` field, in seconds.
     pub keep_alive_timeout: Option<u64>,
+}
+
+impl RequestHead<'_> {
+    /// How the body is sent on: as it came.
+    pub fn framing(&self) -> Framing {
+        match &self.body {
+            Decoder::Length(n) => Framing::Length(*n),
+            Decoder::Chunked(_) => Framing::Chunked,
+            Decoder::Done | Decoder::Close => Framing::None,
+        }
+    }
 }
 
 impl ResponseHead<'_> {

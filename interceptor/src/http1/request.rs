@@ -19,7 +19,9 @@ use super::{
     tunnel,
 };
 use crate::{
-    admission, clock,
+    admission,
+    balancer::Endpoint,
+    clock,
     error::ProxyError,
     function::{Acquired, Function, Lease},
     headers::{Additions, Peer, RequestId, new_request_id, write_request},
@@ -36,7 +38,7 @@ const READ_AHEAD: usize = 64 << 10;
 /// Pieces in which read-ahead is accounted, so that the byte bound is overshot by one at most.
 const READ_AHEAD_STEP: usize = 4 << 10;
 /// Connections tried for one request because no byte had reached a pod on the earlier ones.
-const MAX_ATTEMPTS: u32 = 16;
+pub(crate) const MAX_ATTEMPTS: u32 = 16;
 /// Pause when this process has no descriptor or port left for a connection.
 const LOCAL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -91,11 +93,7 @@ pub(crate) fn prepare(
     if gateway {
         head.upgrade = None;
     }
-    let framing = match &head.body {
-        Decoder::Length(n) => Framing::Length(*n),
-        Decoder::Chunked(_) => Framing::Chunked,
-        Decoder::Done | Decoder::Close => Framing::None,
-    };
+    let framing = head.framing();
     let mut out = Vec::with_capacity(512);
     let new_id = new_request_id(fastrand::u128(..));
     let forwarded = write_request(&mut out, &head, peer, framing, new_id);
@@ -107,11 +105,7 @@ pub(crate) fn prepare(
         response_header: route.spec.timeouts.response_header,
         until: None,
     };
-    let body = match &head.body {
-        Decoder::Length(n) => Decoder::length(*n),
-        Decoder::Chunked(_) => Decoder::chunked(),
-        Decoder::Done | Decoder::Close => Decoder::Done,
-    };
+    let body = std::mem::replace(&mut head.body, Decoder::Done);
     let idempotent = matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE");
     let retry = route.spec.retry_idempotent && idempotent && framing == Framing::None;
     drop(route);
@@ -278,7 +272,8 @@ async fn hold(
     .await
 }
 
-fn timed_out(function: &Function) -> ProxyError {
+/// What a request is told that was held as long as allowed.
+pub(crate) fn timed_out(function: &Function) -> ProxyError {
     if function.waiting() > 0 { ProxyError::ColdStartTimeout } else { ProxyError::Saturated }
 }
 
@@ -338,19 +333,24 @@ pub(crate) async fn connect(
     timeline.connected(started.elapsed());
     match opened {
         Ok(up) => Some(up),
-        Err(ConnectError::Refused(e)) => {
-            tracing::debug!(endpoint = %lease.endpoint.address, error = %e, "connection refused");
-            lease.endpoint.refused(clock::now());
+        Err(error) => {
+            not_connected(endpoint, error).await;
             None
         }
-        Err(ConnectError::TimedOut) => {
-            lease.endpoint.timed_out(clock::now());
-            None
+    }
+}
+
+/// Tells an endpoint that it could not be connected to; a fault of this side is waited out.
+pub(crate) async fn not_connected(endpoint: &Endpoint, error: ConnectError) {
+    match error {
+        ConnectError::Refused(error) => {
+            tracing::debug!(endpoint = %endpoint.address, %error, "connection refused");
+            endpoint.refused(clock::now());
         }
-        Err(ConnectError::Local(error)) => {
+        ConnectError::TimedOut => endpoint.timed_out(clock::now()),
+        ConnectError::Local(error) => {
             tracing::warn!(%error, "cannot open connections, pausing");
             tokio::time::sleep(LOCAL_PAUSE).await;
-            None
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     function::Lease,
     http1::{
         body::{BodySink, Decoder, Encoder, Framing},
-        exchange::HIGH_WATER,
+        exchange::{HIGH_WATER, MAX_INTERIM},
         field::{Class, Field, Fields, classify},
         head::{ResponseHead, parse_fields, parse_response},
         timer::Deadline,
@@ -30,9 +30,6 @@ use crate::{
     upstream,
     worker::Worker,
 };
-
-/// Interim responses skipped before the final one; a pod that sends more is broken.
-const MAX_INTERIM: u32 = 16;
 
 /// See the module's text.
 pub(super) struct Bridge {

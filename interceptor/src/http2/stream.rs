@@ -1,12 +1,6 @@
 //! The life of one HTTP/2 request: the stages of `http1::request`, framed by hyper.
 
-use std::{
-    future::Future as _,
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll, time::Instant};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -27,22 +21,14 @@ use crate::{
         body::{Decoder, Framing},
         field::{Class, Field, Fields, classify},
         head::{RequestHead, ResponseHead, Version},
-        request::connect,
+        request::{MAX_ATTEMPTS, connect, not_connected, timed_out},
     },
     probe,
     source::Protocol,
     timeline::Timeline,
-    upstream::{
-        ConnectError,
-        h2::{Replayable, SendError},
-    },
+    upstream::h2::{Replayable, SendError},
     worker::{Worker, http_date},
 };
-
-/// Connections tried for one request because no byte had reached a pod on the earlier ones.
-const MAX_ATTEMPTS: u32 = 16;
-/// Pause when this process has no descriptor or port left for a connection.
-const LOCAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// One admitted request.
 struct Stream {
@@ -198,10 +184,7 @@ impl Stream {
             if let Poll::Ready(lease) = Pin::new(&mut waiting.lease).poll(cx) {
                 return Poll::Ready(lease.map_err(|_| ProxyError::UnknownHost));
             }
-            timer.as_mut().poll(cx).map(|()| {
-                let unserved = self.function.waiting() > 0;
-                Err(if unserved { ProxyError::ColdStartTimeout } else { ProxyError::Saturated })
-            })
+            timer.as_mut().poll(cx).map(|()| Err(timed_out(&self.function)))
         })
         .await;
         self.timeline.released();
@@ -223,11 +206,7 @@ impl Stream {
         body: Incoming,
         active: Active,
     ) -> Result<Response<ResponseBody>, Failed> {
-        let framing = match &head.body {
-            Decoder::Length(n) => Framing::Length(*n),
-            Decoder::Chunked(_) => Framing::Chunked,
-            Decoder::Done | Decoder::Close => Framing::None,
-        };
+        let framing = head.framing();
         let mut out = Vec::with_capacity(512);
         let head = join_cookies(head);
         let forwarded = write_request(&mut out, &head.view(), self.peer, framing, self.id.clone());
@@ -313,7 +292,6 @@ impl Stream {
                 request.clone(),
                 view,
             );
-            let now = clock::now;
             match tokio::time::timeout(timeout, sending).await {
                 Ok(Ok(response)) => {
                     lease.answered();
@@ -321,11 +299,8 @@ impl Stream {
                     return Ok(self.relay_h2(response, lease, active));
                 }
                 Ok(Err(SendError::NotProcessed(why))) => {
-                    match why {
-                        Some(ConnectError::Refused(_)) => lease.endpoint.refused(now()),
-                        Some(ConnectError::TimedOut) => lease.endpoint.timed_out(now()),
-                        Some(ConnectError::Local(_)) => tokio::time::sleep(LOCAL_PAUSE).await,
-                        None => {}
+                    if let Some(error) = why {
+                        not_connected(&lease.endpoint, error).await;
                     }
                     self.worker.plane.metrics.replays.inc();
                 }
@@ -334,7 +309,7 @@ impl Stream {
                     return Err((ProxyError::UpstreamClosed, active));
                 }
                 Err(_) => {
-                    lease.endpoint.timed_out(now());
+                    lease.endpoint.timed_out(clock::now());
                     return Err((ProxyError::ResponseTimeout, active));
                 }
             }
