@@ -93,14 +93,17 @@ pub(crate) async fn read(stream: &mut RecvStream) -> Result<Vec<u8>, h2::Error> 
     Ok(body)
 }
 
-/// Sends data as the window allows it.
+/// Sends data as the window allows it, until the other side ends the stream: an answer may come
+/// before the whole body was sent.
 pub(crate) async fn write(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let granted = std::future::poll_fn(|cx| stream.poll_capacity(cx));
-        let granted = within("the window opens", granted).await.unwrap().unwrap();
+        let Some(Ok(granted)) = within("the window opens", granted).await else { return };
         let part = data.split_to(granted.min(data.len()));
         let last = end && data.is_empty();
-        stream.send_data(part, last).unwrap();
+        if stream.send_data(part, last).is_err() {
+            return;
+        }
     }
 }
