@@ -20,7 +20,7 @@ pub mod effective;
 mod kinds;
 pub mod validate;
 
-pub use kinds::{Phase, Protocol, Runtime, TriggerKind};
+pub use kinds::{DeletionPolicy, Phase, Protocol, Runtime, TriggerKind};
 pub use validate::Problem;
 
 /// Longest Function name: a CronJob's name has 52 characters and `-cron` takes five of them.
@@ -220,6 +220,12 @@ pub struct ServiceBinding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub database: Option<String>,
+    /// What becomes of the function's database and user on the server when the binding or the
+    /// function is removed: Retain (the default) keeps both, Delete drops the user, and the
+    /// database too if it was created for this function and no other function uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Retain", "Delete"]))]
+    pub deletion_policy: Option<String>,
 }
 
 /// A volume mounted into the function's pods.

@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod names;
 pub mod quantity;
 pub mod service;
+pub mod test_run;
 mod words;
 
 pub use function::{Function, FunctionSpec, FunctionStatus};

@@ -50,10 +50,22 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Name of the function's port in its Service, and so in its EndpointSlices.
 pub const HTTP_PORT: &str = "http";
 
+/// Name of the container that runs the function, in every pod of it.
+pub const CONTAINER: &str = "function";
+
 /// Finalizer that removes what an owner reference cannot: Ingress, host claim, databases.
 pub const FINALIZER: &str = "kipper.run/function-cleanup";
 /// Annotation on a Function: `true` lets idempotent requests be replayed once.
 pub const RETRY_IDEMPOTENT: &str = "kipper.run/retry-idempotent";
+/// Annotation on pod templates: digest of the code, Secrets and bindings the pods start with, so
+/// that a change of any of them replaces the pods.
+pub const CONFIG_DIGEST: &str = "kipper.run/config-digest";
+/// Annotation on objects outside the function's namespace, where no owner reference can point
+/// back: `<namespace>/<name>` of the Function.
+pub const FUNCTION_ANNOTATION: &str = "kipper.run/function";
+/// Annotation on `<fn>-secrets`: a JSON object, key to the time (RFC 3339) at which the key was
+/// last given another value.
+pub const SECRET_ROTATIONS: &str = "kipper.run/secret-rotations";
 
 /// Types of a Function's conditions.
 pub mod condition {
@@ -137,9 +149,25 @@ pub fn service_credentials(service: &str) -> String {
     format!("{service}-credentials")
 }
 
+/// Secret with the function's own credentials for a database Service it binds. Neither part holds
+/// a dot, so no two bindings share a name.
+pub fn binding_secret(function: &str, service: &str) -> String {
+    format!("{function}.{service}")
+}
+
+/// Ingress of a function, in the interceptor's namespace; the dots keep namespace and name apart.
+pub fn ingress(namespace: &str, function: &str) -> String {
+    format!("fn.{namespace}.{function}")
+}
+
 /// Selector of the pods that serve `function`.
 pub fn server_selector(function: &str) -> BTreeMap<String, String> {
     pairs([(APP, function), (COMPONENT, SERVER)])
+}
+
+/// Selector of the interceptors' pods, as the chart labels them.
+pub fn interceptor_selector() -> BTreeMap<String, String> {
+    pairs([(NAME, "kipper-functions"), (COMPONENT, "interceptor")])
 }
 
 /// Labels of every object of `function`; `component` is [`SERVER`] or [`BATCH`].

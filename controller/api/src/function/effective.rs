@@ -8,7 +8,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    Function, FunctionSpec, FunctionStatus, Phase, Protocol, Runtime, Source, Trigger, TriggerKind,
+    DeletionPolicy, Function, FunctionSpec, FunctionStatus, Phase, Protocol, Runtime,
+    ServiceBinding, Source, Trigger, TriggerKind,
 };
 use crate::{names, quantity};
 
@@ -265,6 +266,14 @@ impl Trigger {
     /// A setting of an event trigger; empty counts as absent.
     pub fn setting(&self, key: &str) -> Option<&str> {
         self.config.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+impl ServiceBinding {
+    /// True when database and user go with the binding. An unknown word keeps them: what is dropped
+    /// does not come back.
+    pub fn deletes_database(&self) -> bool {
+        text(&self.deletion_policy).and_then(DeletionPolicy::parse) == Some(DeletionPolicy::Delete)
     }
 }
 

@@ -53,6 +53,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a function's database when it is bound no more.
+    DeletionPolicy {
+        /// It stays, and its user too.
+        Retain = "Retain",
+        /// The user is dropped, and the database if it was created for the function.
+        Delete = "Delete",
+    }
+}
+
+words! {
     /// Where a function is in its life.
     Phase {
         /// At zero replicas.

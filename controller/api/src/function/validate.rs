@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    Function, FunctionSpec, MAX_NAME_LEN, Protocol, Resources, Runtime, Trigger, TriggerKind,
+    DeletionPolicy, Function, FunctionSpec, MAX_NAME_LEN, Protocol, Resources, Runtime, Trigger,
+    TriggerKind,
 };
 use crate::{cron::Schedule, env_name, names, quantity};
 
@@ -174,6 +175,12 @@ impl FunctionSpec {
             if let Some(prefix) = binding.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
                 report.check(format!("{path}.prefix"), env_name::check(prefix));
             }
+            let policy = binding.deletion_policy.as_deref();
+            report.require(
+                policy.is_none_or(|word| DeletionPolicy::parse(word).is_some()),
+                format!("{path}.deletionPolicy"),
+                "must be Retain or Delete",
+            );
         }
     }
 

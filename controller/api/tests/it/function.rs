@@ -88,6 +88,21 @@ fn triggers_are_found_by_kind() {
 }
 
 #[test]
+fn databases_are_dropped_only_on_a_clear_word() {
+    let cases = [
+        (json!({ "name": "db" }), false),
+        (json!({ "name": "db", "deletionPolicy": "" }), false),
+        (json!({ "name": "db", "deletionPolicy": "Retain" }), false),
+        (json!({ "name": "db", "deletionPolicy": "delete" }), false),
+        (json!({ "name": "db", "deletionPolicy": "Delete" }), true),
+    ];
+    for (binding, expected) in cases {
+        let spec = function(json!({ "image": "i", "serviceBindings": [binding.clone()] })).spec;
+        assert_eq!(spec.service_bindings[0].deletes_database(), expected, "{binding}");
+    }
+}
+
+#[test]
 fn values_out_of_range_count_as_absent() {
     let spec = function(json!({
         "image": "i", "port": 0, "idleTimeoutSeconds": 0,
@@ -115,7 +130,7 @@ fn nothing_stored_is_lost_on_the_way_through() {
             "runtime": "ruby", "port": 3000,
             "source": { "code": "x", "handler": "main", "dependencies": { "pg": "8.11.5" } },
             "env": { "A": "1" }, "resources": { "cpuRequest": "1" },
-            "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d" }],
+            "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
             "triggers": [{ "type": "http" }, { "type": "kafka", "config": { "source": "s" } }],
             "noSecurityHeaders": true, "cspAllowlist": ["https://cdn.example.com"],
@@ -202,11 +217,12 @@ fn problems_are_reported_with_their_paths() {
             ],
         ),
         (
-            json!({ "image": "i", "serviceBindings": [{ "name": "db" }, { "name": "db", "prefix": "1" }, { "name": "No" }] }),
+            json!({ "image": "i", "serviceBindings": [{ "name": "db", "deletionPolicy": "Retain" }, { "name": "db", "prefix": "1" }, { "name": "No", "deletionPolicy": "Keep" }] }),
             &[
                 "spec.serviceBindings[1].name: is bound by serviceBindings[0] already",
                 "spec.serviceBindings[1].prefix: must consist of letters, digits, '_', '-' and '.', and must not start with a digit",
                 "spec.serviceBindings[2].name: must consist of lower-case letters, digits and '-', start with a letter and end with a letter or digit",
+                "spec.serviceBindings[2].deletionPolicy: must be Retain or Delete",
             ],
         ),
         (

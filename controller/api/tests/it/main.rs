@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod cron;
+mod cron_differential;
+mod crd_check;
 mod function;
 mod host;
 mod manifest;
 mod names;
+mod go;
 mod schema;
+mod test_run;

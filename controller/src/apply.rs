@@ -1,0 +1,301 @@
+//! Puts rendered objects into the cluster: server-side apply with one field manager, and removal
+//! of what is not rendered any more.
+//!
+//! An object that looks as it was applied last is not written again. An object of the same name
+//! that somebody else controls is never touched.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use kube::{
+    Api, Client,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+    },
+    core::GroupVersionKind,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::{
+    cache::{Cache, Key, Observed},
+    metrics::Metrics,
+    render::{Kind, Object},
+};
+
+/// The field manager of everything this controller applies.
+pub(crate) const FIELD_MANAGER: &str = "kipper-controller";
+/// The manager of the few fields a Deployment is created with. They never change or go, so it
+/// does no harm that it keeps them; its replicas are KEDA's from then on.
+const CREATE_MANAGER: &str = "kipper-controller-create";
+
+/// All kinds, in the order they are applied.
+pub(crate) const KINDS: [Kind; 7] = [
+    Kind::ConfigMap,
+    Kind::Service,
+    Kind::NetworkPolicy,
+    Kind::Deployment,
+    Kind::ScaledObject,
+    Kind::CronJob,
+    Kind::Ingress,
+];
+
+/// The API resource of a kind.
+pub(crate) fn resource(kind: Kind) -> ApiResource {
+    let (group, version, kind) = match kind {
+        Kind::ConfigMap => ("", "v1", "ConfigMap"),
+        Kind::Service => ("", "v1", "Service"),
+        Kind::Deployment => ("apps", "v1", "Deployment"),
+        Kind::ScaledObject => ("keda.sh", "v1alpha1", "ScaledObject"),
+        Kind::CronJob => ("batch", "v1", "CronJob"),
+        Kind::NetworkPolicy => {
+            let gvk = GroupVersionKind::gvk("networking.k8s.io", "v1", "NetworkPolicy");
+            return ApiResource::from_gvk_with_plural(&gvk, "networkpolicies");
+        }
+        Kind::Ingress => {
+            let gvk = GroupVersionKind::gvk("networking.k8s.io", "v1", "Ingress");
+            return ApiResource::from_gvk_with_plural(&gvk, "ingresses");
+        }
+    };
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// Why an object is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("{kind} {key} exists and is not this function's")]
+    Taken { kind: &'static str, key: Key },
+    #[error("{verb} {kind} {key}")]
+    Api { verb: &'static str, kind: &'static str, key: Key, source: kube::Error },
+}
+
+impl Kind {
+    /// Its word.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Service => "Service",
+            Self::Deployment => "Deployment",
+            Self::ScaledObject => "ScaledObject",
+            Self::CronJob => "CronJob",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::Ingress => "Ingress",
+        }
+    }
+}
+
+/// Whose objects are applied.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub(crate) key: Key,
+    pub(crate) uid: String,
+    pub(crate) min_replicas: u32,
+}
+
+/// What an object looked like when it was applied.
+#[derive(Clone, Copy, PartialEq)]
+struct Applied {
+    rendered: u64,
+    live: u64,
+}
+
+/// Applies and prunes.
+pub(crate) struct Applier {
+    client: Client,
+    cache: Arc<Cache>,
+    metrics: Arc<Metrics>,
+    /// By object. Rows go with their objects.
+    applied: Mutex<HashMap<(Kind, Key), Applied>>,
+}
+
+impl Applier {
+    pub(crate) fn new(client: Client, cache: Arc<Cache>, metrics: Arc<Metrics>) -> Self {
+        Self { client, cache, metrics, applied: Mutex::default() }
+    }
+
+    /// Makes one object look as rendered.
+    pub(crate) async fn apply(
+        &self,
+        function: &Function,
+        object: &Object,
+    ) -> Result<(), ApplyError> {
+        let key = Key::new(&object.namespace, &object.name);
+        let id = (object.kind, key.clone());
+        let rendered = digest(&object.json);
+        let observed = self.cache.objects.get(&id);
+        if let Some(observed) = &observed {
+            let now = Applied { rendered, live: observed.digest };
+            if belongs(observed, function) && self.applied.lock().get(&id) == Some(&now) {
+                return Ok(());
+            }
+        }
+        let api = self.api(object.kind, &object.namespace);
+        let error = |verb, source| ApplyError::Api {
+            verb,
+            kind: object.kind.name(),
+            key: key.clone(),
+            source,
+        };
+        let live = match observed {
+            Some(observed) => Some(observed),
+            None => {
+                let live = api.get_opt(&object.name).await.map_err(|e| error("get", e))?;
+                live.map(|live| Observed::new(object.kind, &live))
+            }
+        };
+        let mut json = object.json.clone();
+        match &live {
+            Some(live) if !belongs(live, function) => {
+                return Err(ApplyError::Taken { kind: object.kind.name(), key });
+            }
+            // The patch then fails where another object took the name meanwhile.
+            Some(live) => json["metadata"]["uid"] = json!(live.uid),
+            None if object.kind == Kind::Deployment => {
+                let created = self.create_deployment(&api, object).await;
+                created.map_err(|e| error("create", e))?;
+            }
+            None => {}
+        }
+        let patched = self.patch(&api, &object.name, &json).await.map_err(|e| error("apply", e))?;
+        self.metrics.applied(object.kind.name());
+        if object.kind == Kind::Deployment && live.is_none() && function.min_replicas > 0 {
+            let scale = json!([
+                { "op": "test", "path": "/spec/replicas", "value": 0 },
+                { "op": "replace", "path": "/spec/replicas", "value": function.min_replicas },
+            ]);
+            let patch = serde_json::from_value(scale).map(Patch::Json::<()>);
+            if let Ok(patch) = patch {
+                let scaled = api.patch(&object.name, &PatchParams::default(), &patch).await;
+                // 422: KEDA was faster.
+                if let Err(e) = scaled
+                    && !matches!(&e, kube::Error::Api(status) if status.code == 422)
+                {
+                    return Err(error("scale", e));
+                }
+            }
+        }
+        let observed = Observed::new(object.kind, &patched);
+        self.applied.lock().insert(id.clone(), Applied { rendered, live: observed.digest });
+        self.cache.objects.put(id, observed);
+        Ok(())
+    }
+
+    /// Removes what this function controls and does not need any more.
+    pub(crate) async fn prune(
+        &self,
+        function: &Function,
+        needed: &[Object],
+    ) -> Result<(), ApplyError> {
+        let stale = self.cache.objects.filter(|(kind, key), observed| {
+            let needed = needed.iter().any(|object| {
+                object.kind == *kind && object.name == key.name && object.namespace == key.namespace
+            });
+            !needed && belongs(observed, function)
+        });
+        for ((kind, key), observed) in stale {
+            self.delete(kind, &key, &observed.uid).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the object with this uid, and what it made.
+    pub(crate) async fn delete(&self, kind: Kind, key: &Key, uid: &str) -> Result<(), ApplyError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::background()
+        };
+        match self.api(kind, &key.namespace).delete(&key.name, &params).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(source) => {
+                let (verb, kind, key) = ("delete", kind.name(), key.clone());
+                return Err(ApplyError::Api { verb, kind, key, source });
+            }
+            Ok(_) => self.metrics.deleted(kind.name()),
+        }
+        let id = (kind, key.clone());
+        self.applied.lock().remove(&id);
+        self.cache.objects.remove(&id);
+        Ok(())
+    }
+
+    /// Forgets objects that are gone with their function.
+    pub(crate) fn forget(&self, function: &Key) {
+        let cache = &self.cache;
+        self.applied.lock().retain(|id, _| {
+            let observed = cache.objects.get(id);
+            observed.is_none_or(|o| o.owner.is_none_or(|owner| owner.function != *function))
+        });
+    }
+
+    fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
+    }
+
+    async fn patch(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        json: &Value,
+    ) -> kube::Result<DynamicObject> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch(name, &params, &Patch::Apply(json)).await
+    }
+
+    /// A Deployment begins with no replicas, in a field this controller does not own: an apply
+    /// without the field would start one pod, and an apply that dropped it later would too.
+    async fn create_deployment(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &Object,
+    ) -> kube::Result<()> {
+        let full = &object.json;
+        let container = &full["spec"]["template"]["spec"]["containers"][0];
+        let minimal = json!({
+            "apiVersion": full["apiVersion"],
+            "kind": full["kind"],
+            "metadata": {
+                "name": object.name,
+                "labels": full["metadata"]["labels"],
+                "ownerReferences": full["metadata"]["ownerReferences"],
+            },
+            "spec": {
+                "replicas": 0,
+                "selector": full["spec"]["selector"],
+                "template": {
+                    "metadata": { "labels": full["spec"]["selector"]["matchLabels"] },
+                    "spec": {
+                        "containers": [{ "name": container["name"], "image": container["image"] }],
+                    },
+                },
+            },
+        });
+        let minimal: DynamicObject =
+            serde_json::from_value(minimal).map_err(kube::Error::SerdeError)?;
+        let params =
+            PostParams { field_manager: Some(CREATE_MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&params, &minimal).await {
+            // Our own, from a try whose answer was lost; the apply checks nothing else.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// Whether `function` controls the object.
+fn belongs(observed: &Observed, function: &Function) -> bool {
+    observed.owner.as_ref().is_some_and(|owner| {
+        owner.function == function.key && owner.uid.as_ref().is_none_or(|uid| *uid == function.uid)
+    })
+}
+
+fn digest(json: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    json.to_string().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,259 @@
+//! What the watches have seen, reduced to what a reconcile asks about.
+//!
+//! Filled by `watch`, read by everything behind it. Nothing here talks to the API server, and no
+//! row keeps a whole object: a thousand functions must fit into a few megabytes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kipper_api::{Function, names};
+use kube::{
+    api::{DynamicObject, ObjectMeta},
+    runtime::reflector::ObjectRef,
+};
+use parking_lot::RwLock;
+
+use crate::render::Kind;
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Key {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Of an object; a missing part is empty.
+    pub(crate) fn of(meta: &ObjectMeta) -> Self {
+        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    }
+
+    pub(crate) fn function(&self) -> ObjectRef<Function> {
+        ObjectRef::new(&self.name).within(&self.namespace)
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One of our objects.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Observed {
+    pub(crate) uid: String,
+    /// The Function that controls it: by owner reference, or by annotation in another namespace.
+    pub(crate) owner: Option<Owner>,
+    /// Of everything a controller can want to be so.
+    pub(crate) digest: u64,
+    /// Of a Deployment only.
+    pub(crate) workload: Option<Workload>,
+}
+
+/// A Function, as an object names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) function: Key,
+    /// Absent where the object is in another namespace.
+    pub(crate) uid: Option<String>,
+}
+
+/// Replicas of a Deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Workload {
+    pub(crate) desired: i32,
+    pub(crate) ready: i32,
+    pub(crate) updated: i32,
+}
+
+impl Observed {
+    pub(crate) fn new(kind: Kind, object: &DynamicObject) -> Self {
+        let meta = &object.metadata;
+        let workload = (kind == Kind::Deployment).then(|| {
+            let number = |path: &str| {
+                let value = object.data.pointer(path).and_then(serde_json::Value::as_i64);
+                value.and_then(|n| i32::try_from(n).ok()).unwrap_or(0)
+            };
+            Workload {
+                desired: number("/spec/replicas"),
+                ready: number("/status/readyReplicas"),
+                updated: number("/status/updatedReplicas"),
+            }
+        });
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            owner: owner(meta),
+            digest: digest(object),
+            workload,
+        }
+    }
+}
+
+/// The Function that controls an object.
+pub(crate) fn owner(meta: &ObjectMeta) -> Option<Owner> {
+    let references = meta.owner_references.iter().flatten();
+    let controller = references.filter(|r| r.controller == Some(true)).next();
+    if let Some(reference) = controller {
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        return (reference.kind == "Function").then(|| Owner {
+            function: Key::new(namespace, reference.name.clone()),
+            uid: Some(reference.uid.clone()),
+        });
+    }
+    let named = meta.annotations.as_ref()?.get(names::FUNCTION_ANNOTATION)?;
+    let (namespace, name) = named.split_once('/')?;
+    Some(Owner { function: Key::new(namespace, name), uid: None })
+}
+
+/// Digest of what can drift: everything but status, the server's own metadata and the replicas,
+/// which are KEDA's.
+fn digest(object: &DynamicObject) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let meta = &object.metadata;
+    meta.labels.hash(&mut hasher);
+    for (name, value) in meta.annotations.iter().flatten() {
+        if name != "deployment.kubernetes.io/revision" {
+            (name, value).hash(&mut hasher);
+        }
+    }
+    for reference in meta.owner_references.iter().flatten() {
+        reference.uid.hash(&mut hasher);
+    }
+    for (name, value) in object.data.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "status" => {}
+            "spec" => {
+                for (field, value) in value.as_object().into_iter().flatten() {
+                    if field != "replicas" {
+                        (field, value.to_string()).hash(&mut hasher);
+                    }
+                }
+            }
+            _ => (name, value.to_string()).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+/// Why a pod does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For conditions and Events: `ImagePullFailed`, `ContainerCrashed`, …
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+/// One pod of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) function: Key,
+    pub(crate) server: bool,
+    pub(crate) ready: bool,
+    /// Running but not ready since then.
+    pub(crate) silent_since: Option<Timestamp>,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// An Ingress that publishes hosts and is not one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    pub(crate) hosts: Vec<String>,
+    pub(crate) created: Option<Timestamp>,
+}
+
+/// A host's claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) uid: String,
+    pub(crate) holder: Key,
+    pub(crate) holder_uid: String,
+    pub(crate) created: Option<Timestamp>,
+}
+
+/// Rows by key, replaced as a whole by each list.
+#[derive(Debug)]
+pub(crate) struct Table<K, V>(RwLock<HashMap<K, V>>);
+
+impl<K: Clone + Eq + Hash, V: Clone + PartialEq> Table<K, V> {
+    pub(crate) fn new() -> Self {
+        Self(RwLock::new(HashMap::new()))
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
+        self.0.read().get(key).cloned()
+    }
+
+    /// Stores a row; returns the former one, or `None` where nothing changed.
+    pub(crate) fn put(&self, key: K, row: V) -> Changed<V> {
+        let mut rows = self.0.write();
+        match rows.insert(key, row.clone()) {
+            Some(former) if former == row => Changed::No,
+            former => Changed::Yes(former),
+        }
+    }
+
+    pub(crate) fn remove(&self, key: &K) -> Option<V> {
+        self.0.write().remove(key)
+    }
+
+    /// Removes and returns every row that `keep` does not want.
+    pub(crate) fn retain(&self, keep: impl Fn(&K) -> bool) -> Vec<(K, V)> {
+        self.0.write().extract_if(|key, _| !keep(key)).collect()
+    }
+
+    /// Rows that `wanted` takes.
+    pub(crate) fn filter(&self, wanted: impl Fn(&K, &V) -> bool) -> Vec<(K, V)> {
+        let rows = self.0.read();
+        rows.iter().filter(|(k, v)| wanted(k, v)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+}
+
+/// What storing a row did.
+pub(crate) enum Changed<V> {
+    No,
+    /// With the former row, if there was one.
+    Yes(Option<V>),
+}
+
+/// Secrets of one namespace, by name: their resource version and what the controller wrote to
+/// their annotations. Never their values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretMeta {
+    pub(crate) uid: String,
+    pub(crate) version: String,
+    pub(crate) owner_uid: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+/// Everything watched but the Functions themselves.
+pub(crate) struct Cache {
+    pub(crate) objects: Table<(Kind, Key), Observed>,
+    pub(crate) pods: Table<Key, Pod>,
+    /// Kipper Services: their type's word.
+    pub(crate) services: Table<Key, String>,
+    pub(crate) foreign: Table<Key, Foreign>,
+    /// Claims by host.
+    pub(crate) claims: Table<String, Claim>,
+    pub(crate) secrets: Table<Key, SecretMeta>,
+}
+
+impl Cache {
+    pub(crate) fn new() -> Self {
+        Self {
+            objects: Table::new(),
+            pods: Table::new(),
+            services: Table::new(),
+            foreign: Table::new(),
+            claims: Table::new(),
+            secrets: Table::new(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What the controller is told: flags, `KIPPER_CONTROLLER_*`, defaults.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use clap::{Args, Parser, Subcommand};
+use kipper_api::host;
+use kipper_process::telemetry::LogArgs;
+
+use crate::render::{IngressSettings, Settings};
+
+const DEFAULT_ADMIN_LISTEN: &str = "0.0.0.0:9990";
+/// Functions reconciled at a time. Each waits for the API server most of its time.
+const DEFAULT_WORKERS: u16 = 16;
+
+/// Configuration of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Domain under which functions have their hosts
+    #[arg(long, env = "KIPPER_CONTROLLER_CLUSTER_DOMAIN", value_parser = cluster_domain)]
+    pub cluster_domain: String,
+
+    /// Parent domains whose direct children are cluster domains joined with `-`
+    #[arg(
+        long,
+        env = "KIPPER_CONTROLLER_SHARED_PARENTS",
+        value_delimiter = ',',
+        default_value = "kipper.run"
+    )]
+    pub shared_parents: Vec<String>,
+
+    /// The controller's own place
+    #[command(flatten)]
+    pub own: Own,
+
+    /// How functions are published
+    #[command(flatten)]
+    pub publication: Publication,
+
+    /// Host and port of the scaler adapter, as KEDA reaches it
+    #[arg(long, env = "KIPPER_CONTROLLER_SCALER_ADDRESS")]
+    pub scaler_address: String,
+
+    /// Image of the Node runtime
+    #[arg(long, env = "KIPPER_CONTROLLER_NODE_IMAGE")]
+    pub node_image: String,
+
+    /// Image of the Python runtime
+    #[arg(long, env = "KIPPER_CONTROLLER_PYTHON_IMAGE")]
+    pub python_image: String,
+
+    /// Pull policy of function containers [default: as Kubernetes chooses by the tag]
+    #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub function_image_pull_policy: Option<String>,
+
+    /// Let function pods accept connections from interceptors only
+    #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_NETWORK_POLICY")]
+    pub function_network_policy: bool,
+
+    /// Namespaces whose Functions are refused
+    #[arg(
+        long,
+        env = "KIPPER_CONTROLLER_DENIED_NAMESPACES",
+        value_delimiter = ',',
+        default_value = "kube-system,kube-public,kube-node-lease,keda"
+    )]
+    pub denied_namespaces: Vec<String>,
+
+    /// Functions reconciled at a time
+    #[arg(long, env = "KIPPER_CONTROLLER_WORKERS", default_value_t = DEFAULT_WORKERS)]
+    pub workers: u16,
+
+    /// Where /livez, /readyz and /metrics are served
+    #[arg(long, env = "KIPPER_CONTROLLER_ADMIN_LISTEN", default_value = DEFAULT_ADMIN_LISTEN)]
+    pub admin_listen: SocketAddr,
+
+    /// The log; only `main` reads it.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Where this process runs and as whom.
+#[derive(Clone, Debug, Args)]
+pub struct Own {
+    /// Namespace of the controller and the interceptor
+    #[arg(long, env = "KIPPER_CONTROLLER_NAMESPACE")]
+    pub namespace: String,
+
+    /// Name of this controller, unique among its replicas: the pod's name
+    #[arg(long, env = "KIPPER_CONTROLLER_NAME")]
+    pub name: String,
+
+    /// Service account it runs as
+    #[arg(long, env = "KIPPER_CONTROLLER_SERVICE_ACCOUNT", default_value = "kipper-controller")]
+    pub service_account: String,
+}
+
+/// Ingress settings.
+#[derive(Clone, Debug, Args)]
+pub struct Publication {
+    /// Service of the interceptors, in the controller's namespace
+    #[arg(
+        long,
+        env = "KIPPER_CONTROLLER_INTERCEPTOR_SERVICE",
+        default_value = "kipper-interceptor"
+    )]
+    pub interceptor_service: String,
+
+    /// Its port
+    #[arg(long, env = "KIPPER_CONTROLLER_INTERCEPTOR_PORT", default_value_t = 80)]
+    pub interceptor_port: u16,
+
+    /// Ingress class [default: the cluster's]
+    #[arg(long, env = "KIPPER_CONTROLLER_INGRESS_CLASS")]
+    pub ingress_class: Option<String>,
+
+    /// Secret with a certificate for all hosts
+    #[arg(
+        long,
+        env = "KIPPER_CONTROLLER_INGRESS_TLS_SECRET",
+        conflicts_with = "ingress_cluster_issuer"
+    )]
+    pub ingress_tls_secret: Option<String>,
+
+    /// cert-manager ClusterIssuer of a certificate per host
+    #[arg(long, env = "KIPPER_CONTROLLER_INGRESS_CLUSTER_ISSUER")]
+    pub ingress_cluster_issuer: Option<String>,
+
+    /// Annotations of every Ingress, `name=value`
+    #[arg(long, env = "KIPPER_CONTROLLER_INGRESS_ANNOTATIONS", value_delimiter = ',', value_parser = annotation)]
+    pub ingress_annotations: Vec<(String, String)>,
+}
+
+/// The Kubernetes controller of Kipper Functions.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kipper-controller", version)]
+pub struct Cli {
+    /// What the process is to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the process is to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make the cluster look as each Function says
+    Run(Box<Config>),
+    /// Let go of every Function before an uninstallation, so that namespaces can be deleted
+    Release(ReleaseConfig),
+}
+
+/// Configuration of `release`.
+#[derive(Clone, Debug, Args)]
+pub struct ReleaseConfig {
+    /// Namespace of the controller
+    #[arg(long, env = "KIPPER_CONTROLLER_NAMESPACE")]
+    pub namespace: String,
+
+    /// Deployment of the controller
+    #[arg(long, env = "KIPPER_CONTROLLER_DEPLOYMENT", default_value = "kipper-controller")]
+    pub deployment: String,
+
+    /// The log; only `main` reads it.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl Config {
+    /// What rendering needs of it.
+    pub(crate) fn settings(&self) -> Settings {
+        let publication = &self.publication;
+        let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        Settings {
+            node_image: self.node_image.clone(),
+            python_image: self.python_image.clone(),
+            image_pull_policy: set(&self.function_image_pull_policy),
+            scaler_address: self.scaler_address.clone(),
+            network_policy: self.function_network_policy,
+            ingress: IngressSettings {
+                namespace: self.own.namespace.clone(),
+                service: publication.interceptor_service.clone(),
+                port: publication.interceptor_port,
+                class: set(&publication.ingress_class),
+                tls_secret: set(&publication.ingress_tls_secret),
+                cluster_issuer: set(&publication.ingress_cluster_issuer),
+                annotations: publication
+                    .ingress_annotations
+                    .iter()
+                    .cloned()
+                    .collect::<BTreeMap<_, _>>(),
+            },
+        }
+    }
+}
+
+fn cluster_domain(text: &str) -> Result<String, String> {
+    let probe = host::host("f", text, host::DEFAULT_SHARED_PARENTS);
+    probe.map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn annotation(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be name=value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}

@@ -1,0 +1,346 @@
+//! What a Function's workload needs from others: its Secret and its bindings, whose databases are
+//! created here.
+//!
+//! A database's credentials are stored before the database is made, so that no password is ever
+//! lost; an annotation says for what the Secret was provisioned last. A problem is reported and
+//! leaves the workload as it is.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kipper_api::{
+    Function, names,
+    service::{ServiceKind, credentials},
+};
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
+};
+
+use crate::{
+    apply::FIELD_MANAGER,
+    bindings::{self, Grant, Server},
+    cache::{Key, SecretMeta},
+    metrics::Metrics,
+    namespaces::{Namespaces, SecretView, hex},
+    render::Binding,
+};
+
+/// Annotation: digest of the server, names and policy a binding's Secret was provisioned for.
+const PROVISIONED: &str = "kipper.run/provisioned";
+/// Annotation: the Service of a binding's Secret.
+const SERVICE: &str = "kipper.run/service";
+/// Annotation: database of a binding's Secret.
+const DATABASE: &str = "kipper.run/database";
+/// Annotation: its user.
+const USER: &str = "kipper.run/database-user";
+/// Annotation: `Delete` where the database goes with its binding.
+const DELETION_POLICY: &str = "kipper.run/deletion-policy";
+/// One statement or connection of a provisioning may take this long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything a rendering needs beside the Function itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) bindings: Vec<Binding>,
+    /// `<fn>-secrets`, if there is one.
+    pub(crate) secret: Option<SecretView>,
+    /// Bindings that could not be resolved.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Why a binding is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    /// No watch will tell when it is over: try again.
+    pub(crate) retry: bool,
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: String) -> Self {
+        Self { reason, message, retry: false }
+    }
+}
+
+/// Reads and provisions what `function` needs.
+pub(crate) async fn gather(
+    function: &Function,
+    namespaces: &Namespaces,
+    metrics: &Metrics,
+) -> kube::Result<Gathered> {
+    let me = Key::of(&function.metadata);
+    let secret = namespaces.view(&Key::new(&me.namespace, names::secrets(&me.name))).await?;
+    let mut gathered = Gathered { secret, ..Gathered::default() };
+    for wanted in &function.spec.service_bindings {
+        match resolve(function, &me, wanted, namespaces, metrics).await? {
+            Ok(binding) => gathered.bindings.push(binding),
+            Err(problem) => gathered.problems.push(problem),
+        }
+    }
+    Ok(gathered)
+}
+
+type Resolved = Result<Binding, Problem>;
+
+async fn resolve(
+    function: &Function,
+    me: &Key,
+    wanted: &kipper_api::function::ServiceBinding,
+    namespaces: &Namespaces,
+    metrics: &Metrics,
+) -> kube::Result<Resolved> {
+    let name = &wanted.name;
+    let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
+        let message = format!("service {name} does not exist");
+        return Ok(Err(Problem::new("ServiceNotFound", message)));
+    };
+    let Some(kind) = ServiceKind::parse(&type_) else {
+        let message = format!("service {name} has the unknown type {type_}");
+        return Ok(Err(Problem::new("ServiceUnknown", message)));
+    };
+    let credentials = Key::new(&me.namespace, names::service_credentials(name));
+    let Some(view) = namespaces.view(&credentials).await? else {
+        let message = format!("Secret {} of service {name} does not exist", credentials.name);
+        return Ok(Err(Problem::new("CredentialsNotFound", message)));
+    };
+    let prefix = wanted.prefix.clone().filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.unwrap_or_else(|| kind.default_prefix().to_owned());
+    if !kind.is_database() {
+        let (secret, digest) = (credentials.name, view.digest);
+        return Ok(Ok(Binding { kind, prefix, secret, digest }));
+    }
+    let database = Database { function, me, wanted, kind, credentials, view };
+    Ok(match database.provision(namespaces, metrics).await? {
+        Ok((secret, digest)) => Ok(Binding { kind, prefix, secret, digest }),
+        Err(problem) => Err(problem),
+    })
+}
+
+/// One database binding.
+struct Database<'a> {
+    function: &'a Function,
+    me: &'a Key,
+    wanted: &'a kipper_api::function::ServiceBinding,
+    kind: ServiceKind,
+    credentials: Key,
+    view: SecretView,
+}
+
+impl Database<'_> {
+    /// Name and digest of the Secret with the function's own credentials.
+    async fn provision(
+        &self,
+        namespaces: &Namespaces,
+        metrics: &Metrics,
+    ) -> kube::Result<Result<(String, String), Problem>> {
+        let key =
+            Key::new(&self.me.namespace, names::binding_secret(&self.me.name, &self.wanted.name));
+        let meta = namespaces.cache.secrets.get(&key);
+        if meta.as_ref().is_some_and(|m| m.owner_uid != self.function.uid()) {
+            let message = format!("Secret {} exists and is not this function's", key.name);
+            return Ok(Err(Problem::new("SecretTaken", message)));
+        }
+        let (database, user) = self.names(meta.as_ref(), namespaces).await?;
+        let state = self.state(&database, &user);
+        let provisioned = |m: &SecretMeta| m.annotations.get(PROVISIONED) == Some(&state);
+        if meta.as_ref().is_some_and(provisioned)
+            && let Some(view) = namespaces.view(&key).await?
+        {
+            return Ok(Ok((key.name, view.digest)));
+        }
+        let values = namespaces.values(&self.credentials).await?.unwrap_or_default();
+        let server = match Server::from_secret(self.kind, &values) {
+            Ok(server) => server,
+            Err(error) => {
+                let message = format!("Secret {}: {error}", self.credentials.name);
+                return Ok(Err(Problem::new("CredentialsInvalid", message)));
+            }
+        };
+        let kept = namespaces.values(&key).await?;
+        let kept = kept.and_then(|mut values| values.remove(credentials::PASSWORD));
+        let password = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+        let password = password.unwrap_or_else(bindings::new_password);
+        let owner = self.me.to_string();
+        let adopt = self.wanted.database.as_ref().is_some_and(|name| !name.is_empty());
+        let grant = Grant { database, user, password, owner, adopt };
+        self.store(&key, &values, &grant, None, namespaces).await?;
+        if let Err(error) = bindings::ensure(self.kind, &server, &grant, TIMEOUT).await {
+            metrics.bindings.with_label_values(&["failed"]).inc();
+            let message = format!("database {} of {}: {error}", grant.database, self.wanted.name);
+            return Ok(Err(Problem { reason: "DatabaseFailed", message, retry: true }));
+        }
+        metrics.bindings.with_label_values(&["created"]).inc();
+        self.store(&key, &values, &grant, Some(&state), namespaces).await?;
+        // The watch brings the new version; until then the view is made from what was stored.
+        let view = namespaces.view(&key).await?;
+        Ok(match view {
+            Some(view) => Ok((key.name, view.digest)),
+            None => Err(Problem {
+                reason: "DatabaseNotSeen",
+                message: format!("Secret {} was just written", key.name),
+                retry: true,
+            }),
+        })
+    }
+
+    /// Names of database and user: as provisioned before, unless the binding says otherwise.
+    async fn names(
+        &self,
+        meta: Option<&SecretMeta>,
+        namespaces: &Namespaces,
+    ) -> kube::Result<(String, String)> {
+        let annotation = |name| meta.and_then(|m| m.annotations.get(name).cloned());
+        let chosen = self.wanted.database.clone().filter(|name| !name.is_empty());
+        if let (Some(user), Some(database)) =
+            (annotation(USER), chosen.clone().or_else(|| annotation(DATABASE)))
+        {
+            return Ok((database, user));
+        }
+        let environment = namespaces.environment(&self.me.namespace).await?;
+        let (service, function) = (&self.wanted.name, &self.me.name);
+        let own = || names::database(self.kind, service, function, &environment);
+        let user = names::database_user(self.kind, service, function, &environment);
+        Ok((chosen.unwrap_or_else(own), user))
+    }
+
+    fn deletes(&self) -> bool {
+        self.wanted.deletes_database()
+    }
+
+    fn state(&self, database: &str, user: &str) -> String {
+        let policy = if self.deletes() { "Delete" } else { "Retain" };
+        let text = [&self.view.digest, database, user, policy].join("\0");
+        hex(&ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()[..8])
+    }
+
+    /// Writes the Secret; without `state` it says that provisioning has begun.
+    async fn store(
+        &self,
+        key: &Key,
+        server: &BTreeMap<String, Vec<u8>>,
+        grant: &Grant,
+        state: Option<&str>,
+        namespaces: &Namespaces,
+    ) -> kube::Result<()> {
+        let mut annotations = BTreeMap::from([
+            (SERVICE.to_owned(), self.wanted.name.clone()),
+            (DATABASE.to_owned(), grant.database.clone()),
+            (USER.to_owned(), grant.user.clone()),
+        ]);
+        if self.deletes() {
+            annotations.insert(DELETION_POLICY.to_owned(), "Delete".to_owned());
+        }
+        annotations.extend(state.map(|state| (PROVISIONED.to_owned(), state.to_owned())));
+        let mut data: BTreeMap<String, ByteString> = server
+            .iter()
+            .filter(|(name, _)| [credentials::HOST, credentials::PORT].contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), ByteString(value.clone())))
+            .collect();
+        for (name, value) in [
+            (credentials::USERNAME, &grant.user),
+            (credentials::PASSWORD, &grant.password),
+            (credentials::NAME, &grant.database),
+        ] {
+            data.insert(name.to_owned(), ByteString(value.clone().into_bytes()));
+        }
+        let function = self.function;
+        let trigger = function.spec.main_trigger();
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(key.name.clone()),
+                labels: Some(names::labels(&self.me.name, names::SERVER, trigger, None)),
+                annotations: Some(annotations),
+                owner_references: function.controller_owner_ref(&()).map(|r| vec![r]),
+                ..ObjectMeta::default()
+            },
+            data: Some(data),
+            ..Secret::default()
+        };
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let api = namespaces.secrets(&key.namespace);
+        let stored = api.patch(&key.name, &params, &Patch::Apply(&secret)).await?;
+        namespaces.stored(key, &stored);
+        Ok(())
+    }
+}
+
+/// Drops what the bindings of `function` had that are not in `kept` any more: the Secret always,
+/// database and user where the binding said so.
+pub(crate) async fn prune(
+    function: &Function,
+    kept: &[Binding],
+    namespaces: &Namespaces,
+    metrics: &Metrics,
+) -> kube::Result<Vec<Problem>> {
+    let me = Key::of(&function.metadata);
+    let uid = function.uid();
+    let stale = namespaces.cache.secrets.filter(|key, meta| {
+        key.namespace == me.namespace
+            && uid.is_some()
+            && meta.owner_uid == uid
+            && meta.annotations.contains_key(SERVICE)
+            && !kept.iter().any(|binding| binding.secret == key.name)
+    });
+    let mut problems = Vec::new();
+    for (key, meta) in stale {
+        if meta.annotations.get(DELETION_POLICY).is_some_and(|policy| policy == "Delete") {
+            match drop_database(&me, &key, &meta, namespaces).await? {
+                Ok(()) => metrics.bindings.with_label_values(&["dropped"]).inc(),
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
+                }
+            }
+        }
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(meta.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match namespaces.secrets(&key.namespace).delete(&key.name, &params).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            other => drop(other?),
+        }
+    }
+    Ok(problems)
+}
+
+async fn drop_database(
+    function: &Key,
+    key: &Key,
+    meta: &SecretMeta,
+    namespaces: &Namespaces,
+) -> kube::Result<Result<(), Problem>> {
+    let annotation = |name| meta.annotations.get(name).cloned().unwrap_or_default();
+    let (service, database, user) = (annotation(SERVICE), annotation(DATABASE), annotation(USER));
+    let failed = |message: String| Problem { reason: "DatabaseNotDropped", message, retry: true };
+    let type_ = namespaces.cache.services.get(&Key::new(&key.namespace, &service));
+    let Some(kind) = type_.as_deref().and_then(ServiceKind::parse) else {
+        // Its server is gone, and the database with it.
+        return Ok(Ok(()));
+    };
+    let credentials = Key::new(&key.namespace, names::service_credentials(&service));
+    let Some(values) = namespaces.values(&credentials).await? else {
+        return Ok(Err(failed(format!("Secret {} does not exist", credentials.name))));
+    };
+    let owner = function.to_string();
+    let dropped = match Server::from_secret(kind, &values) {
+        Ok(server) => {
+            bindings::remove(kind, &server, &database, &user, &owner, TIMEOUT).await
+        }
+        Err(error) => Err(error),
+    };
+    let named = |error| failed(format!("database {database} of {service}: {error}"));
+    Ok(dropped.map_err(named))
+}
+
+/// An annotation that [`names::SECRET_ROTATIONS`] keeps: when each key was given another value.
+pub(crate) fn rotations(meta: Option<&SecretMeta>) -> BTreeMap<String, String> {
+    let text = meta.and_then(|meta| meta.annotations.get(names::SECRET_ROTATIONS));
+    // Whoever wrote nonsense there loses the times, not the function.
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! Who owns a host. Each host has one claim in the cluster: a Lease named after it, beside the
+//! controller, that only one writer can create.
+//!
+//! Among Functions the claim decides. Against an Ingress of somebody else the older one wins. A
+//! claim whose Function is gone is taken over, never waited for.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    jiff::Timestamp,
+};
+use kipper_api::{Function, host, names};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use crate::{
+    cache::{Cache, Claim, Key},
+    watch::rows::claim,
+};
+
+/// Value of `kipper.run/resource-type` on claims.
+pub(crate) const CLAIM: &str = "host-claim";
+/// Annotation with the uid of the Function that holds the claim.
+pub(crate) const HOLDER_UID: &str = "kipper.run/holder-uid";
+/// Takeovers of a dead claim before the reconcile is tried again later.
+const MAX_TRIES: u32 = 3;
+
+/// How a reservation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reservation {
+    /// The host is this function's.
+    Reserved(String),
+    /// Somebody else has it.
+    Taken { host: String, owner: String },
+    /// There is no such host.
+    Invalid(String),
+}
+
+/// The claims of one cluster domain.
+pub(crate) struct Hosts {
+    pub(crate) client: Client,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) functions: Store<Function>,
+    /// Namespace of the claims.
+    pub(crate) namespace: String,
+    pub(crate) cluster_domain: String,
+    pub(crate) shared_parents: Vec<String>,
+}
+
+impl Hosts {
+    /// Claims the host of `function`, or says who has it.
+    pub(crate) async fn reserve(&self, function: &Function) -> kube::Result<Reservation> {
+        let host =
+            match host::host(&function.name_any(), &self.cluster_domain, &self.shared_parents) {
+                Ok(host) => host,
+                Err(error) => return Ok(Reservation::Invalid(error.to_string())),
+            };
+        let uid = function.uid().unwrap_or_default();
+        let me = Key::of(&function.metadata);
+        let mut claim = self.cache.claims.get(&host);
+        for _ in 0..MAX_TRIES {
+            let held = match claim {
+                Some(claim) if claim.holder == me && claim.holder_uid == uid => claim,
+                Some(other) if self.lives(&other) => {
+                    return Ok(Reservation::Taken { host, owner: describe(&other.holder) });
+                }
+                Some(dead) => {
+                    self.delete(&host, &dead.uid).await?;
+                    claim = None;
+                    continue;
+                }
+                None => {
+                    // An Ingress that is there already needs no claim to be older.
+                    if let Some(owner) = self.older_ingress(&host, None) {
+                        return Ok(Reservation::Taken { host, owner });
+                    }
+                    claim = self.create(&host, &me, &uid).await?;
+                    continue;
+                }
+            };
+            if let Some(owner) = self.older_ingress(&host, held.created) {
+                self.delete(&host, &held.uid).await?;
+                return Ok(Reservation::Taken { host, owner });
+            }
+            return Ok(Reservation::Reserved(host));
+        }
+        Ok(Reservation::Taken { host, owner: "a claim that is changing hands".to_owned() })
+    }
+
+    /// Gives up every host of the function with this key.
+    pub(crate) async fn release(&self, function: &Key, uid: &str) -> kube::Result<()> {
+        let mine = |_: &String, c: &Claim| c.holder == *function && c.holder_uid == uid;
+        for (host, claim) in self.cache.claims.filter(mine) {
+            self.delete(&host, &claim.uid).await?;
+        }
+        Ok(())
+    }
+
+    fn api(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates the claim, or reads the one that is there.
+    async fn create(&self, host: &str, holder: &Key, uid: &str) -> kube::Result<Option<Claim>> {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(host.to_owned()),
+                labels: Some(BTreeMap::from([
+                    (names::MANAGED_BY.to_owned(), names::KIPPER.to_owned()),
+                    (names::RESOURCE_TYPE.to_owned(), CLAIM.to_owned()),
+                ])),
+                annotations: Some(BTreeMap::from([(HOLDER_UID.to_owned(), uid.to_owned())])),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(format!("{}/{}", holder.namespace, holder.name)),
+                ..LeaseSpec::default()
+            }),
+        };
+        let created = match self.api().create(&PostParams::default(), &lease).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                self.api().get_opt(host).await?
+            }
+            other => Some(other?),
+        };
+        let claim = created.as_ref().and_then(claim);
+        if let Some(claim) = &claim {
+            self.cache.claims.put(host.to_owned(), claim.clone());
+        }
+        Ok(claim)
+    }
+
+    async fn delete(&self, host: &str, uid: &str) -> kube::Result<()> {
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match self.api().delete(host, &params).await {
+            // Gone, or somebody else's already.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            other => drop(other?),
+        }
+        self.cache.claims.remove(&host.to_owned());
+        Ok(())
+    }
+
+    /// Whether the holder of a claim exists still, with the same identity.
+    fn lives(&self, claim: &Claim) -> bool {
+        let key = ObjectRef::new(&claim.holder.name).within(&claim.holder.namespace);
+        let holder = self.functions.get(&key);
+        holder.is_some_and(|f| f.uid().unwrap_or_default() == claim.holder_uid)
+    }
+
+    /// The oldest foreign Ingress with this host that is older than `claimed`.
+    fn older_ingress(&self, host: &str, claimed: Option<Timestamp>) -> Option<String> {
+        let older = |created: Option<Timestamp>| match (created, claimed) {
+            (_, None) => true,
+            (Some(created), Some(claimed)) => created <= claimed,
+            (None, Some(_)) => false,
+        };
+        let rows = self
+            .cache
+            .foreign
+            .filter(|_, ingress| ingress.hosts.iter().any(|h| h == host) && older(ingress.created));
+        let oldest = rows.into_iter().min_by_key(|(_, ingress)| ingress.created);
+        oldest.map(|(key, _)| format!("Ingress {key}"))
+    }
+}
+
+fn describe(function: &Key) -> String {
+    format!("Function {function}")
+}

@@ -1,0 +1,32 @@
+//! kipper-controller: makes the cluster look as each Function says.
+//!
+//! watch → gather → render → apply → report. The modules stand in that order; `render` is pure,
+//! everything that talks to the API server is before or after it. Replicas are KEDA's: nothing
+//! here writes them once a Deployment exists.
+
+pub mod config;
+mod metrics;
+
+mod cache;
+mod pods;
+mod watch;
+
+mod namespaces;
+
+pub mod bindings;
+mod gather;
+
+mod hosts;
+
+pub mod render;
+
+mod apply;
+
+mod status;
+
+mod reconcile;
+
+mod certificates;
+mod leader;
+pub mod process;
+pub mod release;

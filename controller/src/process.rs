@@ -1,0 +1,264 @@
+//! The whole process: admin port, election, watches, reconciles, drain.
+//!
+//! A replica that does not lead watches nothing. One that loses the lease ends, and is started
+//! again with nothing to remember.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
+use kipper_api::{Function, Service, function::Phase, names};
+use kipper_process::{admin::AdminServer, metrics as process_metrics, readiness::Readiness};
+use kube::{
+    Api, Client,
+    api::DynamicObject,
+    runtime::{
+        WatchStreamExt as _,
+        controller::{self, applier},
+        events::{Recorder, Reporter},
+        reflector::{self, ObjectRef, Store},
+        watcher::watcher,
+    },
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apply::{self, Applier},
+    cache::{Cache, Key},
+    certificates,
+    config::Config,
+    hosts::{CLAIM, Hosts},
+    leader::Election,
+    metrics::Metrics,
+    namespaces::Namespaces,
+    reconcile::{Context, reconcile, retry},
+    watch::{self, Queue, rows},
+};
+
+/// A burst of events about one function becomes one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How often phases are counted for the metrics.
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Runs until `shutdown`, or until the lease is lost.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let readiness = Readiness::new();
+    let registry = process_metrics::registry("controller", env!("CARGO_PKG_VERSION"))?;
+    let metrics = Arc::new(Metrics::register(&registry)?);
+    let admin = AdminServer::bind(config.admin_listen, readiness.clone(), registry).await?;
+    let admin_stop = CancellationToken::new();
+    let admin = tokio::spawn(admin.serve(admin_stop.clone()));
+    let client = Client::try_default().await?;
+    let own = &config.own;
+    let election =
+        Election { api: Api::namespaced(client.clone(), &own.namespace), me: own.name.clone() };
+    tracing::info!(name = own.name, admin = %config.admin_listen, "controller started");
+    let led = tokio::select! {
+        () = election.win() => true,
+        () = shutdown.cancelled() => false,
+    };
+    let mut lost = false;
+    if led {
+        metrics.leader.set(1);
+        tracing::info!("leading");
+        let secrets = Api::namespaced(client.clone(), &own.namespace);
+        certificates::ensure(&secrets, &own.namespace).await?;
+        let stop = shutdown.child_token();
+        let control = tokio::spawn(control(config.clone(), client, metrics, stop.clone()));
+        tokio::select! {
+            () = election.keep() => lost = true,
+            () = shutdown.cancelled() => {}
+        }
+        readiness.set_draining();
+        stop.cancel();
+        control.await??;
+        if !lost {
+            election.release().await;
+        }
+    }
+    admin_stop.cancel();
+    admin.await?;
+    anyhow::ensure!(!lost, "the leader's lease was lost");
+    Ok(())
+}
+
+/// What the leader does.
+async fn control(
+    config: Config,
+    client: Client,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let cache = Arc::new(Cache::new());
+    let (queue, requests) = mpsc::channel(watch::QUEUE_LEN);
+    let (functions, writer) = reflector::store();
+    let synced = Readiness::new();
+    let mut tasks = JoinSet::new();
+    let all: Api<Function> = Api::all(client.clone());
+    let changed = follow_functions(all, writer, queue.clone());
+    tasks.spawn(changed);
+    let watching =
+        Watching { client: client.clone(), cache: Arc::clone(&cache), queue: queue.clone() };
+    watching.start(&mut tasks, &functions, &config.own.namespace, &synced);
+    let ctx = Arc::new(context(&config, client, cache, functions.clone(), queue, &metrics));
+    tasks.spawn(count_phases(functions.clone(), metrics));
+    tokio::select! {
+        () = ready(&functions, &synced) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    tracing::info!(functions = functions.len(), "caches are complete");
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let requests = requests.take_until(stop.clone().cancelled_owned());
+    let settings = controller::Config::default().debounce(DEBOUNCE).concurrency(config.workers);
+    // What runs when the stream ends is finished; nothing new starts.
+    let done = applier(
+        |function, ctx| Box::pin(reconcile(function, ctx)),
+        retry,
+        ctx,
+        functions,
+        requests.map(Ok::<_, std::convert::Infallible>),
+        settings,
+    );
+    done.for_each(|result| async {
+        if let Err(error) = result {
+            tracing::debug!(%error, "reconcile");
+        }
+    })
+    .await;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+async fn ready(functions: &Store<Function>, synced: &Readiness) {
+    // The writer lives as long as its watch, which has no end.
+    let _ = functions.wait_until_ready().await;
+    while !synced.is_ready() {
+        tokio::time::sleep(DEBOUNCE).await;
+    }
+}
+
+/// Keeps the store of Functions, and asks for a reconcile of each that changed.
+async fn follow_functions(
+    api: Api<Function>,
+    writer: reflector::store::Writer<Function>,
+    queue: Queue,
+) {
+    let events = watcher(api, watch::config("")).default_backoff();
+    let events = reflector::reflector(writer, events).touched_objects();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(function) => {
+                if queue.send(ObjectRef::from_obj(&function)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "watch of functions failed, going on"),
+        }
+    }
+}
+
+/// The watches beside that of the Functions.
+struct Watching {
+    client: Client,
+    cache: Arc<Cache>,
+    queue: Queue,
+}
+
+impl Watching {
+    fn start(
+        &self,
+        tasks: &mut JoinSet<()>,
+        functions: &Store<Function>,
+        own_namespace: &str,
+        synced: &Readiness,
+    ) {
+        let cache = || Arc::clone(&self.cache);
+        let done = |name: &'static str| {
+            let blocker = synced.block(name);
+            move || blocker.ready()
+        };
+        for kind in apply::KINDS {
+            let resource = apply::resource(kind);
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let start = move || watcher(api.clone(), watch::config(names::FUNCTION_SELECTOR));
+            let rows = rows::Objects { cache: cache(), kind };
+            tasks.spawn(watch::follow(start, rows, self.queue.clone(), done(kind.name())));
+        }
+        let pods: Api<v1::Pod> = Api::all(self.client.clone());
+        let start = move || watcher(pods.clone(), watch::config(names::FUNCTION_SELECTOR));
+        tasks.spawn(watch::follow(start, rows::Pods(cache()), self.queue.clone(), done("pods")));
+
+        let services: Api<Service> = Api::all(self.client.clone());
+        let start = move || watcher(services.clone(), watch::config(""));
+        let rows = rows::Services { cache: cache(), functions: functions.clone() };
+        tasks.spawn(watch::follow(start, rows, self.queue.clone(), done("services")));
+
+        let ingresses: Api<Ingress> = Api::all(self.client.clone());
+        let start = move || watcher(ingresses.clone(), watch::config(""));
+        let rows = rows::Ingresses { cache: cache(), functions: functions.clone() };
+        tasks.spawn(watch::follow(start, rows, self.queue.clone(), done("ingresses")));
+
+        let claims: Api<Lease> = Api::namespaced(self.client.clone(), own_namespace);
+        let selector = format!("{}={CLAIM}", names::RESOURCE_TYPE);
+        let start = move || watcher(claims.clone(), watch::config(&selector));
+        let rows = rows::Claims { cache: cache(), functions: functions.clone() };
+        tasks.spawn(watch::follow(start, rows, self.queue.clone(), done("claims")));
+    }
+}
+
+fn context(
+    config: &Config,
+    client: Client,
+    cache: Arc<Cache>,
+    functions: Store<Function>,
+    queue: Queue,
+    metrics: &Arc<Metrics>,
+) -> Context {
+    let own = &config.own;
+    let reporter =
+        Reporter { controller: apply::FIELD_MANAGER.to_owned(), instance: Some(own.name.clone()) };
+    Context {
+        hosts: Hosts {
+            client: client.clone(),
+            cache: Arc::clone(&cache),
+            functions: functions.clone(),
+            namespace: own.namespace.clone(),
+            cluster_domain: config.cluster_domain.clone(),
+            shared_parents: config.shared_parents.clone(),
+        },
+        namespaces: Namespaces::new(
+            client.clone(),
+            Arc::clone(&cache),
+            functions,
+            queue,
+            Key::new(&own.namespace, &own.service_account),
+            config.denied_namespaces.iter().cloned().collect::<HashSet<_>>(),
+        ),
+        applier: Applier::new(client.clone(), Arc::clone(&cache), Arc::clone(metrics)),
+        settings: config.settings(),
+        recorder: Recorder::new(client.clone(), reporter),
+        metrics: Arc::clone(metrics),
+        failures: dashmap::DashMap::new(),
+        client,
+        cache,
+    }
+}
+
+/// Counts phases for the metrics; reads only what is in memory.
+async fn count_phases(functions: Store<Function>, metrics: Arc<Metrics>) {
+    let mut interval = tokio::time::interval(COUNT_INTERVAL);
+    loop {
+        interval.tick().await;
+        let state = functions.state();
+        for phase in [Phase::Idle, Phase::Scaling, Phase::Running, Phase::Failed] {
+            let in_phase = |f: &&Arc<Function>| {
+                f.status.as_ref().and_then(|status| status.phase()) == Some(phase)
+            };
+            let count = state.iter().filter(in_phase).count();
+            let gauge = metrics.functions.with_label_values(&[phase.as_str()]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

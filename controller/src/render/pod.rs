@@ -1,0 +1,229 @@
+//! The pod of a function, serving or batch: what both kinds share is written once.
+//!
+//! Every pod meets the "restricted" pod security standard, has a read-only root with a `/tmp` to
+//! write to, and no service account token. There is no liveness probe: a handler that computes for
+//! a minute on the runtime's only thread is busy, not dead, and killing it would lose the requests
+//! it works on. A pod that does not answer its readiness probe gets no new requests; a process
+//! that ends is restarted.
+
+mod storage;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler,
+        LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, TCPSocketAction,
+        TopologySpreadConstraint,
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use kipper_api::{
+    FunctionSpec,
+    function::{
+        Runtime, TriggerKind,
+        effective::{Readiness, Workload},
+    },
+    names,
+};
+
+use super::{Subject, env, seconds};
+
+/// User and group of every container: nobody in particular, and no user of the node.
+const USER: i64 = 65532;
+/// A stopping pod goes on serving for this long before it is told to stop: interceptors hear of
+/// it through the EndpointSlice, up to a second later, and requests they sent before still come.
+const PRE_STOP_SECONDS: i64 = 5;
+/// A stopping pod has at least this long for its requests ...
+const MIN_DRAIN: Duration = Duration::from_secs(30);
+/// ... and at most this long, however long a request may take: a node that is being drained waits
+/// for it.
+const MAX_DRAIN: Duration = Duration::from_secs(3600);
+/// For a process to end after its last request.
+const EXIT_SECONDS: i64 = 5;
+/// How often the kubelet asks; a waking pod is found ready by the interceptor's own probes.
+const PROBE_PERIOD_SECONDS: i32 = 1;
+/// Long enough for a single-threaded handler that computes: three of them make a pod not ready.
+const PROBE_TIMEOUT_SECONDS: i32 = 5;
+const PROBE_FAILURES: i32 = 3;
+
+/// Template of the pods that serve requests.
+pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
+    let spec = subject.spec();
+    let drain = drain(spec);
+    let mut reserved = own_variables(subject, "http", TriggerKind::Http);
+    if subject.code.is_some() {
+        reserved.push(("KIPPER_DRAIN_SECONDS", seconds(drain).to_string()));
+    }
+    let container = Container {
+        ports: Some(vec![ContainerPort {
+            name: Some(names::HTTP_PORT.to_owned()),
+            container_port: spec.port().into(),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        readiness_probe: Some(readiness(spec)),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        ..container(subject, reserved)
+    };
+    let pod = PodSpec {
+        termination_grace_period_seconds: Some(PRE_STOP_SECONDS + seconds(drain) + EXIT_SECONDS),
+        topology_spread_constraints: (spec.max_replicas() > 1).then(|| vec![spread(subject.name)]),
+        ..pod(subject, container)
+    };
+    template(subject, names::SERVER, pod)
+}
+
+/// Template of the pods that run the handler once. They have no port, and nothing to drain.
+pub(super) fn batch(subject: &Subject<'_>) -> PodTemplateSpec {
+    let reserved = own_variables(subject, "batch", TriggerKind::Cron);
+    let container = container(subject, reserved);
+    let pod = PodSpec { restart_policy: Some("Never".to_owned()), ..pod(subject, container) };
+    template(subject, names::BATCH, pod)
+}
+
+fn template(subject: &Subject<'_>, component: &str, pod: PodSpec) -> PodTemplateSpec {
+    let digest = (names::CONFIG_DIGEST.to_owned(), subject.config_digest());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(subject.labels(component)),
+            annotations: Some(BTreeMap::from([digest])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod),
+    }
+}
+
+fn pod(subject: &Subject<'_>, container: Container) -> PodSpec {
+    let secrets = subject.spec().image_pull_secrets.iter();
+    let secrets: Vec<_> =
+        secrets.map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
+    PodSpec {
+        containers: vec![container],
+        volumes: Some(storage::volumes(subject)),
+        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
+        automount_service_account_token: Some(false),
+        // A Service called `port` or `kipper-…` would otherwise become variables that are ours.
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            // Else the kubelet walks every file of every volume, at every wake.
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container {
+    let settings = subject.settings;
+    let image = match subject.workload {
+        Workload::Image(image) => image,
+        Workload::Inline(Runtime::Node, _) => &settings.node_image,
+        Workload::Inline(Runtime::Python, _) => &settings.python_image,
+    };
+    Container {
+        name: names::CONTAINER.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: settings.image_pull_policy.clone(),
+        env: Some(env::env(subject.input, reserved)),
+        env_from: Some(env::env_from(subject.name)),
+        resources: Some(resources(subject.spec())),
+        volume_mounts: Some(storage::mounts(subject)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+/// The variables that are Kipper's in every pod.
+fn own_variables(
+    subject: &Subject<'_>,
+    mode: &str,
+    trigger: TriggerKind,
+) -> Vec<(&'static str, String)> {
+    let mut own = vec![
+        ("PORT", subject.spec().port().to_string()),
+        ("KIPPER_TRIGGER", trigger.as_str().to_owned()),
+        ("KIPPER_MODE", mode.to_owned()),
+    ];
+    if subject.code.is_some() {
+        own.push(("KIPPER_FUNCTION_PATH", storage::CODE_PATH.to_owned()));
+    }
+    own
+}
+
+/// How long a stopping pod may finish requests: the longest that the interceptor lets one take. A
+/// response that has begun in time and has no limit of its own (a stream, a WebSocket) ends here.
+fn drain(spec: &FunctionSpec) -> Duration {
+    let longest = spec.request_timeout().unwrap_or_else(|| spec.response_header_timeout());
+    longest.clamp(MIN_DRAIN, MAX_DRAIN)
+}
+
+fn readiness(spec: &FunctionSpec) -> Probe {
+    let port = IntOrString::String(names::HTTP_PORT.to_owned());
+    let (http_get, tcp_socket) = match spec.readiness() {
+        Readiness::Http(path) => {
+            let path = Some(path.to_owned());
+            (Some(HTTPGetAction { path, port, ..HTTPGetAction::default() }), None)
+        }
+        Readiness::Tcp => (None, Some(TCPSocketAction { port, host: None })),
+    };
+    Probe {
+        http_get,
+        tcp_socket,
+        period_seconds: Some(PROBE_PERIOD_SECONDS),
+        timeout_seconds: Some(PROBE_TIMEOUT_SECONDS),
+        failure_threshold: Some(PROBE_FAILURES),
+        ..Probe::default()
+    }
+}
+
+fn resources(spec: &FunctionSpec) -> ResourceRequirements {
+    let quantity = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
+    let mut limits = BTreeMap::from([quantity("memory", spec.memory_limit())]);
+    limits.extend(spec.cpu_limit().map(|limit| quantity("cpu", limit)));
+    let requests = BTreeMap::from([
+        quantity("cpu", spec.cpu_request()),
+        quantity("memory", spec.memory_request()),
+    ]);
+    ResourceRequirements { limits: Some(limits), requests: Some(requests), claims: None }
+}
+
+/// A wish, not a condition: on one node all pods run there. By template hash, so that a rollout's
+/// old pods do not push the new ones together.
+fn spread(function: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        max_skew: 1,
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(names::server_selector(function)),
+            ..LabelSelector::default()
+        }),
+        ..TopologySpreadConstraint::default()
+    }
+}

@@ -1,0 +1,170 @@
+//! ScaledObject `<fn>` (`keda.sh/v1alpha1`): who decides how many pods serve, and within what.
+//!
+//! The types are the part of KEDA's that is used, field by field as KEDA itself writes them back.
+//! KEDA adds its finalizer and a label by a whole update of the object, which drops Go's zero
+//! values that are `omitempty` and adds those that are not: had we written `false` for
+//! `restoreToOriginalReplicaCount` (the default; it goes) or left `useCachedMetrics` out (it
+//! comes), the next apply would change the object again.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kipper_api::{FunctionSpec, names};
+use serde::Serialize;
+
+use super::{Subject, seconds};
+
+/// KEDA writes an active object's last activity once per poll, out of 20 writes a second for all
+/// objects; waking does not wait for a poll.
+const POLLING_INTERVAL_SECONDS: i64 = 30;
+/// Beyond it the scaler adapter calls a rate a mistake; no pod gets near it.
+const MAX_TARGET_REQUEST_RATE: f64 = 1e6;
+
+/// Scaling up waits for nothing, and one period takes one pod to ten.
+const SCALE_UP: Rules = Rules {
+    stabilization_window_seconds: 0,
+    select_policy: "Max",
+    policies: &[
+        Policy { type_: "Percent", value: 900, period_seconds: 15 },
+        Policy { type_: "Pods", value: 10, period_seconds: 15 },
+    ],
+};
+/// The rate that the adapter reports falls over sixty seconds already; another sixty keep pods
+/// through a gap between two bursts. Kubernetes' own 300 s would keep ten pods as long as the
+/// default idle time keeps the last one. After that any number may go at once: they drain.
+const SCALE_DOWN: Rules = Rules {
+    stabilization_window_seconds: 60,
+    select_policy: "Max",
+    policies: &[Policy { type_: "Percent", value: 100, period_seconds: 15 }],
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScaledObject {
+    api_version: &'static str,
+    kind: &'static str,
+    pub(super) metadata: ObjectMeta,
+    spec: Spec,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    scale_target_ref: ScaleTarget,
+    #[serde(flatten)]
+    idle: Option<Idle>,
+    min_replica_count: u32,
+    max_replica_count: u32,
+    advanced: Advanced,
+    triggers: [Trigger; 1],
+}
+
+#[derive(Serialize)]
+struct ScaleTarget {
+    name: String,
+}
+
+/// How an object gets to zero. Left out where it never does: KEDA's webhook would answer every
+/// write with two Events that say so.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Idle {
+    polling_interval: i64,
+    cooldown_period: i64,
+    /// A new function starts at zero and has nothing to cool down from.
+    initial_cooldown_period: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Advanced {
+    horizontal_pod_autoscaler_config: AutoscalerConfig,
+}
+
+#[derive(Serialize)]
+struct AutoscalerConfig {
+    behavior: Behavior,
+}
+
+/// Complete in every field: KEDA compares it with the stored HPA, and would write the HPA again at
+/// each reconcile for a default that Kubernetes filled in.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Behavior {
+    scale_up: Rules,
+    scale_down: Rules,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rules {
+    stabilization_window_seconds: u32,
+    select_policy: &'static str,
+    policies: &'static [Policy],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Policy {
+    #[serde(rename = "type")]
+    type_: &'static str,
+    value: u32,
+    period_seconds: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trigger {
+    #[serde(rename = "type")]
+    type_: &'static str,
+    metric_type: &'static str,
+    use_cached_metrics: bool,
+    metadata: BTreeMap<&'static str, String>,
+}
+
+pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
+    let spec = subject.spec();
+    let min_replica_count = spec.min_replicas();
+    ScaledObject {
+        api_version: "keda.sh/v1alpha1",
+        kind: "ScaledObject",
+        metadata: subject.meta(subject.name.to_owned(), names::SERVER),
+        spec: Spec {
+            scale_target_ref: ScaleTarget { name: subject.name.to_owned() },
+            idle: (min_replica_count == 0).then(|| Idle {
+                polling_interval: POLLING_INTERVAL_SECONDS,
+                cooldown_period: seconds(spec.idle_timeout()),
+                initial_cooldown_period: 0,
+            }),
+            min_replica_count,
+            max_replica_count: spec.max_replicas(),
+            advanced: Advanced {
+                horizontal_pod_autoscaler_config: AutoscalerConfig {
+                    behavior: Behavior { scale_up: SCALE_UP, scale_down: SCALE_DOWN },
+                },
+            },
+            triggers: [Trigger {
+                type_: "external-push",
+                metric_type: "AverageValue",
+                use_cached_metrics: false,
+                metadata: metadata(subject, spec),
+            }],
+        },
+    }
+}
+
+/// What the scaler adapter reads (its `metadata` module lists the keys), and its address.
+fn metadata(subject: &Subject<'_>, spec: &FunctionSpec) -> BTreeMap<&'static str, String> {
+    let rate = spec.target_request_rate().min(MAX_TARGET_REQUEST_RATE);
+    let mut metadata = BTreeMap::from([
+        ("scalerAddress", subject.settings.scaler_address.clone()),
+        ("function", subject.name.to_owned()),
+        ("targetRequestRate", rate.to_string()),
+        ("idleTimeoutSeconds", seconds(spec.idle_timeout()).to_string()),
+        ("pollingIntervalSeconds", POLLING_INTERVAL_SECONDS.to_string()),
+    ]);
+    if spec.concurrency() > 0 {
+        metadata.insert("concurrency", spec.concurrency().to_string());
+    }
+    metadata
+}

@@ -1,0 +1,276 @@
+//! The status of a Function, from what a reconcile found. Pure.
+//!
+//! A failure that pods showed stays until a pod is ready or the function changed: scaled to zero,
+//! a function whose image does not exist is still broken.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kipper_api::{
+    Function, FunctionStatus,
+    function::{Phase, SecretKeyStatus},
+    names::condition::{BINDINGS_RESOLVED, HOST_RESERVED, NAME_TAKEN, READY, TRIGGER_VALID},
+};
+
+use crate::{
+    cache::{Failure, Workload},
+    hosts::Reservation,
+};
+
+/// Longest message of a condition, in characters.
+const MAX_MESSAGE: usize = 2000;
+
+/// What a reconcile found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// Of a function with an http trigger.
+    pub(crate) reservation: Option<Reservation>,
+    /// Why bindings are not resolved; `None` if all are, or there are none.
+    pub(crate) bindings: Option<Reason>,
+    /// Why the trigger cannot work.
+    pub(crate) trigger: Option<Reason>,
+    /// An object that is somebody else's.
+    pub(crate) taken: Option<String>,
+    /// Why nothing was applied or the workload is not as it should be.
+    pub(crate) broken: Option<Reason>,
+    /// Why the pods do not serve.
+    pub(crate) failure: Option<Failure>,
+    pub(crate) workload: Option<Workload>,
+    pub(crate) secret_keys: Vec<SecretKeyStatus>,
+}
+
+/// Reason and message of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Reason {
+    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// The status that says so. `previous` keeps the times of what did not change.
+pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> FunctionStatus {
+    let previous = function.status.clone().unwrap_or_default();
+    let generation = function.metadata.generation;
+    let workload = facts.workload.unwrap_or_default();
+    let failure = kept_failure(&previous, generation, facts);
+    let ready = ready(facts, failure.as_ref());
+    let mut conditions = Vec::new();
+    let mut add = |type_: &str, status: bool, why: Reason| {
+        conditions.push(condition(&previous, type_, status, why, generation, now));
+    };
+    let fine = |reason: &'static str| Reason::new(reason, "");
+    match &ready {
+        Some(why) => add(READY, false, why.clone()),
+        None => add(READY, true, fine("Reconciled")),
+    }
+    match &facts.reservation {
+        Some(Reservation::Reserved(host)) => {
+            add(HOST_RESERVED, true, Reason::new("Reserved", host.clone()));
+        }
+        Some(Reservation::Taken { host, owner }) => {
+            let message = format!("{host} belongs to {owner}");
+            add(HOST_RESERVED, false, Reason::new("HostTaken", message));
+        }
+        Some(Reservation::Invalid(why)) => {
+            add(HOST_RESERVED, false, Reason::new("HostInvalid", why.clone()));
+        }
+        None => {}
+    }
+    match &facts.bindings {
+        Some(why) => add(BINDINGS_RESOLVED, false, why.clone()),
+        None => add(BINDINGS_RESOLVED, true, fine("Resolved")),
+    }
+    match &facts.trigger {
+        Some(why) => add(TRIGGER_VALID, false, why.clone()),
+        None => add(TRIGGER_VALID, true, fine("Valid")),
+    }
+    if let Some(taken) = &facts.taken {
+        add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
+    }
+    let endpoint = match &facts.reservation {
+        Some(Reservation::Reserved(host)) => Some(format!("https://{host}")),
+        _ => None,
+    };
+    FunctionStatus {
+        phase: Some(phase(workload, ready.is_some()).as_str().to_owned()),
+        replicas: Some(workload.ready),
+        endpoint,
+        observed_generation: generation,
+        conditions,
+        secret_keys: facts.secret_keys.clone(),
+    }
+}
+
+fn phase(workload: Workload, broken: bool) -> Phase {
+    if broken && workload.ready == 0 {
+        Phase::Failed
+    } else if workload.desired == 0 {
+        Phase::Idle
+    } else if workload.ready < workload.desired {
+        Phase::Scaling
+    } else {
+        Phase::Running
+    }
+}
+
+/// Why the function is not ready; the first thing somebody would have to repair.
+fn ready(facts: &Facts, failure: Option<&Reason>) -> Option<Reason> {
+    let host = match &facts.reservation {
+        Some(Reservation::Taken { host, owner }) => {
+            Some(Reason::new("HostTaken", format!("{host} belongs to {owner}")))
+        }
+        Some(Reservation::Invalid(why)) => Some(Reason::new("HostInvalid", why.clone())),
+        _ => None,
+    };
+    let taken = || facts.taken.as_ref().map(|t| Reason::new("NameTaken", t.clone()));
+    facts
+        .trigger
+        .clone()
+        .or_else(taken)
+        .or_else(|| facts.bindings.clone())
+        .or_else(|| facts.broken.clone())
+        .or(host)
+        .or_else(|| failure.cloned())
+}
+
+/// Reasons that pods give, which outlive the pods.
+const POD_REASONS: [&str; 6] = [
+    "ImagePullFailed",
+    "ContainerCrashed",
+    "ContainerNotStarted",
+    "OutOfMemory",
+    "NotListening",
+    "Unschedulable",
+];
+
+/// What the pods say, or said last.
+fn kept_failure(
+    previous: &FunctionStatus,
+    generation: Option<i64>,
+    facts: &Facts,
+) -> Option<Reason> {
+    if let Some(failure) = &facts.failure {
+        return Some(Reason::new(failure.reason, failure.message.clone()));
+    }
+    let workload = facts.workload?;
+    if workload.ready > 0 || previous.observed_generation != generation {
+        return None;
+    }
+    let former = previous.condition(READY).filter(|c| c.status == "False")?;
+    let reason = POD_REASONS.iter().find(|reason| **reason == former.reason)?;
+    Some(Reason::new(reason, former.message.clone()))
+}
+
+fn condition(
+    previous: &FunctionStatus,
+    type_: &str,
+    status: bool,
+    why: Reason,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let status = if status { "True" } else { "False" };
+    let former = previous.condition(type_);
+    let since = former.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+    let mut message = why.message;
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+    }
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: why.reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: since.unwrap_or(Time(now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(previous: Option<FunctionStatus>, generation: i64) -> Function {
+        let mut function = Function::new("f", kipper_api::FunctionSpec::default());
+        function.metadata.generation = Some(generation);
+        function.status = previous;
+        function
+    }
+
+    fn served(desired: i32, ready: i32) -> Facts {
+        Facts {
+            reservation: Some(Reservation::Reserved("fn-f.test".into())),
+            workload: Some(Workload { desired, ready, updated: ready }),
+            ..Facts::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts, phase: &str, ready: &str) -> FunctionStatus {
+        let status = status(&function(None, 1), facts, Timestamp::UNIX_EPOCH);
+        assert_eq!(status.phase.as_deref(), Some(phase));
+        assert_eq!(status.condition(READY).map(|c| c.reason.as_str()), Some(ready));
+        status
+    }
+
+    #[test]
+    fn phases() {
+        check(&served(0, 0), "Idle", "Reconciled");
+        check(&served(1, 0), "Scaling", "Reconciled");
+        check(&served(2, 2), "Running", "Reconciled");
+        let failure = Failure { reason: "ImagePullFailed", message: "no such image".into() };
+        check(
+            &Facts { failure: Some(failure.clone()), ..served(1, 0) },
+            "Failed",
+            "ImagePullFailed",
+        );
+        // A rollout that fails while old pods serve is no outage.
+        check(&Facts { failure: Some(failure), ..served(1, 1) }, "Running", "ImagePullFailed");
+        let trigger = Some(Reason::new("EventTriggersUnavailable", ""));
+        check(&Facts { trigger, ..Facts::default() }, "Failed", "EventTriggersUnavailable");
+    }
+
+    #[test]
+    fn the_owner_of_a_host_is_named() {
+        let (host, owner) = ("fn-f.test".to_owned(), "Function b/f".to_owned());
+        let facts = Facts { reservation: Some(Reservation::Taken { host, owner }), ..served(0, 0) };
+        let status = check(&facts, "Failed", "HostTaken");
+        let reserved = status.condition(HOST_RESERVED).map(|c| c.message.clone());
+        assert_eq!(reserved.as_deref(), Some("fn-f.test belongs to Function b/f"));
+        assert_eq!(status.endpoint, None);
+    }
+
+    #[test]
+    fn a_failure_outlives_its_pods_until_a_change_or_success() {
+        let failure = Some(Failure { reason: "ContainerCrashed", message: "exit code 1".into() });
+        let now = Timestamp::UNIX_EPOCH;
+        let failed = status(&function(None, 1), &Facts { failure, ..served(1, 0) }, now);
+        let later = |generation, facts: &Facts| {
+            let status = status(&function(Some(failed.clone()), generation), facts, now);
+            status.condition(READY).map(|c| c.reason.clone()).unwrap_or_default()
+        };
+        assert_eq!(later(1, &served(0, 0)), "ContainerCrashed");
+        assert_eq!(later(1, &served(1, 1)), "Reconciled");
+        assert_eq!(later(2, &served(0, 0)), "Reconciled");
+    }
+
+    #[test]
+    fn what_did_not_change_keeps_its_time() {
+        let first = status(&function(None, 1), &served(0, 0), Timestamp::UNIX_EPOCH);
+        let now = Timestamp::from_second(60).unwrap_or(Timestamp::UNIX_EPOCH);
+        let second = status(&function(Some(first.clone()), 1), &served(0, 0), now);
+        assert_eq!(first, second);
+        let third = status(
+            &function(Some(first), 1),
+            &Facts { broken: Some(Reason::new("Invalid", "")), ..served(0, 0) },
+            now,
+        );
+        assert_eq!(third.condition(READY).map(|c| c.last_transition_time.0), Some(now));
+    }
+}

@@ -1,0 +1,208 @@
+//! Functions as users write them, and what was gathered for them.
+
+use std::collections::BTreeSet;
+
+use kipper_api::{Function, service::ServiceKind};
+use kipper_controller::render::{
+    Binding, IngressSettings, Input, Object, RenderError, Settings, render,
+};
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        node_image: "registry.test/kipper/runtime-node:1".to_owned(),
+        python_image: "registry.test/kipper/runtime-python:1".to_owned(),
+        image_pull_policy: None,
+        scaler_address: "kipper-scaler-adapter.kipper-system.svc:9090".to_owned(),
+        network_policy: false,
+        ingress: IngressSettings {
+            namespace: "kipper-system".to_owned(),
+            service: "kipper-interceptor".to_owned(),
+            port: 80,
+            class: None,
+            tls_secret: None,
+            cluster_issuer: None,
+            annotations: [].into(),
+        },
+    }
+}
+
+/// A Function and what was gathered for it, owned.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) function: Function,
+    pub(crate) host: Option<String>,
+    pub(crate) bindings: Vec<Binding>,
+    pub(crate) secret_keys: BTreeSet<String>,
+    pub(crate) secret_digest: Option<String>,
+    pub(crate) settings: Settings,
+}
+
+impl Case {
+    /// Function `name` of `shop-prod` with this `spec`, as YAML.
+    pub(crate) fn new(name: &str, spec: &str) -> Self {
+        let mut function = Function::new(name, serde_saphyr::from_str(spec).unwrap());
+        function.metadata.namespace = Some("shop-prod".to_owned());
+        function.metadata.uid = Some("6f1a2c4e-0000-4000-8000-00000000cafe".to_owned());
+        Self {
+            function,
+            host: Some(format!("fn-{name}.example.com")),
+            bindings: Vec::new(),
+            secret_keys: BTreeSet::new(),
+            secret_digest: None,
+            settings: settings(),
+        }
+    }
+
+    pub(crate) fn bind(mut self, kind: ServiceKind, prefix: &str, secret: &str) -> Self {
+        self.bindings.push(Binding {
+            kind,
+            prefix: prefix.to_owned(),
+            secret: secret.to_owned(),
+            digest: format!("digest of {secret}"),
+        });
+        self
+    }
+
+    pub(crate) fn secrets(mut self, keys: &[&str]) -> Self {
+        self.secret_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.secret_digest = Some("digest of the secret".to_owned());
+        self
+    }
+
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    pub(crate) fn input(&self) -> Input<'_> {
+        Input {
+            function: &self.function,
+            host: self.host.as_deref(),
+            bindings: &self.bindings,
+            secret_keys: &self.secret_keys,
+            secret_digest: self.secret_digest.as_deref(),
+        }
+    }
+
+    pub(crate) fn try_render(&self) -> Result<Vec<Object>, RenderError> {
+        render(&self.input(), &self.settings)
+    }
+
+    pub(crate) fn render(&self) -> Vec<Object> {
+        self.try_render().unwrap()
+    }
+}
+
+pub(crate) fn node_hello() -> Case {
+    Case::new(
+        "hello",
+        "{runtime: node, source: {code: \"module.exports = async () => ({ hello: 'world' })\\n\"}}",
+    )
+}
+
+pub(crate) fn python_with_dependencies() -> Case {
+    let spec = r#"
+runtime: python
+source:
+  code: |
+    import requests
+
+    def handler(event):
+        return {"version": requests.__version__}
+  dependencies: {requests: 2.32.3, pyyaml: ">=6,<7"}
+"#;
+    Case::new("fetch", spec)
+}
+
+pub(crate) fn node_with_dependencies() -> Case {
+    let spec = r#"
+source:
+  code: "module.exports = require('slugify')\n"
+  dependencies: {slugify: 1.6.6, "@scope/x": 2.0.0}
+"#;
+    Case::new("slugs", spec)
+}
+
+/// Names on every level, some of them declared twice.
+pub(crate) fn environment() -> Case {
+    let spec = r#"
+source: {code: "module.exports = () => null\n"}
+env:
+  LOG_LEVEL: debug
+  DATABASE_URL: "postgres://$(DB_USER):$(DB_PASSWORD)@$(DB_HOST)/$(DB_NAME)"
+  DB_HOST: of the environment
+  API_KEY: of the environment
+  PORT: "1"
+  KIPPER_MODE: batch
+"#;
+    Case::new("orders", spec)
+        .bind(ServiceKind::Postgres, "DB_", "orders.eventdb")
+        .bind(ServiceKind::Redis, "REDIS_", "cache-credentials")
+        .bind(ServiceKind::Minio, "FILES_", "files-credentials")
+        .secrets(&["API_KEY", "FILES_SECRET_KEY", "KIPPER_HOST", "PORT"])
+}
+
+pub(crate) fn image() -> Case {
+    let spec = r#"
+image: registry.test/shop/resize:1.4
+runtime: node
+port: 9000
+readinessPath: /ready
+resources: {cpuRequest: 100m, cpuLimit: "2", memoryRequest: 512Mi}
+volumes:
+  - {name: cache, mountPath: /data/}
+  - {name: assets, mountPath: /assets}
+  - {name: cache, mountPath: /var/cache}
+imagePullSecrets: [{name: registry}]
+"#;
+    Case::new("resize", spec).set(|settings| settings.image_pull_policy = Some("Always".into()))
+}
+
+pub(crate) fn cron() -> Case {
+    let spec = r#"
+runtime: python
+source: {code: "def main():\n    pass\n"}
+env: {REGION: eu}
+triggers: [{type: cron, schedule: "0 2 * * *"}]
+timeouts: {requestSeconds: 900}
+volumes: [{name: cache, mountPath: /data}]
+"#;
+    Case::new("nightly", spec)
+        .bind(ServiceKind::Mysql, "DB_", "nightly.eventdb")
+        .secrets(&["TOKEN"])
+}
+
+pub(crate) fn http_and_cron() -> Case {
+    let spec = r#"
+source: {code: "module.exports = () => null\n"}
+triggers: [{type: http}, {type: cron, schedule: "@hourly"}]
+"#;
+    Case::new("report", spec)
+}
+
+pub(crate) fn warm() -> Case {
+    let spec = r#"
+image: registry.test/shop/search:2
+protocol: h2c
+idleTimeoutSeconds: 60
+scaling: {minReplicas: 2, maxReplicas: 20, targetRequestRate: 12.5, concurrency: 8}
+timeouts: {coldStartSeconds: 20, responseHeaderSeconds: 10, requestSeconds: 120}
+"#;
+    Case::new("search", spec)
+}
+
+/// Every fixture, for what holds of all of them.
+pub(crate) fn all() -> Vec<Case> {
+    let protected = node_hello().set(|settings| settings.network_policy = true);
+    vec![
+        node_hello(),
+        python_with_dependencies(),
+        node_with_dependencies(),
+        environment(),
+        image(),
+        cron(),
+        http_and_cron(),
+        warm(),
+        protected,
+    ]
+}
