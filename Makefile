@@ -8,7 +8,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 QUICK := cargo build --quiet --locked --profile quick
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test lint bench loadtest setup fmt
+.PHONY: run test lint bench loadtest setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -33,6 +33,21 @@ bench: setup
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
 	$(CARGO_TARGET_DIR)/release/kipper-loadtest all
 
+# A real Kubernetes with KEDA and Kipper on this machine. Root; half an hour when nothing is cached.
+cluster-up: setup-cluster
+	deploy/local-cluster/cluster build
+	deploy/local-cluster/cluster up
+	deploy/local-cluster/cluster images
+	deploy/local-cluster/cluster install
+
+# Stops all of it and leaves nothing but what was built.
+cluster-down:
+	deploy/local-cluster/cluster down
+
+# One line per part; fails unless all of them run.
+cluster-status:
+	deploy/local-cluster/cluster status
+
 fmt:
 	cargo fmt --all
 
@@ -41,3 +56,6 @@ setup:
 
 setup-run:
 	.ci/setup run
+
+setup-cluster:
+	.ci/setup cluster
