@@ -99,8 +99,7 @@ impl Observed {
 
 /// The Function that controls an object.
 pub(crate) fn owner(meta: &ObjectMeta) -> Option<Owner> {
-    let references = meta.owner_references.iter().flatten();
-    let controller = references.filter(|r| r.controller == Some(true)).next();
+    let controller = meta.owner_references.iter().flatten().find(|r| r.controller == Some(true));
     if let Some(reference) = controller {
         let namespace = meta.namespace.clone().unwrap_or_default();
         return (reference.kind == "Function").then(|| Owner {

@@ -329,9 +329,7 @@ async fn drop_database(
     };
     let owner = function.to_string();
     let dropped = match Server::from_secret(kind, &values) {
-        Ok(server) => {
-            bindings::remove(kind, &server, &database, &user, &owner, TIMEOUT).await
-        }
+        Ok(server) => bindings::remove(kind, &server, &database, &user, &owner, TIMEOUT).await,
         Err(error) => Err(error),
     };
     let named = |error| failed(format!("database {database} of {service}: {error}"));

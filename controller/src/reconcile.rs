@@ -42,6 +42,8 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 pub(crate) enum ReconcileError {
     #[error("API server")]
     Api(#[from] kube::Error),
+    #[error("status")]
+    Status(#[from] serde_json::Error),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
@@ -409,12 +411,9 @@ fn forbidden(error: &ReconcileError) -> bool {
 fn replaced(
     previous: Option<&FunctionStatus>,
     wanted: &FunctionStatus,
-) -> Result<serde_json::Value, ReconcileError> {
-    let json = |status: &FunctionStatus| {
-        serde_json::to_value(status).map_err(|e| ReconcileError::Api(kube::Error::SerdeError(e)))
-    };
-    let mut new = json(wanted)?;
-    let former = previous.map(json).transpose()?;
+) -> serde_json::Result<serde_json::Value> {
+    let mut new = serde_json::to_value(wanted)?;
+    let former = previous.map(serde_json::to_value).transpose()?;
     if let (Some(new), Some(former)) =
         (new.as_object_mut(), former.as_ref().and_then(serde_json::Value::as_object))
     {

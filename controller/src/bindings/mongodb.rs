@@ -246,3 +246,98 @@ fn explain(server: &Server, error: &Error) -> BindingError {
         _ => BindingError::Failed("an answer that makes no sense".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::Bson;
+
+    use super::*;
+
+    fn grant(adopt: bool) -> Grant {
+        Grant {
+            database: "db_report_dev".into(),
+            user: "db_report_dev".into(),
+            password: "secret".into(),
+            owner: "shop-dev/report".into(),
+            adopt,
+        }
+    }
+
+    fn user(name: &str, owner: Option<&str>, created: bool) -> User {
+        User { name: name.into(), owner: owner.map(str::to_owned), created }
+    }
+
+    #[test]
+    fn the_user_gets_this_database_only() {
+        let command = set_user("createUser", &grant(false), true);
+        // The first key of a command is its name.
+        assert_eq!(command.keys().next().map(String::as_str), Some("createUser"));
+        let expected = doc! {
+            "createUser": "db_report_dev",
+            "pwd": "secret",
+            "roles": [
+                { "role": "readWrite", "db": "db_report_dev" },
+                { "role": "dbAdmin", "db": "db_report_dev" },
+            ],
+            "customData": { "kipperFunction": "shop-dev/report", "created": true },
+        };
+        assert_eq!(command, expected);
+    }
+
+    #[test]
+    fn marks_are_read_back() {
+        let marked = set_user("createUser", &grant(false), true);
+        let mark = marked.get_document("customData").unwrap().clone();
+        let answer = doc! { "ok": 1.0, "users": [
+            { "user": "db_report_dev", "db": "db_report_dev", "customData": mark },
+            { "user": "person", "db": "db_report_dev" },
+            { "user": "odd", "customData": { "kipperFunction": 7, "created": "yes" } },
+            Bson::Null,
+        ] };
+        let expected = [
+            user("db_report_dev", Some("shop-dev/report"), true),
+            user("person", None, false),
+            user("odd", None, false),
+        ];
+        assert_eq!(read_users(&answer), expected);
+        assert_eq!(read_users(&doc! { "ok": 1.0 }), []);
+        let expected = doc! {
+            "updateUser": "db_report_dev",
+            "customData": { "kipperFunction": "shop-dev/report", "created": true },
+        };
+        assert_eq!(inherit(&user("db_report_dev", Some("shop-dev/report"), false)), expected);
+    }
+
+    #[test]
+    fn only_its_own_names_are_claimed() {
+        let own = || user("db_report_dev", Some("shop-dev/report"), true);
+        let other = || user("db_other_dev", Some("shop-dev/other"), true);
+        let cases = [
+            (false, vec![], false, Ok(true)),
+            (false, vec![], true, Err("database")),
+            (true, vec![], true, Ok(false)),
+            (false, vec![own()], true, Ok(true)),
+            (false, vec![own(), other()], true, Ok(true)),
+            (false, vec![other()], false, Err("database")),
+            (true, vec![other()], true, Ok(false)),
+            (true, vec![user("x", Some("blog-dev/x"), true)], true, Err("database")),
+            (true, vec![user("db_report_dev", None, false)], true, Err("user")),
+            (true, vec![user("db_report_dev", Some("shop-dev/other"), true)], true, Err("user")),
+        ];
+        for (adopt, users, exists, expected) in cases {
+            let claimed = claim(&grant(adopt), &users, exists).map_err(|error| match error {
+                BindingError::Taken { what, .. } => what,
+                other => panic!("{other}"),
+            });
+            assert_eq!(claimed, expected, "{adopt} {users:?} {exists}");
+        }
+    }
+
+    #[test]
+    fn names_it_cannot_hold_are_refused() {
+        for name in ["a.b", "a b", "a$b", "a/b", "admin", "config"] {
+            assert!(check(&Grant { database: name.into(), ..grant(true) }).is_err(), "{name}");
+        }
+        assert_eq!(check(&grant(true)), Ok(()));
+    }
+}

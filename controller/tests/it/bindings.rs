@@ -1,7 +1,7 @@
 //! Databases of functions, on real servers: what a function gets, what it must not reach, and what
 //! is left when it goes. Each scenario runs against every kind of server that can be had.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use kipper_api::service::ServiceKind;
@@ -33,6 +33,7 @@ macro_rules! scenarios {
 
 scenarios![
     what_is_there_stays,
+    what_is_lost_is_made_again,
     the_password_is_the_last_one_given,
     functions_are_kept_apart,
     a_chosen_name_that_is_free_is_created_and_dropped,
@@ -131,6 +132,31 @@ async fn what_is_there_stays(kind: ServiceKind) {
     assert!(!has_database(kind, &grant.database).await && !has_user(kind, &grant.user).await);
 }
 
+async fn what_is_lost_is_made_again(kind: ServiceKind) {
+    let grant = grant("lost");
+    give(kind, &grant).await.unwrap();
+    let (database, user) = (quoted(kind, &grant.database), quoted(kind, &grant.user));
+    let mut admin = Session::admin(kind).await;
+    admin.run(&format!("DROP DATABASE {database}")).await.unwrap();
+    give(kind, &grant).await.unwrap();
+    if kind == ServiceKind::Postgres {
+        // What a controller leaves that dies right after creating the database.
+        let sql = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false");
+        admin.run(&sql).await.unwrap();
+        admin.run(&format!("GRANT ALL ON DATABASE {database} TO PUBLIC")).await.unwrap();
+        give(kind, &grant).await.unwrap();
+        let sql =
+            format!("SELECT has_database_privilege('public', '{}', 'CONNECT')", grant.database);
+        assert_eq!(admin.value(&sql).await.unwrap().unwrap(), "f");
+    }
+    login(kind, &grant).await.unwrap();
+    admin.run(&format!("DROP DATABASE {database}")).await.unwrap();
+    let role = if kind == ServiceKind::Postgres { "ROLE" } else { "USER" };
+    admin.run(&format!("DROP {role} {user}")).await.unwrap();
+    give(kind, &grant).await.unwrap();
+    login(kind, &grant).await.unwrap();
+}
+
 async fn the_password_is_the_last_one_given(kind: ServiceKind) {
     let before = grant("rotated");
     give(kind, &before).await.unwrap();
@@ -176,12 +202,12 @@ async fn a_chosen_name_that_is_free_is_created_and_dropped(kind: ServiceKind) {
 async fn a_chosen_database_of_others_is_shared_and_kept(kind: ServiceKind) {
     create_database(kind, "app").await;
     let mut owner = Session::admin_in(kind, "app").await;
-    owner.run("CREATE TABLE before (id int); INSERT INTO before VALUES (1)").await.unwrap();
+    owner.run("CREATE TABLE old (id int); INSERT INTO old VALUES (1)").await.unwrap();
     let grant = chosen("guest", "app");
     give(kind, &grant).await.unwrap();
     give(kind, &grant).await.unwrap();
     let mut guest = login(kind, &grant).await.unwrap();
-    guest.run("UPDATE before SET id = 2").await.unwrap();
+    guest.run("UPDATE old SET id = 2").await.unwrap();
     guest.run("CREATE TABLE made (id int); INSERT INTO made VALUES (3)").await.unwrap();
     owner.run("CREATE TABLE later (id int)").await.unwrap();
     guest.run("INSERT INTO later VALUES (4)").await.unwrap();
@@ -451,65 +477,22 @@ async fn certificates_are_verified(kind: ServiceKind) {
     }
 }
 
+/// Whoever owns a database decides where names are looked up in it, for an administrator too.
 #[tokio::test]
-async fn functions_get_no_database_in_redis_and_minio() {
-    for kind in [ServiceKind::Redis, ServiceKind::Minio] {
-        let anywhere = server(ServiceKind::Postgres);
-        let error = ensure(kind, &anywhere, &grant("none"), TIMEOUT).await;
-        assert_eq!(error, Err(BindingError::Unsupported(kind)));
-    }
-}
-
-#[test]
-fn the_secret_says_what_is_wrong_with_it() {
-    let secret = |changes: &[(&str, Option<&[u8]>)]| {
-        let mut data: BTreeMap<String, Vec<u8>> = [
-            ("HOST", "db.shop.svc\n"),
-            ("PORT", "5432\n"),
-            ("USERNAME", "postgres"),
-            ("PASSWORD", " p\n"),
-            ("NAME", "app"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
-        .into();
-        for (key, value) in changes {
-            match value {
-                Some(value) => drop(data.insert((*key).to_owned(), value.to_vec())),
-                None => drop(data.remove(*key)),
-            }
-        }
-        Server::from_secret(ServiceKind::Postgres, &data)
-    };
-    let server = secret(&[]).unwrap();
-    assert_eq!((server.host.as_str(), server.port), ("db.shop.svc", 5432));
-    assert_eq!((server.user.as_str(), server.password.as_str()), ("postgres", " p\n"));
-    assert_eq!((server.database.as_deref(), server.ca), (Some("app"), None));
-    assert_eq!(secret(&[("NAME", None)]).unwrap().database, None);
-
-    let cases: [(&str, Option<&[u8]>, &str); 11] = [
-        ("HOST", None, "is missing"),
-        ("HOST", Some(b" "), "is empty"),
-        ("HOST", Some(b"/run/postgresql"), "is no host name"),
-        ("HOST", Some(b"a b"), "is no host name"),
-        ("PORT", Some(b"0"), "is no port number"),
-        ("PORT", Some(b"70000"), "is no port number"),
-        ("PORT", Some(b"tcp://10.0.0.1:5432"), "is no port number"),
-        ("USERNAME", Some(b"\xff"), "is not UTF-8"),
-        ("USERNAME", Some(b"a\0b"), "has a null character"),
-        ("PASSWORD", None, "is missing"),
-        ("CA", Some(b"no certificate"), "holds no certificates in PEM"),
-    ];
-    for (key, value, expected) in cases {
-        let error = secret(&[(key, value)]).unwrap_err();
-        assert_eq!(error, BindingError::Credentials { key, problem: expected });
-        assert_eq!(error.to_string(), format!("key {key} of the service's credentials {expected}"));
-    }
-}
-
-#[test]
-fn passwords_are_long_and_plain() {
-    let password = new_password();
-    assert_eq!(password.len(), 32);
-    assert!(password.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-    assert_ne!(password, new_password());
+async fn nothing_that_a_function_left_is_run_by_the_administrator() {
+    let kind = ServiceKind::Postgres;
+    let trap = chosen("trapper", "trap");
+    give(kind, &trap).await.unwrap();
+    let mut trapper = login(kind, &trap).await.unwrap();
+    trapper
+        .run(
+            "CREATE FUNCTION public.pg_has_role(name, oid, text) RETURNS boolean LANGUAGE plpgsql \
+               AS $$ BEGIN ALTER ROLE db_trapper_dev SUPERUSER; RETURN true; END $$; \
+             ALTER DATABASE trap SET search_path = public, pg_catalog",
+        )
+        .await
+        .unwrap();
+    give(kind, &chosen("bait", "trap")).await.unwrap();
+    let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = 'db_trapper_dev'";
+    assert_eq!(Session::admin(kind).await.value(sql).await.unwrap().unwrap(), "f");
 }

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bindings;
+mod credentials;
 mod render;
 mod servers;

@@ -124,13 +124,6 @@ impl Session {
             Self::Mysql(conn) => conn.query_first(sql).await.map_err(text),
         }
     }
-
-    /// Ends the session and waits until the client has said so.
-    pub(crate) async fn close(self) {
-        if let Self::Mysql(conn) = self {
-            conn.disconnect().await.unwrap();
-        }
-    }
 }
 
 fn text(error: impl Error) -> String {

@@ -1,13 +1,13 @@
 //! Tables and properties of the rules that every part shares.
 #![allow(clippy::unwrap_used)]
 
+mod crd_check;
 mod cron;
 mod cron_differential;
-mod crd_check;
 mod function;
+mod go;
 mod host;
 mod manifest;
 mod names;
-mod go;
 mod schema;
 mod test_run;

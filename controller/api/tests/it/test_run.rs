@@ -149,7 +149,9 @@ fn refuses_what_is_no_schedule_of_a_function() {
     let name = || "report-cron".to_owned();
     let foreign = |owner: Value| json!({ "metadata": { "ownerReferences": [owner] } });
     let owner = |group: &str, kind: &str, name: &str, controller: bool| {
-        foreign(json!({ "apiVersion": group, "kind": kind, "name": name, "uid": "u", "controller": controller }))
+        foreign(
+            json!({ "apiVersion": group, "kind": kind, "name": name, "uid": "u", "controller": controller }),
+        )
     };
     let cases = [
         (json!({ "metadata": { "ownerReferences": null } }), TestRunError::NotAFunctions(name())),
