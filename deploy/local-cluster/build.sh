@@ -29,7 +29,7 @@ build() {
     flock 8
     build_kubernetes
     build_keda
-    build_installed coredns github.com/coredns/coredns "$coredns_version"
+    programs coredns "$(module_stamp coredns "")" module_build coredns "-s -w" "$bin/coredns" .
     build_installed helm helm.sh/helm/v3/cmd/helm "$helm_version"
     programs pause "$(stamp_of "$(cat "$here/images/pause.c")")" \
         cc -Os -static -s -o "$bin/pause" "$here/images/pause.c"

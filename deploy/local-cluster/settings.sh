@@ -38,7 +38,6 @@ keda_metrics_port=16444 keda_metrics_metrics_port=11282
 
 # Versions of what is built here.
 kubernetes_version=v1.36.3
-coredns_version=v1.12.4
 helm_version=v3.22.0
 npm_version=10
 
