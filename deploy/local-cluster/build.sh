@@ -29,7 +29,7 @@ build() {
     flock 8
     build_kubernetes
     build_keda
-    programs coredns "$(module_stamp coredns "")" module_build coredns "-s -w" "$bin/coredns" .
+    programs coredns "$(module_stamp coredns "$(cat "$here/go/coredns/main.go")")" module_build coredns "-s -w" "$bin/coredns" .
     build_installed helm helm.sh/helm/v3/cmd/helm "$helm_version"
     programs pause "$(stamp_of "$(cat "$here/images/pause.c")")" \
         cc -Os -static -s -o "$bin/pause" "$here/images/pause.c"

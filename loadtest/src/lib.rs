@@ -5,9 +5,10 @@
 //! of `limits.json` ([`outcome`]). A missed *figure* is printed as `short` and fails nothing: a
 //! busy machine must not fail a build. A broken *condition* (a request lost, executed twice, still
 //! counted when it is over) fails the run. Every scenario is bounded in time, and every process it
-//! starts ends with it.
+//! starts ends with it. [`cluster`] does the same against a real Kubernetes.
 #![cfg(target_os = "linux")]
 
+pub mod cluster;
 pub mod run;
 pub mod scenarios;
 

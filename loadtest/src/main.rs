@@ -7,6 +7,7 @@ mod command {
     //! The subcommands: scenarios, and the processes they start from this same binary.
     use clap::{Parser, Subcommand};
     use kipper_loadtest::{
+        cluster::{self, ClusterArgs},
         run::RunArgs,
         scenarios::{self, Scenario},
         serve,
@@ -26,6 +27,8 @@ mod command {
     enum Command {
         /// Run every scenario, one after the other
         All,
+        /// Run scenarios against the cluster that KUBECONFIG names
+        Cluster(ClusterArgs),
         #[command(flatten)]
         One(Scenario),
         #[command(flatten)]
@@ -37,6 +40,7 @@ mod command {
         let Cli { run, command } = kipper_process::exit::parse();
         match command {
             Command::All => scenarios::run(&run, Scenario::ALL),
+            Command::Cluster(what) => cluster::run(&run, &what),
             Command::One(scenario) => scenarios::run(&run, &[scenario]),
             Command::Serve(role) => serve::run(*role),
         }
