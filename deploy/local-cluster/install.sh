@@ -1,0 +1,15 @@
+# The chart. Its images keep their tag, so pods that run are replaced when what it names has changed.
+
+install_chart() {
+    local images=""
+    images="$(ctr images ls | awk '/\/kipper\/(interceptor|scaler-adapter|controller):/ { print $1, $3 }')"
+    "$bin/helm" --kubeconfig "$kubeconfig" upgrade --install kipper "$here/../chart" \
+        --namespace kipper-system --create-namespace --values "$here/values.yaml" --wait "$@"
+    if [ -e "$state/installed" ] && [ "$(cat "$state/installed")" != "$images" ]; then
+        kubectl -n kipper-system rollout restart deployment
+        for name in kipper-controller kipper-scaler-adapter kipper-interceptor; do
+            kubectl -n kipper-system rollout status deployment "$name" --timeout 120s
+        done
+    fi
+    printf '%s\n' "$images" >"$state/installed"
+}
