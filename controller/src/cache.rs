@@ -155,6 +155,7 @@ pub(crate) struct Failure {
 pub(crate) struct Pod {
     pub(crate) function: Key,
     pub(crate) server: bool,
+    pub(crate) created: Option<Timestamp>,
     pub(crate) ready: bool,
     /// Running but not ready since then.
     pub(crate) silent_since: Option<Timestamp>,

@@ -36,6 +36,7 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     Some(Pod {
         function,
         server: labels.get(names::COMPONENT).map(String::as_str) == Some(names::SERVER),
+        created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
         ready,
         silent_since: started.filter(|_| !ready),
         failure,

@@ -29,7 +29,7 @@ use crate::{
     hosts::{Hosts, Reservation},
     metrics::Metrics,
     namespaces::{NamespaceError, Namespaces},
-    render::{self, Input, Kind, Object, Settings},
+    render::{self, Input, Kind, Object, RenderError, Settings},
     status::{Facts, Reason, status},
 };
 
@@ -237,6 +237,8 @@ impl Context {
         }
         match render::render(&input, &self.settings) {
             Ok(objects) => Some(objects),
+            // Told above, with every other clash.
+            Err(RenderError::Ambiguous(_)) => None,
             Err(error) => {
                 facts.broken = Some(Reason::new("Invalid", error.to_string()));
                 None
@@ -265,7 +267,9 @@ impl Context {
         let deployment = self.cache.objects.get(&(Kind::Deployment, key.clone()));
         facts.workload = deployment.and_then(|observed| observed.workload);
         let pods = self.cache.pods.filter(|_, pod| pod.server && pod.function == *key);
-        let pods: Vec<_> = pods.into_iter().map(|(_, pod)| pod).collect();
+        let mut pods: Vec<_> = pods.into_iter().map(|(_, pod)| pod).collect();
+        // The newest pod has the newest fault: those of a former version say what was repaired.
+        pods.sort_by_key(|pod| std::cmp::Reverse(pod.created));
         facts.failure = pods.iter().find_map(|pod| pod.failure.clone());
         let limit = function.spec.cold_start_timeout();
         let mut again = None;

@@ -21,7 +21,7 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kipper_api::{
-    Function, FunctionSpec, function::effective::Workload, names, service::ServiceKind,
+    Function, FunctionSpec, code, function::effective::Workload, names, service::ServiceKind,
 };
 use kube::Resource;
 use ring::digest::{Context, SHA256};
@@ -228,7 +228,7 @@ impl<'a> Subject<'a> {
         let workload = input.function.spec.workload().ok_or(RenderError::NoWorkload)?;
         let code = match workload {
             Workload::Image(_) => None,
-            Workload::Inline(runtime, source) => Some(config_map::files(name, runtime, source)),
+            Workload::Inline(runtime, source) => Some(code::files(name, runtime, source)),
         };
         Ok(Self {
             input,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_api::function::{Runtime, TriggerKind};
+use kipper_api::{code, function::TriggerKind};
 
 use super::{
     load::{Code, LocalFunction},
@@ -110,27 +110,15 @@ fn write_inline(function: &LocalFunction, cache: &Cache) -> io::Result<PathBuf> 
     function.origin.hash(&mut hash);
     let folder = cache.folder(&format!("source-{}-{:016x}", function.name, hash.finish()));
     let source = function.spec.source.clone().unwrap_or_default();
-    let code = source.code.unwrap_or_default();
-    let dependencies = &source.dependencies;
-    let (file, manifest, packages) = match function.runtime {
-        Runtime::Node => {
-            let package = serde_json::json!({ "private": true, "dependencies": dependencies });
-            ("index.js", "package.json", package.to_string())
+    let files = code::files(&function.name, function.runtime, &source);
+    for (name, text) in &files {
+        forget_compiled(&folder.join(name));
+        write_if_changed(&folder.join(name), text, |found| found == text.as_bytes())?;
+    }
+    for manifest in code::MANIFESTS.iter().filter(|name| !files.contains_key(**name)) {
+        if folder.join(manifest).exists() {
+            fs::remove_file(folder.join(manifest))?;
         }
-        Runtime::Python => {
-            let lines = dependencies.iter().map(|(name, version)| requirement(name, version));
-            ("handler.py", "requirements.txt", lines.collect())
-        }
-    };
-    let write = |name: &str, text: &str| {
-        write_if_changed(&folder.join(name), text, |found| found == text.as_bytes())
-    };
-    forget_compiled(&folder.join(file));
-    write(file, &code)?;
-    if !dependencies.is_empty() {
-        write(manifest, &packages)?;
-    } else if folder.join(manifest).exists() {
-        fs::remove_file(folder.join(manifest))?;
     }
     Ok(folder)
 }
@@ -158,27 +146,4 @@ pub(super) fn forget_compiled(path: &Path) {
 /// Rounded up, within what the runtimes take.
 fn drain_seconds(grace: Duration) -> u64 {
     (grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).min(86_400)
-}
-
-/// One line of requirements.txt.
-fn requirement(name: &str, version: &str) -> String {
-    match version {
-        "" | "*" | "latest" => format!("{name}\n"),
-        _ if version.starts_with(['<', '>', '=', '!', '~']) => format!("{name}{version}\n"),
-        _ => format!("{name}=={version}\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::requirement;
-
-    #[test]
-    fn a_version_is_exact_unless_it_says_otherwise() {
-        for (version, expected) in
-            [("2.31.0", "x==2.31.0\n"), (">=2,<3", "x>=2,<3\n"), ("*", "x\n"), ("", "x\n")]
-        {
-            assert_eq!(requirement("x", version), expected);
-        }
-    }
 }

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod code;
 pub mod cron;
 pub mod env_name;
 pub mod function;
