@@ -8,7 +8,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 QUICK := cargo build --quiet --locked --profile quick
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test lint bench loadtest setup fmt cluster-up cluster-down cluster-status
+.PHONY: run test test-cluster lint bench loadtest setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -20,6 +20,12 @@ test: setup lint
 	runtimes/test
 	$(QUICK) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-loadtest
 	$(CARGO_TARGET_DIR)/quick/kipper-loadtest all --quick
+
+# What needs a Kubernetes with KEDA: the chart, the controller and the load scenarios against it.
+# Brings the local cluster up and takes it down again, unless it was up.
+test-cluster: setup
+	$(QUICK) -p kipper-loadtest -p kipper-interceptor -p kipper-scaler-adapter -p kipper-controller
+	deploy/local-cluster/test
 
 lint: setup
 	cargo fmt --all --check

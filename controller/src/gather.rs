@@ -17,6 +17,8 @@ use kube::{
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     apply::FIELD_MANAGER,
     bindings::{self, Grant, Server},
@@ -36,6 +38,10 @@ const DATABASE: &str = "kipper.run/database";
 const USER: &str = "kipper.run/database-user";
 /// Annotation: `Delete` where the database goes with its binding.
 const DELETION_POLICY: &str = "kipper.run/deletion-policy";
+/// Databases provisioned at a time: fewer than the workers, so that servers that do not answer hold
+/// up only functions that need them. Beyond it a binding waits for its next try.
+const MAX_PROVISIONING: usize = 6;
+static PROVISIONING: Semaphore = Semaphore::const_new(MAX_PROVISIONING);
 /// One statement or connection of a provisioning may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -150,6 +156,10 @@ impl Database<'_> {
         {
             return Ok(Ok((key.name, view.digest)));
         }
+        let Ok(_place) = PROVISIONING.try_acquire() else {
+            let (reason, message) = ("DatabaseWaiting", "other databases come first".to_owned());
+            return Ok(Err(Problem { reason, message, retry: true }));
+        };
         let values = namespaces.values(&self.credentials).await?.unwrap_or_default();
         let server = match Server::from_secret(self.kind, &values) {
             Ok(server) => server,

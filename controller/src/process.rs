@@ -65,7 +65,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         let secrets = Api::namespaced(client.clone(), &own.namespace);
         certificates::ensure(&secrets, &own.namespace).await?;
         let stop = shutdown.child_token();
-        let control = tokio::spawn(control(config.clone(), client, metrics, stop.clone()));
+        let control = control(config.clone(), client, metrics, readiness.clone(), stop.clone());
+        let control = tokio::spawn(control);
         tokio::select! {
             () = election.keep() => lost = true,
             () = shutdown.cancelled() => {}
@@ -83,17 +84,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
-/// What the leader does.
+/// What the leader does. It is not ready before its caches are complete; what is missing then says
+/// what the API server does not have, such as KEDA's resources.
 async fn control(
     config: Config,
     client: Client,
     metrics: Arc<Metrics>,
+    synced: Readiness,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let cache = Arc::new(Cache::new());
     let (queue, requests) = mpsc::channel(watch::QUEUE_LEN);
     let (functions, writer) = reflector::store();
-    let synced = Readiness::new();
     let mut tasks = JoinSet::new();
     let all: Api<Function> = Api::all(client.clone());
     let changed = follow_functions(all, writer, queue.clone());
