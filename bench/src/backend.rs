@@ -42,7 +42,19 @@ pub struct BackendArgs {
     pub delay: Duration,
 }
 
-/// Prints `listening <address>` on stdout and serves until killed.
+/// As the first process of a container it would otherwise ignore the signals that end others.
+fn end_on_signal() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shutdown = runtime.block_on(async { kipper_process::signals::shutdown_token() })?;
+    std::thread::spawn(move || {
+        runtime.block_on(shutdown.cancelled());
+        std::process::exit(0);
+    });
+    Ok(())
+}
+
+/// Prints `listening <address>` on stdout and serves until SIGTERM, SIGINT or worse. Open
+/// connections are cut: nothing here is worth a drain.
 ///
 /// # Errors
 /// When the address cannot be bound or epoll fails.
@@ -53,6 +65,7 @@ pub fn run(args: &BackendArgs) -> Result<(), anyhow::Error> {
     for _ in 1..args.workers.get() {
         listeners.push(listen(addr).with_context(|| format!("bind {addr}"))?);
     }
+    end_on_signal()?;
     println!("listening {addr}");
     let answer = answer(args.body_bytes as usize);
     std::thread::scope(|scope| {
