@@ -34,7 +34,8 @@ pub(crate) struct Plane {
     pub wake_fallback: Option<(Arc<dyn crate::source::WakeFallback>, Duration)>,
     /// Most downstream connections.
     pub max_connections: usize,
-    /// Tells when the drain begins: idle connections close, the others after their request.
+    /// Tells of the drain: once it is announced, connections close after their next answer; once it
+    /// begins, idle ones close too.
     pub drain: DrainWatch,
     pub(crate) open: AtomicUsize,
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kipper_process::drain::DrainWatch;
+use kipper_process::drain::{DrainPhase, DrainWatch};
 
 use super::{
     body::{Decoder, Encoder, Framing},
@@ -284,7 +284,9 @@ impl<'a> Exchange<'a> {
             }
         }
         let add = on_head(status);
-        let going_on = self.terms.keep_alive && !self.down.drain.is_draining();
+        // Told while the port is still open: a connection that is closed under a client that just
+        // sends on it costs that request.
+        let going_on = self.terms.keep_alive && self.down.drain.phase() == DrainPhase::Running;
         let keep = going_on && (self.request.is_done() || status < 200);
         let (framing, option) = frame(&head, self.terms, keep);
         self.progress.close |= option == ConnectionOption::Close;

@@ -189,6 +189,28 @@ async fn sigterm() {
     assert_eq!(second.exited().await, Some(0));
 }
 
+/// Between the signal and the end of accepting, clients in use are asked to come back on another
+/// connection, so that none is closed under a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_in_use_are_closed_by_their_answers() {
+    let (recorder, gate) = (Recorder::new(), Gate::closed());
+    let (pod, echo) = (recorder.start(&gate), echo());
+    gate.open();
+    // Longer than the test: the port stays open.
+    let process = Process::start(&routes(&pod, &echo), &["--drain-delay", "600s"]).await;
+    let mut kept = Wire::connect(process.address).await;
+    assert_eq!(kept.get("f.test", "/before").await.field("connection"), None);
+    process.terminate();
+    let unready = async { while process.admin("/readyz").await != 503 {} };
+    within("it says that it is not ready", unready).await;
+    let mut new = Wire::connect(process.address).await;
+    for client in [&mut kept, &mut new] {
+        let answer = client.get("f.test", "/after").await;
+        assert_eq!((answer.status(), answer.field("connection")), (200, Some("close")));
+        client.closed().await;
+    }
+}
+
 /// What is not over by the deadline is cut, and the process ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn deadline_of_a_drain() {
