@@ -126,11 +126,14 @@ impl Namespaces {
         }
     }
 
-    /// Gives the rights back once `leaving` is the last function of its namespace.
+    /// Gives the rights back once no function of its namespace is to stay. Of several that are
+    /// deleted together the first does it; one that needs the rights still, enters again.
     pub(crate) async fn leave(&self, leaving: &Function) -> kube::Result<()> {
         let namespace = leaving.namespace().unwrap_or_default();
         let others = self.functions.state().iter().any(|f| {
-            f.namespace().as_deref() == Some(namespace.as_str()) && f.uid() != leaving.uid()
+            f.namespace().as_deref() == Some(namespace.as_str())
+                && f.uid() != leaving.uid()
+                && f.metadata.deletion_timestamp.is_none()
         });
         if others {
             return Ok(());

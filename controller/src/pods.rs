@@ -26,6 +26,7 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         conditions.and_then(|all| all.iter().find(|c| c.type_ == type_))
     };
     let ready = is("Ready").is_some_and(|c| c.status == "True");
+    let unready = is("Ready").and_then(|c| c.last_transition_time.as_ref()).map(|time| time.0);
     let containers = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
     let failure = containers.iter().find_map(container_failure).or_else(|| {
         let scheduled = is("PodScheduled").filter(|c| c.status == "False")?;
@@ -38,7 +39,10 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         server: labels.get(names::COMPONENT).map(String::as_str) == Some(names::SERVER),
         created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
         ready,
-        silent_since: started.filter(|_| !ready),
+        // One that answered before is silent since it ceased to, not since it started.
+        silent_since: started
+            .filter(|_| !ready)
+            .map(|started| unready.map_or(started, |since| since.max(started))),
         failure,
     })
 }
@@ -108,4 +112,44 @@ fn clipped(text: &str) -> String {
     }
     let tail: String = text.chars().skip(over).collect();
     format!("…{tail}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Since when a pod whose container started at 10:00:00 is silent, by the status of `Ready` and
+    /// the minute since which it has it.
+    #[track_caller]
+    fn check(ready: &str, since: &str, expected: Option<&str>) {
+        let at = |minute: &str| format!("2026-01-01T{minute}:00Z");
+        let pod = json!({
+            "metadata": {
+                "namespace": "shop-dev",
+                "labels": { names::RESOURCE_TYPE: names::FUNCTION, names::APP: "f" },
+            },
+            "status": {
+                "conditions": [
+                    { "type": "Ready", "status": ready, "lastTransitionTime": at(since) },
+                ],
+                "containerStatuses": [{
+                    "name": "function", "image": "", "imageID": "", "restartCount": 0,
+                    "ready": ready == "True",
+                    "state": { "running": { "startedAt": at("10:00") } },
+                }],
+            },
+        });
+        let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
+        assert_eq!(pod.silent_since, expected.map(|minute| at(minute).parse().unwrap()));
+    }
+
+    #[test]
+    fn silence_begins_with_the_container_or_with_the_last_answer() {
+        check("True", "10:01", None);
+        check("False", "09:59", Some("10:00"));
+        check("False", "11:30", Some("11:30"));
+    }
 }

@@ -1,0 +1,126 @@
+//! Schedules that fire, and test runs of them.
+
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    core::v1::Pod,
+};
+use kipper_api::{names, test_run};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, LogParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    objects,
+    sandbox::{Sandbox, run},
+    wait::{expect, until},
+};
+
+/// Says what invoked it, and stays long enough to be looked at.
+const CODE: &str = "module.exports = async () => {
+  console.log('invoked by', process.env.KIPPER_TRIGGER, 'as', process.env.KIPPER_MODE)
+  await new Promise((resolve) => setTimeout(resolve, 5000))
+}";
+
+/// The first pod that `selector` selects and that has come into `phase`.
+async fn pod_in(sandbox: &Sandbox, selector: &str, phase: &str) -> Pod {
+    let pods: Api<Pod> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
+    until(&format!("a pod of {selector} {phase}"), || async {
+        let found = pods.list(&ListParams::default().labels(selector)).await.unwrap();
+        let in_phase = |pod: &&Pod| {
+            pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase)
+        };
+        found.iter().find(in_phase).cloned().ok_or_else(|| format!("{} pods", found.items.len()))
+    })
+    .await
+}
+
+async fn log(sandbox: &Sandbox, pod: &Pod) -> String {
+    let pods: Api<Pod> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
+    pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_schedule_fires() {
+    run("cron", |sandbox| async move {
+        let name = sandbox.name("cron");
+        let triggers = json!([{ "type": "http" }, { "type": "cron", "schedule": "* * * * *" }]);
+        sandbox.apply(&name, json!({ "source": { "code": CODE }, "triggers": triggers })).await;
+        sandbox.until_ready(&name).await;
+        let batch = format!("app={name},{}={}", names::COMPONENT, names::BATCH);
+        let pod = pod_in(&sandbox, &batch, "Running").await;
+        let address = pod.status.as_ref().unwrap().pod_ip.clone().unwrap();
+        let slices = objects::list(&sandbox.client, "EndpointSlice", &sandbox.namespace, "").await;
+        assert!(!slices.is_empty());
+        assert!(!json!(slices).to_string().contains(&format!("\"{address}\"")), "{slices:?}");
+        let pod = pod_in(&sandbox, &batch, "Succeeded").await;
+        assert!(log(&sandbox, &pod).await.contains("invoked by cron as batch"));
+        // The schedule is none of the Deployment's business.
+        assert!(sandbox.pods(&name).await.is_empty());
+    })
+    .await;
+}
+
+/// Makes a test run as `kip` does; the run's Job.
+async fn test_run(sandbox: &Sandbox, name: &str) -> Job {
+    let cron: Api<CronJob> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
+    let cron = cron.get(&names::cron_job(name)).await.unwrap();
+    let job = test_run::job(&cron, fastrand::u32(..)).unwrap();
+    let jobs: Api<Job> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);
+    jobs.create(&PostParams::default(), &job).await.unwrap()
+}
+
+async fn until_job(sandbox: &Sandbox, job: &Job, condition: &str) {
+    until(&format!("{condition} of the test run"), || async {
+        let job = sandbox.object("Job", &job.name_any()).await.unwrap();
+        let conditions = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let holds = conditions.iter().any(|c| c["type"] == condition && c["status"] == "True");
+        expect(holds, || job["status"].to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_test_run_is_a_run_that_says_so() {
+    run("testrun", |sandbox| async move {
+        let name = sandbox.name("testrun");
+        let triggers = json!([{ "type": "cron", "schedule": "0 4 1 1 *" }]);
+        sandbox.apply(&name, json!({ "source": { "code": CODE }, "triggers": triggers })).await;
+        sandbox.until_ready(&name).await;
+        let cron = names::cron_job(&name);
+        let before = sandbox.until_object("CronJob", &cron).await;
+        let job = test_run(&sandbox, &name).await;
+        assert_eq!(job.labels()[names::TEST_RUN], "true");
+        assert_eq!(job.spec.as_ref().unwrap().ttl_seconds_after_finished, Some(600));
+        until_job(&sandbox, &job, "Complete").await;
+        let selector = format!("app={name},{}=true", names::TEST_RUN);
+        let pod = pod_in(&sandbox, &selector, "Succeeded").await;
+        assert!(log(&sandbox, &pod).await.contains("invoked by test as batch"));
+        assert_eq!(sandbox.object("CronJob", &cron).await.unwrap(), before);
+        // It belongs to the function and goes with it.
+        sandbox.delete(&name).await;
+        sandbox.until_gone("Job", &job.name_any()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_test_run_that_fails_fails_once() {
+    run("testfail", |sandbox| async move {
+        let name = sandbox.name("testfail");
+        let triggers = json!([{ "type": "cron", "schedule": "0 4 1 1 *" }]);
+        let code = "module.exports = async () => { throw new Error('no ledger today') }";
+        sandbox.apply(&name, json!({ "source": { "code": code }, "triggers": triggers })).await;
+        sandbox.until_ready(&name).await;
+        sandbox.until_object("CronJob", &names::cron_job(&name)).await;
+        let job = test_run(&sandbox, &name).await;
+        until_job(&sandbox, &job, "Failed").await;
+        let selector = format!("app={name},{}=true", names::TEST_RUN);
+        let pods = objects::list(&sandbox.client, "Pod", &sandbox.namespace, &selector).await;
+        assert_eq!(pods.len(), 1);
+        let pod = pod_in(&sandbox, &selector, "Failed").await;
+        assert!(log(&sandbox, &pod).await.contains("no ledger today"));
+    })
+    .await;
+}

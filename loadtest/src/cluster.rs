@@ -1,0 +1,150 @@
+//! Scenarios against a real cluster: what Kubernetes, KEDA and we reach together.
+//!
+//! The cluster is the one `KUBECONFIG` names, on this machine, with the chart installed: times are
+//! taken from one clock, the audit log is a file, and Services are reached from here. A scenario
+//! gets a [`Run`](crate::run::Run) to report to and a [`Cluster`] to work with; whatever it made or
+//! stopped is put back when it is over, however it ended. What holds for everybody lives in the
+//! modules named after it, one scenario each in [`figures`] and [`faults`].
+
+mod audit;
+mod components;
+mod connection;
+mod floor;
+mod metrics;
+mod objects;
+mod replicas;
+mod resident;
+mod space;
+mod timeline;
+mod until;
+mod wake;
+
+mod faults;
+mod figures;
+
+use std::{pin::Pin, time::Duration};
+
+use anyhow::Context as _;
+use clap::builder::PossibleValue;
+use tokio::time::Instant;
+
+pub(crate) use connection::Cluster;
+
+use crate::run::{Run, RunArgs};
+
+/// A scenario while it runs.
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), anyhow::Error>> + 'a>>;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    /// As on the command line, and in the names of its figures.
+    pub(crate) name: &'static str,
+    /// One line of help.
+    pub(crate) about: &'static str,
+    /// It has failed when it takes longer.
+    pub(crate) max_time: Duration,
+    /// Starts it.
+    pub(crate) start: for<'a> fn(&'a mut Run, &'a Cluster) -> Running<'a>,
+}
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterArgs {
+    /// Scenarios, in this order
+    #[arg(required = true, value_parser = possible_values())]
+    scenarios: Vec<String>,
+}
+
+const GROUPS: [(&str, &str); 3] = [
+    ("all", "Every scenario, one after the other"),
+    ("figures", "Every scenario that measures"),
+    ("faults", "Every scenario that breaks something"),
+];
+
+fn possible_values() -> Vec<PossibleValue> {
+    let groups = GROUPS.iter().map(|(name, about)| PossibleValue::new(*name).help(*about));
+    let one = every().map(|scenario| PossibleValue::new(scenario.name).help(scenario.about));
+    groups.chain(one).collect()
+}
+
+fn every() -> impl Iterator<Item = &'static Scenario> {
+    figures::FIGURES.iter().chain(faults::FAULTS)
+}
+
+/// The scenarios that `name` stands for.
+fn named(name: &str) -> Vec<&'static Scenario> {
+    match name {
+        "all" => every().collect(),
+        "figures" => figures::FIGURES.iter().collect(),
+        "faults" => faults::FAULTS.iter().collect(),
+        name => every().filter(|scenario| scenario.name == name).collect(),
+    }
+}
+
+/// Runs scenarios one after the other.
+///
+/// # Errors
+/// When there is no cluster, a condition was broken, a scenario could not be run to its end, or
+/// something it made could not be removed.
+pub fn run(args: &RunArgs, cluster: &ClusterArgs) -> Result<(), anyhow::Error> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let interrupted = kipper_process::signals::shutdown_token()?;
+        let mut failed = Vec::new();
+        for scenario in cluster.scenarios.iter().flat_map(|name| named(name)) {
+            println!("== {}", scenario.name);
+            let started = Instant::now();
+            let mut run = Run::new(args)?;
+            let cluster = Cluster::connect().await.context("connect to the cluster")?;
+            // The guarded future is dropped, and with it every task, before anything is put back.
+            let ended = tokio::select! {
+                ended = guarded(scenario, &mut run, &cluster) => ended,
+                () = interrupted.cancelled() => Err(anyhow::anyhow!("interrupted")),
+            };
+            let mut judge = |what: &str, ended: Result<(), anyhow::Error>| {
+                if let Err(error) = ended {
+                    println!("ERROR {}{what}: {error:#}", scenario.name);
+                    failed.push(scenario.name.to_owned());
+                }
+            };
+            judge("", ended);
+            judge(" (clean-up)", cluster.clean_up().await);
+            failed.extend_from_slice(run.outcome.broken());
+            println!("   {} took {:.1} s", scenario.name, started.elapsed().as_secs_f64());
+            if interrupted.is_cancelled() {
+                break;
+            }
+        }
+        anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+        Ok(())
+    })
+}
+
+async fn guarded(
+    scenario: &Scenario,
+    run: &mut Run,
+    cluster: &Cluster,
+) -> Result<(), anyhow::Error> {
+    tokio::time::timeout(scenario.max_time, (scenario.start)(run, cluster))
+        .await
+        .context("took too long")
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_has_a_name_of_its_own() {
+        let mut names: Vec<_> =
+            GROUPS.iter().map(|(name, _)| *name).chain(every().map(|s| s.name)).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        assert!(every().all(|scenario| named(scenario.name).len() == 1));
+    }
+}

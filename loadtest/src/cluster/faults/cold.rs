@@ -1,0 +1,26 @@
+//! Functions at zero that KEDA would wake.
+
+use anyhow::Context as _;
+use futures_util::future::try_join_all;
+use kipper_api::Function;
+use kube::ResourceExt as _;
+
+use crate::cluster::{Cluster, objects, space::Space};
+
+/// Applies functions and returns their hosts, in this order, once a request would wake each
+/// through KEDA.
+pub(super) async fn prepare(
+    cluster: &Cluster,
+    space: &Space,
+    functions: &[Function],
+) -> Result<Vec<String>, anyhow::Error> {
+    let before = cluster.keda_streams().await?;
+    for function in functions {
+        space.apply(function).await?;
+    }
+    let names: Vec<String> = functions.iter().map(Function::name_any).collect();
+    let ready = try_join_all(names.iter().map(|name| space.until_ready(name))).await?;
+    cluster.until_keda_streams(before + functions.len()).await?;
+    let hosts = ready.iter().map(|function| objects::host(function).context("no URL"));
+    hosts.collect()
+}

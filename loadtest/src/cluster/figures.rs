@@ -1,0 +1,66 @@
+//! What the system must reach: one scenario per module, listed in [`FIGURES`].
+
+mod cold_start;
+mod dependencies;
+mod load;
+mod thousand_functions;
+mod waking;
+mod without_keda;
+
+use std::time::Duration;
+
+use super::Scenario;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Every figure, in the order in which `figures` and `all` run them.
+pub(super) const FIGURES: &[Scenario] = &[
+    Scenario {
+        name: "cold_start",
+        about: "Request to first byte of the static test server, through KEDA",
+        max_time: MINUTE.saturating_mul(20),
+        start: |run, cluster| Box::pin(cold_start::image(run, cluster)),
+    },
+    Scenario {
+        name: "cold_start_node",
+        about: "The same of an inline Node hello",
+        max_time: MINUTE.saturating_mul(10),
+        start: |run, cluster| Box::pin(cold_start::node(run, cluster)),
+    },
+    Scenario {
+        name: "cold_start_python",
+        about: "The same of an inline Python hello",
+        max_time: MINUTE.saturating_mul(10),
+        start: |run, cluster| Box::pin(cold_start::python(run, cluster)),
+    },
+    Scenario {
+        name: "cold_start_dependencies",
+        about: "The same of an inline Node function that installs three packages first",
+        max_time: MINUTE.saturating_mul(10),
+        start: |run, cluster| Box::pin(dependencies::run(run, cluster)),
+    },
+    Scenario {
+        name: "without_keda",
+        about: "The same of the static test server while KEDA's operator is stopped",
+        max_time: MINUTE.saturating_mul(5),
+        start: |run, cluster| Box::pin(without_keda::run(run, cluster)),
+    },
+    Scenario {
+        name: "thousand_functions",
+        about: "A thousand idle functions: rendered, gone over again, and then left alone",
+        max_time: MINUTE.saturating_mul(45),
+        start: |run, cluster| Box::pin(thousand_functions::run(run, cluster)),
+    },
+    Scenario {
+        name: "ramp",
+        about: "2, 20, 60 and no requests per second through the HPA",
+        max_time: MINUTE.saturating_mul(12),
+        start: |run, cluster| Box::pin(load::ramp(run, cluster)),
+    },
+    Scenario {
+        name: "step",
+        about: "From zero to 100 requests per second: time to ten ready pods",
+        max_time: MINUTE.saturating_mul(5),
+        start: |run, cluster| Box::pin(load::step(run, cluster)),
+    },
+];

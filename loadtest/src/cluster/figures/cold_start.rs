@@ -1,0 +1,82 @@
+//! Cold starts over the KEDA path: of the static test server, and of inline code without
+//! dependencies. Each wake's own phases are paired; the floor is measured in the same run.
+
+use kipper_api::Function;
+
+use super::waking::{self, Plan, Woken};
+use crate::{
+    cluster::{Cluster, floor::Shape, objects, timeline, wake::Wake},
+    run::Run,
+    samples::Samples,
+};
+
+/// Who scales on the KEDA path, by the end of its name in the audit log.
+const KEDA: &str = ":keda-operator";
+
+const NODE: &str = "module.exports = async () => 'hello'\n";
+const PYTHON: &str = "def handler(event, context):\n    return 'hello'\n";
+
+/// At least 200 wakes of the static test server.
+pub(super) async fn image(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+    let plan = Plan {
+        scenario: "cold_start",
+        batches: run.size(8, 1),
+        functions: run.size(25, 10),
+        floors: run.size(3, 2),
+        shapes: &[Shape::Same, Shape::WithoutVolumes],
+    };
+    let woken = measured(run, cluster, &plan, objects::image).await?;
+    let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
+    run.outcome.figure("cold_start_whole_p50", whole.quantile(0.5))
+}
+
+/// A Node handler that says hello.
+pub(super) async fn node(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+    inline(run, cluster, "cold_start_node", "node", NODE).await
+}
+
+/// A Python handler that says hello.
+pub(super) async fn python(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+    inline(run, cluster, "cold_start_python", "python", PYTHON).await
+}
+
+async fn inline(
+    run: &mut Run,
+    cluster: &Cluster,
+    scenario: &'static str,
+    runtime: &str,
+    code: &str,
+) -> Result<(), anyhow::Error> {
+    let plan = Plan {
+        scenario,
+        batches: run.size(2, 1),
+        functions: run.size(25, 5),
+        floors: run.size(5, 2),
+        shapes: &[Shape::Same],
+    };
+    let make = |name: &str| objects::inline(name, runtime, code, &[]);
+    measured(run, cluster, &plan, make).await?;
+    Ok(())
+}
+
+async fn measured(
+    run: &mut Run,
+    cluster: &Cluster,
+    plan: &Plan,
+    make: impl Fn(&str) -> Function,
+) -> Result<Woken, anyhow::Error> {
+    let scenario = plan.scenario;
+    let woken = waking::run(cluster, plan, make).await?;
+    println!("{}\n{}", timeline::wakes(&woken.wakes), timeline::floors(&woken.floors));
+    let added: Samples = woken.wakes.iter().map(Wake::added).collect();
+    run.outcome.figure(&format!("{scenario}_added_p50"), added.quantile(0.5))?;
+    run.outcome.figure(&format!("{scenario}_added_p90"), added.quantile(0.9))?;
+    run.outcome.figure(&format!("{scenario}_not_by_keda"), count(woken.not_by(KEDA)))?;
+    run.outcome.condition(&format!("{scenario}_errors"), woken.errors())?;
+    Ok(woken)
+}
+
+#[allow(clippy::cast_precision_loss)] // far below 2^53
+fn count(number: usize) -> f64 {
+    number as f64
+}

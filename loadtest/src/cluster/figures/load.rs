@@ -1,0 +1,173 @@
+//! Load on one function and the pods it gets, through the real HPA.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use tokio::time::Instant;
+
+use super::waking;
+use crate::{
+    cluster::{
+        Cluster,
+        audit::Entry,
+        floor::{self, Shape},
+        objects,
+        replicas::{Change, Replicas},
+        space::Space,
+        timeline, until,
+    },
+    open_loop::{self, Fate, Load, Sent},
+    run::Run,
+};
+
+/// Enough that none waits for another at a hundred requests a second.
+const CONNECTIONS: usize = 32;
+/// Failed requests that are printed.
+const MAX_PRINTED: usize = 5;
+/// A target of 5 requests/s per pod and at most ten pods are the defaults of every function.
+const FUNCTION: &str = "loaded";
+/// The shortest idle time that is not below KEDA's poll.
+const IDLE: Duration = Duration::from_secs(30);
+/// Idle time, the stabilisation of the HPA and a few polls.
+const TO_ZERO: Duration = Duration::from_secs(240);
+/// How long the step lasts: well beyond its goal.
+const STEP: Duration = Duration::from_secs(75);
+const STEP_RATE: f64 = 100.0;
+const TEN: i32 = 10;
+
+/// A function at zero whose pods are watched.
+struct Loaded {
+    space: Space,
+    host: String,
+    replicas: Replicas,
+    started: Timestamp,
+}
+
+impl Loaded {
+    async fn start(cluster: &Cluster, scenario: &str) -> Result<Self, anyhow::Error> {
+        let space = cluster.space(scenario).await?;
+        let make = |name: &str| objects::idle_after(objects::image(name), IDLE);
+        let mut hosts = waking::prepare(cluster, &space, &[FUNCTION.to_owned()], make).await?;
+        let (_, host) = hosts.pop().unwrap_or_default();
+        let replicas = Replicas::follow(&space, FUNCTION);
+        Ok(Self { space, host, replicas, started: Timestamp::now() })
+    }
+
+    async fn send(&self, cluster: &Cluster, rate: f64, duration: Duration) -> Vec<Sent> {
+        let load = Load {
+            proxy: cluster.interceptor,
+            host: self.host.clone(),
+            prefix: "load",
+            connections: CONNECTIONS,
+            duration,
+            rate: Some(rate),
+        };
+        open_loop::run(&load).await
+    }
+
+    fn describe(&self, change: &Change) -> String {
+        let at = timeline::between(self.started, change.at).as_secs_f64();
+        format!("   {at:6.1} s: {} wanted, {} ready", change.wanted, change.ready)
+    }
+
+    fn print(&self) {
+        for change in self.replicas.changes() {
+            println!("{}", self.describe(&change));
+        }
+    }
+}
+
+/// Requests that were not answered with 200; the first few are printed.
+fn errors(sent: &[Sent]) -> usize {
+    let failed: Vec<_> = sent.iter().filter(|sent| sent.fate != Fate::Answered).collect();
+    for sent in failed.iter().take(MAX_PRINTED) {
+        println!("   {}: {:?} after {:?}", sent.id, sent.fate, sent.took);
+    }
+    failed.len()
+}
+
+/// 2, 20, 60 and no requests per second, each for long enough that the HPA comes to rest.
+/// The short form has one step and the way back to zero.
+pub(super) async fn ramp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+    let loaded = Loaded::start(cluster, "ramp").await?;
+    let mut failed = 0;
+    let steps: &[(u32, u64)] = run.size(&[(2, 45), (20, 90), (60, 90)], &[(20, 45)]);
+    for (rate, seconds) in steps {
+        let began = Timestamp::now();
+        let sent = loaded.send(cluster, f64::from(*rate), Duration::from_secs(*seconds)).await;
+        failed += errors(&sent);
+        let most = loaded.replicas.most_wanted_since(began);
+        let end = loaded.replicas.now().map_or(0, |change| change.ready);
+        println!(
+            "   {rate} requests/s for {seconds} s: at most {most} wanted, {end} ready at the end"
+        );
+        match *rate {
+            2 => run.outcome.figure("ramp_replicas_at_2", most.into())?,
+            20 => {
+                run.outcome.figure("ramp_replicas_at_20_least", end.into())?;
+                run.outcome.figure("ramp_replicas_at_20_most", most.into())?;
+            }
+            _ => run.outcome.figure("ramp_replicas_at_60", end.into())?,
+        }
+    }
+    let quiet = Instant::now();
+    let zero = loaded.space.until_replicas(FUNCTION, 0, TO_ZERO).await;
+    println!("   {:.1} s from the last request to zero", quiet.elapsed().as_secs_f64());
+    loaded.print();
+    zero?;
+    let end = loaded.replicas.now().map_or(i32::MAX, |change| change.wanted);
+    run.outcome.figure("ramp_replicas_at_0", end.into())?;
+    run.outcome.condition("ramp_errors", failed)
+}
+
+/// From zero to a hundred requests per second at once, until ten pods are ready. Full size only.
+pub(super) async fn step(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+    if run.size(false, true) {
+        println!("   only at full size: the short form of ramp goes through the HPA as well");
+        return Ok(());
+    }
+    let loaded = Loaded::start(cluster, "step").await?;
+    by_hand(&loaded.space).await?;
+    let mark = cluster.audit.mark()?;
+    let began = Timestamp::now();
+    let ten = loaded.replicas.until(STEP, |change| change.ready >= TEN);
+    let (sent, ten) = tokio::join!(loaded.send(cluster, STEP_RATE, STEP), ten);
+    let failed = errors(&sent);
+    println!(
+        "   the step began at {:.1} s",
+        timeline::between(loaded.started, began).as_secs_f64()
+    );
+    loaded.print();
+    let scale = |entry: &Entry| {
+        let target = &entry.object_ref;
+        entry.is_write() && target.subresource == "scale" && target.namespace == loaded.space.name
+    };
+    for entry in cluster.audit.since(&mark, scale)? {
+        let at = timeline::between(began, entry.stage_timestamp).as_secs_f64();
+        println!("   {at:6.1} s into the step its scale was written by {}", entry.user());
+    }
+    println!(
+        "   bounded by the HPA: it looks every 15 s, starts when the first pod is there, and each \
+         look may only multiply what it finds by what the last 15 s allow"
+    );
+    let took = ten.map_or(f64::INFINITY, |ten| timeline::between(began, ten.at).as_secs_f64());
+    run.outcome.figure("step_to_ten_ready", took)?;
+    run.outcome.condition("step_errors", failed)
+}
+
+/// The floor: ten pods of the same kind, asked for at once.
+async fn by_hand(space: &Space) -> Result<(), anyhow::Error> {
+    let name = "by-hand";
+    floor::prepare(space, FUNCTION, name, Shape::Same).await?;
+    let replicas = Replicas::follow(space, name);
+    let began = Timestamp::now();
+    space.scale(name, TEN).await?;
+    let ten = replicas.until(STEP, |change| change.ready >= TEN).await?;
+    println!(
+        "   by hand: ten pods ready in {:.1} s",
+        timeline::between(began, ten.at).as_secs_f64()
+    );
+    // Their end would otherwise be a load of its own.
+    until::deleted(&space.api::<Deployment>(), name).await?;
+    waking::until_no_pods(space).await
+}

@@ -1,0 +1,179 @@
+//! Many wakes of one kind of function, and the floor beside them.
+//!
+//! A function is woken once and never put back to sleep: getting to zero again takes KEDA's
+//! cooldown and a poll of 30 s, and a scale written by hand would leave KEDA and the adapter with
+//! another past than a sleeping function has. So there are as many functions as wakes, each with
+//! its own ScaledObject and its own stream from KEDA, made in batches that fit on the node. A
+//! batch is in place and quiet before its first wake; its functions are woken in turn, starts by
+//! hand in between; then it is removed, pods and all, before the next one is made.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::future::try_join_all;
+use k8s_openapi::api::apps::v1::Deployment;
+use kipper_api::Function;
+use kube::ResourceExt as _;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    cluster::{
+        Cluster,
+        floor::{self, Floor, Shape},
+        objects,
+        space::Space,
+        until,
+        wake::{Wake, Witness, wake},
+    },
+    run::PATIENCE,
+};
+
+/// Between two wakes, so that one does not pay for the end of the other: the kubelet and KEDA
+/// write on for a moment after the first byte.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often the pods of a removed batch are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+
+/// What to wake, and how often.
+pub(super) struct Plan {
+    pub(super) scenario: &'static str,
+    pub(super) batches: usize,
+    /// Functions of a batch, each woken once.
+    pub(super) functions: usize,
+    /// Starts by hand of a batch, of each shape.
+    pub(super) floors: usize,
+    pub(super) shapes: &'static [Shape],
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Woken {
+    pub(super) wakes: Vec<Wake>,
+    pub(super) floors: Vec<Floor>,
+}
+
+impl Woken {
+    /// Answers other than 200.
+    pub(super) fn errors(&self) -> usize {
+        self.wakes.iter().filter(|wake| wake.answer.status != 200).count()
+    }
+
+    /// Wakes whose scale somebody else than `user` wrote.
+    pub(super) fn not_by(&self, user: &str) -> usize {
+        self.wakes.iter().filter(|wake| !wake.scaled.by.ends_with(user)).count()
+    }
+}
+
+/// Runs the plan in a namespace of its own.
+pub(super) async fn run(
+    cluster: &Cluster,
+    plan: &Plan,
+    make: impl Fn(&str) -> Function,
+) -> Result<Woken, anyhow::Error> {
+    let space = cluster.space(plan.scenario).await?;
+    let witness = Witness::start(&space);
+    let mut woken = Woken::default();
+    for number in 0..plan.batches {
+        let batch =
+            Batch { number, functions: plan.functions, floors: plan.floors, shapes: plan.shapes };
+        let hosts = prepare(cluster, &space, &batch.functions(), &make).await?;
+        batch.wake(cluster, &space, &witness, &hosts, &mut woken).await?;
+        batch.remove(&space).await?;
+    }
+    Ok(woken)
+}
+
+/// Applies functions and returns their names and hosts once each could be woken.
+pub(super) async fn prepare(
+    cluster: &Cluster,
+    space: &Space,
+    names: &[String],
+    make: impl Fn(&str) -> Function,
+) -> Result<Vec<(String, String)>, anyhow::Error> {
+    let before = cluster.keda_streams().await?;
+    for name in names {
+        space.apply(&make(name)).await?;
+    }
+    let ready = try_join_all(names.iter().map(|name| space.until_ready(name))).await?;
+    cluster.until_keda_streams(before + names.len()).await?;
+    let host = |function: &Function| objects::host(function).context("a function without a URL");
+    ready.iter().map(|function| Ok((function.name_any(), host(function)?))).collect()
+}
+
+/// Functions that are on the node at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    pub(super) number: usize,
+    pub(super) functions: usize,
+    pub(super) floors: usize,
+    pub(super) shapes: &'static [Shape],
+}
+
+impl Batch {
+    /// Names of the functions.
+    pub(super) fn functions(&self) -> Vec<String> {
+        (0..self.functions).map(|function| format!("b{}-f{function}", self.number)).collect()
+    }
+
+    /// Names and shapes of what is started by hand, the shapes in turn.
+    fn by_hand(&self) -> impl Iterator<Item = (String, Shape)> + use<> {
+        let Self { number, floors, shapes, .. } = *self;
+        let all = (0..floors).flat_map(move |_| shapes.iter().copied()).enumerate();
+        all.map(move |(floor, shape)| (format!("b{number}-floor{floor}"), shape))
+    }
+
+    /// Wakes every function once, one after the other.
+    pub(super) async fn wake(
+        &self,
+        cluster: &Cluster,
+        space: &Space,
+        witness: &Witness,
+        hosts: &[(String, String)],
+        woken: &mut Woken,
+    ) -> Result<(), anyhow::Error> {
+        let (model, _) = hosts.first().context("a batch without functions")?;
+        for (name, shape) in self.by_hand() {
+            floor::prepare(space, model, &name, shape).await?;
+        }
+        let starts = self.by_hand().count();
+        let mut by_hand = self.by_hand();
+        for (number, (function, host)) in hosts.iter().enumerate() {
+            sleep(PAUSE).await;
+            let one = wake(cluster, space, witness, function, host).await;
+            woken.wakes.push(one.with_context(|| format!("wake {function}"))?);
+            witness.until(function, |seen| seen.ready.is_some()).await?;
+            // Spread over the batch: as many as are due after this wake and were not before.
+            let due = |wakes: usize| wakes * starts / self.functions;
+            for (name, shape) in by_hand.by_ref().take(due(number + 1) - due(number)) {
+                sleep(PAUSE).await;
+                woken.floors.push(floor::measure(cluster, space, witness, &name, shape).await?);
+                witness.until(&name, |seen| seen.ready.is_some()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes it, and returns when none of its pods is left.
+    async fn remove(&self, space: &Space) -> Result<(), anyhow::Error> {
+        for (name, _) in self.by_hand() {
+            until::deleted(&space.api::<Deployment>(), &name).await?;
+        }
+        for name in self.functions() {
+            space.delete(&name).await?;
+        }
+        until_no_pods(space).await
+    }
+}
+
+/// Returns when the space has no pods left.
+pub(super) async fn until_no_pods(space: &Space) -> Result<(), anyhow::Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = space.end_stopping_pods().await?;
+        if left == 0 {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{left} pods are left");
+        sleep(COUNT_EVERY).await;
+    }
+}

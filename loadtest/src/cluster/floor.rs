@@ -1,0 +1,116 @@
+//! The floor of a wake: the same pod, scaled from zero by hand. What Kubernetes needs between the
+//! scale and a listening pod is nobody's to save, and is measured in the same run.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec},
+        core::v1::{Service, ServicePort, ServiceSpec},
+    },
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+    jiff::Timestamp,
+};
+use kube::api::PostParams;
+
+use super::{
+    Cluster,
+    space::Space,
+    until,
+    wake::{self, Scaled, Witness},
+};
+use crate::run::PATIENCE;
+
+/// What is started by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// The function's own pod.
+    Same,
+    /// The same without its volumes. The kubelet looks every 300 ms whether a pod's volumes are
+    /// mounted, and finds none that is mounted at its first look: any volume, be it an empty
+    /// `/tmp`, costs that much.
+    WithoutVolumes,
+}
+
+/// One start by hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Floor {
+    pub(crate) shape: Shape,
+    pub(crate) scaled: Scaled,
+    pub(crate) in_slice: Timestamp,
+    pub(crate) listening: Timestamp,
+}
+
+/// Makes `name`, a Deployment with the pods of `function` and a Service before it, at zero. It has
+/// none of our labels, so that neither interceptor nor controller see it.
+pub(crate) async fn prepare(
+    space: &Space,
+    function: &str,
+    name: &str,
+    shape: Shape,
+) -> Result<(), anyhow::Error> {
+    let model = space.api::<Deployment>().get(function).await?;
+    let mut template = model.spec.context("a Deployment without spec")?.template;
+    let labels = BTreeMap::from([("floor".to_owned(), name.to_owned())]);
+    template.metadata = Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() });
+    if shape == Shape::WithoutVolumes {
+        let pod = template.spec.as_mut().context("a pod without spec")?;
+        pod.volumes = None;
+        pod.containers.iter_mut().for_each(|container| container.volume_mounts = None);
+    }
+    let containers = template.spec.iter().flat_map(|spec| &spec.containers);
+    let port = containers.flat_map(|container| container.ports.iter().flatten()).next();
+    let port = port.context("the pods have no port")?.container_port;
+    let metadata = || ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let deployment = Deployment {
+        metadata: metadata(),
+        spec: Some(DeploymentSpec {
+            replicas: Some(0),
+            selector: LabelSelector {
+                match_labels: Some(labels.clone()),
+                ..LabelSelector::default()
+            },
+            template,
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    };
+    let service = Service {
+        metadata: metadata(),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(labels),
+            ports: Some(vec![ServicePort { port, ..ServicePort::default() }]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    };
+    space.api().create(&PostParams::default(), &service).await?;
+    space.api().create(&PostParams::default(), &deployment).await?;
+    // Its ReplicaSet is there before the first scale, as a function's is.
+    let observed = |found: Option<&Deployment>| {
+        let status = found.and_then(|deployment| deployment.status.as_ref());
+        status.is_some_and(|status| status.observed_generation.is_some())
+    };
+    until::object(&space.api(), name, PATIENCE, observed).await?;
+    Ok(())
+}
+
+/// Scales it to one and says what happened when.
+pub(crate) async fn measure(
+    cluster: &Cluster,
+    space: &Space,
+    witness: &Witness,
+    name: &str,
+    shape: Shape,
+) -> Result<Floor, anyhow::Error> {
+    let mark = cluster.audit.mark()?;
+    space.scale(name, 1).await?;
+    let seen = witness.until(name, |seen| seen.listening.is_some()).await?;
+    let scaled = wake::scaled(cluster, space, name, &mark)?;
+    let (Some(in_slice), Some(listening)) = (seen.in_slice, seen.listening) else {
+        anyhow::bail!("unreachable: what listens was in a slice")
+    };
+    Ok(Floor { shape, scaled, in_slice, listening })
+}

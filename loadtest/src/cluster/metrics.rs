@@ -1,0 +1,102 @@
+//! What our own processes say of themselves, on their admin ports.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
+use tokio::time::{Instant, sleep};
+
+use super::{Cluster, connection::SYSTEM};
+use crate::{
+    http1::{Client, get},
+    run::PATIENCE,
+};
+
+const ADMIN_PORT: u16 = 9990;
+/// Streams that KEDA holds open, one per function that it would wake.
+const KEDA_STREAMS: (&str, &str) = ("scaler-adapter", "kipper_scaler_adapter_keda_streams");
+/// How often they are asked.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Selects the pods of one of our components.
+pub(crate) fn selector(component: &str) -> String {
+    format!("app.kubernetes.io/name=kipper-functions,app.kubernetes.io/component={component}")
+}
+
+impl Cluster {
+    /// A metric of one of our components, summed over its pods and labels.
+    pub(crate) async fn metric(&self, component: &str, name: &str) -> Result<f64, anyhow::Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM);
+        let pods = pods.list(&ListParams::default().labels(&selector(component))).await?;
+        anyhow::ensure!(!pods.items.is_empty(), "the cluster has no pod of the {component}");
+        let mut sum = 0.0;
+        for pod in pods {
+            let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
+            let mut client = Client::connect(format!("{address}:{ADMIN_PORT}").parse()?).await?;
+            let answer = client.ask(&get(component, "/metrics")).await?;
+            sum += total(&String::from_utf8_lossy(&answer.body), name);
+        }
+        Ok(sum)
+    }
+
+    /// Resolves with the metric once it is at least `least`. Pods that come and go are asked
+    /// again.
+    pub(crate) async fn until_metric(
+        &self,
+        (component, name): (&str, &str),
+        least: f64,
+        patience: Duration,
+    ) -> Result<f64, anyhow::Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let value = self.metric(component, name).await;
+            match value {
+                Ok(value) if value >= least => return Ok(value),
+                value if Instant::now() >= deadline => {
+                    anyhow::bail!("{name} is {value:?}, not {least}, after {patience:?}")
+                }
+                _ => sleep(ASK_EVERY).await,
+            }
+        }
+    }
+
+    /// Functions that KEDA listens for.
+    pub(crate) async fn keda_streams(&self) -> Result<usize, anyhow::Error> {
+        let (component, name) = KEDA_STREAMS;
+        // A gauge of whole numbers.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(self.metric(component, name).await? as usize)
+    }
+
+    /// Resolves once KEDA listens for this many functions: until then a wake of a new function
+    /// would take the second path.
+    pub(crate) async fn until_keda_streams(&self, least: usize) -> Result<(), anyhow::Error> {
+        #[allow(clippy::cast_precision_loss)] // far below 2^53
+        self.until_metric(KEDA_STREAMS, least as f64, PATIENCE).await.map(drop)
+    }
+}
+
+/// The sum over every line of the metric.
+fn total(text: &str, name: &str) -> f64 {
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let value =
+            if rest.starts_with('{') { rest.rsplit_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        value.trim().parse::<f64>().ok()
+    });
+    values.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_one_metric_and_no_other() {
+        let text = "# HELP a b\na{x=\"1\"} 2\na{x=\"2\"} 3.5\na_total 7\nb 1\n";
+        assert!((total(text, "a") - 5.5).abs() < 1e-9);
+        assert!((total(text, "b") - 1.0).abs() < 1e-9);
+        assert!(total(text, "c").abs() < 1e-9);
+    }
+}
