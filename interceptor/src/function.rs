@@ -6,7 +6,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release},
+    atomic::{
+        AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release,
+        Ordering::SeqCst, fence,
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -246,6 +249,26 @@ impl Function {
     fn choose(&self) -> Choice {
         let limit = self.route.load().spec.concurrency;
         self.endpoints.load().choose(limit, fastrand::u64(..), clock::now())
+    }
+
+    /// A request that leaves the queue without a lease marks nothing; the release task looks
+    /// whether fewer are held than were reported last.
+    pub(crate) fn tell_leavers(self: &Arc<Self>) {
+        let held = self.held();
+        // With the one in `note_reported`: whichever of the two comes second sees the other's count.
+        fence(SeqCst);
+        if self.counters.reported_held() != held {
+            self.shared.changes.mark(self);
+        }
+    }
+
+    /// `held` was reported, and may have changed since it was read.
+    pub(crate) fn note_reported(self: &Arc<Self>, held: usize) {
+        self.counters.reported(held);
+        fence(SeqCst);
+        if self.held() != held {
+            self.shared.changes.mark(self);
+        }
     }
 
     /// Something is held and nothing can answer: if that is new, a cold start begins, and is told

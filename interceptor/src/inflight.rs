@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ pub struct Counters {
     in_flight: AtomicU32,
     last_request: AtomicU64,
     listed: AtomicBool,
+    reported_held: AtomicUsize,
 }
 
 impl Counters {
@@ -37,6 +38,15 @@ impl Counters {
     /// When the last request was accepted, in microseconds of the process clock; 0 = never.
     pub fn last_request(&self) -> u64 {
         self.last_request.load(Relaxed)
+    }
+
+    /// Requests held when a change was reported last.
+    pub(crate) fn reported_held(&self) -> usize {
+        self.reported_held.load(Relaxed)
+    }
+
+    pub(crate) fn reported(&self, held: usize) {
+        self.reported_held.store(held, Relaxed);
     }
 
     pub(crate) fn accepted(&self, now: u64) {

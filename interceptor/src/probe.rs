@@ -56,6 +56,7 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
     let mut changed = started;
     let mut probes = JoinSet::new();
     while function.held() > 0 {
+        function.tell_leavers();
         probe_all(&function, &worker, &mut probes);
         function.dispatch();
         if let Some(at) = fallback_at
@@ -82,6 +83,7 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
             }
         }
     }
+    function.tell_leavers();
     function.releasing.store(false, SeqCst);
     function.end_wake();
     // A request may have been held between the last look and the flag.

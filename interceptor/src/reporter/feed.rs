@@ -37,7 +37,12 @@ impl CountsFeed for Router {
     }
 
     fn take_changed(&self) -> Vec<Counts> {
-        self.shared().changes.take().iter().map(|f| f.counts()).collect()
+        let taken = |f: &Arc<Function>| {
+            let counts = f.counts();
+            f.note_reported(counts.held as usize);
+            counts
+        };
+        self.shared().changes.take().iter().map(taken).collect()
     }
 
     fn snapshot(&self) -> Vec<Counts> {

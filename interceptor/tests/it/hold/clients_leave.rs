@@ -1,8 +1,10 @@
 //! A client that leaves is dropped from the queue as soon as its FIN or RST arrives, whatever of
 //! its request is still unread, and nothing of it is ever delivered.
 
+use kipper_interceptor::reporter::CountsFeed as _;
+
 use super::targets;
-use crate::support::{Proxy, Recorder, Wire, ready};
+use crate::support::{Proxy, Recorder, Wire, ready, within};
 
 /// More than the 64 KiB that are read ahead, and little enough for the rest to fit into the kernel's
 /// receive buffer: a FIN behind more than that cannot leave the client's machine.
@@ -68,6 +70,34 @@ async fn held_clients_leave_with_fin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn held_clients_leave_with_reset() {
     clients_leave_by(Leave::Reset).await;
+}
+
+/// Waits until the scalers would be told that `f` holds `n` requests.
+async fn reported(proxy: &Proxy, n: u32) {
+    let told = async {
+        while !proxy.router.take_changed().iter().any(|counts| counts.held == n) {
+            proxy.router.changed().await;
+        }
+    };
+    within("the count is reported", told).await;
+}
+
+/// A request that leaves the queue without an answer is news for the scalers as well: one they
+/// still count would keep waking a function that nobody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_left_is_reported() {
+    let proxy = Proxy::one(&[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = proxy.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
+        clients.push(client);
+    }
+    reported(&proxy, 2).await;
+    for left in [1, 0] {
+        leave(clients.pop().unwrap(), Leave::Reset).await;
+        reported(&proxy, left).await;
+    }
 }
 
 /// A half-closed client is gone too: nobody waits for a minute on a socket that may be dead.
