@@ -30,6 +30,7 @@ test-cluster: setup
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --locked -p kipper-controller --test cluster --quiet -- -D warnings
 	cargo deny --locked --log-level error check bans licenses sources
 
 # Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.

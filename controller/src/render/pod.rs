@@ -148,6 +148,8 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         env_from: Some(env::env_from(subject.name)),
         resources: Some(resources(subject.spec())),
         volume_mounts: Some(storage::mounts(subject)),
+        // What a container said last is what the function's condition quotes.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
