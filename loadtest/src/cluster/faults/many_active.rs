@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use anyhow::Context as _;
+use k8s_openapi::jiff::Timestamp;
 use kipper_api::Function;
+use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -11,7 +14,13 @@ use tokio::{
 
 use super::{clients, cold::prepare, fleet::INTERCEPTOR, ledger::soon_stopped};
 use crate::{
-    cluster::{Cluster, objects},
+    cluster::{
+        Cluster,
+        audit::{Entry, Mark},
+        objects,
+        space::Space,
+        timeline,
+    },
     run::{PATIENCE, Run},
     samples::Samples,
 };
@@ -22,6 +31,10 @@ const EVERY: Duration = Duration::from_secs(10);
 const POLLED: Duration = Duration::from_secs(35);
 /// The second way, past KEDA.
 const FALLBACKS: &str = "kipper_interceptor_wake_fallbacks_total";
+/// Who scales on the KEDA path, by the end of its name in the audit log.
+const KEDA: &str = ":keda-operator";
+/// KEDA takes its time over new objects: each batch is in place before the next.
+const APPLIED_AT_A_TIME: usize = 20;
 /// Functions that are woken at a time.
 const AT_A_TIME: usize = 8;
 
@@ -33,7 +46,10 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
             .map(|index| soon_stopped(objects::image(&format!("{name}-{index}"))))
             .collect::<Vec<Function>>()
     };
-    let hosts = prepare(cluster, &space, &named("active", active)).await?;
+    let mut hosts = Vec::new();
+    for functions in named("active", active).chunks(APPLIED_AT_A_TIME) {
+        hosts.extend(prepare(cluster, &space, functions).await?);
+    }
     let cold_hosts = prepare(cluster, &space, &named("cold", cold)).await?;
     let begun = Instant::now();
     let mut failed = 0;
@@ -49,18 +65,40 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     use_them.spawn(keep_using(cluster.interceptor, hosts));
     sleep_until(Instant::now() + POLLED).await;
     let before = INTERCEPTOR.metric(cluster, FALLBACKS).await?;
-    let mut times = Vec::new();
-    for host in &cold_hosts {
+    let (mut times, mut scales, mut past_keda) = (Vec::new(), Vec::new(), 0);
+    for (host, name) in cold_hosts.iter().zip(named("cold", cold).iter().map(Function::name_any)) {
+        let (mark, sent) = (cluster.audit.mark()?, Timestamp::now());
         let (answer, took) = clients::ask(cluster.interceptor, host, PATIENCE).await;
         failed += usize::from(!clients::is_answered("a cold one", &answer));
         times.push(took);
+        let scale = scale(cluster, &space, &name, &mark)?;
+        past_keda += usize::from(!scale.user().ends_with(KEDA));
+        scales.push(timeline::between(sent, scale.stage_timestamp));
     }
-    let fallbacks = INTERCEPTOR.metric(cluster, FALLBACKS).await? - before;
-    let times: Samples = times.into_iter().collect();
-    println!("   cold wakes beside them: {}", times.summary());
+    let tried = INTERCEPTOR.metric(cluster, FALLBACKS).await? - before;
+    let (times, scales) = (Samples::from_iter(times), Samples::from_iter(scales));
+    println!("   request to scale: {}; {tried} times the second way was tried", scales.summary());
+    println!("   request to answer: {}", times.summary());
     run.outcome.condition("many_active_failed", failed)?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a small count
-    run.outcome.condition("many_active_fallbacks", fallbacks as usize)
+    run.outcome.condition("many_active_past_keda", past_keda)?;
+    run.outcome.figure("many_active_to_scale", scales.max())
+}
+
+/// Who brought a Deployment from zero, and when. The second way asks too when a pod takes longer
+/// than it waits, but its write is refused where there is a replica already.
+fn scale(
+    cluster: &Cluster,
+    space: &Space,
+    name: &str,
+    mark: &Mark,
+) -> Result<Entry, anyhow::Error> {
+    let is_scale = |entry: &Entry| {
+        let target = &entry.object_ref;
+        let own = target.namespace == space.name && target.name == name;
+        own && target.subresource == "scale" && entry.is_write()
+    };
+    let mut scales = cluster.audit.since(mark, is_scale)?.into_iter();
+    scales.next().with_context(|| format!("nobody scaled {name}"))
 }
 
 /// A request to each function, evenly spread over the interval, again and again.

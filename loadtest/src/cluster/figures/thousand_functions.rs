@@ -108,9 +108,10 @@ async fn resync(
     let changed = Versions::read(cluster, space).await?.changed_since(&before);
     print_some("changed", &changed);
     run.outcome.condition("thousand_functions_resync_changes", changed.len())?;
-    let writes = ours(cluster, &mark, Entry::is_write, &["controller"])?;
-    print_some("written", &writes);
-    run.outcome.condition("thousand_functions_resync_writes", writes.len())
+    // An apply that changes nothing stores nothing, but it is asked for: a new controller cannot
+    // know what its predecessor applied.
+    print_some("asked", &ours(cluster, &mark, Entry::is_write, &["controller"])?);
+    Ok(())
 }
 
 /// A while in which nobody asks for anything.
