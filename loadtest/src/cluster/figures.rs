@@ -60,7 +60,7 @@ pub(super) const FIGURES: &[Scenario] = &[
     Scenario {
         name: "step",
         about: "From zero to 100 requests per second: time to ten ready pods",
-        max_time: MINUTE.saturating_mul(5),
+        max_time: MINUTE.saturating_mul(10),
         start: |run, cluster| Box::pin(load::step(run, cluster)),
     },
 ];

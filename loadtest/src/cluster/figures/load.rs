@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::waking;
 use crate::{
@@ -24,33 +24,38 @@ use crate::{
 const CONNECTIONS: usize = 32;
 /// Failed requests that are printed.
 const MAX_PRINTED: usize = 5;
-/// A target of 5 requests/s per pod and at most ten pods are the defaults of every function.
-const FUNCTION: &str = "loaded";
 /// The shortest idle time that is not below KEDA's poll.
 const IDLE: Duration = Duration::from_secs(30);
 /// Idle time, the stabilisation of the HPA and a few polls.
 const TO_ZERO: Duration = Duration::from_secs(240);
-/// How long the step lasts: well beyond its goal.
-const STEP: Duration = Duration::from_secs(75);
+/// How long a step lasts: beyond its goal.
+const STEP: Duration = Duration::from_secs(45);
+/// When steps begin after their function is in place. The HPA looks at a function every 15 s from
+/// then on, so each step meets it at another moment of its period.
+const STEPS_AFTER: [Duration; 3] =
+    [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(10)];
 const STEP_RATE: f64 = 100.0;
 const TEN: i32 = 10;
 
-/// A function at zero whose pods are watched.
+/// A function at zero whose pods are watched. 5 requests/s per pod and at most ten pods are what
+/// every function has by default.
 struct Loaded {
     space: Space,
+    /// No two are the same: a host belongs to one function of the whole cluster.
+    function: String,
     host: String,
     replicas: Replicas,
     started: Timestamp,
 }
 
 impl Loaded {
-    async fn start(cluster: &Cluster, scenario: &str) -> Result<Self, anyhow::Error> {
-        let space = cluster.space(scenario).await?;
+    async fn start(cluster: &Cluster, function: &str) -> Result<Self, anyhow::Error> {
+        let space = cluster.space(function).await?;
         let make = |name: &str| objects::idle_after(objects::image(name), IDLE);
-        let mut hosts = waking::prepare(cluster, &space, &[FUNCTION.to_owned()], make).await?;
+        let mut hosts = waking::prepare(cluster, &space, &[function.to_owned()], make).await?;
         let (_, host) = hosts.pop().unwrap_or_default();
-        let replicas = Replicas::follow(&space, FUNCTION);
-        Ok(Self { space, host, replicas, started: Timestamp::now() })
+        let replicas = Replicas::follow(&space, function);
+        Ok(Self { space, function: function.to_owned(), host, replicas, started: Timestamp::now() })
     }
 
     async fn send(&self, cluster: &Cluster, rate: f64, duration: Duration) -> Vec<Sent> {
@@ -111,7 +116,7 @@ pub(super) async fn ramp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
         }
     }
     let quiet = Instant::now();
-    let zero = loaded.space.until_replicas(FUNCTION, 0, TO_ZERO).await;
+    let zero = loaded.space.until_replicas(&loaded.function, 0, TO_ZERO).await;
     println!("   {:.1} s from the last request to zero", quiet.elapsed().as_secs_f64());
     loaded.print();
     zero?;
@@ -120,45 +125,59 @@ pub(super) async fn ramp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
     run.outcome.condition("ramp_errors", failed)
 }
 
-/// From zero to a hundred requests per second at once, until ten pods are ready. Full size only.
+/// From zero to a hundred requests per second at once, until ten pods are ready; the figure is the
+/// slowest step. Full size only.
 pub(super) async fn step(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     if run.size(false, true) {
         println!("   only at full size: the short form of ramp goes through the HPA as well");
         return Ok(());
     }
-    let loaded = Loaded::start(cluster, "step").await?;
-    by_hand(&loaded.space).await?;
+    by_hand(&Loaded::start(cluster, "step-floor").await?).await?;
+    let (mut slowest, mut failed) = (0.0_f64, 0);
+    for after in STEPS_AFTER {
+        let loaded = Loaded::start(cluster, &format!("step-{}", after.as_secs())).await?;
+        sleep(after).await;
+        let (took, errors) = one_step(cluster, &loaded).await?;
+        println!("   ten pods ready {took:.1} s into a step that began {after:?} after its HPA");
+        slowest = slowest.max(took);
+        failed += errors;
+        loaded.space.delete(&loaded.function).await?;
+        waking::until_no_pods(&loaded.space).await?;
+    }
+    println!(
+        "   bounded by the HPA: up to 15 s until it looks, and 15 s more if the rate had not risen \
+         to ten pods' worth by then"
+    );
+    run.outcome.figure("step_to_ten_ready", slowest)?;
+    run.outcome.condition("step_errors", failed)
+}
+
+/// Seconds until ten pods were ready, and failed requests.
+async fn one_step(cluster: &Cluster, loaded: &Loaded) -> Result<(f64, usize), anyhow::Error> {
     let mark = cluster.audit.mark()?;
     let began = Timestamp::now();
     let ten = loaded.replicas.until(STEP, |change| change.ready >= TEN);
     let (sent, ten) = tokio::join!(loaded.send(cluster, STEP_RATE, STEP), ten);
-    let failed = errors(&sent);
-    println!(
-        "   the step began at {:.1} s",
-        timeline::between(loaded.started, began).as_secs_f64()
-    );
-    loaded.print();
     let scale = |entry: &Entry| {
         let target = &entry.object_ref;
         entry.is_write() && target.subresource == "scale" && target.namespace == loaded.space.name
     };
     for entry in cluster.audit.since(&mark, scale)? {
         let at = timeline::between(began, entry.stage_timestamp).as_secs_f64();
-        println!("   {at:6.1} s into the step its scale was written by {}", entry.user());
+        println!("   {at:6.1} s into the step: scale written by {}", entry.user());
     }
-    println!(
-        "   bounded by the HPA: it looks every 15 s, starts when the first pod is there, and each \
-         look may only multiply what it finds by what the last 15 s allow"
-    );
+    for change in loaded.replicas.changes().iter().filter(|change| change.at >= began) {
+        let at = timeline::between(began, change.at).as_secs_f64();
+        println!("   {at:6.1} s into the step: {} wanted, {} ready", change.wanted, change.ready);
+    }
     let took = ten.map_or(f64::INFINITY, |ten| timeline::between(began, ten.at).as_secs_f64());
-    run.outcome.figure("step_to_ten_ready", took)?;
-    run.outcome.condition("step_errors", failed)
+    Ok((took, errors(&sent)))
 }
 
 /// The floor: ten pods of the same kind, asked for at once.
-async fn by_hand(space: &Space) -> Result<(), anyhow::Error> {
-    let name = "by-hand";
-    floor::prepare(space, FUNCTION, name, Shape::Same).await?;
+async fn by_hand(loaded: &Loaded) -> Result<(), anyhow::Error> {
+    let (space, name) = (&loaded.space, "by-hand");
+    floor::prepare(space, &loaded.function, name, Shape::Same).await?;
     let replicas = Replicas::follow(space, name);
     let began = Timestamp::now();
     space.scale(name, TEN).await?;
