@@ -45,22 +45,19 @@ pub(crate) const KINDS: [Kind; 7] = [
 
 /// The API resource of a kind.
 pub(crate) fn resource(kind: Kind) -> ApiResource {
-    let (group, version, kind) = match kind {
-        Kind::ConfigMap => ("", "v1", "ConfigMap"),
-        Kind::Service => ("", "v1", "Service"),
-        Kind::Deployment => ("apps", "v1", "Deployment"),
-        Kind::ScaledObject => ("keda.sh", "v1alpha1", "ScaledObject"),
-        Kind::CronJob => ("batch", "v1", "CronJob"),
-        Kind::NetworkPolicy => {
-            let gvk = GroupVersionKind::gvk("networking.k8s.io", "v1", "NetworkPolicy");
-            return ApiResource::from_gvk_with_plural(&gvk, "networkpolicies");
-        }
-        Kind::Ingress => {
-            let gvk = GroupVersionKind::gvk("networking.k8s.io", "v1", "Ingress");
-            return ApiResource::from_gvk_with_plural(&gvk, "ingresses");
-        }
+    let (group, version) = match kind {
+        Kind::ConfigMap | Kind::Service => ("", "v1"),
+        Kind::Deployment => ("apps", "v1"),
+        Kind::ScaledObject => ("keda.sh", "v1alpha1"),
+        Kind::CronJob => ("batch", "v1"),
+        Kind::NetworkPolicy | Kind::Ingress => ("networking.k8s.io", "v1"),
     };
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+    let gvk = GroupVersionKind::gvk(group, version, kind.name());
+    match kind {
+        Kind::NetworkPolicy => ApiResource::from_gvk_with_plural(&gvk, "networkpolicies"),
+        Kind::Ingress => ApiResource::from_gvk_with_plural(&gvk, "ingresses"),
+        _ => ApiResource::from_gvk(&gvk),
+    }
 }
 
 /// Why an object is not as it should be.

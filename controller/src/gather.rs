@@ -23,8 +23,9 @@ use crate::{
     apply::FIELD_MANAGER,
     bindings::{self, Grant, Server},
     cache::{Key, SecretMeta},
+    digest::digest,
     metrics::Metrics,
-    namespaces::{Namespaces, SecretView, hex},
+    namespaces::{Namespaces, SecretView},
     render::Binding,
 };
 
@@ -221,8 +222,7 @@ impl Database<'_> {
 
     fn state(&self, database: &str, user: &str) -> String {
         let policy = if self.deletes() { "Delete" } else { "Retain" };
-        let text = [&self.view.digest, database, user, policy].join("\0");
-        hex(&ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()[..8])
+        digest([&self.view.digest, database, user, policy].map(str::as_bytes))
     }
 
     /// Writes the Secret; without `state` it says that provisioning has begun.

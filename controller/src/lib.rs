@@ -8,6 +8,7 @@ pub mod config;
 mod metrics;
 
 mod cache;
+mod digest;
 mod pods;
 mod watch;
 

@@ -28,6 +28,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
     cache::{Cache, Key},
+    digest::digest,
     watch::{self as follow, Queue, rows},
 };
 
@@ -209,7 +210,10 @@ impl Namespaces {
             return Ok(Some(view.clone()));
         }
         let Some(values) = self.values(key).await? else { return Ok(None) };
-        let view = SecretView { keys: values.keys().cloned().collect(), digest: digest(&values) };
+        let view = SecretView {
+            keys: values.keys().cloned().collect(),
+            digest: digest(values.iter().flat_map(|(key, value)| [key.as_bytes(), value])),
+        };
         self.views.lock().insert(key.clone(), (meta.version, view.clone()));
         Ok(Some(view))
     }
@@ -244,21 +248,4 @@ impl Namespaces {
         let suffix = || namespace.rsplit('-').next().unwrap_or(namespace).to_owned();
         Ok(label.cloned().unwrap_or_else(suffix))
     }
-}
-
-/// Hex digest of keys and values, each with its length, so that none runs into the next.
-fn digest(values: &BTreeMap<String, Vec<u8>>) -> String {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for (key, value) in values {
-        for part in [key.as_bytes(), value] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-    }
-    hex(&context.finish().as_ref()[..8])
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

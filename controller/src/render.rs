@@ -24,13 +24,11 @@ use kipper_api::{
     Function, FunctionSpec, code, function::effective::Workload, names, service::ServiceKind,
 };
 use kube::Resource;
-use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
-pub use env::{Clash, Holder, clashes};
+use crate::digest::digest;
 
-/// Bytes of the configuration's digest that are kept: enough to tell any two of one function apart.
-const CONFIG_DIGEST_BYTES: usize = 8;
+pub use env::{Clash, Holder, clashes};
 
 /// What the installation decides for all functions.
 #[derive(Clone, Debug)]
@@ -268,25 +266,13 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Hex digest of what the pods read once, at their start: code, Secret, bindings. Each part
-    /// goes in with its length, so that no two lists of parts are one text.
+    /// Digest of what the pods read once, at their start: code, Secret, bindings.
     fn config_digest(&self) -> String {
-        let mut context = Context::new(&SHA256);
-        let mut add = |part: &str| {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        };
-        for (file, text) in self.code.iter().flatten() {
-            add(file);
-            add(text);
-        }
-        add(self.input.secret_digest.unwrap_or_default());
-        for binding in self.input.bindings {
-            add(&binding.digest);
-        }
-        let digest = context.finish();
-        let kept = digest.as_ref().iter().take(CONFIG_DIGEST_BYTES);
-        kept.map(|byte| format!("{byte:02x}")).collect()
+        let files = self.code.iter().flatten().flat_map(|(file, text)| [file, text]);
+        let bindings = self.input.bindings.iter().map(|binding| &binding.digest);
+        let parts = files.map(String::as_str);
+        let parts = parts.chain([self.input.secret_digest.unwrap_or_default()]);
+        digest(parts.chain(bindings.map(String::as_str)).map(str::as_bytes))
     }
 }
 
