@@ -1,15 +1,13 @@
 //! Puts rendered objects into the cluster: server-side apply with one field manager, and removal
 //! of what is not rendered any more.
 //!
-//! An object that looks as it was applied last is not written again. An object of the same name
-//! that somebody else controls is never touched.
+//! An object that looks as it was applied last is not written again, by this process or by the one
+//! before it: a digest of all objects of a function is part of the function's status. An object of
+//! the same name that somebody else controls is never touched.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+use kipper_api::names;
 use kube::{
     Api, Client,
     api::{
@@ -22,12 +20,11 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::{Cache, Key, Observed},
+    digest,
     metrics::Metrics,
     render::{Kind, Object},
 };
 
-/// The field manager of everything this controller applies.
-pub(crate) const FIELD_MANAGER: &str = "kipper-controller";
 /// The manager of the few fields a Deployment is created with. They never change or go, so it
 /// does no harm that it keeps them; its replicas are KEDA's from then on.
 const CREATE_MANAGER: &str = "kipper-controller-create";
@@ -92,11 +89,20 @@ pub(crate) struct Function {
     pub(crate) min_replicas: u32,
 }
 
-/// What an object looked like when it was applied.
+/// Identifies an object.
+type Id = (Kind, Key);
+
+impl Object {
+    fn id(&self) -> Id {
+        (self.kind, Key::new(&self.namespace, &self.name))
+    }
+}
+
+/// What was applied, and what the object then had of it.
 #[derive(Clone, Copy, PartialEq)]
 struct Applied {
     rendered: u64,
-    live: u64,
+    owned: u64,
 }
 
 /// Applies and prunes.
@@ -105,7 +111,7 @@ pub(crate) struct Applier {
     cache: Arc<Cache>,
     metrics: Arc<Metrics>,
     /// By object. Rows go with their objects.
-    applied: Mutex<HashMap<(Kind, Key), Applied>>,
+    applied: Mutex<HashMap<Id, Applied>>,
 }
 
 impl Applier {
@@ -113,22 +119,46 @@ impl Applier {
         Self { client, cache, metrics, applied: Mutex::default() }
     }
 
-    /// Makes one object look as rendered.
-    pub(crate) async fn apply(
+    /// Makes all objects look as rendered. `before` is what this returned last for the function,
+    /// of whatever process: objects that are still so are left alone.
+    pub(crate) async fn apply_all(
         &self,
         function: &Function,
-        object: &Object,
-    ) -> Result<(), ApplyError> {
-        let key = Key::new(&object.namespace, &object.name);
-        let id = (object.kind, key.clone());
-        let rendered = digest(&object.json);
-        let observed = self.cache.objects.get(&id);
-        if let Some(observed) = &observed {
-            let now = Applied { rendered, live: observed.digest };
-            if belongs(observed, function) && self.applied.lock().get(&id) == Some(&now) {
-                return Ok(());
-            }
+        objects: &[Object],
+        before: Option<&str>,
+    ) -> Result<String, ApplyError> {
+        let seen = |object: &Object| self.seen(function, object);
+        if let Some(seen) = objects.iter().map(seen).collect::<Option<Vec<_>>>()
+            && before == Some(digest_of_all(&seen).as_str())
+        {
+            self.applied.lock().extend(seen);
         }
+        for object in objects {
+            self.apply(function, object).await?;
+        }
+        let applied = self.applied.lock();
+        let ids = objects.iter().map(Object::id);
+        let all: Vec<_> =
+            ids.filter_map(|id| applied.get(&id).map(|applied| (id, *applied))).collect();
+        Ok(digest_of_all(&all))
+    }
+
+    /// What an object would have been recorded as, had it been applied and not changed since.
+    fn seen(&self, function: &Function, object: &Object) -> Option<(Id, Applied)> {
+        let id = object.id();
+        let observed = self.cache.objects.get(&id).filter(|found| belongs(found, function))?;
+        Some((id, Applied { rendered: rendered(object), owned: observed.owned }))
+    }
+
+    /// Makes one object look as rendered.
+    async fn apply(&self, function: &Function, object: &Object) -> Result<(), ApplyError> {
+        if let Some((id, seen)) = self.seen(function, object)
+            && self.applied.lock().get(&id) == Some(&seen)
+        {
+            return Ok(());
+        }
+        let id = object.id();
+        let key = id.1.clone();
         let api = self.api(object.kind, &object.namespace);
         let error = |verb, source| ApplyError::Api {
             verb,
@@ -136,7 +166,7 @@ impl Applier {
             key: key.clone(),
             source,
         };
-        let live = match observed {
+        let live = match self.cache.objects.get(&id) {
             Some(observed) => Some(observed),
             None => {
                 let live = api.get_opt(&object.name).await.map_err(|e| error("get", e))?;
@@ -175,7 +205,8 @@ impl Applier {
             }
         }
         let observed = Observed::new(object.kind, &patched);
-        self.applied.lock().insert(id.clone(), Applied { rendered, live: observed.digest });
+        let applied = Applied { rendered: rendered(object), owned: observed.owned };
+        self.applied.lock().insert(id.clone(), applied);
         self.cache.objects.put(id, observed);
         Ok(())
     }
@@ -240,7 +271,7 @@ impl Applier {
         name: &str,
         json: &Value,
     ) -> kube::Result<DynamicObject> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
         api.patch(name, &params, &Patch::Apply(json)).await
     }
 
@@ -291,8 +322,13 @@ fn belongs(observed: &Observed, function: &Function) -> bool {
     })
 }
 
-fn digest(json: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    json.to_string().hash(&mut hasher);
-    hasher.finish()
+fn rendered(object: &Object) -> u64 {
+    digest::number([object.json.to_string().as_bytes()])
+}
+
+fn digest_of_all(applied: &[(Id, Applied)]) -> String {
+    let one = |((kind, key), applied): &(Id, Applied)| {
+        format!("{} {key} {:x} {:x}", kind.name(), applied.rendered, applied.owned)
+    };
+    digest::digest(applied.iter().map(one).collect::<Vec<_>>().iter().map(String::as_bytes))
 }

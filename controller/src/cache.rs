@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::Hash,
 };
 
 use k8s_openapi::jiff::Timestamp;
@@ -16,7 +16,7 @@ use kube::{
 };
 use parking_lot::RwLock;
 
-use crate::render::Kind;
+use crate::{digest, render::Kind};
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,8 +52,8 @@ pub(crate) struct Observed {
     pub(crate) uid: String,
     /// The Function that controls it: by owner reference, or by annotation in another namespace.
     pub(crate) owner: Option<Owner>,
-    /// Of everything a controller can want to be so.
-    pub(crate) digest: u64,
+    /// Of the fields that are this controller's.
+    pub(crate) owned: u64,
     /// Of a Deployment only.
     pub(crate) workload: Option<Workload>,
 }
@@ -91,7 +91,7 @@ impl Observed {
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             owner: owner(meta),
-            digest: digest(object),
+            owned: owned(meta),
             workload,
         }
     }
@@ -112,34 +112,18 @@ pub(crate) fn owner(meta: &ObjectMeta) -> Option<Owner> {
     Some(Owner { function: Key::new(namespace, name), uid: None })
 }
 
-/// Digest of what can drift: everything but status, the server's own metadata and the replicas,
-/// which are KEDA's.
-fn digest(object: &DynamicObject) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let meta = &object.metadata;
-    meta.labels.hash(&mut hasher);
-    for (name, value) in meta.annotations.iter().flatten() {
-        if name != "deployment.kubernetes.io/revision" {
-            (name, value).hash(&mut hasher);
-        }
-    }
-    for reference in meta.owner_references.iter().flatten() {
-        reference.uid.hash(&mut hasher);
-    }
-    for (name, value) in object.data.as_object().into_iter().flatten() {
-        match name.as_str() {
-            "status" => {}
-            "spec" => {
-                for (field, value) in value.as_object().into_iter().flatten() {
-                    if field != "replicas" {
-                        (field, value.to_string()).hash(&mut hasher);
-                    }
-                }
-            }
-            _ => (name, value.to_string()).hash(&mut hasher),
-        }
-    }
-    hasher.finish()
+/// Digest of what this controller owns of an object. Whoever changes or removes one of its fields
+/// takes it over, and what others add is theirs: the digest changes exactly when something that was
+/// applied is not so any more.
+fn owned(meta: &ObjectMeta) -> u64 {
+    let entries = meta.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| {
+        entry.manager.as_deref() == Some(names::FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+    });
+    let fields =
+        ours.filter_map(|entry| entry.fields_v1.as_ref().map(|fields| fields.0.to_string()));
+    digest::number(fields.collect::<Vec<_>>().iter().map(String::as_bytes))
 }
 
 /// Why a pod does not serve.

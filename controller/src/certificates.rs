@@ -22,8 +22,6 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use crate::apply::FIELD_MANAGER;
-
 const CA: &str = "kipper-counts-ca";
 const ADAPTER: &str = "kipper-counts-adapter";
 const INTERCEPTOR: &str = "kipper-counts-interceptor";
@@ -146,6 +144,6 @@ async fn store(
         type_: Some("kubernetes.io/tls".to_owned()),
         ..Secret::default()
     };
-    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
     api.patch(name, &params, &Patch::Apply(&secret)).await.map(drop)
 }

@@ -20,7 +20,6 @@ use kube::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    apply::FIELD_MANAGER,
     bindings::{self, Grant, Server},
     cache::{Key, SecretMeta},
     digest::digest,
@@ -268,7 +267,7 @@ impl Database<'_> {
             data: Some(data),
             ..Secret::default()
         };
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
         let api = namespaces.secrets(&key.namespace);
         let stored = api.patch(&key.name, &params, &Patch::Apply(&secret)).await?;
         namespaces.stored(key, &stored);

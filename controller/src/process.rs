@@ -220,7 +220,7 @@ fn context(
 ) -> Context {
     let own = &config.own;
     let reporter =
-        Reporter { controller: apply::FIELD_MANAGER.to_owned(), instance: Some(own.name.clone()) };
+        Reporter { controller: names::FIELD_MANAGER.to_owned(), instance: Some(own.name.clone()) };
     Context {
         hosts: Hosts {
             client: client.clone(),

@@ -196,9 +196,8 @@ impl Context {
             uid: function.uid().unwrap_or_default(),
             min_replicas: function.spec.min_replicas(),
         };
-        for object in &objects {
-            self.applier.apply(&owner, object).await?;
-        }
+        let before = function.status.as_ref().and_then(|status| status.applied_digest.as_deref());
+        facts.applied = Some(self.applier.apply_all(&owner, &objects, before).await?);
         self.applier.prune(&owner, &objects).await?;
         let left =
             gather::prune(function, &gathered.bindings, &self.namespaces, &self.metrics).await?;
@@ -232,8 +231,14 @@ impl Context {
         };
         let clashes = render::clashes(&input);
         if !clashes.is_empty() {
-            let clashes: Vec<_> = clashes.iter().map(ToString::to_string).collect();
-            facts.broken = Some(Reason::new("EnvironmentClash", clashes.join("; ")));
+            let told: Vec<_> = clashes.iter().map(ToString::to_string).collect();
+            let told = told.join("; ");
+            let ambiguous = clashes.iter().any(render::Clash::is_ambiguous);
+            if ambiguous {
+                facts.broken = Some(Reason::new("EnvironmentClash", told.clone()));
+            }
+            let reason = if ambiguous { "Ambiguous" } else { "Precedence" };
+            facts.clash = Some(Reason::new(reason, told));
         }
         match render::render(&input, &self.settings) {
             Ok(objects) => Some(objects),

@@ -10,7 +10,9 @@ use k8s_openapi::{
 use kipper_api::{
     Function, FunctionStatus,
     function::{Phase, SecretKeyStatus},
-    names::condition::{BINDINGS_RESOLVED, HOST_RESERVED, NAME_TAKEN, READY, TRIGGER_VALID},
+    names::condition::{
+        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, HOST_RESERVED, NAME_TAKEN, READY, TRIGGER_VALID,
+    },
 };
 
 use crate::{
@@ -32,12 +34,16 @@ pub(crate) struct Facts {
     pub(crate) trigger: Option<Reason>,
     /// An object that is somebody else's.
     pub(crate) taken: Option<String>,
+    /// Environment variables that are given by more than one.
+    pub(crate) clash: Option<Reason>,
     /// Why nothing was applied or the workload is not as it should be.
     pub(crate) broken: Option<Reason>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
     pub(crate) workload: Option<Workload>,
     pub(crate) secret_keys: Vec<SecretKeyStatus>,
+    /// Digest of the objects, if all are as rendered.
+    pub(crate) applied: Option<String>,
 }
 
 /// Reason and message of a condition.
@@ -93,6 +99,9 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
     if let Some(taken) = &facts.taken {
         add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
     }
+    if let Some(clash) = &facts.clash {
+        add(ENVIRONMENT_CLASH, true, clash.clone());
+    }
     let endpoint = match &facts.reservation {
         Some(Reservation::Reserved(host)) => Some(format!("https://{host}")),
         _ => None,
@@ -104,6 +113,7 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         observed_generation: generation,
         conditions,
         secret_keys: facts.secret_keys.clone(),
+        applied_digest: facts.applied.clone(),
     }
 }
 
@@ -232,6 +242,9 @@ mod tests {
         );
         // A rollout that fails while old pods serve is no outage.
         check(&Facts { failure: Some(failure), ..served(1, 1) }, "Running", "ImagePullFailed");
+        let clash = Some(Reason::new("Precedence", "A is set twice"));
+        let clashing = check(&Facts { clash, ..served(0, 0) }, "Idle", "Reconciled");
+        assert!(clashing.condition(ENVIRONMENT_CLASH).is_some());
         let trigger = Some(Reason::new("EventTriggersUnavailable", ""));
         check(&Facts { trigger, ..Facts::default() }, "Failed", "EventTriggersUnavailable");
     }

@@ -3,6 +3,8 @@
 install_chart() {
     local images=""
     images="$(ctr images ls | awk '/\/kipper\/(interceptor|scaler-adapter|controller):/ { print $1, $3 }')"
+    # Helm installs definitions, and never brings them up to date.
+    apply "$here/../crds"
     "$bin/helm" --kubeconfig "$kubeconfig" upgrade --install kipper "$here/../chart" \
         --namespace kipper-system --create-namespace --values "$here/values.yaml" --wait "$@"
     if [ -e "$state/installed" ] && [ "$(cat "$state/installed")" != "$images" ]; then

@@ -99,14 +99,19 @@ impl Endpoint {
 
     /// May a new request go to it now?
     pub fn usable(&self, now: u64) -> bool {
-        !self.terminating.load(Relaxed)
+        self.stays()
             && (self.ready.load(Relaxed) || self.probed.load(Relaxed))
             && self.ejected_until.load(Relaxed) <= now
     }
 
+    /// Is its pod there to stay, ready or not?
+    pub fn stays(&self) -> bool {
+        !self.terminating.load(Relaxed)
+    }
+
     /// Is it worth probing: there, but not usable?
     pub fn wants_probe(&self, now: u64) -> bool {
-        !self.terminating.load(Relaxed) && !self.usable(now)
+        self.stays() && !self.usable(now)
     }
 
     /// Claims the one probe an endpoint may have at a time.

@@ -95,7 +95,7 @@ impl Metrics {
             probes: counter("probes_total", "Probes sent to pods that are not ready yet.")?,
             wake_fallbacks: counters(
                 "wake_fallbacks_total",
-                "Wakes that went past KEDA, by outcome.",
+                "Wakes that went past KEDA, by outcome: scaled, awake (somebody else was faster), failed.",
                 &["outcome"],
             )?,
         })

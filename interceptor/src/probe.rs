@@ -16,8 +16,13 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    balancer::Endpoint, clock, function::Function, http1::head::parse_response, source::Probe,
-    upstream::Connection, worker::Worker,
+    balancer::Endpoint,
+    clock,
+    function::Function,
+    http1::head::parse_response,
+    source::{Probe, Wake},
+    upstream::Connection,
+    worker::Worker,
 };
 
 /// Shortest interval between two probes of an endpoint.
@@ -63,7 +68,10 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
             && Instant::now() >= at
             && function.waiting() > 0
         {
-            fallback(&function, &worker);
+            // An address is a pod that somebody scaled for: there is nothing to lift off zero.
+            if !function.endpoints().all.iter().any(|endpoint| endpoint.stays()) {
+                fallback(&function, &worker);
+            }
             fallback_at = Some(Instant::now() + FALLBACK_INTERVAL);
         }
         let interval = match changed.elapsed() {
@@ -186,7 +194,8 @@ fn fallback(function: &Arc<Function>, worker: &Arc<Worker>) {
     let (id, metrics) = (function.id.clone(), Arc::clone(&worker.plane.metrics));
     tokio::spawn(async move {
         let outcome = match waking.await {
-            Ok(()) => "ok",
+            Ok(Wake::Scaled) => "scaled",
+            Ok(Wake::Awake) => "awake",
             Err(error) => {
                 tracing::warn!(function = %id, %error, "fallback wake failed");
                 "failed"

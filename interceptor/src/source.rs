@@ -175,7 +175,16 @@ pub trait EndpointSource: Send + 'static {
 /// Second wake path: scales a function from zero without KEDA.
 pub trait WakeFallback: Send + Sync + 'static {
     /// Scales from 0 to `replicas`; does nothing when the function is not at zero any more.
-    fn wake(&self, id: FunctionId, replicas: u32) -> BoxFuture<'static, Result<(), SourceError>>;
+    fn wake(&self, id: FunctionId, replicas: u32) -> BoxFuture<'static, Result<Wake, SourceError>>;
+}
+
+/// What a fallback wake found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The function was at zero, and is not any more.
+    Scaled,
+    /// Somebody else had scaled it.
+    Awake,
 }
 
 /// Why a source or a fallback wake gave up.

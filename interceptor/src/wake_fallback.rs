@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::source::{FunctionId, SourceError, WakeFallback};
+use crate::source::{FunctionId, SourceError, Wake, WakeFallback};
 
 /// Default bound on one wake, retries of the client included. The caller asks again while requests
 /// wait.
@@ -76,7 +76,7 @@ impl DeploymentScale {
 }
 
 impl WakeFallback for DeploymentScale {
-    fn wake(&self, id: FunctionId, replicas: u32) -> BoxFuture<'static, Result<(), SourceError>> {
+    fn wake(&self, id: FunctionId, replicas: u32) -> BoxFuture<'static, Result<Wake, SourceError>> {
         let deployments = Api::namespaced(self.client.clone(), &id.namespace);
         let timeout = self.timeout;
         Box::pin(async move {
@@ -96,7 +96,7 @@ async fn scale_from_zero(
     deployments: &Api<Deployment>,
     id: &FunctionId,
     replicas: u32,
-) -> Result<(), WakeFallbackError> {
+) -> Result<Wake, WakeFallbackError> {
     let params =
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     for zero in [Value::Null, json!(0)] {
@@ -108,7 +108,7 @@ async fn scale_from_zero(
         let operations = serde_json::from_value(operations)
             .map_err(|error| failed(kube::Error::SerdeError(error)))?;
         match deployments.patch_scale(&id.name, &params, &Patch::Json::<()>(operations)).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(Wake::Scaled),
             Err(kube::Error::Api(status)) if is_failed_test(&status) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 return Err(WakeFallbackError::NotFound(id.clone()));
@@ -122,7 +122,7 @@ async fn scale_from_zero(
             Err(source) => return Err(failed(source)),
         }
     }
-    Ok(())
+    Ok(Wake::Awake)
 }
 
 /// A patch whose `test` failed is answered 422 without a word about the object, whereas a

@@ -69,6 +69,11 @@ pub const MAX_NAME_LEN: usize = 47;
     .message("runtime must be node or python")
     .field_path(".runtime"),
     validation = Rule::new(
+        "!has(self.noTmp) || !self.noTmp || (has(self.image) && self.image.size() > 0)"
+    )
+    .message("noTmp needs image: the runtimes of inline code write to /tmp")
+    .field_path(".noTmp"),
+    validation = Rule::new(
         "!has(self.triggers) || \
          self.triggers.filter(t, !(t.type in ['http', 'cron'])).size() <= 1"
     )
@@ -116,6 +121,11 @@ pub struct FunctionSpec {
     #[schemars(length(max = 20))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["mountPath".into()]))]
     pub volumes: Vec<Volume>,
+
+    /// Leaves out the writable `/tmp` that every pod has; needs `image`. A pod that mounts no volume
+    /// at all starts about a quarter of a second sooner: the kubelet does not wait for one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_tmp: bool,
 
     /// What invokes the function; none means http. At most one each of http, cron and event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -358,7 +368,7 @@ pub struct FunctionStatus {
     /// Generation of the spec this status was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, HostReserved, BindingsResolved, TriggerValid, NameTaken.
+    /// Ready, HostReserved, BindingsResolved, TriggerValid, NameTaken, EnvironmentClash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -368,6 +378,11 @@ pub struct FunctionStatus {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub secret_keys: Vec<SecretKeyStatus>,
+    /// Digest of the function's objects as they were applied last. A controller that starts finds
+    /// by it that nothing is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub applied_digest: Option<String>,
 }
 
 /// One key of the function's Secret; never its value.

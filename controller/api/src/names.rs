@@ -67,6 +67,9 @@ pub const FUNCTION_ANNOTATION: &str = "kipper.run/function";
 /// last given another value.
 pub const SECRET_ROTATIONS: &str = "kipper.run/secret-rotations";
 
+/// Field manager of everything the controller applies.
+pub const FIELD_MANAGER: &str = "kipper-controller";
+
 /// Types of a Function's conditions.
 pub mod condition {
     /// Everything declared is in place.
@@ -79,6 +82,9 @@ pub mod condition {
     pub const TRIGGER_VALID: &str = "TriggerValid";
     /// An object of a name this function needs belongs to somebody else.
     pub const NAME_TAKEN: &str = "NameTaken";
+    /// There while an environment variable is given by more than one. Where precedence says which
+    /// value is meant, the function is none the less ready.
+    pub const ENVIRONMENT_CLASH: &str = "EnvironmentClash";
 }
 
 /// Why a name cannot be used.

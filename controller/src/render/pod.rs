@@ -111,8 +111,8 @@ fn pod(subject: &Subject<'_>, container: Container) -> PodSpec {
         secrets.map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
     PodSpec {
         containers: vec![container],
-        volumes: Some(storage::volumes(subject)),
-        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
+        volumes: some(storage::volumes(subject)),
+        image_pull_secrets: some(secrets),
         automount_service_account_token: Some(false),
         // A Service called `port` or `kipper-…` would otherwise become variables that are ours.
         enable_service_links: Some(false),
@@ -147,7 +147,7 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         env: Some(env::env(subject.input, reserved)),
         env_from: Some(env::env_from(subject.name)),
         resources: Some(resources(subject.spec())),
-        volume_mounts: Some(storage::mounts(subject)),
+        volume_mounts: some(storage::mounts(subject)),
         // What a container said last is what the function's condition quotes.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
@@ -158,6 +158,11 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         }),
         ..Container::default()
     }
+}
+
+/// An empty list is left out, as the API server does: an apply that wrote it would own it.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 /// The variables that are Kipper's in every pod.

@@ -28,6 +28,10 @@ fn cases() -> Vec<(Value, &'static str)> {
     vec![
         (json!({}), "exactly one of image and source.code must be set"),
         (json!({ "source": { "code": "x" }, "runtime": "ruby" }), "runtime must be node or python"),
+        (
+            json!({ "source": { "code": "x" }, "noTmp": true }),
+            "noTmp needs image: the runtimes of inline code write to /tmp",
+        ),
         (image(two), "at most one event trigger is allowed"),
         (cron(json!("")), "a cron trigger needs a schedule"),
         (

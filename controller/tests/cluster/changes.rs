@@ -6,14 +6,20 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use kipper_api::names;
+use kipper_api::{
+    Function,
+    names::{
+        self,
+        condition::{ENVIRONMENT_CLASH, READY},
+    },
+};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
     names::SYSTEM,
     objects,
-    sandbox::{Sandbox, run},
+    sandbox::{Sandbox, condition_is, run},
     wait::{expect, until},
 };
 
@@ -97,9 +103,12 @@ async fn code_env_and_secret_roll_without_a_failed_request() {
         sandbox.secret(&secret, &[("TOKEN", "second"), ("COLOR", "green")]).await;
         // What the Secret holds beats what the spec says, and the clash is told.
         rolled(&sandbox, &name, "two green second").await;
-        let message = sandbox.until_broken(&name, "EnvironmentClash").await;
+        let clash = |f: &Function| condition_is(f, ENVIRONMENT_CLASH, "True", "Precedence");
+        let function = sandbox.function_that(&name, "a clash", clash).await;
+        let status = function.status.unwrap();
+        let message = &status.condition(ENVIRONMENT_CLASH).unwrap().message;
         assert!(message.contains("COLOR"), "{message}");
-        let status = sandbox.functions().get(&name).await.unwrap().status.unwrap();
+        assert_eq!(status.condition(READY).unwrap().status, "True");
         let keys: Vec<_> = status.secret_keys.iter().map(|key| key.name.as_str()).collect();
         assert_eq!(keys, ["COLOR", "TOKEN"]);
         sandbox.secret(&secret, &[("TOKEN", "second")]).await;

@@ -86,6 +86,20 @@ async fn minimum_replicas_come_unasked() {
     .await;
 }
 
+/// Has KEDA leave a function's replicas alone, and waits until it does.
+async fn paused(sandbox: &Sandbox, name: &str) {
+    let annotations = json!({ "autoscaling.keda.sh/paused": "true" });
+    let pause = json!({ "metadata": { "annotations": annotations } });
+    objects::merge(&sandbox.client, "ScaledObject", &sandbox.namespace, name, pause).await;
+    until("KEDA's pause", || async {
+        let scaled = sandbox.object("ScaledObject", name).await.unwrap_or_default();
+        let conditions = scaled["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let paused = conditions.iter().any(|c| c["type"] == "Paused" && c["status"] == "True");
+        expect(paused, || scaled["status"].to_string())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_change_keeps_the_replicas() {
     run("replicas", |sandbox| async move {
@@ -93,6 +107,7 @@ async fn a_change_keeps_the_replicas() {
         let spec = |color: &str| json!({ "image": SERVER_IMAGE, "env": { "COLOR": color } });
         sandbox.apply(&name, spec("red")).await;
         sandbox.until_ready(&name).await;
+        paused(&sandbox, &name).await;
         let scale = json!({ "spec": { "replicas": 2 } });
         objects::merge(&sandbox.client, "Deployment", &sandbox.namespace, &name, scale).await;
         sandbox

@@ -283,6 +283,14 @@ fn a_volume_at_tmp_takes_its_place() {
 }
 
 #[test]
+fn without_tmp_a_pod_mounts_nothing() {
+    let objects = Case::new("f", "{image: x, noTmp: true}").render();
+    let pod = of(&objects, Kind::Deployment).pointer("/spec/template/spec").unwrap();
+    assert_eq!(pod.get("volumes"), None);
+    assert_eq!(pod["containers"][0].get("volumeMounts"), None);
+}
+
+#[test]
 fn the_digest_follows_what_pods_read_at_their_start() {
     let digest = |case: &Case| {
         let objects = case.render();

@@ -10,7 +10,7 @@ use kipper_interceptor::{
     config::ProxyConfig,
     source::{
         EndpointSink, EndpointSource, EndpointState, FunctionId, Probe, RouteSink, RouteSource,
-        RouteSpec, SourceError, WakeFallback,
+        RouteSpec, SourceError, Wake, WakeFallback,
         kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, fleet},
     },
     wake_fallback::DeploymentScale,
@@ -298,7 +298,7 @@ async fn one_namespace_is_watched_when_told_so() {
 }
 
 /// Answers the patches of one wake in turn; returns the wake's result and the patches' values.
-async fn wake(replicas: u32, answers: &[(u16, &str)]) -> (Result<(), String>, Vec<Value>) {
+async fn wake(replicas: u32, answers: &[(u16, &str)]) -> (Result<Wake, String>, Vec<Value>) {
     let mut api = ApiServer::start().await;
     let fallback = DeploymentScale::new(api.client());
     let wake = tokio::spawn(fallback.wake(FunctionId::new("shop-dev", "hello"), replicas));
@@ -325,7 +325,7 @@ fn patch(zero: Value, replicas: u32) -> Value {
 #[tokio::test]
 async fn a_wake_is_one_conditional_patch() {
     let (result, patches) = wake(2, &[(200, recorded!("scale_done.json"))]).await;
-    assert_eq!(result, Ok(()));
+    assert_eq!(result, Ok(Wake::Scaled));
     assert_eq!(patches, [patch(Value::Null, 2)]);
     // Never to zero.
     let (_, patches) = wake(0, &[(200, recorded!("scale_done.json"))]).await;
@@ -336,11 +336,11 @@ async fn a_wake_is_one_conditional_patch() {
 async fn a_function_that_moved_is_awake() {
     let failed = (422, recorded!("scale_test_failed.json"));
     let (result, patches) = wake(1, &[failed, failed]).await;
-    assert_eq!(result, Ok(()));
+    assert_eq!(result, Ok(Wake::Awake));
     assert_eq!(patches, [patch(Value::Null, 1), patch(json!(0), 1)]);
     // A server that writes the zero out is understood too.
     let (result, _) = wake(1, &[failed, (200, recorded!("scale_done.json"))]).await;
-    assert_eq!(result, Ok(()));
+    assert_eq!(result, Ok(Wake::Scaled));
 }
 
 #[tokio::test]

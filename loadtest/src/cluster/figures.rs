@@ -17,9 +17,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const FIGURES: &[Scenario] = &[
     Scenario {
         name: "cold_start",
-        about: "Request to first byte of the static test server, through KEDA",
+        about: "Request to first byte of the static test server, noTmp, through KEDA",
         max_time: MINUTE.saturating_mul(20),
-        start: |run, cluster| Box::pin(cold_start::image(run, cluster)),
+        start: |run, cluster| Box::pin(cold_start::bare(run, cluster)),
+    },
+    Scenario {
+        name: "cold_start_tmp",
+        about: "The same with the /tmp that pods have by default",
+        max_time: MINUTE.saturating_mul(10),
+        start: |run, cluster| Box::pin(cold_start::with_tmp(run, cluster)),
     },
     Scenario {
         name: "cold_start_node",
@@ -41,7 +47,7 @@ pub(super) const FIGURES: &[Scenario] = &[
     },
     Scenario {
         name: "without_keda",
-        about: "The same of the static test server while KEDA's operator is stopped",
+        about: "The first one while KEDA's operator is stopped",
         max_time: MINUTE.saturating_mul(5),
         start: |run, cluster| Box::pin(without_keda::run(run, cluster)),
     },

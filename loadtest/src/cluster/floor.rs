@@ -22,21 +22,9 @@ use super::{
 };
 use crate::run::PATIENCE;
 
-/// What is started by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// The function's own pod.
-    Same,
-    /// The same without its volumes. The kubelet looks every 300 ms whether a pod's volumes are
-    /// mounted, and finds none that is mounted at its first look: any volume, be it an empty
-    /// `/tmp`, costs that much.
-    WithoutVolumes,
-}
-
 /// One start by hand.
 #[derive(Clone, Debug)]
 pub(crate) struct Floor {
-    pub(crate) shape: Shape,
     pub(crate) scaled: Scaled,
     pub(crate) in_slice: Timestamp,
     pub(crate) listening: Timestamp,
@@ -48,17 +36,11 @@ pub(crate) async fn prepare(
     space: &Space,
     function: &str,
     name: &str,
-    shape: Shape,
 ) -> Result<(), anyhow::Error> {
     let model = space.api::<Deployment>().get(function).await?;
     let mut template = model.spec.context("a Deployment without spec")?.template;
     let labels = BTreeMap::from([("floor".to_owned(), name.to_owned())]);
     template.metadata = Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() });
-    if shape == Shape::WithoutVolumes {
-        let pod = template.spec.as_mut().context("a pod without spec")?;
-        pod.volumes = None;
-        pod.containers.iter_mut().for_each(|container| container.volume_mounts = None);
-    }
     let containers = template.spec.iter().flat_map(|spec| &spec.containers);
     let port = containers.flat_map(|container| container.ports.iter().flatten()).next();
     let port = port.context("the pods have no port")?.container_port;
@@ -103,7 +85,6 @@ pub(crate) async fn measure(
     space: &Space,
     witness: &Witness,
     name: &str,
-    shape: Shape,
 ) -> Result<Floor, anyhow::Error> {
     let mark = cluster.audit.mark()?;
     space.scale(name, 1).await?;
@@ -112,5 +93,5 @@ pub(crate) async fn measure(
     let (Some(in_slice), Some(listening)) = (seen.in_slice, seen.listening) else {
         anyhow::bail!("unreachable: what listens was in a slice")
     };
-    Ok(Floor { shape, scaled, in_slice, listening })
+    Ok(Floor { scaled, in_slice, listening })
 }

@@ -22,6 +22,13 @@ pub(crate) fn image(name: &str) -> Function {
     Function::new(name, FunctionSpec { image, resources: Some(small()), ..FunctionSpec::default() })
 }
 
+/// The same with nothing mounted: its pod starts as soon as the kubelet can start any.
+pub(crate) fn bare(name: &str) -> Function {
+    let mut function = image(name);
+    function.spec.no_tmp = true;
+    function
+}
+
 /// A function of inline code; `runtime` is `node` or `python`.
 pub(crate) fn inline(
     name: &str,

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{
-    floor::{Floor, Shape},
-    wake::Wake,
-};
+use super::{floor::Floor, wake::Wake};
 use crate::samples::Samples;
 
 /// From `start` to `end`. What was seen late counts as no time at all, never as time gained.
@@ -52,18 +49,12 @@ pub(crate) fn wakes(wakes: &[Wake]) -> String {
 
 /// The same of starts by hand.
 pub(crate) fn floors(floors: &[Floor]) -> String {
-    let shapes = [(Shape::Same, ""), (Shape::WithoutVolumes, ", no volumes")];
-    let mut lines = Vec::new();
-    for (shape, what) in shapes {
-        let of = || floors.iter().filter(|floor| floor.shape == shape);
-        let count = of().count();
-        if count > 0 {
-            lines.push(format!("   {count} starts by hand{what}"));
-            let slice = of().map(|f| between(f.scaled.at, f.in_slice)).collect();
-            lines.push(line("by hand: scale -> slice has the IP", &slice));
-            let listening = of().map(|f| between(f.scaled.at, f.listening)).collect();
-            lines.push(line("by hand: scale -> listening", &listening));
-        }
-    }
-    lines.join("\n")
+    let slice = floors.iter().map(|f| between(f.scaled.at, f.in_slice)).collect();
+    let listening = floors.iter().map(|f| between(f.scaled.at, f.listening)).collect();
+    [
+        format!("   {} starts by hand", floors.len()),
+        line("by hand: scale -> slice has the IP", &slice),
+        line("by hand: scale -> listening", &listening),
+    ]
+    .join("\n")
 }

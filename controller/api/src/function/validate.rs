@@ -104,6 +104,12 @@ impl FunctionSpec {
         }
         self.check_bindings(report);
         self.check_volumes(report);
+        let image = self.image.as_deref().is_some_and(|image| !image.is_empty());
+        report.require(
+            !self.no_tmp || image,
+            "spec.noTmp",
+            "needs an image: the runtimes of inline code write to /tmp",
+        );
         self.check_triggers(report);
         for (at, origin) in self.csp_allowlist.iter().enumerate() {
             // The header is built from these, so none may end it or start another directive.

@@ -80,6 +80,10 @@ fn every_rule_refuses_with_its_words() {
             "spec.runtime: Invalid value: runtime must be node or python",
         ),
         (
+            object(&json!({ "source": { "code": "x" }, "noTmp": true })),
+            "spec.noTmp: Invalid value: noTmp needs image: the runtimes of inline code write to /tmp",
+        ),
+        (
             object(&image(json!({ "triggers": [
                 { "type": "redis", "config": { "source": "s", "list": "l" } },
                 { "type": "minio", "config": { "source": "s", "bucket": "b" } },

@@ -133,7 +133,7 @@ fn nothing_stored_is_lost_on_the_way_through() {
             "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
             "triggers": [{ "type": "http" }, { "type": "kafka", "config": { "source": "s" } }],
-            "noSecurityHeaders": true, "cspAllowlist": ["https://cdn.example.com"],
+            "noTmp": true, "noSecurityHeaders": true, "cspAllowlist": ["https://cdn.example.com"],
             "idleTimeoutSeconds": 60,
             "scaling": { "minReplicas": 1, "maxReplicas": 3, "targetRequestRate": 2.5, "concurrency": 4 },
             "timeouts": { "coldStartSeconds": 5, "responseHeaderSeconds": 6, "requestSeconds": 7 },
@@ -144,6 +144,7 @@ fn nothing_stored_is_lost_on_the_way_through() {
             "conditions": [{ "type": "HostReserved", "status": "True", "reason": "Claimed", "message": "",
                 "lastTransitionTime": "2026-07-01T00:00:00Z" }],
             "secretKeys": [{ "name": "KEY", "rotatedAt": "2026-07-01T00:00:00Z" }],
+            "appliedDigest": "0123456789abcdef",
         },
     });
     let function: Function = serde_json::from_value(object.clone()).unwrap();
@@ -170,6 +171,11 @@ fn problems_are_reported_with_their_paths() {
             &["spec.runtime: must be node or python"],
         ),
         (json!({ "image": "i", "runtime": "ruby" }), &[]),
+        (json!({ "image": "i", "noTmp": true }), &[]),
+        (
+            json!({ "source": { "code": "x" }, "noTmp": true }),
+            &["spec.noTmp: needs an image: the runtimes of inline code write to /tmp"],
+        ),
         (json!({ "image": "i", "port": 70000 }), &["spec.port: must be between 1 and 65535"]),
         (
             json!({ "image": "i", "env": { "1A": "", "KIPPER_MODE": "", "OK": "", "PORT": "" } }),

@@ -31,7 +31,7 @@ pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
             ..Volume::default()
         });
     }
-    if !mounts_tmp(subject) {
+    if has_tmp(subject) {
         let size_limit = Some(Quantity(TMP_SIZE.to_owned()));
         volumes.push(Volume {
             name: TMP.to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn mounts(subject: &Subject<'_>) -> Vec<VolumeMount> {
         let code = mount(CODE.to_owned(), CODE_PATH);
         mounts.push(VolumeMount { read_only: Some(true), ..code });
     }
-    if !mounts_tmp(subject) {
+    if has_tmp(subject) {
         mounts.push(mount(TMP.to_owned(), TMP_PATH));
     }
     let shared = shared(subject);
@@ -94,7 +94,8 @@ fn path(mount_path: &str) -> &str {
     mount_path.trim_end_matches('/')
 }
 
-/// True when a volume of the user's own takes the place of the pod's `/tmp`.
-fn mounts_tmp(subject: &Subject<'_>) -> bool {
-    subject.spec().volumes.iter().any(|volume| path(&volume.mount_path) == TMP_PATH)
+/// False when a volume of the user's own takes the place of the pod's `/tmp`, or none is wanted.
+fn has_tmp(subject: &Subject<'_>) -> bool {
+    let spec = subject.spec();
+    !spec.no_tmp && !spec.volumes.iter().any(|volume| path(&volume.mount_path) == TMP_PATH)
 }

@@ -5,7 +5,7 @@ use kipper_api::Function;
 
 use super::waking::{self, Plan, Woken};
 use crate::{
-    cluster::{Cluster, floor::Shape, objects, timeline, wake::Wake},
+    cluster::{Cluster, objects, timeline, wake::Wake},
     run::Run,
     samples::Samples,
 };
@@ -16,18 +16,31 @@ const KEDA: &str = ":keda-operator";
 const NODE: &str = "module.exports = async () => 'hello'\n";
 const PYTHON: &str = "def handler(event, context):\n    return 'hello'\n";
 
-/// At least 200 wakes of the static test server.
-pub(super) async fn image(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+/// At least 200 wakes of the static test server, whose pod mounts nothing.
+pub(super) async fn bare(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let plan = Plan {
         scenario: "cold_start",
         batches: run.size(8, 1),
         functions: run.size(25, 10),
         floors: run.size(3, 2),
-        shapes: &[Shape::Same, Shape::WithoutVolumes],
+    };
+    let woken = measured(run, cluster, &plan, objects::bare).await?;
+    let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
+    run.outcome.figure("cold_start_whole_p50", whole.quantile(0.5))
+}
+
+/// The same server in a pod as it is by default, with an empty `/tmp`. The kubelet looks every
+/// 300 ms whether a pod's volumes are mounted, and none is at its first look.
+pub(super) async fn with_tmp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
+    let plan = Plan {
+        scenario: "cold_start_tmp",
+        batches: run.size(2, 1),
+        functions: run.size(25, 5),
+        floors: run.size(5, 2),
     };
     let woken = measured(run, cluster, &plan, objects::image).await?;
     let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
-    run.outcome.figure("cold_start_whole_p50", whole.quantile(0.5))
+    run.outcome.figure("cold_start_tmp_whole_p50", whole.quantile(0.5))
 }
 
 /// A Node handler that says hello.
@@ -52,7 +65,6 @@ async fn inline(
         batches: run.size(2, 1),
         functions: run.size(25, 5),
         floors: run.size(5, 2),
-        shapes: &[Shape::Same],
     };
     let make = |name: &str| objects::inline(name, runtime, code, &[]);
     measured(run, cluster, &plan, make).await?;

@@ -5,7 +5,7 @@ mod packages;
 
 use super::waking::{self, Plan};
 use crate::{
-    cluster::{Cluster, floor::Shape, objects, timeline, wake::Wake},
+    cluster::{Cluster, objects, timeline, wake::Wake},
     run::Run,
     samples::Samples,
 };
@@ -31,7 +31,6 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         batches: run.size(2, 1),
         functions: run.size(15, 3),
         floors: run.size(3, 1),
-        shapes: &[Shape::Same],
     };
     let woken = waking::run(cluster, &plan, |name| {
         let mut function = objects::inline(name, "node", CODE, DEPENDENCIES);

@@ -10,8 +10,7 @@ use crate::{
     cluster::{
         Cluster,
         audit::Entry,
-        floor::{self, Shape},
-        objects,
+        floor, objects,
         replicas::{Change, Replicas},
         space::Space,
         timeline, until,
@@ -177,7 +176,7 @@ async fn one_step(cluster: &Cluster, loaded: &Loaded) -> Result<(f64, usize), an
 /// The floor: ten pods of the same kind, asked for at once.
 async fn by_hand(loaded: &Loaded) -> Result<(), anyhow::Error> {
     let (space, name) = (&loaded.space, "by-hand");
-    floor::prepare(space, &loaded.function, name, Shape::Same).await?;
+    floor::prepare(space, &loaded.function, name).await?;
     let replicas = Replicas::follow(space, name);
     let began = Timestamp::now();
     space.scale(name, TEN).await?;

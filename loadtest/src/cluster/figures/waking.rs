@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     cluster::{
         Cluster,
-        floor::{self, Floor, Shape},
+        floor::{self, Floor},
         objects,
         space::Space,
         until,
@@ -40,9 +40,8 @@ pub(super) struct Plan {
     pub(super) batches: usize,
     /// Functions of a batch, each woken once.
     pub(super) functions: usize,
-    /// Starts by hand of a batch, of each shape.
+    /// Starts by hand of a batch.
     pub(super) floors: usize,
-    pub(super) shapes: &'static [Shape],
 }
 
 /// What came of it.
@@ -74,8 +73,7 @@ pub(super) async fn run(
     let witness = Witness::start(&space);
     let mut woken = Woken::default();
     for number in 0..plan.batches {
-        let batch =
-            Batch { number, functions: plan.functions, floors: plan.floors, shapes: plan.shapes };
+        let batch = Batch { number, functions: plan.functions, floors: plan.floors };
         let hosts = prepare(cluster, &space, &batch.functions(), &make).await?;
         batch.wake(cluster, &space, &witness, &hosts, &mut woken).await?;
         batch.remove(&space).await?;
@@ -106,7 +104,6 @@ pub(super) struct Batch {
     pub(super) number: usize,
     pub(super) functions: usize,
     pub(super) floors: usize,
-    pub(super) shapes: &'static [Shape],
 }
 
 impl Batch {
@@ -115,11 +112,10 @@ impl Batch {
         (0..self.functions).map(|function| format!("b{}-f{function}", self.number)).collect()
     }
 
-    /// Names and shapes of what is started by hand, the shapes in turn.
-    fn by_hand(&self) -> impl Iterator<Item = (String, Shape)> + use<> {
-        let Self { number, floors, shapes, .. } = *self;
-        let all = (0..floors).flat_map(move |_| shapes.iter().copied()).enumerate();
-        all.map(move |(floor, shape)| (format!("b{number}-floor{floor}"), shape))
+    /// Names of what is started by hand.
+    fn by_hand(&self) -> impl Iterator<Item = String> + use<> {
+        let Self { number, floors, .. } = *self;
+        (0..floors).map(move |floor| format!("b{number}-floor{floor}"))
     }
 
     /// Wakes every function once, one after the other.
@@ -132,10 +128,9 @@ impl Batch {
         woken: &mut Woken,
     ) -> Result<(), anyhow::Error> {
         let (model, _) = hosts.first().context("a batch without functions")?;
-        for (name, shape) in self.by_hand() {
-            floor::prepare(space, model, &name, shape).await?;
+        for name in self.by_hand() {
+            floor::prepare(space, model, &name).await?;
         }
-        let starts = self.by_hand().count();
         let mut by_hand = self.by_hand();
         for (number, (function, host)) in hosts.iter().enumerate() {
             sleep(PAUSE).await;
@@ -143,10 +138,10 @@ impl Batch {
             woken.wakes.push(one.with_context(|| format!("wake {function}"))?);
             witness.until(function, |seen| seen.ready.is_some()).await?;
             // Spread over the batch: as many as are due after this wake and were not before.
-            let due = |wakes: usize| wakes * starts / self.functions;
-            for (name, shape) in by_hand.by_ref().take(due(number + 1) - due(number)) {
+            let due = |wakes: usize| wakes * self.floors / self.functions;
+            for name in by_hand.by_ref().take(due(number + 1) - due(number)) {
                 sleep(PAUSE).await;
-                woken.floors.push(floor::measure(cluster, space, witness, &name, shape).await?);
+                woken.floors.push(floor::measure(cluster, space, witness, &name).await?);
                 witness.until(&name, |seen| seen.ready.is_some()).await?;
             }
         }
@@ -155,7 +150,7 @@ impl Batch {
 
     /// Removes it, and returns when none of its pods is left.
     async fn remove(&self, space: &Space) -> Result<(), anyhow::Error> {
-        for (name, _) in self.by_hand() {
+        for name in self.by_hand() {
             until::deleted(&space.api::<Deployment>(), &name).await?;
         }
         for name in self.functions() {

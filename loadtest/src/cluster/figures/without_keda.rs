@@ -7,7 +7,6 @@ use crate::{
     cluster::{
         Cluster,
         components::{Component, End},
-        floor::Shape,
         objects, timeline,
         wake::{Wake, Witness},
     },
@@ -20,13 +19,8 @@ const SCENARIO: &str = "without_keda";
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let space = cluster.space(SCENARIO).await?;
     let witness = Witness::start(&space);
-    let batch = Batch {
-        number: 0,
-        functions: run.size(20, 5),
-        floors: run.size(5, 2),
-        shapes: &[Shape::Same],
-    };
-    let hosts = waking::prepare(cluster, &space, &batch.functions(), objects::image).await?;
+    let batch = Batch { number: 0, functions: run.size(20, 5), floors: run.size(5, 2) };
+    let hosts = waking::prepare(cluster, &space, &batch.functions(), objects::bare).await?;
     cluster.components.stop(Component::KedaOperator, End::Terminate).await?;
     let mut woken = Woken::default();
     let ended = batch.wake(cluster, &space, &witness, &hosts, &mut woken).await;
