@@ -5,7 +5,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin
 
-QUICK := cargo build --quiet --locked --profile quick
+# Where deploy/images/binaries puts them.
+BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
 RELEASE := cargo build --quiet --locked --release
 
 .PHONY: run test test-cluster lint bench loadtest setup fmt cluster-up cluster-down cluster-status
@@ -14,17 +15,18 @@ RELEASE := cargo build --quiet --locked --release
 run: setup-run
 	cargo run --quiet --locked --profile quick -p kip -- dev deploy/examples
 
-# Everything: lint, unit and integration tests, the runtimes, the load test scenarios in CI size.
+# Everything: lint, unit and integration tests, the runtimes, the load test scenarios in CI size, and
+# what needs a Kubernetes with KEDA.
 test: setup lint
 	cargo test --locked --workspace --quiet
 	runtimes/test
-	$(QUICK) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-loadtest
-	$(CARGO_TARGET_DIR)/quick/kipper-loadtest all --quick
+	deploy/images/binaries >/dev/null
+	$(BINARIES)/kipper-loadtest all --quick
+	deploy/local-cluster/test
 
 # What needs a Kubernetes with KEDA: the chart, the controller and the load scenarios against it.
 # Brings the local cluster up and takes it down again, unless it was up.
 test-cluster: setup
-	$(QUICK) -p kipper-loadtest -p kipper-interceptor -p kipper-scaler-adapter -p kipper-controller
 	deploy/local-cluster/test
 
 lint: setup

@@ -16,7 +16,7 @@ use kube::{
     core::GroupVersionKind,
 };
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     cache::{Cache, Key, Observed},
@@ -62,6 +62,8 @@ pub(crate) fn resource(kind: Kind) -> ApiResource {
 pub(crate) enum ApplyError {
     #[error("{kind} {key} exists and is not this function's")]
     Taken { kind: &'static str, key: Key },
+    #[error("{kind} {key} was there, and is gone")]
+    Gone { kind: &'static str, key: Key },
     #[error("{verb} {kind} {key}")]
     Api { verb: &'static str, kind: &'static str, key: Key, source: kube::Error },
 }
@@ -95,6 +97,10 @@ type Id = (Kind, Key);
 impl Object {
     fn id(&self) -> Id {
         (self.kind, Key::new(&self.namespace, &self.name))
+    }
+
+    fn failed(&self, verb: &'static str, source: kube::Error) -> ApplyError {
+        ApplyError::Api { verb, kind: self.kind.name(), key: self.id().1, source }
     }
 }
 
@@ -158,57 +164,92 @@ impl Applier {
             return Ok(());
         }
         let id = object.id();
-        let key = id.1.clone();
         let api = self.api(object.kind, &object.namespace);
-        let error = |verb, source| ApplyError::Api {
-            verb,
-            kind: object.kind.name(),
-            key: key.clone(),
-            source,
-        };
-        let live = match self.cache.objects.get(&id) {
-            Some(observed) => Some(observed),
-            None => {
-                let live = api.get_opt(&object.name).await.map_err(|e| error("get", e))?;
-                live.map(|live| Observed::new(object.kind, &live))
-            }
-        };
-        let mut json = object.json.clone();
-        match &live {
-            Some(live) if !belongs(live, function) => {
-                return Err(ApplyError::Taken { kind: object.kind.name(), key });
-            }
-            // The patch then fails where another object took the name meanwhile.
-            Some(live) => json["metadata"]["uid"] = json!(live.uid),
-            None if object.kind == Kind::Deployment => {
-                let created = self.create_deployment(&api, object).await;
-                created.map_err(|e| error("create", e))?;
-            }
-            None => {}
-        }
-        let patched = self.patch(&api, &object.name, &json).await.map_err(|e| error("apply", e))?;
-        self.metrics.applied(object.kind.name());
-        if object.kind == Kind::Deployment && live.is_none() && function.min_replicas > 0 {
-            let scale = json!([
-                { "op": "test", "path": "/spec/replicas", "value": 0 },
-                { "op": "replace", "path": "/spec/replicas", "value": function.min_replicas },
-            ]);
-            let patch = serde_json::from_value(scale).map(Patch::Json::<()>);
-            if let Ok(patch) = patch {
-                let scaled = api.patch(&object.name, &PatchParams::default(), &patch).await;
-                // 422: KEDA was faster.
-                if let Err(e) = scaled
-                    && !matches!(&e, kube::Error::Api(status) if status.code == 422)
-                {
-                    return Err(error("scale", e));
+        let known = match self.cache.objects.get(&id) {
+            Some(known) => known,
+            None => match self.create(&api, function, object).await? {
+                Some(created) => {
+                    self.record(id, object, &created);
+                    return Ok(());
                 }
-            }
+                None => Self::unseen(&api, object).await?,
+            },
+        };
+        if !belongs(&known, function) {
+            return Err(ApplyError::Taken { kind: object.kind.name(), key: id.1 });
         }
-        let observed = Observed::new(object.kind, &patched);
+        // With the uid the apply fails where another object took the name meanwhile.
+        let applied = self.patch(&api, object, ("uid", known.uid)).await;
+        let applied = applied.map_err(|source| object.failed("apply", source))?;
+        self.record(id, object, &applied);
+        Ok(())
+    }
+
+    /// The object that has this name: not one of ours, or one that no watch has told of yet.
+    async fn unseen(api: &Api<DynamicObject>, object: &Object) -> Result<Observed, ApplyError> {
+        let found = api.get_opt(&object.name).await;
+        let found = found.map_err(|source| object.failed("get", source))?;
+        let gone = || ApplyError::Gone { kind: object.kind.name(), key: object.id().1 };
+        Ok(Observed::new(object.kind, &found.ok_or_else(gone)?))
+    }
+
+    /// Applies an object that is not there yet; `None` where there is one of its name.
+    async fn create(
+        &self,
+        api: &Api<DynamicObject>,
+        function: &Function,
+        object: &Object,
+    ) -> Result<Option<DynamicObject>, ApplyError> {
+        let deployment = object.kind == Kind::Deployment;
+        let precondition = if deployment {
+            match self.create_deployment(api, object).await {
+                Ok(created) => ("uid", created.metadata.uid.unwrap_or_default()),
+                Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(None),
+                Err(source) => return Err(object.failed("create", source)),
+            }
+        } else {
+            // No object has this version: the apply creates, or it fails with a conflict.
+            ("resourceVersion", "1".to_owned())
+        };
+        let created = match self.patch(api, object, precondition).await {
+            Ok(created) => created,
+            Err(kube::Error::Api(status)) if status.code == 409 && !deployment => return Ok(None),
+            Err(source) => return Err(object.failed("apply", source)),
+        };
+        if deployment && function.min_replicas > 0 {
+            self.start(api, function, object).await?;
+        }
+        Ok(Some(created))
+    }
+
+    /// Gives a Deployment that was just created the replicas it has at the least.
+    async fn start(
+        &self,
+        api: &Api<DynamicObject>,
+        function: &Function,
+        object: &Object,
+    ) -> Result<(), ApplyError> {
+        let operations = json!([
+            { "op": "test", "path": "/spec/replicas", "value": 0 },
+            { "op": "replace", "path": "/spec/replicas", "value": function.min_replicas },
+        ]);
+        let failed = |source| object.failed("scale", source);
+        let operations = serde_json::from_value(operations)
+            .map_err(|error| failed(kube::Error::SerdeError(error)))?;
+        let patch = Patch::Json::<()>(operations);
+        match api.patch(&object.name, &PatchParams::default(), &patch).await {
+            // KEDA was faster.
+            Err(kube::Error::Api(status)) if status.code == 422 => Ok(()),
+            other => other.map(drop).map_err(failed),
+        }
+    }
+
+    fn record(&self, id: Id, object: &Object, applied: &DynamicObject) {
+        self.metrics.applied(object.kind.name());
+        let observed = Observed::new(object.kind, applied);
         let applied = Applied { rendered: rendered(object), owned: observed.owned };
         self.applied.lock().insert(id.clone(), applied);
         self.cache.objects.put(id, observed);
-        Ok(())
     }
 
     /// Removes what this function controls and does not need any more.
@@ -265,14 +306,17 @@ impl Applier {
         Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
     }
 
+    /// Applies the object. A precondition is a field of its metadata that must match.
     async fn patch(
         &self,
         api: &Api<DynamicObject>,
-        name: &str,
-        json: &Value,
+        object: &Object,
+        (field, value): (&str, String),
     ) -> kube::Result<DynamicObject> {
+        let mut json = object.json.clone();
+        json["metadata"][field] = value.into();
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        api.patch(name, &params, &Patch::Apply(json)).await
+        api.patch(&object.name, &params, &Patch::Apply(json)).await
     }
 
     /// A Deployment begins with no replicas, in a field this controller does not own: an apply
@@ -281,7 +325,7 @@ impl Applier {
         &self,
         api: &Api<DynamicObject>,
         object: &Object,
-    ) -> kube::Result<()> {
+    ) -> kube::Result<DynamicObject> {
         let full = &object.json;
         let container = &full["spec"]["template"]["spec"]["containers"][0];
         let minimal = json!({
@@ -307,11 +351,7 @@ impl Applier {
             serde_json::from_value(minimal).map_err(kube::Error::SerdeError)?;
         let params =
             PostParams { field_manager: Some(CREATE_MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&params, &minimal).await {
-            // Our own, from a try whose answer was lost; the apply checks nothing else.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            other => other.map(drop),
-        }
+        api.create(&params, &minimal).await
     }
 }
 

@@ -85,6 +85,16 @@ pub(crate) struct Namespaces {
     views: Mutex<HashMap<Key, (String, SecretView)>>,
 }
 
+/// Gives the rights in one namespace back.
+pub(crate) async fn give_back(client: &Client, namespace: &str) -> kube::Result<()> {
+    let api: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+    match api.delete(ROLE_BINDING, &DeleteParams::default()).await {
+        // Gone with its namespace, or refused there.
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 impl Namespaces {
     pub(crate) fn new(
         client: Client,
@@ -140,12 +150,7 @@ impl Namespaces {
             return Ok(());
         }
         self.forget(&namespace);
-        let api: Api<RoleBinding> = Api::namespaced(self.client.clone(), &namespace);
-        match api.delete(ROLE_BINDING, &DeleteParams::default()).await {
-            // Gone with its namespace, or refused there.
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(()),
-            other => other.map(drop),
-        }
+        give_back(&self.client, &namespace).await
     }
 
     async fn bind(&self, namespace: &str) -> Result<(), NamespaceError> {

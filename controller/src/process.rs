@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
 use kipper_api::{Function, Service, function::Phase, names};
 use kipper_process::{admin::AdminServer, metrics as process_metrics, readiness::Readiness};
@@ -94,7 +94,7 @@ async fn control(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let cache = Arc::new(Cache::new());
-    let (queue, requests) = mpsc::channel(watch::QUEUE_LEN);
+    let (queue, mut requests) = mpsc::channel(watch::QUEUE_LEN);
     let (functions, writer) = reflector::store();
     let mut tasks = JoinSet::new();
     let all: Api<Function> = Api::all(client.clone());
@@ -105,12 +105,17 @@ async fn control(
     watching.start(&mut tasks, &functions, &config.own.namespace, &synced);
     let ctx = Arc::new(context(&config, client, cache, functions.clone(), queue, &metrics));
     tasks.spawn(count_phases(functions.clone(), metrics));
+    // What the watches ask for until then is dropped: every function is gone over afterwards.
+    let drop_requests = async { while requests.recv().await.is_some() {} };
     tokio::select! {
         () = ready(&functions, &synced) => {}
+        () = drop_requests => return Ok(()),
         () = stop.cancelled() => return Ok(()),
     }
-    tracing::info!(functions = functions.len(), "caches are complete");
+    let all: Vec<_> = functions.state().iter().map(|f| ObjectRef::from_obj(&**f)).collect();
+    tracing::info!(functions = all.len(), "caches are complete");
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let requests = stream::iter(all).chain(requests);
     let requests = requests.take_until(stop.clone().cancelled_owned());
     let settings = controller::Config::default().debounce(DEBOUNCE).concurrency(config.workers);
     // What runs when the stream ends is finished; nothing new starts.

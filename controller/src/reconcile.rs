@@ -90,6 +90,11 @@ pub(crate) async fn reconcile(
             ctx.failures.remove(&key);
             Ok(action)
         }
+        // Somebody else took the finalizer away, or the namespace went.
+        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status))) if status.code == 404 => {
+            ctx.metrics.reconciles.with_label_values(&["ok"]).inc();
+            Ok(Action::await_change())
+        }
         Err(error) => {
             ctx.metrics.reconciles.with_label_values(&["error"]).inc();
             Err(match error {

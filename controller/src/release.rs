@@ -4,7 +4,10 @@
 //! The controller is stopped first, or it would take hold of them again. Workloads stay: they
 //! belong to their Functions, which stay too. Databases are never dropped here.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::{
     apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod, networking::v1::Ingress,
@@ -16,7 +19,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{config::ReleaseConfig, hosts::CLAIM};
+use crate::{config::ReleaseConfig, hosts::CLAIM, namespaces};
 
 /// The controller has to be gone within this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,7 +31,10 @@ const PAGE_SIZE: u32 = 200;
 pub async fn release(config: ReleaseConfig) -> anyhow::Result<()> {
     let client = Client::try_default().await?;
     stop_controller(&client, &config).await?;
-    let released = release_functions(&client).await?;
+    let (released, namespaces) = release_functions(&client).await?;
+    for namespace in &namespaces {
+        namespaces::give_back(&client, namespace).await?;
+    }
     remove_publication(&client, &config.namespace).await?;
     tracing::info!(released, "functions released");
     Ok(())
@@ -53,15 +59,16 @@ async fn stop_controller(client: &Client, config: &ReleaseConfig) -> anyhow::Res
     }
 }
 
-/// Removes the finalizer from every Function; how many had it.
-async fn release_functions(client: &Client) -> anyhow::Result<usize> {
+/// Removes the finalizer from every Function; how many had it, and where there are any.
+async fn release_functions(client: &Client) -> anyhow::Result<(usize, BTreeSet<String>)> {
     let all: Api<Function> = Api::all(client.clone());
     let mut page = ListParams::default().limit(PAGE_SIZE);
-    let mut released = 0;
+    let (mut released, mut namespaces) = (0, BTreeSet::new());
     loop {
         let functions = all.list_metadata(&page).await?;
         for function in &functions.items {
             let Some(namespace) = function.namespace() else { continue };
+            namespaces.insert(namespace.clone());
             let kept: Vec<_> =
                 function.finalizers().iter().filter(|f| *f != names::FINALIZER).collect();
             if kept.len() == function.finalizers().len() {
@@ -79,7 +86,7 @@ async fn release_functions(client: &Client) -> anyhow::Result<usize> {
         }
         match functions.metadata.continue_ {
             Some(token) if !token.is_empty() => page = page.continue_token(&token),
-            _ => return Ok(released),
+            _ => return Ok((released, namespaces)),
         }
     }
 }

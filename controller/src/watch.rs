@@ -21,8 +21,9 @@ pub(crate) mod rows;
 
 /// Where reconciles are asked for. Bounded: a watch waits while the queue is full.
 pub(crate) type Queue = mpsc::Sender<ObjectRef<Function>>;
-/// Requests that may wait in the queue before the scheduler has taken them.
-pub(crate) const QUEUE_LEN: usize = 1024;
+/// Requests that may wait in the queue before the scheduler has taken them, which it does at once.
+/// Fewer than the objects of a hundred functions: that a full queue stops nothing is tested so.
+pub(crate) const QUEUE_LEN: usize = 64;
 /// How long the server keeps one watch open; resuming is cheap for it.
 const WATCH_TIMEOUT_SECS: u32 = 290;
 /// Objects per page of a list.

@@ -16,20 +16,16 @@ rust_images=(
 )
 runtime_images=(runtime-node runtime-python)
 
-rust_target="$(uname -m)-unknown-linux-gnu"
-# Static binaries have other flags than the rest: a folder of their own keeps both caches warm.
-rust_folder="${CARGO_TARGET_DIR:-$cache/../target}/static"
-
 # images [name...]: all without a name.
 images() {
-    local entry name wanted=("$@") rust=()
+    local entry name wanted=("$@") rust=() folder
     [ ${#wanted[@]} -gt 0 ] || wanted=("${rust_images[@]%%=*}" "${runtime_images[@]}")
     mkdir -p "$image_cache"
     for entry in "${rust_images[@]}"; do
         [[ " ${wanted[*]} " != *" ${entry%%=*} "* ]] || rust+=("$entry")
     done
-    [ ${#rust[@]} -eq 0 ] || rust_binaries "${rust[@]}"
-    for entry in "${rust[@]}"; do rust_image "${entry%%=*}" "${entry#*:}"; done
+    [ ${#rust[@]} -eq 0 ] || folder="$("$here/../images/binaries")"
+    for entry in "${rust[@]}"; do rust_image "${entry%%=*}" "$folder" "${entry#*:}"; done
     for name in "${wanted[@]}"; do
         case "$name" in
             runtime-node) node_image ;;
@@ -40,26 +36,16 @@ images() {
     for name in "${wanted[@]}"; do import "$name" "$image_prefix/$name:$image_tag"; done
 }
 
-rust_binaries() {
-    local entry crates=()
-    for entry in "$@"; do
-        entry="${entry#*=}"
-        crates+=(-p "${entry%%:*}")
-    done
-    (cd "$here/../.." && RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR="$rust_folder" \
-        nice cargo build --quiet --locked --profile quick --target "$rust_target" "${crates[@]}" --bins)
-}
-
-# rust_image <image> <binary and arguments>
+# rust_image <image> <folder> <binary and arguments>
 rust_image() {
-    local binary=${2%% *} built
-    built="$rust_folder/$rust_target/quick/$binary"
-    changed "$1" "$2" "$(sha256sum <"$built")" || return 0
+    local binary=${3%% *} built
+    built="$2/$binary"
+    changed "$1" "$3" "$(sha256sum <"$built")" || return 0
     new_root
     mkdir -p "$stage/root/usr/bin" "$stage/root/etc/ssl/certs"
     cp "$built" "$stage/root/usr/bin/"
     # shellcheck disable=SC2086
-    pack "$1" "$(image_config /usr/bin/$2)" "$stage/root"
+    pack "$1" "$(image_config /usr/bin/$3)" "$stage/root"
 }
 
 # changed <image> <what it is made of...>: false when the tar that is there was made of the same.

@@ -19,6 +19,7 @@ function readConfig(env) {
     host: env.KIPPER_HOST || '0.0.0.0',
     port: integer(env, 'PORT', DEFAULT_PORT, 0, 65535),
     functionPath: env.KIPPER_FUNCTION_PATH || DEFAULT_FUNCTION_PATH,
+    handler: env.KIPPER_HANDLER || '',
     workDir: env.KIPPER_WORK_DIR || '',
     maxBody: integer(env, 'KIPPER_MAX_BODY', DEFAULT_MAX_BODY, 0, 2 ** 30),
     maxConnections: integer(env, 'KIPPER_MAX_CONNECTIONS', DEFAULT_MAX_CONNECTIONS, 1, 2 ** 20),

@@ -46,9 +46,11 @@ function needsInstall(root, manifest) {
   return Object.keys(declared).length > 0 && !fs.existsSync(path.join(root, 'node_modules'));
 }
 
-async function loadHandler(file, manifest) {
-  const handler = pick(await loadModule(file, manifest));
+async function loadHandler(file, manifest, name) {
+  const exported = await loadModule(file, manifest);
+  const handler = name ? pickNamed(exported, name) : pick(exported);
   if (handler) return handler;
+  if (name) throw new LoadError(`${file} exports no function called ${name}`);
   throw new LoadError(`${file} exports no handler: expected module.exports = async (event, context) => …, `
     + 'exports.handler or export default');
 }
@@ -77,6 +79,10 @@ function pick(exported) {
     if (typeof candidate === 'function') return candidate;
   }
   return null;
+}
+
+function pickNamed(exported, name) {
+  return [exported?.[name], exported?.default?.[name]].find((candidate) => typeof candidate === 'function') ?? null;
 }
 
 module.exports = { locate, readManifest, needsInstall, loadHandler, LoadError };

@@ -41,7 +41,7 @@ async function load(config) {
   let found = locate(config.functionPath);
   const manifest = readManifest(found.root);
   if (needsInstall(found.root, manifest)) found = await require('./deps').prepare(found, manifest, config);
-  return { handler: await loadHandler(found.file, manifest), file: found.file };
+  return { handler: await loadHandler(found.file, manifest, config.handler), file: found.file };
 }
 
 main();

@@ -29,6 +29,8 @@ pub(super) struct Launch {
     pub(super) folder: PathBuf,
     /// Where the runtime installs dependencies.
     pub(super) work: PathBuf,
+    /// The handler's name, where it is not the runtime's default.
+    pub(super) handler: Option<String>,
     /// The function's variables, then the command line's.
     pub(super) env: Vec<(String, String)>,
     /// How long a stopping process may take.
@@ -70,6 +72,7 @@ impl Launch {
             code,
             folder,
             work: cache.folder("dependencies"),
+            handler: function.spec.handler().map(str::to_owned),
             env: own.chain(env.iter().cloned()).collect(),
             grace,
         })
@@ -88,7 +91,8 @@ impl Launch {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("KIPPER_FUNCTION_PATH", &self.code)
             .env("KIPPER_WORK_DIR", &self.work)
-            .env("KIPPER_DRAIN_SECONDS", drain_seconds(self.grace).to_string());
+            .env("KIPPER_DRAIN_SECONDS", drain_seconds(self.grace).to_string())
+            .envs(self.handler.iter().map(|name| ("KIPPER_HANDLER", name)));
         match mode {
             Mode::Serve(port) => command
                 .env("KIPPER_MODE", "http")

@@ -32,6 +32,17 @@ fn an_edit_changes_adds_and_removes_functions() {
 }
 
 #[test]
+fn a_handler_may_have_a_name_of_its_own() {
+    let text = function("named", "ok", "").replace(
+        "source: {code: 'module.exports = async () => \"ok\"'}",
+        "source: {code: 'exports.greet = async () => \"greeted\"', handler: greet}",
+    );
+    let folder = folder(&[("f.yaml", &text)]);
+    let kip = Kip::start(folder.path(), &[]);
+    assert_eq!(kip.get("fn-named-localhost", "/"), (200, "greeted".to_owned()));
+}
+
+#[test]
 fn replicas_that_are_kept_while_idle_run_from_the_start() {
     let text = function("warm", "ok", "  scaling: {minReplicas: 1}\n");
     let folder = folder(&[("f.yaml", &text)]);

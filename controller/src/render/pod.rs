@@ -178,6 +178,7 @@ fn own_variables(
     ];
     if subject.code.is_some() {
         own.push(("KIPPER_FUNCTION_PATH", storage::CODE_PATH.to_owned()));
+        own.extend(subject.spec().handler().map(|name| ("KIPPER_HANDLER", name.to_owned())));
     }
     own
 }

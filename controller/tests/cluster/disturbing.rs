@@ -117,6 +117,9 @@ async fn uninstalled(sandbox: Sandbox, survivor: String) {
     for name in &names {
         until_unpublished(&gone, name).await;
     }
+    for space in [&sandbox, &gone] {
+        assert!(space.object("RoleBinding", "kipper-controller").await.is_none());
+    }
     delete_namespace(&gone.client, &gone.namespace).await;
     until_namespace_gone(&gone).await;
     // The workload of a function that stays goes on.

@@ -283,6 +283,16 @@ fn a_volume_at_tmp_takes_its_place() {
 }
 
 #[test]
+fn a_named_handler_is_told_to_the_runtime() {
+    let objects = Case::new("f", "{source: {code: x, handler: greet}}").render();
+    let template = of(&objects, Kind::Deployment).pointer("/spec/template").unwrap();
+    assert!(env(template).contains(&"KIPPER_HANDLER=greet".to_owned()));
+    let objects = Case::new("f", "{source: {code: x}}").render();
+    let template = of(&objects, Kind::Deployment).pointer("/spec/template").unwrap();
+    assert!(!env(template).iter().any(|variable| variable.starts_with("KIPPER_HANDLER")));
+}
+
+#[test]
 fn without_tmp_a_pod_mounts_nothing() {
     let objects = Case::new("f", "{image: x, noTmp: true}").render();
     let pod = of(&objects, Kind::Deployment).pointer("/spec/template/spec").unwrap();

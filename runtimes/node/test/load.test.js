@@ -33,6 +33,14 @@ test('loads a function given as a file', async (t) => {
   await run.sees(/listening .*greet\.js/);
 });
 
+test('loads the function that KIPPER_HANDLER names', async (t) => {
+  const files = 'exports.handler = () => "handler"; exports.greet = () => "greet"';
+  assert.equal((await (await start(t, files, { KIPPER_HANDLER: 'greet' })).get('/')).text, 'greet');
+  const wrong = launch(t, folder(t, files), { KIPPER_HANDLER: 'missing' });
+  assert.equal(await wrong.exited, 1);
+  assert.match(wrong.stderr, /^kipper: cannot load the function: .*index\.js exports no function called missing\n$/);
+});
+
 const broken = {
   'a syntax error': ['module.exports = async ( => 1', /^kipper: cannot load the function: Unexpected token.*\n[^]*index\.js:1/],
   'a throwing module': ['throw new Error("no database")', /^kipper: cannot load the function: no database\nError: no database\n +at .*index\.js:1/],

@@ -22,6 +22,7 @@ class Config:
         self.host = env.get("KIPPER_HOST") or "0.0.0.0"
         self.port = integer(env, "PORT", DEFAULT_PORT, 0, 65535)
         self.function_path = env.get("KIPPER_FUNCTION_PATH") or DEFAULT_FUNCTION_PATH
+        self.handler = env.get("KIPPER_HANDLER") or ""
         self.work_dir = env.get("KIPPER_WORK_DIR") or ""
         self.threads = integer(env, "KIPPER_THREADS", DEFAULT_THREADS, 1, 4096)
         self.max_body = integer(env, "KIPPER_MAX_BODY", DEFAULT_MAX_BODY, 0, 2**30)

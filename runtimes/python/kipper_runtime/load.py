@@ -44,13 +44,15 @@ def needs_install(root):
         return False
 
 
-def load_handler(root, file):
+def load_handler(root, file, wanted):
     sys.path.insert(0, root)
     module = import_file(file)
-    for name in NAMES:
+    for name in (wanted,) if wanted else NAMES:
         function = getattr(module, name, None)
         if callable(function):
             return describe(function, f"{name} in {file}")
+    if wanted:
+        raise Expected(f"{file} defines no function called {wanted}")
     raise Expected(f"{file} defines no handler: expected a function called {', '.join(NAMES[:-1])} or {NAMES[-1]}")
 
 

@@ -24,7 +24,7 @@ def main():
             from . import deps
 
             deps.prepare(root, config)
-        handler = load.load_handler(root, file)
+        handler = load.load_handler(root, file, config.handler)
     except BaseException as error:
         fail("cannot load the function", error)
     if config.mode == "batch":

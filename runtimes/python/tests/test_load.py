@@ -53,6 +53,13 @@ class LoadTest(WrapperTest):
         run = self.start_at(os.path.join(self.folder({"greet-me.py": "def handler(): return 'hi'"}), "greet-me.py"))
         self.assertEqual(run.get("/").text, "hi")
 
+    def test_the_function_that_is_named(self):
+        files = "def handler(): return 'handler'\ndef greet(): return 'greet'"
+        self.assertEqual(self.start(files, KIPPER_HANDLER="greet").get("/").text, "greet")
+        wrong = self.launch(self.folder(files), KIPPER_HANDLER="missing")
+        self.assertEqual(wrong.exit_code(), 1)
+        self.assertRegex(wrong.stderr, r"^kipper: cannot load the function: .* defines no function called missing\n$")
+
     def test_bad_settings_are_one_line_and_exit_code_64(self):
         for name, value in (("PORT", "70000"), ("KIPPER_MAX_BODY", "1k"), ("KIPPER_MODE", "cron"), ("KIPPER_THREADS", "0")):
             with self.subTest(name):

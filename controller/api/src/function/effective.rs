@@ -75,6 +75,11 @@ impl FunctionSpec {
         self.source.as_ref().filter(|source| text(&source.code).is_some())
     }
 
+    /// Name of the inline code's handler, where it is not one that the runtime looks for.
+    pub fn handler(&self) -> Option<&str> {
+        self.inline().and_then(|source| text(&source.handler))
+    }
+
     /// Image or inline code; an image wins, `None` when neither can run.
     pub fn workload(&self) -> Option<Workload<'_>> {
         match (self.image(), self.inline()) {
