@@ -9,7 +9,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test test-cluster lint bench loadtest setup fmt cluster-up cluster-down cluster-status
+.PHONY: run test test-cluster lint bench bench-cluster setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -41,6 +41,10 @@ bench: setup
 	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
 	$(CARGO_TARGET_DIR)/release/kipper-loadtest all
+
+# Every figure and every fault against the local cluster in full size. An hour and a half.
+bench-cluster: cluster-up
+	eval "$$(deploy/local-cluster/cluster env)" && $(BINARIES)/kipper-loadtest cluster all
 
 # A real Kubernetes with KEDA and Kipper on this machine. Root; half an hour when nothing is cached.
 cluster-up: setup-cluster

@@ -139,10 +139,12 @@ pub(super) fn env(input: &Input<'_>, reserved: Vec<(&str, String)>) -> Vec<EnvVa
     env
 }
 
-/// The function's Secret; it is there once somebody sets a key.
-pub(super) fn env_from(function: &str) -> Vec<EnvFromSource> {
+/// The function's Secret, once there is one: the kubelet would look for it at every start. Optional,
+/// because somebody may delete it before the controller hears of it.
+pub(super) fn env_from(input: &Input<'_>, function: &str) -> Option<Vec<EnvFromSource>> {
+    input.secret_digest?;
     let secret = SecretEnvSource { name: names::secrets(function), optional: Some(true) };
-    vec![EnvFromSource { secret_ref: Some(secret), ..EnvFromSource::default() }]
+    Some(vec![EnvFromSource { secret_ref: Some(secret), ..EnvFromSource::default() }])
 }
 
 /// Name and key of everything that `binding` injects.

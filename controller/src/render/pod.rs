@@ -145,7 +145,7 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         image: Some(image.to_owned()),
         image_pull_policy: settings.image_pull_policy.clone(),
         env: Some(env::env(subject.input, reserved)),
-        env_from: Some(env::env_from(subject.name)),
+        env_from: env::env_from(subject.input, subject.name),
         resources: Some(resources(subject.spec())),
         volume_mounts: some(storage::mounts(subject)),
         // What a container said last is what the function's condition quotes.

@@ -97,7 +97,8 @@ impl Cluster {
                 sleep(LOOK_EVERY).await;
             }
         }
-        started
+        started?;
+        self.until_streams_ended().await
     }
 
     /// Only held for one statement, never across an await.

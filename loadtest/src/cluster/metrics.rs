@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::ListParams};
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+};
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, connection::SYSTEM};
+use super::{Cluster, connection::SYSTEM, objects};
 use crate::{
     http1::{Client, get},
     run::PATIENCE,
@@ -67,6 +70,26 @@ impl Cluster {
         // A gauge of whole numbers.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Ok(self.metric(component, name).await? as usize)
+    }
+
+    /// Resolves once KEDA listens for no function that is gone: it counts beside the new ones, and
+    /// ends later than its object.
+    pub(crate) async fn until_streams_ended(&self) -> Result<(), anyhow::Error> {
+        let all: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &objects::scaled_objects());
+        let deadline = Instant::now() + PATIENCE * 2;
+        loop {
+            let left = all.list_metadata(&ListParams::default()).await?.items.len();
+            let streams = self.keda_streams().await?;
+            if streams <= left {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "KEDA listens for {streams} functions, and {left} are left"
+            );
+            sleep(ASK_EVERY).await;
+        }
     }
 
     /// Resolves once KEDA listens for this many functions: until then a wake of a new function

@@ -32,43 +32,36 @@ pub(super) async fn bare(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
 /// The same server in a pod as it is by default, with an empty `/tmp`. The kubelet looks every
 /// 300 ms whether a pod's volumes are mounted, and none is at its first look.
 pub(super) async fn with_tmp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let plan = Plan {
-        scenario: "cold_start_tmp",
-        batches: run.size(2, 1),
-        functions: run.size(25, 5),
-        floors: run.size(5, 2),
-    };
-    let woken = measured(run, cluster, &plan, objects::image).await?;
+    let woken = fewer(run, cluster, "cold_start_tmp", objects::image).await?;
     let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
     run.outcome.figure("cold_start_tmp_whole_p50", whole.quantile(0.5))
 }
 
 /// A Node handler that says hello.
 pub(super) async fn node(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    inline(run, cluster, "cold_start_node", "node", NODE).await
+    let make = |name: &str| objects::inline(name, "node", NODE, &[]);
+    fewer(run, cluster, "cold_start_node", make).await.map(drop)
 }
 
 /// A Python handler that says hello.
 pub(super) async fn python(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    inline(run, cluster, "cold_start_python", "python", PYTHON).await
+    let make = |name: &str| objects::inline(name, "python", PYTHON, &[]);
+    fewer(run, cluster, "cold_start_python", make).await.map(drop)
 }
 
-async fn inline(
+async fn fewer(
     run: &mut Run,
     cluster: &Cluster,
     scenario: &'static str,
-    runtime: &str,
-    code: &str,
-) -> Result<(), anyhow::Error> {
+    make: impl Fn(&str) -> Function,
+) -> Result<Woken, anyhow::Error> {
     let plan = Plan {
         scenario,
         batches: run.size(2, 1),
         functions: run.size(25, 5),
         floors: run.size(5, 2),
     };
-    let make = |name: &str| objects::inline(name, runtime, code, &[]);
-    measured(run, cluster, &plan, make).await?;
-    Ok(())
+    measured(run, cluster, &plan, make).await
 }
 
 async fn measured(
