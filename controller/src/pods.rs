@@ -99,16 +99,27 @@ fn ended(state: &ContainerState) -> Option<Failure> {
         (_, Some(signal)) if signal != 0 => format!("killed by signal {signal}"),
         _ => format!("exit code {}", terminated.exit_code),
     };
-    let message = if words.is_empty() { how } else { format!("{how}: {words}") };
-    Some(Failure { reason: "ContainerCrashed", message: clipped(&message) })
+    let message = if words.is_empty() { how } else { format!("{how}: {}", clipped(words)) };
+    Some(Failure { reason: "ContainerCrashed", message })
 }
 
-/// The end of a text, where the reason usually stands.
+/// What our runtimes begin their own lines with.
+const RUNTIME_LINE: &str = "kipper: ";
+
+/// The part of a text that says why: what a runtime said last, else the end.
 fn clipped(text: &str) -> String {
     let text = text.trim();
     let over = text.chars().count().saturating_sub(MAX_MESSAGE);
     if over == 0 {
         return text.to_owned();
+    }
+    let line = text.rfind(&format!("\n{RUNTIME_LINE}")).map(|newline| newline + 1);
+    if let Some(said) = line.or_else(|| text.starts_with(RUNTIME_LINE).then_some(0)) {
+        let said = &text[said..];
+        return match said.char_indices().nth(MAX_MESSAGE) {
+            Some((end, _)) => format!("{}…", &said[..end]),
+            None => said.to_owned(),
+        };
     }
     let tail: String = text.chars().skip(over).collect();
     format!("…{tail}")
@@ -144,6 +155,18 @@ mod tests {
         });
         let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
         assert_eq!(pod.silent_since, expected.map(|minute| at(minute).parse().unwrap()));
+    }
+
+    #[test]
+    fn long_words_keep_the_part_that_says_why() {
+        let long = "x".repeat(MAX_MESSAGE);
+        assert_eq!(clipped(&long), long);
+        assert_eq!(clipped(&format!("a\n{long}")), format!("…{long}"));
+        let why = "kipper: cannot load the function: npm install failed: ";
+        let said = clipped(&format!("kipper: installing 1 packages with npm\n{why}{long}"));
+        assert!(said.starts_with(why) && said.ends_with("x…"), "{said}");
+        assert_eq!(said.chars().count(), MAX_MESSAGE + 1);
+        assert_eq!(clipped(&format!("{long}\n{why}")), why.trim_end());
     }
 
     #[test]
