@@ -1,47 +1,30 @@
-//! Real database servers of this test run: one PostgreSQL and one MariaDB, started when a test
-//! first asks, in a directory and on a port of their own.
-//!
-//! Each server is the child of a guard, a shell that waits for the end of its standard input. Only
-//! this process holds the other end, so however it ends, the guard ends the server and removes its
-//! directory.
+//! The database servers of this test run, one PostgreSQL and one MariaDB, each started when a test
+//! first asks, and sessions on them.
 
-use std::{
-    error::Error,
-    fs,
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::LazyLock,
-};
+use std::{error::Error, sync::LazyLock};
 
 use kipper_api::service::ServiceKind;
 use kipper_controller::bindings::Server;
+pub(crate) use kipper_servers::{ADMIN, ADMIN_PASSWORD};
+use kipper_servers::{CertificateFor, MariaDb, Postgres, mariadb, postgres};
 use mysql_async::prelude::Queryable;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-/// The administrator of both servers.
-pub(crate) const ADMIN: &str = "admin";
-/// Their password: nothing in a Secret is nice by promise.
-pub(crate) const ADMIN_PASSWORD: &str = "it's \"quoted\" \\ pä$$ %s";
+const CERTIFICATE: CertificateFor = CertificateFor::NameOnly;
 
-static POSTGRES: LazyLock<Running> = LazyLock::new(|| start("postgres.sh"));
-static MARIADB: LazyLock<Running> = LazyLock::new(|| start("mariadb.sh"));
-
-struct Running {
-    port: u16,
-    ca: String,
-    /// Dropping its standard input would end the server.
-    _guard: Child,
-}
+static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| {
+    let options = postgres::Options { certificate: CERTIFICATE, ..Default::default() };
+    Postgres::start(options).unwrap_or_else(|error| panic!("{error}"))
+});
+static MARIADB: LazyLock<MariaDb> = LazyLock::new(|| {
+    let options = mariadb::Options { certificate: CERTIFICATE, ..Default::default() };
+    MariaDb::start(&options).unwrap_or_else(|error| panic!("{error}"))
+});
 
 /// The server for this kind, as the Service's Secret would describe it.
 pub(crate) fn server(kind: ServiceKind) -> Server {
-    let running = running(kind);
     Server {
         host: "127.0.0.1".to_owned(),
-        port: running.port,
+        port: running(kind).port(),
         user: ADMIN.to_owned(),
         password: ADMIN_PASSWORD.to_owned(),
         database: None,
@@ -51,10 +34,10 @@ pub(crate) fn server(kind: ServiceKind) -> Server {
 
 /// The certificate authority of that server, whose certificate is for `localhost` only.
 pub(crate) fn authority(kind: ServiceKind) -> String {
-    running(kind).ca.clone()
+    running(kind).ca_pem().to_owned()
 }
 
-fn running(kind: ServiceKind) -> &'static Running {
+fn running(kind: ServiceKind) -> &'static kipper_servers::Server {
     match kind {
         ServiceKind::Postgres => &POSTGRES,
         ServiceKind::Mysql => &MARIADB,
@@ -76,7 +59,7 @@ impl Session {
         password: &str,
         database: Option<&str>,
     ) -> Result<Self, String> {
-        let port = running(kind).port;
+        let port = running(kind).port();
         if kind == ServiceKind::Postgres {
             let mut config = tokio_postgres::Config::new();
             config.host("127.0.0.1").port(port).user(user).password(password);
@@ -129,72 +112,4 @@ impl Session {
 fn text(error: impl Error) -> String {
     let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
     format!("{error}{source}")
-}
-
-/// Starts the server that `script` knows how to start. Another process can take the port between
-/// choosing and using it, so several are tried.
-fn start(script: &str) -> Running {
-    let mut log = String::new();
-    for _ in 0..3 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let directory = tempfile::Builder::new().prefix(script).tempdir().unwrap().keep();
-        let ca = furnish(&directory);
-        let mut guard = guard(script, &directory, port);
-        let mut said = String::new();
-        BufReader::new(guard.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        if said == "ready\n" {
-            return Running { port, ca, _guard: guard };
-        }
-        guard.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        guard.wait().unwrap();
-    }
-    panic!("{script} does not start, are postgresql and mariadb-server installed?\n{log}");
-}
-
-/// Runs the script; as `nobody` where this is root, which no PostgreSQL runs as.
-fn guard(script: &str, directory: &Path, port: u16) -> Child {
-    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
-    let mut command = Command::new(if is_root { "setpriv" } else { "bash" });
-    if is_root {
-        let status = Command::new("chown").args(["-R", "nobody:"]).arg(directory).status();
-        assert!(status.unwrap().success());
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "bash"]);
-    }
-    command
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/servers/").to_owned() + script)
-        .arg(directory)
-        .arg(port.to_string())
-        .current_dir(directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command.spawn().unwrap()
-}
-
-/// Puts certificates and the administrator's password where the scripts look for them.
-fn furnish(directory: &Path) -> String {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = certificate.signed_by(&key, &issuer).unwrap();
-    let password = ADMIN_PASSWORD.replace('\\', "\\\\").replace('\'', "''");
-    let init = format!(
-        "CREATE USER '{ADMIN}'@'%' IDENTIFIED BY '{password}';\n\
-         GRANT ALL PRIVILEGES ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION;\n"
-    );
-    let files = [
-        ("ca.pem", ca_pem.clone()),
-        ("server.pem", certificate.pem()),
-        ("server.key", key.serialize_pem()),
-        ("admin.pw", format!("{ADMIN_PASSWORD}\n")),
-        ("init.sql", init),
-    ];
-    for (name, content) in files {
-        fs::write(directory.join(name), content).unwrap();
-    }
-    ca_pem
 }
