@@ -1,0 +1,218 @@
+//! Rows of PostgreSQL, claimed by session advisory locks.
+//!
+//! Two connections. The *session* holds a lock for each claimed row: no row lock and no transaction
+//! stands while a handler runs, so the handler may change its own row and vacuum is not held back.
+//! A lock says that nobody else works on the row, not that there is still work: the row is read
+//! again, in a statement of its own, after its lock was taken. The *marks* run on the second
+//! connection and are committed before the lock is given up.
+
+mod connection;
+mod marks;
+mod plan;
+mod session;
+mod text;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use ring::digest;
+
+use self::{
+    connection::{Connector, Role, check_locks},
+    marks::Marks,
+    plan::Plan,
+    session::Session,
+};
+use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
+use crate::template::{Dialect, Purpose, Query, Template};
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=…`.
+    pub url: String,
+    /// Certificate authority in PEM.
+    pub authority: Option<String>,
+    /// Rows that match are events.
+    pub query: String,
+    /// Columns that tell rows apart; empty: the primary key.
+    pub key: Vec<String>,
+    /// Run after an event was handled.
+    pub mark_done: Option<String>,
+    /// Run after an event's last attempt.
+    pub on_failed: Option<String>,
+    /// Whose events these are: pods of one function must agree on it, functions must differ.
+    pub function: String,
+}
+
+/// What is kept of a claimed row.
+#[derive(Debug)]
+pub struct Row {
+    /// The advisory lock.
+    lock: i64,
+    /// What marks are made with, as PostgreSQL's text, in the order of [`Plan::values`].
+    values: Vec<Option<String>>,
+}
+
+/// See the module.
+pub struct Postgres {
+    connector: Connector,
+    plan: Plan,
+    mark_done: Option<Template>,
+    on_failed: Option<Template>,
+    seed: i64,
+    session: Mutex<Option<Arc<Session>>>,
+    marks: Mutex<Option<Arc<Marks>>>,
+    /// Mean size of a body lately: how many rows fit the bytes that are left.
+    mean_bytes: AtomicUsize,
+}
+
+impl Postgres {
+    /// Connects, checks everything that can be checked before the first event, and claims nothing.
+    ///
+    /// # Errors
+    /// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
+    pub async fn open(config: PostgresConfig) -> Result<Self, SourceError> {
+        let invalid =
+            |error: crate::template::TemplateError| SourceError::Invalid(error.to_string());
+        let query = Query::parse(Dialect::Postgres, &config.query).map_err(invalid)?;
+        let parse = |sql: &Option<String>, purpose| {
+            let template = |sql: &String| Template::parse(Dialect::Postgres, sql, purpose);
+            sql.as_ref().map(template).transpose().map_err(invalid)
+        };
+        let mark_done = parse(&config.mark_done, Purpose::MarkDone)?;
+        let on_failed = parse(&config.on_failed, Purpose::OnFailed)?;
+        let connector = Connector::new(&config.url, config.authority.as_deref())?;
+
+        let claims = connector.connect(Role::Claims).await?;
+        let marks = connector.connect(Role::Marks).await?;
+        check_locks(&claims, &marks).await?;
+        let templates: Vec<&Template> = mark_done.iter().chain(&on_failed).collect();
+        let plan = Plan::make(&claims, &query, &config.key, &templates).await?;
+        let session = Session::prepare(claims, &plan).await?;
+        let marks = Marks::prepare(marks, &plan, mark_done.as_ref(), on_failed.as_ref()).await?;
+        session.warn_of_keyless().await?;
+        Ok(Self {
+            connector,
+            plan,
+            mark_done,
+            on_failed,
+            seed: seed(&config.function),
+            session: Mutex::new(Some(Arc::new(session))),
+            marks: Mutex::new(Some(Arc::new(marks))),
+            mean_bytes: AtomicUsize::new(1),
+        })
+    }
+
+    fn session(&self) -> Result<Arc<Session>, SourceError> {
+        let session = self.session.lock().clone().filter(|session| !session.is_closed());
+        session.ok_or_else(|| SourceError::Lost("the session of the claims has ended".to_owned()))
+    }
+
+    fn marks(&self) -> Result<Arc<Marks>, SourceError> {
+        let marks = self.marks.lock().clone().filter(|marks| !marks.is_closed());
+        marks.ok_or_else(|| SourceError::Broken("the connection of the marks has ended".to_owned()))
+    }
+
+    /// How many rows to ask for so that their bodies probably fit.
+    fn fitting(&self, wanted: Wanted<'_>) -> usize {
+        let mean = self.mean_bytes.load(Ordering::Relaxed).max(1);
+        wanted.events.min(wanted.bytes / mean + 1)
+    }
+
+    fn learn(&self, events: &[Event<Row>]) {
+        if events.is_empty() {
+            return;
+        }
+        let bytes: usize = events.iter().map(|event| event.body.len()).sum();
+        let mean = bytes / events.len();
+        let old = self.mean_bytes.load(Ordering::Relaxed);
+        // Up at once, down slowly: asking for too few costs a round trip, for too many the memory.
+        let new = if mean > old { mean } else { old - (old - mean) / 8 };
+        self.mean_bytes.store(new, Ordering::Relaxed);
+    }
+}
+
+impl Source for Postgres {
+    type Claim = Row;
+
+    fn has_dead_letters(&self) -> bool {
+        self.on_failed.is_some()
+    }
+
+    async fn claim(&self, wanted: Wanted<'_>) -> Result<Claimed<Row>, SourceError> {
+        let session = self.session()?;
+        let events = self.fitting(wanted);
+        let claimed = session.claim(self.seed, Wanted { events, ..wanted }).await?;
+        self.learn(&claimed.events);
+        Ok(claimed)
+    }
+
+    async fn extend(&self, _: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+        self.session()?.prove().await?;
+        self.marks()?.prove().await
+    }
+
+    async fn complete(
+        &self,
+        events: &[Arc<Event<Row>>],
+        retried: bool,
+    ) -> Result<Vec<Mark>, SourceError> {
+        self.marks()?.done(events, retried).await
+    }
+
+    async fn fail(
+        &self,
+        event: &Event<Row>,
+        reason: &str,
+        attempts: u32,
+    ) -> Result<Mark, SourceError> {
+        self.marks()?.dead(event, reason, attempts).await
+    }
+
+    async fn release(&self, events: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+        let locks: Vec<i64> = events.iter().map(|event| event.claim.lock).collect();
+        self.session()?.unlock(&locks).await
+    }
+
+    async fn peek(&self, keys: &[Key]) -> Result<Vec<(Key, Digest)>, SourceError> {
+        self.marks()?.peek(keys.iter().map(|key| &**key)).await
+    }
+
+    async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+        if self.marks().is_err() {
+            let client = self.connector.connect(Role::Marks).await?;
+            let (done, failed) = (self.mark_done.as_ref(), self.on_failed.as_ref());
+            let marks = Marks::prepare(client, &self.plan, done, failed).await?;
+            *self.marks.lock() = Some(Arc::new(marks));
+        }
+        if self.session().is_err() {
+            let client = self.connector.connect(Role::Claims).await?;
+            let probe = self.connector.connect(Role::Marks).await?;
+            check_locks(&client, &probe).await?;
+            let session = Session::prepare(client, &self.plan).await?;
+            let locks: Vec<i64> = held.iter().map(|event| event.claim.lock).collect();
+            let kept = session.lock(&locks).await?;
+            if kept < locks.len() {
+                tracing::warn!(
+                    lost = locks.len() - kept,
+                    "events in work were claimed by another pod while the session was gone"
+                );
+            }
+            *self.session.lock() = Some(Arc::new(session));
+        }
+        Ok(())
+    }
+}
+
+/// Makes the locks of one function differ from those of all others. Never from the query's text: the
+/// old and the new pods of a rollout have to keep each other out.
+fn seed(function: &str) -> i64 {
+    let digest = digest::digest(&digest::SHA256, format!("kipper-poll\0{function}").as_bytes());
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&digest.as_ref()[..8]);
+    i64::from_be_bytes(seed)
+}

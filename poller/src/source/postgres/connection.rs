@@ -1,0 +1,241 @@
+//! Connections to PostgreSQL: how they are made, what is pinned on them, and whether session locks
+//! mean anything there.
+
+use std::{sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use tokio_postgres::{
+    Client, Config, NoTls, SimpleQueryMessage,
+    config::SslMode,
+    error::{Severity, SqlState},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::source::SourceError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A dead peer is noticed within 15 + 3 × 5 seconds on this end, and by the settings below on the
+/// server's, where it frees the locks.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pinned for every session, where the server knows the setting. Formats, so that a key or a value
+/// is the same text in each; plans, because one that was made for ten rows is wrong for none.
+const SETTINGS: &[(&str, &str)] = &[
+    ("timezone", "UTC"),
+    ("datestyle", "ISO, MDY"),
+    ("intervalstyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+    ("client_min_messages", "error"),
+    ("standard_conforming_strings", "on"),
+    ("plan_cache_mode", "force_custom_plan"),
+    ("jit", "off"),
+    ("idle_session_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
+
+/// What the session of the claims has besides: it never writes, and no query of it runs for ever.
+const CLAIM_SETTINGS: &[(&str, &str)] =
+    &[("default_transaction_read_only", "on"), ("statement_timeout", "30s")];
+
+/// What the connection of the marks has besides.
+const MARK_SETTINGS: &[(&str, &str)] =
+    &[("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "2s")];
+
+/// Which of the two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Holds the locks.
+    Claims,
+    /// Runs the user's statements.
+    Marks,
+}
+
+/// How to connect.
+#[derive(Clone)]
+pub(super) struct Connector {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+}
+
+impl Connector {
+    /// Reads the URL. With a certificate authority (PEM) the connection is TLS and verified against
+    /// it alone; without one `sslmode=require` verifies against the public authorities.
+    pub(super) fn new(url: &str, authority: Option<&str>) -> Result<Self, SourceError> {
+        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+            invalid(format!("source URL: {}", cause(&error)))
+        })?;
+        let tls = match (authority, config.get_ssl_mode()) {
+            (Some(pem), _) => Some(authorities(pem)?),
+            (None, SslMode::Require) => {
+                Some(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
+            }
+            (None, _) => None,
+        };
+        config
+            .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
+            .connect_timeout(CONNECT_TIMEOUT)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
+            .tcp_user_timeout(USER_TIMEOUT)
+            .application_name("kipper-poll");
+        let tls = tls.map(client_config).transpose()?.map(MakeRustlsConnect::new);
+        Ok(Self { config, tls })
+    }
+
+    /// Connects and pins the settings. The connection's task ends with the client.
+    pub(super) async fn connect(&self, role: Role) -> Result<Client, SourceError> {
+        let client = match &self.tls {
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
+                tokio::spawn(connection);
+                client
+            }
+            Some(tls) => {
+                let (client, connection) =
+                    self.config.connect(tls.clone()).await.map_err(unreachable)?;
+                tokio::spawn(connection);
+                client
+            }
+        };
+        let special = if role == Role::Claims { CLAIM_SETTINGS } else { MARK_SETTINGS };
+        let values: Vec<String> = SETTINGS
+            .iter()
+            .chain(special)
+            .map(|(name, value)| format!("('{name}', '{value}')"))
+            .collect();
+        let sql = format!(
+            "SELECT set_config(s.name, s.value, false) FROM (VALUES {}) s(name, value) \
+             WHERE s.name IN (SELECT lower(name) FROM pg_catalog.pg_settings)",
+            values.join(", ")
+        );
+        client.simple_query(&sql).await.map_err(|error| explain(role, &error))?;
+        Ok(client)
+    }
+}
+
+/// Refuses a standby, and a pooler or an engine on which a session's lock does not keep others out.
+///
+/// `claims` takes a random lock; `marks`, inside a transaction, must not get it, and neither may
+/// share a backend with the other.
+pub(super) async fn check_locks(claims: &Client, marks: &Client) -> Result<(), SourceError> {
+    if value(claims, Role::Claims, "SELECT pg_is_in_recovery()").await? == "t" {
+        return Err(invalid("the source is a standby: events can be claimed on the primary only"));
+    }
+    let key = fastrand::i64(..);
+    let lock = format!("SELECT pg_try_advisory_lock({key})");
+    let pid = "SELECT pg_backend_pid()";
+    let first = value(claims, Role::Claims, pid).await?;
+    let taken = value(claims, Role::Claims, &lock).await?;
+    run(marks, Role::Marks, "BEGIN").await?;
+    let other = value(marks, Role::Marks, pid).await?;
+    let stolen = value(marks, Role::Marks, &lock).await?;
+    // With the other backend busy a pooler has to show another one here.
+    let second = value(claims, Role::Claims, pid).await?;
+    let unlock = format!("SELECT pg_advisory_unlock({key})");
+    if stolen == "t" {
+        value(marks, Role::Marks, &unlock).await?;
+    }
+    run(marks, Role::Marks, "ROLLBACK").await?;
+    if taken != "t" || stolen == "t" || first != second || first == other {
+        return Err(invalid(
+            "session locks do not hold on this connection, as behind a pooler in transaction mode: \
+             connect to the server itself, or to a pool in session mode",
+        ));
+    }
+    let freed = value(claims, Role::Claims, &unlock).await?;
+    if freed == "t" { Ok(()) } else { Err(invalid("a session lock was lost at once")) }
+}
+
+/// First value of the first row, as text.
+async fn value(client: &Client, role: Role, sql: &str) -> Result<String, SourceError> {
+    let messages = client.simple_query(sql).await.map_err(|error| explain(role, &error))?;
+    let first = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    Ok(first.unwrap_or_default())
+}
+
+async fn run(client: &Client, role: Role, sql: &str) -> Result<(), SourceError> {
+    client.batch_execute(sql).await.map_err(|error| explain(role, &error))
+}
+
+fn authorities(pem: &str) -> Result<RootCertStore, SourceError> {
+    let problem = || invalid("the source's certificate authority holds no certificates in PEM");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.map_err(|_| problem())?).map_err(|_| problem())?;
+    }
+    if roots.is_empty() { Err(problem()) } else { Ok(roots) }
+}
+
+fn client_config(roots: RootCertStore) -> Result<ClientConfig, SourceError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| invalid(format!("TLS: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+pub(super) fn invalid(text: impl Into<String>) -> SourceError {
+    SourceError::Invalid(text.into())
+}
+
+/// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
+fn unreachable(error: tokio_postgres::Error) -> SourceError {
+    match error.code() {
+        Some(
+            &(SqlState::INVALID_PASSWORD
+            | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            | SqlState::INVALID_CATALOG_NAME),
+        ) => invalid(cause(&error)),
+        _ => SourceError::Lost(cause(&error)),
+    }
+}
+
+/// What an error says of the connection it came from.
+pub(super) fn explain(role: Role, error: &tokio_postgres::Error) -> SourceError {
+    let text = cause(error);
+    if !is_gone(error) {
+        return SourceError::Failed(text);
+    }
+    match role {
+        Role::Claims => SourceError::Lost(text),
+        Role::Marks => SourceError::Broken(text),
+    }
+}
+
+/// True where the connection ends with the error. A FATAL message is the last one of its session.
+pub(super) fn is_gone(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(answer) => {
+            matches!(answer.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        }
+        None => true,
+    }
+}
+
+/// The server's own words, or those of what broke the connection.
+pub(super) fn cause(error: &tokio_postgres::Error) -> String {
+    if let Some(answer) = error.as_db_error() {
+        let hint = answer.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        return format!("{}{hint} [{}]", answer.message(), answer.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,7 @@
+//! The poller against real servers and a real handler on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod function;
+mod poller;
+mod postgres;
+mod wait;

@@ -1,0 +1,86 @@
+//! Pollers of a test: in this process, or as processes that can be killed.
+
+use std::{
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use clap::Parser as _;
+use kipper_poller::{Config, Error, run};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Flags every poller of the tests has.
+pub(crate) fn flags(target: &str) -> Vec<String> {
+    let fixed = [
+        "--function=fn",
+        "--namespace=ns",
+        "--poll-interval=20ms",
+        "--admin-listen=127.0.0.1:0",
+        "--drain-listen=127.0.0.1:0",
+    ];
+    let mut flags: Vec<String> = fixed.into_iter().map(str::to_owned).collect();
+    flags.push(format!("--target-url={target}"));
+    flags
+}
+
+/// A poller in this process.
+pub(crate) struct Poller {
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Poller {
+    pub(crate) fn start(flags: &[String]) -> Self {
+        let flags = ["kipper-poll".to_owned()].into_iter().chain(flags.iter().cloned());
+        let config = Config::try_parse_from(flags).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(config, stop.clone()));
+        Self { stop, running }
+    }
+
+    /// Signals it and waits until everything it holds is marked or released.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(60), self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+
+    /// Why it ended by itself.
+    pub(crate) async fn error(self) -> Error {
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.running).await;
+        ended.expect("the poller runs").unwrap().expect_err("the poller ended in peace")
+    }
+}
+
+/// A poller that is a process of its own. Dropping it kills it.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(flags: &[String]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kipper-poll"));
+        Self(command.args(flags).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Runs one that ends by itself.
+    pub(crate) fn output(flags: &[String]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kipper-poll")).args(flags).output().unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails where it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,10 @@
+//! Rows of a real PostgreSQL.
+
+mod database;
+
+mod delivery;
+mod exclusive;
+mod faults;
+mod marks;
+mod refused;
+mod retries;
