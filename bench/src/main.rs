@@ -22,6 +22,8 @@ mod command {
         Proxy(scenario::proxy::ProxyArgs),
         /// Compare a table of many routes with a table of one
         Routes(scenario::routes::RoutesArgs),
+        /// Empty event sources with the poller, beside a plain consumer
+        Events(scenario::events::EventsArgs),
         /// Send load to one address and print what came of it as JSON
         Load(load::LoadArgs),
         /// Serve a small canned answer
@@ -35,6 +37,7 @@ mod command {
         match kipper_process::exit::parse::<Cli>().command {
             Command::Proxy(args) => scenario::proxy::run(&args),
             Command::Routes(args) => scenario::routes::run(&args),
+            Command::Events(args) => scenario::events::run(&args),
             Command::Load(args) => load::run_and_print(&args),
             Command::Backend(args) => backend::run(&args),
             Command::HyperProxy(args) => hyper_proxy::run(&args),

@@ -1,5 +1,6 @@
 //! What a run compares, and the options every comparison shares.
 
+pub mod events;
 pub mod proxy;
 pub mod routes;
 

@@ -144,14 +144,14 @@ impl<C> Completer<C> {
         now: Instant,
     ) -> Completed<C> {
         let mut completed = Completed { released: Vec::new(), failures: Vec::new() };
-        let (marks, unknown) = match answer {
-            Ok(marks) => (marks, false),
-            Err(error) => {
-                let unknown = matches!(error, SourceError::Lost(_) | SourceError::Broken(_));
-                let text = error.to_string();
-                (vec![Mark::Failed(text); work.batch.len()], unknown)
-            }
-        };
+        let marks = answer.unwrap_or_else(|error| {
+            let text = error.to_string();
+            let mark = match error {
+                SourceError::Lost(_) | SourceError::Broken(_) => Mark::Unknown(text),
+                SourceError::Failed(_) | SourceError::Invalid(_) => Mark::Failed(text),
+            };
+            vec![mark; work.batch.len()]
+        });
         debug_assert_eq!(marks.len(), work.batch.len());
         for (mut unmarked, mark) in work.batch.into_iter().zip(marks) {
             match mark {
@@ -163,8 +163,9 @@ impl<C> Completer<C> {
                     };
                     completed.released.push((unmarked.held, rows));
                 }
-                Mark::Failed(text) => {
-                    completed.failures.push((unmarked.held.event.key.clone(), text));
+                Mark::Failed(ref text) | Mark::Unknown(ref text) => {
+                    let unknown = matches!(mark, Mark::Unknown(_));
+                    completed.failures.push((unmarked.held.event.key.clone(), text.clone()));
                     unmarked.retried |= unknown;
                     let pause = exponential(BACKOFF_BASE, BACKOFF_CAP, unmarked.failures);
                     unmarked.failures = unmarked.failures.saturating_add(1);

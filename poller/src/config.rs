@@ -39,6 +39,16 @@ pub enum Trigger {
     Postgres,
 }
 
+/// What marks share a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MarkCommit {
+    /// All that are due
+    #[default]
+    Batch,
+    /// None: for statements whose triggers must not meet in one transaction
+    Each,
+}
+
 /// A value that is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -95,6 +105,10 @@ pub struct Config {
     /// Statement run after a row was handled; {{column}} is the row's value
     #[arg(long, env = "KIPPER_MARK_DONE")]
     pub mark_done: Option<String>,
+
+    /// What is committed at once: all marks that are due, or each by itself, 8 at a time
+    #[arg(long, env = "KIPPER_POLL_MARK_COMMIT", value_enum, default_value_t)]
+    pub mark_commit: MarkCommit,
 
     /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
     #[arg(long, env = "KIPPER_ON_FAILED")]
@@ -189,6 +203,7 @@ impl Config {
             query,
             key: self.key.clone(),
             mark_done: self.mark_done.clone(),
+            mark_each: self.mark_commit == MarkCommit::Each,
             on_failed: self.on_failed.clone(),
             function: format!("{}/{}", self.namespace, self.function),
         })

@@ -21,9 +21,11 @@ use crate::{
 /// Failed events remembered without being held. Beyond it the one due first is forgotten, and its
 /// attempts with it.
 const MAX_RESTING: usize = 10_000;
-/// Keys of the last probes, which the next probe leaves out: the event that was probed with may be
-/// the one the function cannot take.
-const MAX_PROBED: usize = 20;
+/// Keys of failed probes, which the next probe leaves out: the event that was probed with may be the
+/// one the function cannot take. Beyond it the oldest may be probed with again.
+const MAX_PROBED: usize = 1_000;
+/// Of these, what is left out still where all events there are have failed before.
+const LAST_PROBED: usize = 20;
 
 /// A claimed event and how often it was tried.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Held<C> {
     pub(crate) event: Arc<Event<C>>,
     /// Failed attempts so far.
     pub(crate) attempts: u32,
+    /// How many events had been handled when it failed last.
+    failed_after: u64,
 }
 
 /// What to do after a delivery.
@@ -64,6 +68,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 struct Resting {
     attempts: u32,
+    failed_after: u64,
     due: Instant,
 }
 
@@ -79,9 +84,14 @@ pub(crate) struct Dispatcher<C> {
     running: usize,
     pace: Pace,
     breaker: Breaker,
+    /// Deliveries that ended with an answer other than a failure worth a retry.
+    answered: u64,
     /// Not before this while the breaker is open.
     probe_due: Instant,
     probed: VecDeque<Key>,
+    /// The next claim leaves out whatever failed before, due or not: events that fail again and again
+    /// must not stand before all others. So goes every other claim, and every probe.
+    fresh: bool,
 }
 
 impl<C> Dispatcher<C> {
@@ -96,8 +106,10 @@ impl<C> Dispatcher<C> {
             running: 0,
             pace: Pace::new(limits.concurrency),
             breaker: Breaker::default(),
+            answered: 0,
             probe_due: now,
             probed: VecDeque::new(),
+            fresh: true,
         }
     }
 
@@ -106,7 +118,8 @@ impl<C> Dispatcher<C> {
         let free = self.limits.max_held.saturating_sub(held);
         if self.breaker.is_open() {
             let idle = self.running == 0 && self.ready.is_empty() && now >= self.probe_due;
-            return usize::from(idle).min(free);
+            // A few at once, or the events it cannot take would hide for long those it can.
+            return if idle { self.limits.concurrency.min(free) } else { 0 };
         }
         let target = self.pace.target(now);
         let missing = target.saturating_sub(self.running + self.ready.len());
@@ -114,26 +127,38 @@ impl<C> Dispatcher<C> {
         if missing * 4 < target { 0 } else { missing.min(free) }
     }
 
-    /// Keys that must not be claimed again yet.
+    /// Keys that must not be claimed now.
     pub(crate) fn except(&self, now: Instant) -> impl Iterator<Item = &Key> {
-        let probed = if self.breaker.is_open() { Some(self.probed.iter()) } else { None };
-        let resting = self.resting.iter().filter(move |(_, resting)| resting.due > now);
-        resting.map(|(key, _)| key).chain(probed.into_iter().flatten())
+        let probed = match (self.breaker.is_open(), self.fresh) {
+            (false, _) => 0,
+            (true, false) => LAST_PROBED,
+            (true, true) => MAX_PROBED,
+        };
+        let resting = self.resting.iter().filter(move |(_, rest)| self.fresh || rest.due > now);
+        resting.map(|(key, _)| key).chain(self.probed.iter().rev().take(probed))
+    }
+
+    /// A claim brought something or nothing. True where another one could bring more at once.
+    pub(crate) fn claimed(&mut self, something: bool) -> bool {
+        let fresh_only = self.fresh && !self.resting.is_empty();
+        self.fresh = if something && self.breaker.is_open() { true } else { !self.fresh };
+        fresh_only && !something
     }
 
     /// Takes in a claimed event.
     pub(crate) fn accept(&mut self, event: Event<C>) -> Arc<Event<C>> {
         let resting = self.resting.remove(&event.key);
-        let attempts = resting.map_or(0, |resting| resting.attempts).max(event.attempts);
+        let (attempts, failed_after) =
+            resting.map_or((0, 0), |resting| (resting.attempts, resting.failed_after));
+        let attempts = attempts.max(event.attempts);
         let event = Arc::new(event);
-        self.ready.push_back(Held { event: Arc::clone(&event), attempts });
+        self.ready.push_back(Held { event: Arc::clone(&event), attempts, failed_after });
         event
     }
 
     /// The next event to deliver, if one may be now. The caller owes an [`Dispatcher::ended`].
     pub(crate) fn next(&mut self, now: Instant) -> Option<Held<C>> {
-        let limit = if self.breaker.is_open() { 1 } else { self.limits.concurrency };
-        if self.running >= limit {
+        if self.running >= self.limits.concurrency {
             return None;
         }
         let waited = self.waiting.first_key_value().is_some_and(|((due, _), _)| *due <= now);
@@ -166,7 +191,10 @@ impl<C> Dispatcher<C> {
         self.running -= 1;
         self.pace.delivered(now);
         let was_open = self.breaker.is_open();
-        let change = self.breaker.record(&held.event.key, ending);
+        let suspect = held.attempts > 0 && held.failed_after < self.answered;
+        let change = self.breaker.record(&held.event.key, ending, suspect);
+        held.failed_after = self.answered;
+        self.answered += u64::from(!matches!(ending, Ending::Retryable(_)));
         if let Change::Opened(keys) = change {
             return self.outage(held, &keys, now, jitter);
         }
@@ -212,7 +240,8 @@ impl<C> Dispatcher<C> {
 
     /// Leaves a key alone for the longest pause.
     pub(crate) fn leave_out(&mut self, key: Key, now: Instant) {
-        self.remember(key, Resting { attempts: 0, due: now + BACKOFF_CAP });
+        let due = now + BACKOFF_CAP;
+        self.remember(key, Resting { attempts: 0, failed_after: self.answered, due });
     }
 
     /// True while the function is taken to be down.
@@ -224,7 +253,8 @@ impl<C> Dispatcher<C> {
     fn outage(&mut self, held: Held<C>, keys: &[Key], now: Instant, jitter: f64) -> Verdict<C> {
         self.probe_due = now + self.breaker.probe_pause(jitter);
         self.probed.clear();
-        self.note_probe(&held);
+        self.probed.extend(keys.iter().cloned());
+        self.fresh = true;
         let mut given_up = self.give_up(now);
         self.rest(&held, now);
         given_up.push(held);
@@ -233,7 +263,8 @@ impl<C> Dispatcher<C> {
             if let Some(resting) = self.resting.get_mut(key)
                 && *key != given_up[given_up.len() - 1].event.key
             {
-                *resting = Resting { attempts: resting.attempts.saturating_sub(1), due: now };
+                resting.attempts = resting.attempts.saturating_sub(1);
+                resting.due = now;
             }
         }
         Verdict::Release(given_up)
@@ -277,7 +308,8 @@ impl<C> Dispatcher<C> {
 
     fn rest(&mut self, held: &Held<C>, due: Instant) {
         if held.attempts > 0 {
-            self.remember(held.event.key.clone(), Resting { attempts: held.attempts, due });
+            let (attempts, failed_after) = (held.attempts, held.failed_after);
+            self.remember(held.event.key.clone(), Resting { attempts, failed_after, due });
         }
     }
 

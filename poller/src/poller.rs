@@ -268,7 +268,8 @@ impl<S: Source> Poller<S> {
                 let answer = match work.dead() {
                     None => source.complete(&events, work.retried()).await,
                     Some((reason, attempts)) => {
-                        source.fail(&events[0], reason, attempts).await.map(|mark| vec![mark])
+                        let mark = source.fail(&events[0], reason, attempts, work.retried()).await;
+                        mark.map(|mark| vec![mark])
                     }
                 };
                 (work, answer)
@@ -294,9 +295,8 @@ impl<S: Source> Poller<S> {
     }
 
     fn start_claim(&mut self, now: Instant) {
-        let idle = self.calls.claim.is_none() && self.calls.gate.is_none();
-        let may = matches!(self.mode, Mode::Running) && self.rescuer.claims();
-        if !idle || !may || now < self.claim_due {
+        let may = self.may_hold() && self.rescuer.claims() && self.calls.claim.is_none();
+        if !may || now < self.claim_due {
             return;
         }
         let bytes = self.settings.max_held_bytes.saturating_sub(self.held_bytes);
@@ -362,11 +362,13 @@ impl<S: Source> Poller<S> {
         let found = claimed.events.len();
         debug_assert!(found <= wanted);
         self.metrics.claimed.inc_by(found);
-        let running = matches!(self.mode, Mode::Running);
+        // More than probes, asked for before the function was taken to be down, is too much now.
+        let probes = wanted <= self.settings.concurrency;
+        let wanted_now = self.may_hold() && (probes || !self.dispatcher.is_open());
         for event in claimed.events {
             self.held_bytes += event.body.len();
             let key = event.key.clone();
-            if running {
+            if wanted_now {
                 let event = self.dispatcher.accept(event);
                 self.held.insert(key, event);
             } else {
@@ -375,7 +377,8 @@ impl<S: Source> Poller<S> {
                 self.to_release.push(event);
             }
         }
-        if found == 0 && !claimed.more {
+        let again = self.dispatcher.claimed(found > 0);
+        if found == 0 && !claimed.more && !again {
             self.claim_due = now + self.settings.poll_interval;
         }
     }
@@ -420,8 +423,10 @@ impl<S: Source> Poller<S> {
                 self.metrics.dead.inc();
                 self.completer.dead(held, reason);
             }
-            // A failure that nobody drains for: while draining nothing waits here.
-            Verdict::Wait(_) if !matches!(self.mode, Mode::Running) => {
+            // Nothing waits here while draining, or while the function does not answer.
+            Verdict::Wait(_)
+                if !matches!(self.mode, Mode::Running) || self.calls.gate.is_some() =>
+            {
                 let given_up = self.dispatcher.give_up(now);
                 self.give_back(given_up);
             }
@@ -437,6 +442,11 @@ impl<S: Source> Poller<S> {
             );
             self.metrics.breaker.set(usize::from(open));
         }
+    }
+
+    /// False while draining, and while the function does not answer: nothing may wait here then.
+    fn may_hold(&self) -> bool {
+        matches!(self.mode, Mode::Running) && self.calls.gate.is_none()
     }
 
     fn give_back(&mut self, given_up: Vec<Held<Claim<S>>>) {

@@ -94,13 +94,14 @@ impl Breaker {
     }
 
     /// Takes in how a delivery of `key` ended. An answer that is not worth a retry comes from a
-    /// function that works.
-    pub(crate) fn record(&mut self, key: &Key, ending: Ending) -> Change {
+    /// function that works. `suspect`: the event failed before, and others succeeded since, so that
+    /// its failure says nothing of the function.
+    pub(crate) fn record(&mut self, key: &Key, ending: Ending, suspect: bool) -> Change {
         if !matches!(ending, Ending::Retryable(_)) {
             self.run.clear();
             return if self.open.take().is_some() { Change::Closed } else { Change::None };
         }
-        if self.open.is_some() {
+        if self.open.is_some() || suspect {
             return Change::None;
         }
         if !self.run.contains(key) {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     fn fail(breaker: &mut Breaker, n: usize) -> Change {
-        breaker.record(&key(n), Ending::Retryable(None))
+        breaker.record(&key(n), Ending::Retryable(None), false)
     }
 
     #[test]
@@ -172,7 +173,7 @@ mod tests {
         for n in 1..BREAKER_THRESHOLD - 1 {
             assert_eq!(fail(&mut breaker, n), Change::None);
         }
-        assert_eq!(breaker.record(&key(500), Ending::Done), Change::None);
+        assert_eq!(breaker.record(&key(500), Ending::Done, false), Change::None);
         for n in 0..BREAKER_THRESHOLD - 1 {
             assert_eq!(fail(&mut breaker, n), Change::None);
         }
@@ -181,7 +182,16 @@ mod tests {
         assert!(breaker.is_open());
         assert_eq!(fail(&mut breaker, 78), Change::None);
         // An answer that is not worth a retry is an answer too.
-        assert_eq!(breaker.record(&key(1), Ending::Permanent), Change::Closed);
+        assert_eq!(breaker.record(&key(1), Ending::Permanent, false), Change::Closed);
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn events_that_fail_while_others_succeed_do_not_open_it() {
+        let mut breaker = Breaker::default();
+        for n in 0..100 {
+            assert_eq!(breaker.record(&key(n), Ending::Retryable(None), true), Change::None);
+        }
         assert!(!breaker.is_open());
     }
 

@@ -73,6 +73,8 @@ pub enum Mark {
     },
     /// Not marked, and nothing changed. To be tried again.
     Failed(String),
+    /// The connection ended before the answer: it may be marked. To be tried again as such.
+    Unknown(String),
 }
 
 /// Why a source could not do what it was asked.
@@ -123,12 +125,14 @@ pub trait Source: Send + Sync + 'static {
         retried: bool,
     ) -> impl Future<Output = Result<Vec<Mark>, SourceError>> + Send;
 
-    /// Puts an event that will not be delivered any more among the dead letters.
+    /// Puts an event that will not be delivered any more among the dead letters. `retried` as for
+    /// [`Source::complete`].
     fn fail(
         &self,
         event: &Event<Self::Claim>,
         reason: &str,
         attempts: u32,
+        retried: bool,
     ) -> impl Future<Output = Result<Mark, SourceError>> + Send;
 
     /// Gives claims up. Events that are not marked may be claimed by anybody from then on.

@@ -22,7 +22,7 @@ use ring::digest;
 
 use self::{
     connection::{Connector, Role, check_locks},
-    marks::Marks,
+    marks::{Marks, Recipe},
     plan::Plan,
     session::Session,
 };
@@ -42,6 +42,8 @@ pub struct PostgresConfig {
     pub key: Vec<String>,
     /// Run after an event was handled.
     pub mark_done: Option<String>,
+    /// Every mark its own commit, instead of as many as are due in one.
+    pub mark_each: bool,
     /// Run after an event's last attempt.
     pub on_failed: Option<String>,
     /// Whose events these are: pods of one function must agree on it, functions must differ.
@@ -59,10 +61,8 @@ pub struct Row {
 
 /// See the module.
 pub struct Postgres {
-    connector: Connector,
-    plan: Plan,
-    mark_done: Option<Template>,
-    on_failed: Option<Template>,
+    recipe: Arc<Recipe>,
+    mark_each: bool,
     seed: i64,
     session: Mutex<Option<Arc<Session>>>,
     marks: Mutex<Option<Arc<Marks>>>,
@@ -93,13 +93,12 @@ impl Postgres {
         let templates: Vec<&Template> = mark_done.iter().chain(&on_failed).collect();
         let plan = Plan::make(&claims, &query, &config.key, &templates).await?;
         let session = Session::prepare(claims, &plan).await?;
-        let marks = Marks::prepare(marks, &plan, mark_done.as_ref(), on_failed.as_ref()).await?;
+        let recipe = Arc::new(Recipe { connector, plan, mark_done, on_failed });
+        let marks = Marks::prepare(marks, Arc::clone(&recipe), config.mark_each).await?;
         session.warn_of_keyless().await?;
         Ok(Self {
-            connector,
-            plan,
-            mark_done,
-            on_failed,
+            recipe,
+            mark_each: config.mark_each,
             seed: seed(&config.function),
             session: Mutex::new(Some(Arc::new(session))),
             marks: Mutex::new(Some(Arc::new(marks))),
@@ -140,7 +139,7 @@ impl Source for Postgres {
     type Claim = Row;
 
     fn has_dead_letters(&self) -> bool {
-        self.on_failed.is_some()
+        self.recipe.on_failed.is_some()
     }
 
     async fn claim(&self, wanted: Wanted<'_>) -> Result<Claimed<Row>, SourceError> {
@@ -169,8 +168,9 @@ impl Source for Postgres {
         event: &Event<Row>,
         reason: &str,
         attempts: u32,
+        retried: bool,
     ) -> Result<Mark, SourceError> {
-        self.marks()?.dead(event, reason, attempts).await
+        self.marks()?.dead(event, reason, attempts, retried).await
     }
 
     async fn release(&self, events: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
@@ -184,16 +184,16 @@ impl Source for Postgres {
 
     async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
         if self.marks().is_err() {
-            let client = self.connector.connect(Role::Marks).await?;
-            let (done, failed) = (self.mark_done.as_ref(), self.on_failed.as_ref());
-            let marks = Marks::prepare(client, &self.plan, done, failed).await?;
+            let client = self.recipe.connector.connect(Role::Marks).await?;
+            let recipe = Arc::clone(&self.recipe);
+            let marks = Marks::prepare(client, recipe, self.mark_each).await?;
             *self.marks.lock() = Some(Arc::new(marks));
         }
         if self.session().is_err() {
-            let client = self.connector.connect(Role::Claims).await?;
-            let probe = self.connector.connect(Role::Marks).await?;
+            let client = self.recipe.connector.connect(Role::Claims).await?;
+            let probe = self.recipe.connector.connect(Role::Marks).await?;
             check_locks(&client, &probe).await?;
-            let session = Session::prepare(client, &self.plan).await?;
+            let session = Session::prepare(client, &self.recipe.plan).await?;
             let locks: Vec<i64> = held.iter().map(|event| event.claim.lock).collect();
             let kept = session.lock(&locks).await?;
             if kept < locks.len() {

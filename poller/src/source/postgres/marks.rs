@@ -1,31 +1,21 @@
-//! The connection of the marks: the user's statements, as many as are due in one transaction.
+//! The user's statements after a delivery, on connections of their own.
 //!
-//! A batch is written to the socket whole, `BEGIN` to `COMMIT`, and its answers are read afterwards:
-//! one round trip and one flush of the server's log for all of it. Rows that still match the query
+//! What finished while the last commit ran goes as one transaction. Rows that still match the query
 //! are read before the commit, while the mark's own locks keep everybody else from changing them.
-//! Where a batch ran into a deadlock or a lock's timeout, marks go one by one for a while.
+//! Where a batch ran into a deadlock or a lock's timeout, or the user asked for it, each mark is a
+//! transaction of its own, several at a time: the server flushes its log once for those that wait.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+mod lane;
 
-use futures_util::{future::BoxFuture, poll};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_postgres::{Client, Row as SqlRow, Statement, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, error::SqlState};
 
-use super::{
-    Row,
-    connection::{Role, cause, explain},
-    plan::{self, Plan, about},
-    session::key_arrays,
-    text::Text,
-};
+use self::lane::{Kind, Lane, Refused};
+use super::{Row, connection::Connector, plan::Plan};
 use crate::{
     source::{Digest, Event, Key, Mark, SourceError},
     template::Template,
@@ -33,92 +23,57 @@ use crate::{
 
 /// How long marks go one by one after a deadlock.
 const SINGLE_FOR: Duration = Duration::from_secs(600);
+/// Connections for marks that go one by one, the first one included.
+const MAX_LANES: usize = 8;
+
+/// What a connection of the marks is made of.
+pub(super) struct Recipe {
+    pub(super) connector: Connector,
+    pub(super) plan: Plan,
+    pub(super) mark_done: Option<Template>,
+    pub(super) on_failed: Option<Template>,
+}
 
 pub(super) struct Marks {
-    client: Client,
-    done: Option<Action>,
-    failed: Option<Action>,
-    peek: Statement,
-    key_columns: usize,
-    /// Until when each mark is a transaction of its own.
-    single_until: Mutex<Option<Instant>>,
+    recipe: Arc<Recipe>,
+    first: Lane,
+    /// Opened when marks go one by one, and closed again with this value only.
+    more: Mutex<Vec<Arc<Lane>>>,
+    single: Mutex<Single>,
 }
 
-/// A statement of the user's and where its parameters come from.
-struct Action {
-    statement: Statement,
-    parameters: Vec<Parameter>,
-}
-
-/// One placeholder.
-enum Parameter {
-    /// A value of the row, by its place in the claim.
-    Column(usize),
-    Error,
-    Attempts,
-}
-
-impl Action {
-    async fn prepare(
-        client: &Client,
-        what: &'static str,
-        template: Option<&Template>,
-        plan: &Plan,
-    ) -> Result<Option<Self>, SourceError> {
-        let Some(template) = template else { return Ok(None) };
-        let statement = plan::prepare(client, what, template, &plan.columns).await?;
-        let parameters = template
-            .parameters()
-            .iter()
-            .map(|name| match name.as_str() {
-                "_error" => Ok(Parameter::Error),
-                "_attempts" => Ok(Parameter::Attempts),
-                name => match plan.values.iter().position(|value| value == name) {
-                    Some(at) => Ok(Parameter::Column(at)),
-                    None => Err(SourceError::Invalid(format!("{what}: no value {name:?}"))),
-                },
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Self { statement, parameters }))
-    }
-
-    fn values<'a>(&self, row: &'a Row, reason: &'a str, attempts: &'a str) -> Vec<Text<'a>> {
-        self.parameters
-            .iter()
-            .map(|parameter| match parameter {
-                Parameter::Column(at) => Text(row.values[*at].as_deref()),
-                Parameter::Error => Text(Some(reason)),
-                Parameter::Attempts => Text(Some(attempts)),
-            })
-            .collect()
-    }
+/// When each mark is a transaction of its own.
+#[derive(Clone, Copy)]
+enum Single {
+    Always,
+    Until(Instant),
+    Never,
 }
 
 impl Marks {
+    /// `each`: every mark is to be its own commit.
     pub(super) async fn prepare(
         client: Client,
-        plan: &Plan,
-        done: Option<&Template>,
-        failed: Option<&Template>,
+        recipe: Arc<Recipe>,
+        each: bool,
     ) -> Result<Self, SourceError> {
-        let done = Action::prepare(&client, "mark-done", done, plan).await?;
-        let failed = Action::prepare(&client, "on-failed", failed, plan).await?;
-        let peek = client
-            .prepare(&plan.peek)
-            .await
-            .map_err(|error| about("query", Role::Marks, &error))?;
-        let (key_columns, single_until) = (plan.key.len(), Mutex::new(None));
-        Ok(Self { client, done, failed, peek, key_columns, single_until })
+        let first = Lane::prepare(client, &recipe).await?;
+        let single = Mutex::new(if each { Single::Always } else { Single::Never });
+        Ok(Self { recipe, first, more: Mutex::default(), single })
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.first.is_closed()
     }
 
-    /// Proves that the connection lives.
+    /// Proves that the connections live.
     pub(super) async fn prove(&self) -> Result<(), SourceError> {
-        let answer = self.client.simple_query("").await;
-        answer.map(drop).map_err(|error| explain(Role::Marks, &error))
+        let more = self.more.lock().clone();
+        for lane in more {
+            // One that is gone is left out by the next marks.
+            let _ = lane.prove().await;
+        }
+        self.first.prove().await
     }
 
     /// Marks handled events. Without a mark only looks which of them still match.
@@ -127,7 +82,9 @@ impl Marks {
         events: &[Arc<Event<Row>>],
         retried: bool,
     ) -> Result<Vec<Mark>, SourceError> {
-        let Some(action) = &self.done else { return self.look(events).await };
+        if self.recipe.mark_done.is_none() {
+            return self.look(events).await;
+        }
         // An earlier commit may have worked: what does not match any more is marked.
         let open = if retried { Some(self.peek(keys(events)).await?) } else { None };
         let open: Option<HashMap<Key, Digest>> = open.map(|rows| rows.into_iter().collect());
@@ -138,24 +95,27 @@ impl Marks {
         due.sort_by(|a, b| events[*a].claim.values.cmp(&events[*b].claim.values));
         let mut marks = vec![Mark::Done { rows: None, still: None }; events.len()];
         let batch: Vec<&Event<Row>> = due.iter().map(|at| &*events[*at]).collect();
-        for (at, mark) in due.iter().zip(self.mark(action, &batch, "", "").await?) {
+        for (at, mark) in due.iter().zip(self.mark(&batch).await?) {
             marks[*at] = mark;
         }
         Ok(marks)
     }
 
-    /// Runs the statement for dead events.
+    /// Runs the statement for dead events. What does not match after a try of unknown outcome is
+    /// dead already.
     pub(super) async fn dead(
         &self,
         event: &Event<Row>,
         reason: &str,
         attempts: u32,
+        retried: bool,
     ) -> Result<Mark, SourceError> {
-        let Some(action) = &self.failed else {
-            return Err(SourceError::Invalid("there is no on-failed statement".to_owned()));
-        };
-        let marks = self.single(action, &[event], reason, &attempts.to_string()).await?;
-        marks.into_iter().next().ok_or_else(|| SourceError::Failed("no answer".to_owned()))
+        if retried && self.peek([&*event.key].into_iter()).await?.is_empty() {
+            return Ok(Mark::Done { rows: None, still: None });
+        }
+        let kind = Kind::Failed { reason, attempts: &attempts.to_string() };
+        let marks = self.first.transaction(kind, &[event]).await?;
+        Ok(one(marks))
     }
 
     /// Which of these keys still match.
@@ -163,9 +123,7 @@ impl Marks {
         &self,
         keys: impl Iterator<Item = &'a str>,
     ) -> Result<Vec<(Key, Digest)>, SourceError> {
-        let arrays = key_arrays(keys, self.key_columns)?;
-        let rows = query(&self.client, &self.peek, &arrays).await;
-        Ok(digests(&rows.map_err(|error| explain(Role::Marks, &error))?))
+        self.first.peek(keys).await
     }
 
     async fn look(&self, events: &[Arc<Event<Row>>]) -> Result<Vec<Mark>, SourceError> {
@@ -177,24 +135,18 @@ impl Marks {
         Ok(events.iter().map(mark).collect())
     }
 
-    async fn mark(
-        &self,
-        action: &Action,
-        batch: &[&Event<Row>],
-        reason: &str,
-        attempts: &str,
-    ) -> Result<Vec<Mark>, SourceError> {
+    async fn mark(&self, batch: &[&Event<Row>]) -> Result<Vec<Mark>, SourceError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let single = self.single_until.lock().is_some_and(|until| Instant::now() < until);
-        if single || batch.len() == 1 {
-            return self.single(action, batch, reason, attempts).await;
+        if self.goes_single() {
+            return self.each(batch).await;
         }
-        match self.transaction(action, batch, reason, attempts).await? {
+        match self.first.transaction(Kind::Done, batch).await? {
             Ok(marks) => Ok(marks),
+            Err(refused) if batch.len() == 1 => Ok(vec![Mark::Failed(refused.text)]),
             // Nothing of the batch was committed. One by one shows which of them it was.
-            Err(code) => {
+            Err(Refused { code, .. }) => {
                 if matches!(
                     code,
                     Some(
@@ -204,161 +156,71 @@ impl Marks {
                     )
                 ) {
                     tracing::warn!(?code, "marks met a lock: one by one for ten minutes");
-                    *self.single_until.lock() = Some(Instant::now() + SINGLE_FOR);
+                    *self.single.lock() = Single::Until(Instant::now() + SINGLE_FOR);
                 }
-                self.single(action, batch, reason, attempts).await
+                self.each(batch).await
             }
         }
     }
 
-    async fn single(
-        &self,
-        action: &Action,
-        batch: &[&Event<Row>],
-        reason: &str,
-        attempts: &str,
-    ) -> Result<Vec<Mark>, SourceError> {
-        let mut marks = Vec::with_capacity(batch.len());
-        for event in batch {
-            let one = [*event];
-            match self.transaction_text(action, &one, reason, attempts).await? {
-                Ok(mark) => marks.extend(mark),
-                Err((_, text)) => marks.push(Mark::Failed(text)),
-            }
+    fn goes_single(&self) -> bool {
+        match *self.single.lock() {
+            Single::Always => true,
+            Single::Until(until) => Instant::now() < until,
+            Single::Never => false,
         }
-        Ok(marks)
     }
 
-    async fn transaction(
-        &self,
-        action: &Action,
-        batch: &[&Event<Row>],
-        reason: &str,
-        attempts: &str,
-    ) -> Result<Result<Vec<Mark>, Option<SqlState>>, SourceError> {
-        let answer = self.transaction_text(action, batch, reason, attempts).await?;
-        Ok(answer.map_err(|(code, _)| code))
-    }
-
-    /// One transaction. The inner error says why nothing of it was committed; the outer one that
-    /// nobody knows.
-    async fn transaction_text(
-        &self,
-        action: &Action,
-        batch: &[&Event<Row>],
-        reason: &str,
-        attempts: &str,
-    ) -> Result<Result<Vec<Mark>, (Option<SqlState>, String)>, SourceError> {
-        let arrays = key_arrays(batch.iter().map(|event| &*event.key), self.key_columns)?;
-        let values: Vec<Vec<Text<'_>>> =
-            batch.iter().map(|event| action.values(&event.claim, reason, attempts)).collect();
-
-        let begin = sent(self.client.batch_execute("BEGIN")).await;
-        let mut executed = Vec::with_capacity(batch.len());
-        for values in &values {
-            executed.push(sent(execute(&self.client, &action.statement, values)).await);
-        }
-        let still = sent(query(&self.client, &self.peek, &arrays)).await;
-        let commit = sent(self.client.batch_execute("COMMIT")).await;
-
-        let mut failure = begin.await.err();
-        let mut counts = Vec::with_capacity(batch.len());
-        for answer in executed {
-            match answer.await {
-                Ok(rows) => counts.push(rows),
-                Err(error) => failure = failure.or(Some(error)),
+    /// One transaction per event: each connection takes every so-manieth of them.
+    async fn each(&self, batch: &[&Event<Row>]) -> Result<Vec<Mark>, SourceError> {
+        let more = self.lanes(batch.len() - 1).await;
+        let lanes: Vec<&Lane> =
+            [&self.first].into_iter().chain(more.iter().map(|l| &**l)).collect();
+        let count = lanes.len();
+        let runs = lanes.iter().enumerate().map(|(at, lane)| async move {
+            let mut marks = Vec::with_capacity(batch.len() / count + 1);
+            for event in batch.iter().skip(at).step_by(count) {
+                marks.push(match lane.transaction(Kind::Done, &[event]).await {
+                    Ok(answer) => one(answer),
+                    Err(error) => Mark::Unknown(error.to_string()),
+                });
             }
-        }
-        let still = match still.await {
-            Ok(rows) => digests(&rows),
-            Err(error) => {
-                failure = failure.or(Some(error));
-                Vec::new()
-            }
-        };
-        let commit = commit.await;
-        // After an earlier error COMMIT rolls back, and says nothing of it.
-        if let Some(error) = failure.or(commit.err()) {
-            if self.client.is_closed() || connection_is_gone(&error) {
-                return Err(explain(Role::Marks, &error));
-            }
-            return Ok(Err((error.code().cloned(), cause(&error))));
-        }
-        let still: HashMap<Key, Digest> = still.into_iter().collect();
-        let marks = batch.iter().zip(counts).map(|(event, rows)| Mark::Done {
-            rows: Some(rows),
-            still: still.get(&event.key).copied(),
+            marks.into_iter()
         });
-        Ok(Ok(marks.collect()))
+        let mut runs = join_all(runs).await;
+        Ok((0..batch.len()).filter_map(|at| runs[at % count].next()).collect())
+    }
+
+    /// At most so many connections beside the first one. Fewer where the server has no room.
+    async fn lanes(&self, wanted: usize) -> Vec<Arc<Lane>> {
+        let wanted = wanted.min(MAX_LANES - 1);
+        let mut lanes = std::mem::take(&mut *self.more.lock());
+        lanes.retain(|lane| !lane.is_closed());
+        while lanes.len() < wanted {
+            match Lane::open(&self.recipe).await {
+                Ok(lane) => lanes.push(Arc::new(lane)),
+                Err(error) => {
+                    tracing::warn!("no further connection for marks: {error}");
+                    break;
+                }
+            }
+        }
+        self.more.lock().clone_from(&lanes);
+        lanes.truncate(wanted);
+        lanes
     }
 }
 
-fn connection_is_gone(error: &tokio_postgres::Error) -> bool {
-    super::connection::is_gone(error)
+/// The answer of a transaction of one event.
+fn one(answer: Result<Vec<Mark>, Refused>) -> Mark {
+    match answer {
+        Ok(marks) => {
+            marks.into_iter().next().unwrap_or_else(|| Mark::Failed("no answer".to_owned()))
+        }
+        Err(refused) => Mark::Failed(refused.text),
+    }
 }
 
 fn keys(events: &[Arc<Event<Row>>]) -> impl Iterator<Item = &str> {
     events.iter().map(|event| &*event.key)
-}
-
-/// Starts a request: its message is in the connection's queue when this returns, behind those of
-/// every request started before.
-async fn sent<'a, F: Future + Send + 'a>(request: F) -> Sent<'a, F::Output>
-where
-    F::Output: Send,
-{
-    let mut request: BoxFuture<'a, F::Output> = Box::pin(request);
-    match poll!(&mut request) {
-        std::task::Poll::Ready(answer) => Sent::Answered(Some(answer)),
-        std::task::Poll::Pending => Sent::Waiting(request),
-    }
-}
-
-/// A request that was sent.
-enum Sent<'a, T> {
-    Answered(Option<T>),
-    Waiting(BoxFuture<'a, T>),
-}
-
-impl<T: Unpin> Future for Sent<'_, T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, ctx: &mut std::task::Context<'_>) -> std::task::Poll<T> {
-        match &mut *self {
-            Sent::Answered(answer) => match answer.take() {
-                Some(answer) => std::task::Poll::Ready(answer),
-                None => std::task::Poll::Pending,
-            },
-            Sent::Waiting(request) => request.as_mut().poll(ctx),
-        }
-    }
-}
-
-async fn execute(
-    client: &Client,
-    statement: &Statement,
-    values: &[Text<'_>],
-) -> Result<u64, tokio_postgres::Error> {
-    client.execute_raw(statement, values.iter().map(|value| value as &(dyn ToSql + Sync))).await
-}
-
-async fn query(
-    client: &Client,
-    statement: &Statement,
-    arrays: &[String],
-) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
-    let texts: Vec<Text<'_>> = arrays.iter().map(|array| Text(Some(array))).collect();
-    let parameters: Vec<&(dyn ToSql + Sync)> =
-        texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
-    client.query(statement, &parameters).await
-}
-
-/// Keys and what their rows are now. A key that names several rows is the digest of all of them.
-fn digests(rows: &[SqlRow]) -> Vec<(Key, Digest)> {
-    let mut digests: HashMap<&str, DefaultHasher> = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let (key, body): (&str, &str) = (row.get(0), row.get(1));
-        body.hash(digests.entry(key).or_default());
-    }
-    digests.into_iter().map(|(key, hasher)| (Key::from(key), hasher.finish())).collect()
 }

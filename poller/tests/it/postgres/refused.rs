@@ -53,7 +53,7 @@ async fn marks_that_could_not_work() {
         refused(&database.flags_with(TARGET, QUERY, Some(mark)), says).await;
     };
     check("UPDATE orders SET status = 'done' WHERE id = {{nr}}", "nr").await;
-    check("UPDATE orders SET note = 'of {{id}}'", "{{id}}").await;
+    check("UPDATE orders SET note = 'of {{id}}'", "longer literal").await;
     check("UPDATE {{customer}} SET status = 'done'", "").await;
     check("UPDATE nothing SET status = 'done' WHERE id = {{id}}", "nothing").await;
     check("UPDATE orders SET status = 'done' WHERE id = {{_error}}", "_error").await;

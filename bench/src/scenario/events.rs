@@ -1,0 +1,138 @@
+//! `kipper-bench events`: the poller on real sources, beside a plain consumer of the same table.
+//!
+//! The servers are those of the tests, with commits that reach the disk. The handler answers 200 and
+//! does nothing. Poller and consumer take turns in every round; a drain is timed from the start of
+//! the poller's process, connecting included, until everything is marked and released.
+
+mod consumer;
+mod drain;
+mod latency;
+mod postgres;
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use tempfile::TempDir;
+
+use crate::{
+    budget::Budget,
+    figures::{Figure, Goal, median},
+    peer::Backend,
+};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Part {
+    /// Rows of PostgreSQL: rate against a plain consumer, memory
+    Postgres,
+    /// The same with every mark its own commit
+    PostgresEach,
+    /// Rows of 1 MB: memory
+    PostgresLarge,
+    /// Insert until handler, answer until commit
+    PostgresLatency,
+}
+
+/// Options of the comparison.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EventsArgs {
+    /// What is measured, in this order
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "postgres,postgres_each,postgres_large,postgres_latency"
+    )]
+    parts: Vec<Part>,
+    /// How often poller and consumer take turns
+    #[arg(long, default_value = "3")]
+    rounds: NonZeroUsize,
+    /// Events pending when the poller starts
+    #[arg(long, default_value = "100000")]
+    events: NonZeroUsize,
+    /// Events the plain consumer takes, with as many pending
+    #[arg(long, default_value = "2000")]
+    consumed: NonZeroUsize,
+    /// Events measured one by one for latency
+    #[arg(long, default_value = "100")]
+    samples: NonZeroUsize,
+    /// The poller's binary [default: the one beside this binary]
+    #[arg(long)]
+    poller: Option<PathBuf>,
+    /// The whole run ends with an error after this time
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    max_time: Duration,
+}
+
+/// What every part works with. Dropping it stops the handler and removes the directory.
+struct Bed {
+    budget: Budget,
+    handler: Backend,
+    poller: PathBuf,
+    rounds: usize,
+    events: usize,
+    consumed: usize,
+    samples: usize,
+    dir: TempDir,
+}
+
+impl Bed {
+    fn start(args: &EventsArgs) -> Result<Self, anyhow::Error> {
+        let budget = Budget::with_signals(args.max_time)?;
+        let dir = tempfile::Builder::new().prefix("kipper-bench-").tempdir()?;
+        let bench = std::env::current_exe().context("find this binary")?;
+        let handler = Backend::start(&bench, dir.path(), &budget)?;
+        let beside = bench.with_file_name("kipper-poll");
+        Ok(Self {
+            budget,
+            handler,
+            poller: args.poller.clone().unwrap_or(beside),
+            rounds: args.rounds.get(),
+            events: args.events.get(),
+            consumed: args.consumed.get(),
+            samples: args.samples.get(),
+            dir,
+        })
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Runs the comparison and prints `FIGURE` lines.
+///
+/// # Errors
+/// When a server or the poller is missing or fails, or the run is ended.
+pub fn run(args: &EventsArgs) -> Result<(), anyhow::Error> {
+    let bed = Bed::start(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut figures = Vec::new();
+    for part in &args.parts {
+        let name = part.to_possible_value();
+        println!("\n{}", name.as_ref().map_or("", |name| name.get_name()));
+        figures.extend(match part {
+            Part::Postgres => postgres::batches(&bed, &runtime)?,
+            Part::PostgresEach => postgres::each(&bed, &runtime)?,
+            Part::PostgresLarge => postgres::large(&bed, &runtime)?,
+            Part::PostgresLatency => latency::postgres(&bed, &runtime)?,
+        });
+    }
+    println!();
+    for figure in figures {
+        println!("{figure}");
+    }
+    Ok(())
+}
+
+/// A figure from the median of its samples.
+fn figure(name: &str, samples: &[f64], unit: &'static str, goal: Goal) -> Option<Figure> {
+    let measured = median(samples.iter().copied())?;
+    Some(Figure { name: name.to_owned(), measured, unit, goal })
+}
