@@ -38,12 +38,9 @@ impl Identity {
     /// key is long or holds what a header cannot.
     pub fn id(&self, key: &str) -> HeaderValue {
         let whole = format!("{}{key}", self.prefix);
-        if whole.len() <= MAX_ID && whole.bytes().all(|byte| byte.is_ascii_graphic()) {
-            if let Some(id) = header(&whole) {
-                return id;
-            }
-        }
-        hashed(&self.prefix, key)
+        let plain = whole.len() <= MAX_ID && whole.bytes().all(|byte| byte.is_ascii_graphic());
+        let id = if plain { header(&whole) } else { None };
+        id.unwrap_or_else(|| hashed(&self.prefix, key))
     }
 
     /// `ce-time` (RFC 3339) of a delivery at this moment.

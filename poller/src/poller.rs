@@ -4,30 +4,36 @@
 //! to the source is dropped before it ends. The stages decide; this file carries their decisions
 //! out and keeps the one list of what is held.
 
+mod calls;
+mod failure;
+
 use std::{
     collections::HashMap,
-    future::pending,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    calls::{Calls, ClaimEnded, CompleteEnded, DeliveryEnded, ReleaseEnded, ended},
+    failure::{log_failure, reason},
+};
 use crate::{
-    completer::{Completed, Completer, Work},
+    completer::{Completed, Completer},
     dispatcher::{Dispatcher, Held, Limits, Verdict},
     drain::DrainRequest,
     identity::Identity,
     metrics::Metrics,
     rescuer::{Rescuer, Task},
     retry::{Ending, exponential},
-    source::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Unusable, Wanted},
+    source::{Event, Key, Source, SourceError, Unusable, Wanted},
     target::{Delivery, Outcome, Target},
 };
 
@@ -35,6 +41,8 @@ use crate::{
 const CLAIM_BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// Longest pause between two claims that fail.
 const CLAIM_BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Pause after claims that could not be given up.
+const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 /// After a drain nobody followed up with a signal, a function that answers all the while is taken
 /// to stay.
 const RESUME_AFTER: Duration = Duration::from_secs(30);
@@ -69,21 +77,6 @@ enum Mode {
 }
 
 type Claim<S> = <S as Source>::Claim;
-type Peeked = Vec<(Key, Digest)>;
-
-/// A call that is under way; at most one of each kind.
-struct Calls<C> {
-    #[expect(clippy::type_complexity, reason = "said once, here")]
-    claim: Option<BoxFuture<'static, (usize, Vec<Key>, Result<(Peeked, Claimed<C>), SourceError>)>>,
-    #[expect(clippy::type_complexity, reason = "said once, here")]
-    complete: Option<BoxFuture<'static, (Work<C>, Result<Vec<Mark>, SourceError>)>>,
-    #[expect(clippy::type_complexity, reason = "said once, here")]
-    release: Option<BoxFuture<'static, (Vec<Arc<Event<C>>>, Result<(), SourceError>)>>,
-    upkeep: Option<BoxFuture<'static, (Task, Result<(), SourceError>)>>,
-    /// Ends when the function answers; nothing is claimed or delivered before.
-    gate: Option<BoxFuture<'static, ()>>,
-    deliveries: FuturesUnordered<BoxFuture<'static, (Held<C>, Outcome, Duration)>>,
-}
 
 /// One trigger of one function. See the module.
 pub struct Poller<S: Source> {
@@ -104,6 +97,7 @@ pub struct Poller<S: Source> {
     mode: Mode,
     /// Set by the signal: when to end at the latest.
     deadline: Option<Instant>,
+    release_due: Instant,
     claim_due: Instant,
     claim_failures: u32,
 }
@@ -125,14 +119,7 @@ impl<S: Source> Poller<S> {
             dead_letters: source.has_dead_letters(),
         };
         let gate = Arc::clone(&target);
-        let calls = Calls {
-            claim: None,
-            complete: None,
-            release: None,
-            upkeep: None,
-            gate: Some(async move { gate.wait_until_answering().await }.boxed()),
-            deliveries: FuturesUnordered::new(),
-        };
+        let calls = Calls::new(async move { gate.wait_until_answering().await }.boxed());
         Self {
             source,
             target,
@@ -148,6 +135,7 @@ impl<S: Source> Poller<S> {
             to_release: Vec::new(),
             mode: Mode::Running,
             deadline: None,
+            release_due: now,
             claim_due: now,
             claim_failures: 0,
         }
@@ -171,17 +159,17 @@ impl<S: Source> Poller<S> {
             }
             let due = self.due(now);
             tokio::select! {
-                Some(ended) = self.calls.deliveries.next() => {
-                    self.ended(ended);
-                    while let Some(Some(ended)) = self.calls.deliveries.next().now_or_never() {
-                        self.ended(ended);
+                Some(delivery) = self.calls.deliveries.next() => {
+                    self.delivered(delivery);
+                    while let Some(Some(more)) = self.calls.deliveries.next().now_or_never() {
+                        self.delivered(more);
                     }
                 }
-                answer = answer(&mut self.calls.claim) => self.claimed(answer),
-                answer = answer(&mut self.calls.complete) => self.completed(answer),
-                answer = answer(&mut self.calls.release) => self.released(answer),
-                answer = answer(&mut self.calls.upkeep) => self.kept_up(answer),
-                () = answer(&mut self.calls.gate) => self.answering(),
+                claim = ended(&mut self.calls.claim) => self.claimed(claim),
+                complete = ended(&mut self.calls.complete) => self.completed(complete),
+                release = ended(&mut self.calls.release) => self.released(release),
+                upkeep = ended(&mut self.calls.upkeep) => self.kept_up(upkeep),
+                () = ended(&mut self.calls.gate) => self.answering(),
                 Some(request) = drains.recv() => self.drain(Some(request.done)),
                 () = &mut shutdown, if self.deadline.is_none() => {
                     self.deadline = Some(Instant::now() + self.settings.drain_deadline);
@@ -206,7 +194,7 @@ impl<S: Source> Poller<S> {
             }
         }
         self.start_completion(now);
-        self.start_release();
+        self.start_release(now);
         self.start_claim(now);
         self.metrics.held.set(self.held.len());
         self.metrics.unmarked.set(self.completer.unmarked());
@@ -239,7 +227,7 @@ impl<S: Source> Poller<S> {
             async move {
                 let begin = Instant::now();
                 let outcome = target.deliver(&delivery).await;
-                (held, outcome, begin.elapsed())
+                DeliveryEnded { held, outcome, took: begin.elapsed() }
             }
             .boxed(),
         );
@@ -265,22 +253,22 @@ impl<S: Source> Poller<S> {
         self.calls.complete = Some(
             async move {
                 let events = work.events();
-                let answer = match work.dead() {
+                let result = match work.dead() {
                     None => source.complete(&events, work.retried()).await,
                     Some((reason, attempts)) => {
                         let mark = source.fail(&events[0], reason, attempts, work.retried()).await;
                         mark.map(|mark| vec![mark])
                     }
                 };
-                (work, answer)
+                CompleteEnded { work, result }
             }
             .boxed(),
         );
     }
 
-    fn start_release(&mut self) {
+    fn start_release(&mut self, now: Instant) {
         let idle = self.calls.release.is_none() && self.rescuer.claims();
-        if !idle || self.to_release.is_empty() {
+        if !idle || now < self.release_due || self.to_release.is_empty() {
             return;
         }
         let events = std::mem::take(&mut self.to_release);
@@ -288,7 +276,7 @@ impl<S: Source> Poller<S> {
         self.calls.release = Some(
             async move {
                 let result = source.release(&events).await;
-                (events, result)
+                ReleaseEnded { events, result }
             }
             .boxed(),
         );
@@ -320,31 +308,26 @@ impl<S: Source> Poller<S> {
                 if !suppressed.is_empty() {
                     match source.peek(&suppressed).await {
                         Ok(asking) => peeked = asking,
-                        Err(error) => return (events, suppressed, Err(error)),
+                        Err(error) => {
+                            return ClaimEnded { wanted: events, suppressed, result: Err(error) };
+                        }
                     }
                     // One that changed or went is claimed by the next claim, not by this one.
                     except.extend(suppressed.iter().cloned());
                 }
                 let wanted = Wanted { events, bytes, except: &except };
-                let claimed = source.claim(wanted).await.map(|claimed| (peeked, claimed));
-                (events, suppressed, claimed)
+                let result = source.claim(wanted).await.map(|claimed| (peeked, claimed));
+                ClaimEnded { wanted: events, suppressed, result }
             }
             .boxed(),
         );
     }
 
     /// Takes in what a claim brought.
-    #[expect(clippy::type_complexity, reason = "the claim call's own type")]
-    fn claimed(
-        &mut self,
-        (wanted, suppressed, answer): (
-            usize,
-            Vec<Key>,
-            Result<(Peeked, Claimed<Claim<S>>), SourceError>,
-        ),
-    ) {
+    fn claimed(&mut self, ended: ClaimEnded<Claim<S>>) {
         let now = Instant::now();
-        let (peeked, claimed) = match answer {
+        let ClaimEnded { wanted, suppressed, result } = ended;
+        let (peeked, claimed) = match result {
             Ok(answer) => answer,
             Err(error) => return self.claim_failed(&error, now),
         };
@@ -391,7 +374,8 @@ impl<S: Source> Poller<S> {
     }
 
     /// Takes in how a delivery ended.
-    fn ended(&mut self, (held, outcome, took): (Held<Claim<S>>, Outcome, Duration)) {
+    fn delivered(&mut self, ended: DeliveryEnded<Claim<S>>) {
+        let DeliveryEnded { held, outcome, took } = ended;
         let now = Instant::now();
         self.metrics.delivered(&outcome, took);
         let (key, attempt) = (held.event.key.clone(), held.attempts + 1);
@@ -453,12 +437,13 @@ impl<S: Source> Poller<S> {
         self.to_release.extend(given_up.into_iter().map(|held| held.event));
     }
 
-    fn completed(&mut self, (work, answer): (Work<Claim<S>>, Result<Vec<Mark>, SourceError>)) {
+    fn completed(&mut self, ended: CompleteEnded<Claim<S>>) {
         let now = Instant::now();
-        if let Err(error) = &answer {
+        let CompleteEnded { work, result } = ended;
+        if let Err(error) = &result {
             self.failed("mark", error, now);
         }
-        let Completed { released, failures } = self.completer.completed(work, answer, now);
+        let Completed { released, failures } = self.completer.completed(work, result, now);
         for (key, text) in failures {
             self.metrics.mark_failures.inc();
             tracing::error!(%key, "mark failed, to be tried again: {text}");
@@ -471,15 +456,18 @@ impl<S: Source> Poller<S> {
         }
     }
 
-    fn released(&mut self, (events, result): (Vec<Arc<Event<Claim<S>>>>, Result<(), SourceError>)) {
-        match result {
-            // A lost session has released everything.
-            Ok(()) | Err(SourceError::Lost(_)) => self.forget(&events),
-            Err(_) => self.to_release.extend(events),
+    fn released(&mut self, ended: ReleaseEnded<Claim<S>>) {
+        let ReleaseEnded { events, result } = ended;
+        let Err(error) = result else { return self.forget(&events) };
+        let now = Instant::now();
+        if matches!(error, SourceError::Lost(_)) {
+            // The session has released everything.
+            self.forget(&events);
+        } else {
+            self.to_release.extend(events);
+            self.release_due = now + RELEASE_PAUSE;
         }
-        if let Err(error) = result {
-            self.failed("release", &error, Instant::now());
-        }
+        self.failed("release", &error, now);
     }
 
     fn forget(&mut self, events: &[Arc<Event<Claim<S>>>]) {
@@ -567,8 +555,8 @@ impl<S: Source> Poller<S> {
         if self.calls.upkeep.is_some() {
             due = now + Duration::from_secs(3600);
         }
-        let claim = (self.claim_due > now).then_some(self.claim_due);
-        let stages = [self.dispatcher.due(), self.completer.due(), claim, self.deadline];
+        let (claim, release) = (Some(self.claim_due), Some(self.release_due));
+        let stages = [self.dispatcher.due(), self.completer.due(), claim, release, self.deadline];
         for other in stages.into_iter().flatten() {
             // What was due before now waits for a call to end, not for time.
             if other > now {
@@ -576,38 +564,5 @@ impl<S: Source> Poller<S> {
             }
         }
         due
-    }
-}
-
-/// The answer of a call that is under way; never, while there is none.
-async fn answer<T>(call: &mut Option<BoxFuture<'static, T>>) -> T {
-    let Some(running) = call else { return pending().await };
-    let answer = running.await;
-    *call = None;
-    answer
-}
-
-/// Why a delivery failed, for the log and the dead letter.
-fn reason(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Done => String::new(),
-        Outcome::NotSent { reason, detail } => format!("{}: {detail}", reason.label()),
-        Outcome::Retry { reason, status, detail, .. } => match status {
-            Some(status) => format!("{}: {detail}", status.as_u16()),
-            None => format!("{}: {detail}", reason.label()),
-        },
-        Outcome::Permanent { status, detail, .. } => format!("{}: {detail}", status.as_u16()),
-    }
-}
-
-fn log_failure<C>(key: &Key, attempt: u32, reason: &str, verdict: &Verdict<C>) {
-    match verdict {
-        Verdict::Wait(pause) => {
-            tracing::warn!(%key, attempt, pause_ms = pause.as_millis(), "delivery failed: {reason}");
-        }
-        Verdict::Bury(_) => tracing::error!(%key, attempt, "event is dead: {reason}"),
-        Verdict::Mark(_) | Verdict::Release(_) => {
-            tracing::warn!(%key, attempt, "delivery failed, event released: {reason}");
-        }
     }
 }
