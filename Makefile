@@ -9,7 +9,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test test-cluster lint bench bench-cluster setup fmt cluster-up cluster-down cluster-status
+.PHONY: run test test-cluster lint bench bench-cluster soak setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -37,10 +37,15 @@ lint: setup
 
 # Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.
 bench: setup
-	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-bench -p kipper-loadtest
+	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-poller -p kipper-bench -p kipper-loadtest
 	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
+	$(CARGO_TARGET_DIR)/release/kipper-bench events
 	$(CARGO_TARGET_DIR)/release/kipper-loadtest all
+
+# Pollers that are killed again and again over many more events than in `make test`.
+soak: setup
+	KIPPER_SOAK=1 cargo test --locked --profile quick -p kipper-poller --test it -- --nocapture killed_pollers
 
 # Every figure and every fault against the local cluster in full size. An hour and a half.
 bench-cluster: cluster-up

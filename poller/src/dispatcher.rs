@@ -121,10 +121,11 @@ impl<C> Dispatcher<C> {
             // A few at once, or the events it cannot take would hide for long those it can.
             return if idle { self.limits.concurrency.min(free) } else { 0 };
         }
-        let target = self.pace.target(now);
-        let missing = target.saturating_sub(self.running + self.ready.len());
+        let target = self.pace.target(now).min(self.limits.max_held);
+        let busy = self.running + self.ready.len();
+        let wanted = target.saturating_sub(busy).min(free);
         // A few at a time cost as much as many: claims wait until a quarter is missing.
-        if missing * 4 < target { 0 } else { missing.min(free) }
+        if busy > 0 && wanted * 4 < target { 0 } else { wanted }
     }
 
     /// Keys that must not be claimed now.
@@ -321,5 +322,118 @@ impl<C> Dispatcher<C> {
             }
         }
         self.resting.insert(key, resting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONCURRENCY: usize = 8;
+    const MAX_HELD: usize = 256;
+
+    fn dispatcher(now: Instant) -> Dispatcher<()> {
+        let (concurrency, max_held) = (CONCURRENCY, MAX_HELD);
+        Dispatcher::new(Limits { concurrency, max_held, max_attempts: 2, dead_letters: true }, now)
+    }
+
+    /// A table of rows, and a function that takes those it is told to.
+    struct Table {
+        pending: Vec<Key>,
+        held: usize,
+        deliveries: usize,
+        dead: usize,
+        done: usize,
+    }
+
+    impl Table {
+        fn new(rows: usize) -> Self {
+            let pending = (0..rows).map(|n| Key::from(format!("{n:06}"))).collect();
+            Self { pending, held: 0, deliveries: 0, dead: 0, done: 0 }
+        }
+
+        /// What the poller's loop does at one moment, with handlers that take no time.
+        fn step(&mut self, dispatcher: &mut Dispatcher<()>, now: Instant, works: fn(&str) -> bool) {
+            let wanted = dispatcher.wanted(self.held, now);
+            if wanted > 0 {
+                let except: Vec<Key> = dispatcher.except(now).cloned().collect();
+                let taken: Vec<Key> = self
+                    .pending
+                    .iter()
+                    .filter(|key| !except.contains(key))
+                    .take(wanted)
+                    .cloned()
+                    .collect();
+                self.pending.retain(|key| !taken.contains(key));
+                self.held += taken.len();
+                dispatcher.claimed(!taken.is_empty());
+                for key in taken {
+                    let body = bytes::Bytes::new();
+                    dispatcher.accept(Event { key, body, attempts: 0, claim: () });
+                }
+            }
+            assert!(self.held <= MAX_HELD);
+            while let Some(held) = dispatcher.next(now) {
+                self.deliveries += 1;
+                let works = works(&held.event.key);
+                let ending = if works { Ending::Done } else { Ending::Retryable(None) };
+                match dispatcher.ended(held, ending, now, 0.5) {
+                    Verdict::Mark(_) => {
+                        self.done += 1;
+                        self.held -= 1;
+                    }
+                    Verdict::Bury(_) => {
+                        self.dead += 1;
+                        self.held -= 1;
+                    }
+                    Verdict::Wait(_) => {}
+                    Verdict::Release(released) => {
+                        self.held -= released.len();
+                        self.pending
+                            .extend(released.into_iter().map(|held| held.event.key.clone()));
+                        self.pending.sort();
+                    }
+                }
+            }
+        }
+    }
+
+    /// 503 for ten minutes over 20,000 rows: nothing dies, though two attempts would be enough for it.
+    #[test]
+    fn ten_minutes_of_outage_use_up_no_attempt() {
+        let start = Instant::now();
+        let (mut dispatcher, mut table) = (dispatcher(start), Table::new(20_000));
+        for tick in 0..600 * 4 {
+            let now = start + Duration::from_millis(250) * tick;
+            table.step(&mut dispatcher, now, |_| false);
+        }
+        assert!(dispatcher.is_open());
+        assert_eq!((table.dead, table.done), (0, 0));
+        // Twenty that opened it, then a handful every 15 seconds at most.
+        assert!(table.deliveries < 20 + 60 * CONCURRENCY, "{}", table.deliveries);
+        let end = start + Duration::from_secs(600);
+        for tick in 0..100 {
+            table.step(&mut dispatcher, end + Duration::from_secs(15) * tick, |_| true);
+        }
+        assert_eq!(table.dead, 0);
+        assert!(!dispatcher.is_open() && table.done > 1_000, "{}", table.done);
+    }
+
+    /// Rows that always fail stand before one that works, more than it takes to be an outage.
+    #[test]
+    fn poison_in_front_hides_nothing_for_good() {
+        let start = Instant::now();
+        let mut dispatcher = dispatcher(start);
+        dispatcher.limits.dead_letters = false;
+        let mut table = Table::new(201);
+        let mut minutes = 0;
+        while table.done == 0 {
+            minutes += 1;
+            assert!(minutes < 10, "the last row is never tried");
+            for second in 0..60 {
+                let now = start + Duration::from_secs(minutes * 60 + second);
+                table.step(&mut dispatcher, now, |key| key == "000200");
+            }
+        }
     }
 }

