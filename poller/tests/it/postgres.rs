@@ -3,6 +3,7 @@
 mod database;
 
 mod delivery;
+mod drain;
 mod exclusive;
 mod faults;
 mod marks;
