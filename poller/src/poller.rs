@@ -392,6 +392,7 @@ impl<S: Source> Poller<S> {
         let now = Instant::now();
         self.metrics.delivered(&outcome, took);
         let (key, attempt) = (held.event.key.clone(), held.attempts + 1);
+        let event = Arc::clone(&held.event);
         let (ending, reason) = match &outcome {
             Outcome::Done => (Ending::Done, String::new()),
             Outcome::NotSent { detail, .. } => {
@@ -425,7 +426,7 @@ impl<S: Source> Poller<S> {
                 let given_up = self.dispatcher.give_up(now);
                 self.give_back(given_up);
             }
-            Verdict::Wait(_) => {}
+            Verdict::Wait(pause) => self.source.attempted(&event, attempt, pause),
             Verdict::Release(given_up) => self.give_back(given_up),
         }
         let open = self.dispatcher.is_open();
@@ -440,6 +441,13 @@ impl<S: Source> Poller<S> {
     }
 
     fn give_back(&mut self, given_up: Vec<Held<Claim<S>>>) {
+        let now = Instant::now();
+        for held in &given_up {
+            if let Some((attempts, due)) = self.dispatcher.resting(&held.event.key) {
+                let rest = due.saturating_duration_since(now);
+                self.source.attempted(&held.event, attempts, rest);
+            }
+        }
         self.to_release.extend(given_up.into_iter().map(|held| held.event));
     }
 
