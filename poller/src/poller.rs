@@ -218,6 +218,10 @@ impl<S: Source> Poller<S> {
             return;
         }
         let Some(task) = self.rescuer.task(now) else { return };
+        // What is being released must not be taken again.
+        if task == Task::Recover && self.calls.release.is_some() {
+            return;
+        }
         let source = Arc::clone(&self.source);
         let held: Vec<_> = self.held.values().cloned().collect();
         self.calls.upkeep = Some(
@@ -562,7 +566,7 @@ impl<S: Source> Poller<S> {
     /// When to look again if nothing happens.
     fn due(&self, now: Instant) -> Instant {
         let mut due = self.rescuer.due();
-        if self.calls.upkeep.is_some() {
+        if self.calls.upkeep.is_some() || self.calls.release.is_some() {
             due = now + Duration::from_secs(3600);
         }
         let claim = (self.claim_due > now).then_some(self.claim_due);

@@ -23,7 +23,6 @@ mod keys;
 mod scripts;
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -127,8 +126,8 @@ pub struct Redis {
     /// Claims made so far.
     requests: AtomicU64,
     link: Mutex<Option<Arc<Link>>>,
-    /// Everything claimed and neither marked nor released.
-    held: Mutex<HashSet<Key>>,
+    /// Whether a mark has said that this link is lost.
+    told: AtomicBool,
     /// Until then claims do not wait for a replica.
     unconfirmed: Mutex<Option<Instant>>,
 }
@@ -161,7 +160,7 @@ impl Redis {
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             link: Mutex::new(None),
-            held: Mutex::default(),
+            told: AtomicBool::new(false),
             unconfirmed: Mutex::new(None),
         };
         source.take(connection, source.next_connection());
@@ -175,12 +174,24 @@ impl Redis {
     /// Goes on with this connection.
     fn take(&self, connection: Connection, number: u64) {
         let owner = format!("{}:{number}", self.poller);
+        self.told.store(false, Ordering::Relaxed);
         *self.link.lock() = Some(Arc::new(Link { connection, owner }));
     }
 
     fn link(&self) -> Result<Arc<Link>, SourceError> {
         let link = self.link.lock().clone().filter(|link| !link.connection.is_closed());
         link.ok_or_else(|| SourceError::Lost("the connection has ended".to_owned()))
+    }
+
+    /// What a mark that met a lost connection says. Whoever meets it first says that the claims are
+    /// lost; from then on marks wait for the next connection instead of trying again and again.
+    fn broken(&self, error: SourceError) -> SourceError {
+        match error {
+            SourceError::Lost(text) if self.told.swap(true, Ordering::Relaxed) => {
+                SourceError::Broken(text)
+            }
+            error => error,
+        }
     }
 
     fn claim_arguments(&self, owner: &str, wanted: Wanted<'_>) -> Vec<Value> {
@@ -195,10 +206,7 @@ impl Redis {
             Value::from(self.max_attempts),
             Value::from(format!("{}{request:x}", self.poller)),
         ];
-        // What is held here has a lease of this owner, which a claim never takes.
-        let held = self.held.lock();
-        let resting = wanted.except.iter().filter(|key| !held.contains(*key));
-        arguments.extend(resting.map(|key| Value::from(&**key)));
+        arguments.extend(wanted.except.iter().map(|key| Value::from(&**key)));
         arguments
     }
 
@@ -224,8 +232,6 @@ impl Redis {
     }
 
     /// Runs a script that marks, and reads one status for each of `count` events.
-    ///
-    /// Its claims stand when the connection breaks, so that marks wait for the next one.
     async fn mark(
         &self,
         script: &Script,
@@ -242,16 +248,12 @@ impl Redis {
                 .filter(|statuses| statuses.len() == count)
                 .ok_or_else(|| link.connection.lost("the answer to a mark makes no sense"))
         };
-        run.await.map_err(|error| match error {
-            SourceError::Lost(text) => SourceError::Broken(text),
-            error => error,
-        })
+        run.await.map_err(|error| self.broken(error))
     }
 
     /// Takes in what a script says of a mark.
     fn marked(&self, event: &Event<Lease>, status: i64, retried: bool) -> Mark {
         event.claim.is_over.store(true, Ordering::Relaxed);
-        self.held.lock().remove(&event.key);
         let rows = match status {
             1 => Some(1),
             // An earlier try did it, as far as anybody can know.
@@ -290,7 +292,6 @@ impl Source for Redis {
         }
         if !taken.events.is_empty() {
             self.confirm(&link.connection).await?;
-            self.held.lock().extend(taken.events.iter().map(|event| event.key.clone()));
         }
         Ok(Claimed { events: taken.events, unusable: Vec::new(), more: taken.more })
     }
@@ -353,10 +354,6 @@ impl Source for Redis {
                 arguments.extend([Value::from(&*event.key), attempts, rest]);
             }
             link.connection.run(&self.scripts.release, self.keys.all(), arguments).await?;
-            let mut held = self.held.lock();
-            for event in batch {
-                held.remove(&event.key);
-            }
         }
         Ok(())
     }
@@ -367,6 +364,10 @@ impl Source for Redis {
     }
 
     async fn recover(&self, held: &[Arc<Event<Lease>>]) -> Result<(), SourceError> {
+        // What would still be taken on the old one would be given back as not held.
+        if let Some(link) = self.link.lock().take() {
+            link.connection.close();
+        }
         let connection = self.connector.connect().await?;
         let number = self.next_connection();
         let leased = Self::leased(held);
@@ -384,7 +385,6 @@ impl Source for Redis {
                 "events in work were claimed by another pod, or are gone, since the connection was lost"
             );
         }
-        *self.held.lock() = leased.iter().map(|event| event.key.clone()).collect();
         self.take(connection, number);
         Ok(())
     }

@@ -20,19 +20,21 @@ pub(super) async fn check(
     keys: &Keys,
     has_replicas: bool,
 ) -> Result<(), SourceError> {
-    let answer = connection.call("INFO", Vec::<Value>::new()).await?.map_err(invalid)?;
+    let answer = connection.call("INFO", Vec::<Value>::new()).await?;
+    let answer = answer.map_err(|words| refusal("INFO", &words))?;
     let info = bytes(answer).unwrap_or_default();
     server(&String::from_utf8_lossy(&info)).map_err(invalid)?;
 
     if has_replicas {
-        connection.call("WAIT", vec![Value::from(0), Value::from(1)]).await?.map_err(invalid)?;
+        let answer = connection.call("WAIT", vec![Value::from(0), Value::from(1)]).await?;
+        answer.map_err(|words| refusal("WAIT", &words))?;
     }
     let script = Script::new(include_str!("scripts/check.lua").to_owned());
     let answer = connection.run(&script, keys.with_scratch(), Vec::new()).await;
-    let answer = match answer {
-        Err(SourceError::Failed(words)) if is_for_the_user(&words) => return Err(invalid(words)),
-        answer => answer?,
-    };
+    let answer = answer.map_err(|error| match error {
+        SourceError::Failed(words) => refusal("a script", &words),
+        error => error,
+    })?;
     let mut parts = array(answer).unwrap_or_default().into_iter();
     let word = |frame: Option<Resp3Frame>| {
         let word = frame.and_then(bytes).unwrap_or_default();
@@ -48,13 +50,21 @@ pub(super) async fn check(
             let other = word(parts.next());
             Err(invalid(format!("the keys of this list are those of the list {other:?}")))
         }
+        Some(3) => {
+            let (command, words) = (word(parts.next()), word(parts.next()));
+            Err(refusal(&command, &words))
+        }
         _ => Err(SourceError::Failed("the check gave an answer that is none".to_owned())),
     }
 }
 
-/// True for what stays wrong until somebody changes the server's users or keys.
-fn is_for_the_user(words: &str) -> bool {
-    ["NOPERM", "WRONGTYPE", "ERR", "NOSCRIPT"].iter().any(|prefix| words.starts_with(prefix))
+/// Why something could not be run: because of the server's users and keys, which stay as they are
+/// until somebody changes them, or of the moment.
+fn refusal(what: &str, words: &str) -> SourceError {
+    let text = format!("{what} is refused: {words}");
+    let is_for_the_user =
+        ["NOPERM", "WRONGTYPE", "ERR"].iter().any(|prefix| words.starts_with(prefix));
+    if is_for_the_user { SourceError::Invalid(text) } else { SourceError::Failed(text) }
 }
 
 /// Refuses by what `INFO` says.

@@ -173,9 +173,14 @@ impl Connection {
         answer.map_err(SourceError::Failed)
     }
 
+    /// Ends it, and with an error every call that still waits for its answer.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+    }
+
     /// The connection is of no use any more: nothing is known of what it was doing.
     pub(super) fn lost(&self, why: &str) -> SourceError {
-        self.closed.cancel();
+        self.close();
         SourceError::Lost(why.to_owned())
     }
 }

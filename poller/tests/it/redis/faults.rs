@@ -1,11 +1,12 @@
 //! What dies, and what that costs: nothing lost, and nothing delivered twice that was not in work.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use kipper_servers::{
     proxy::Proxy,
     redis::{Options, Redis},
 };
+use tokio::sync::Semaphore;
 
 use super::list::List;
 use crate::{
@@ -131,9 +132,9 @@ async fn a_function_that_restarts_loses_nothing() {
     list.fill(3_000).await;
     let poller = Poller::start(&list.flags(&url));
     until("under way", async || function.count() >= 500).await;
-    let before = function.by_id();
-    drop(function);
+    function.close();
     until("released", async || list.owned().await == 0).await;
+    let before = function.by_id();
     let function = Function::listen(addr, |_| async { status(200) }).await;
     until("all gone", async || list.is_done().await).await;
     poller.stop().await;
@@ -141,6 +142,45 @@ async fn a_function_that_restarts_loses_nothing() {
     all.extend(before);
     assert_eq!(all.len(), 3_000);
     assert!(function.deliveries().iter().all(|delivery| delivery.attempt <= 2));
+}
+
+/// A handler that takes longer than a lease keeps its event: the lease is renewed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_may_take_longer_than_a_lease() {
+    let list = List::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let function = Function::with(move |_| {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            status(200)
+        }
+    })
+    .await;
+    list.fill(4).await;
+    let mut flags = list.flags(&function.url());
+    flags.push("--lease=10s".to_owned());
+    let pollers: Vec<Poller> = (0..2).map(|_| Poller::start(&flags)).collect();
+    until("at work", async || function.count() == 4).await;
+    // How long the leases of now would still live, in microseconds of the server's clock.
+    let left = "local now = redis.call('TIME') \
+                return redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[1], 'WITHSCORES')[2] \
+                - now[1] * 1000000 - now[2]";
+    let end = "local now = redis.call('TIME') return now[1] * 1000000 + now[2]";
+    let begin: i64 = list.ask(&["EVAL", end, "0"]).await;
+    until("two leases' time", async || {
+        let shortest: i64 = list.ask(&["EVAL", left, "1", &list.key("leases"), "0"]).await;
+        assert!(shortest > 0, "a lease ran out");
+        list.ask::<i64>(&["EVAL", end, "0"]).await > begin + 12_000_000
+    })
+    .await;
+    gate.add_permits(10);
+    until("all gone", async || list.is_done().await).await;
+    for poller in pollers {
+        poller.stop().await;
+    }
+    assert_eq!((function.count(), function.overlaps()), (4, 0));
 }
 
 /// SIGTERM: handlers finish, their items are gone, nothing new is begun and nothing stays claimed.

@@ -34,7 +34,7 @@ async fn an_item_of_any_bytes_arrives() {
         "-ERR no error",
         "{{id}}",
         "'; DROP TABLE orders; --",
-        "\" .. redis.call('FLUSHALL') .. \"",
+        "' .. redis.call('FLUSHALL') .. '",
         "]] redis.call('FLUSHALL') --[[",
         "a\0b",
         "\u{1F600}\u{2028}",

@@ -8,7 +8,7 @@ use kipper_poller::source::{
 };
 use kipper_servers::{proxy::Proxy, redis};
 
-use super::list::{List, claim, numbers};
+use super::list::{List, claim, claim_but, numbers};
 use crate::wait::until;
 
 struct Behind {
@@ -62,15 +62,19 @@ async fn a_claim_without_an_answer() {
 #[tokio::test]
 async fn a_mark_without_an_answer() {
     let Behind { list, proxy, source, _server } = behind().await;
-    list.fill(10).await;
-    let events = shared(claim(&source, 10).await);
+    list.fill(11).await;
+    let mut events = shared(claim(&source, 11).await);
+    // So that the server knows the script.
+    source.complete(&events.split_off(10), false).await.unwrap();
     proxy.stall_answers();
     let (marking, half) = (Arc::clone(&source), events[..5].to_vec());
     let marking = tokio::spawn(async move { marking.complete(&half, false).await });
     until("marked", async || list.leases().await == 5).await;
     proxy.cut();
     proxy.resume();
-    assert!(matches!(marking.await.unwrap(), Err(SourceError::Broken(_))));
+    assert!(matches!(marking.await.unwrap(), Err(SourceError::Lost(_))));
+    // Said once, then marks wait for the next connection.
+    assert!(matches!(source.complete(&events, true).await, Err(SourceError::Broken(_))));
     source.recover(&events).await.unwrap();
     let marks = source.complete(&events, true).await.unwrap();
     let made = |mark: &Mark| matches!(mark, Mark::Done { rows: Some(1), .. });
@@ -85,7 +89,7 @@ async fn a_mark_without_an_answer() {
 #[tokio::test]
 async fn a_claim_that_runs_late_is_nobodys() {
     let list = List::new().await;
-    list.fill(10).await;
+    list.fill(5).await;
     let source = list.source_with(Duration::from_millis(50)).await;
     let kept = shared(claim(&source, 2).await);
     let owner: Vec<String> = list.ask(&["HVALS", &list.key("owners")]).await;
@@ -115,10 +119,11 @@ async fn a_claim_that_runs_late_is_nobodys() {
     run(late(complete_script, &[&owner[0], &kept[0].key, &kept[1].key])).await;
     let taken = ["50000", "3", "1000000", "left", "10", "late"];
     run(late(claim_script, &[&[owner[0].as_str()], &taken[..]].concat())).await;
-    assert_eq!((list.owned().await, list.waiting().await), (5, 5));
+    assert_eq!((list.owned().await, list.waiting().await), (5, 0));
+    let keys: Vec<_> = kept.iter().map(|event| event.key.clone()).collect();
     let mut back = Vec::new();
     until("back", async || {
-        back.extend(claim(&source, 3 - back.len()).await);
+        back.extend(claim_but(&source, 3 - back.len(), &keys).await.events);
         back.len() == 3
     })
     .await;

@@ -34,7 +34,7 @@ while not full and offset < SCAN do
     if #page == 0 then break end
     local whose = call('HMGET', owners, unpack(page))
     for n, id in ipairs(page) do
-        if whose[n] ~= owner and not except[id] then
+        if not except[id] then
             local item = call('HGET', items, id)
             local failed = tonumber(call('HGET', attempts, id) or 0)
             if whose[n] then failed = failed + 1 end
