@@ -13,12 +13,19 @@ use crate::{
     error::Error,
     identity::Identity,
     poller::Settings,
-    source::postgres::PostgresConfig,
+    rescuer::EXTEND_INTERVAL,
+    source::{
+        postgres::PostgresConfig,
+        redis::{ListEnd, RedisConfig},
+    },
     target::{HealthPath, TargetUrl},
 };
 
 const DEFAULT_TARGET_URL: &str = "http://127.0.0.1:8080/event";
 const DEFAULT_HEALTH_PATH: &str = "/health";
+const DEFAULT_LEASE: &str = "30s";
+/// Leases that run out between two renewals would be taken over from pods that are well.
+const MIN_LEASE: Duration = EXTEND_INTERVAL.saturating_mul(2);
 const DEFAULT_POLL_INTERVAL: &str = "1s";
 const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 /// Each held event is a lock in the server's shared table: ten pods of 256 are 40 % of what a
@@ -37,6 +44,8 @@ const DEFAULT_DRAIN_LISTEN: &str = "0.0.0.0:9991";
 pub enum Trigger {
     /// Rows of PostgreSQL
     Postgres,
+    /// Items of a Redis list
+    Redis,
 }
 
 /// What marks share a transaction.
@@ -118,6 +127,18 @@ pub struct Config {
     #[arg(long, env = "KIPPER_POLL_KEY", value_delimiter = ',')]
     pub key: Vec<String>,
 
+    /// List whose items are the events
+    #[arg(long, env = "KIPPER_REDIS_LIST")]
+    pub list: Option<String>,
+
+    /// End of the list from which items are taken
+    #[arg(long, env = "KIPPER_POLL_LIST_END", value_enum, default_value_t)]
+    pub list_end: ListEnd,
+
+    /// How long a claim lives when its poller is gone
+    #[arg(long, env = "KIPPER_POLL_LEASE", default_value = DEFAULT_LEASE, value_parser = parse_duration)]
+    pub lease: Duration,
+
     /// Pause after a look that found nothing
     #[arg(long, env = "KIPPER_POLL_INTERVAL", default_value = DEFAULT_POLL_INTERVAL, value_parser = parse_duration)]
     pub poll_interval: Duration,
@@ -164,6 +185,7 @@ impl Trigger {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
         }
     }
 }
@@ -173,6 +195,10 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.max_held < self.concurrency {
             return Err(Error::Config("max-held must be at least concurrency".to_owned()));
+        }
+        if self.lease < MIN_LEASE {
+            let least = humantime::format_duration(MIN_LEASE);
+            return Err(Error::Config(format!("lease must be at least {least}")));
         }
         Ok(())
     }
@@ -206,6 +232,21 @@ impl Config {
             mark_each: self.mark_commit == MarkCommit::Each,
             on_failed: self.on_failed.clone(),
             function: format!("{}/{}", self.namespace, self.function),
+        })
+    }
+
+    pub(crate) fn redis(&self) -> Result<RedisConfig, Error> {
+        let list = self.list.clone();
+        let list = list.ok_or_else(|| {
+            Error::Config("a redis trigger needs --list (KIPPER_REDIS_LIST)".to_owned())
+        })?;
+        Ok(RedisConfig {
+            url: self.source_url.0.clone(),
+            authority: self.authority()?,
+            list,
+            end: self.list_end,
+            lease: self.lease,
+            max_attempts: self.max_attempts,
         })
     }
 

@@ -146,6 +146,11 @@ impl<C> Dispatcher<C> {
         fresh_only && !something
     }
 
+    /// The failed attempts of an event that was just given up, and when it may be delivered again.
+    pub(crate) fn resting(&self, key: &Key) -> Option<(u32, Instant)> {
+        self.resting.get(key).map(|resting| (resting.attempts, resting.due))
+    }
+
     /// Takes in a claimed event.
     pub(crate) fn accept(&mut self, event: Event<C>) -> Arc<Event<C>> {
         let resting = self.resting.remove(&event.key);

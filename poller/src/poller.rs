@@ -206,6 +206,10 @@ impl<S: Source> Poller<S> {
             return;
         }
         let Some(task) = self.rescuer.task(now) else { return };
+        // What is being released must not be taken again.
+        if task == Task::Recover && self.calls.release.is_some() {
+            return;
+        }
         let source = Arc::clone(&self.source);
         let held: Vec<_> = self.held.values().cloned().collect();
         self.calls.upkeep = Some(
@@ -379,6 +383,7 @@ impl<S: Source> Poller<S> {
         let now = Instant::now();
         self.metrics.delivered(&outcome, took);
         let (key, attempt) = (held.event.key.clone(), held.attempts + 1);
+        let event = Arc::clone(&held.event);
         let (ending, reason) = match &outcome {
             Outcome::Done => (Ending::Done, String::new()),
             Outcome::NotSent { detail, .. } => {
@@ -414,7 +419,7 @@ impl<S: Source> Poller<S> {
                 let given_up = self.dispatcher.give_up(now);
                 self.give_back(given_up);
             }
-            Verdict::Wait(_) => {}
+            Verdict::Wait(pause) => self.source.attempted(&event, attempt, pause),
             Verdict::Release(given_up) => self.give_back(given_up),
         }
         let open = self.dispatcher.is_open();
@@ -434,6 +439,13 @@ impl<S: Source> Poller<S> {
     }
 
     fn give_back(&mut self, given_up: Vec<Held<Claim<S>>>) {
+        let now = Instant::now();
+        for held in &given_up {
+            if let Some((attempts, due)) = self.dispatcher.resting(&held.event.key) {
+                let rest = due.saturating_duration_since(now);
+                self.source.attempted(&held.event, attempts, rest);
+            }
+        }
         self.to_release.extend(given_up.into_iter().map(|held| held.event));
     }
 
@@ -552,7 +564,7 @@ impl<S: Source> Poller<S> {
     /// When to look again if nothing happens.
     fn due(&self, now: Instant) -> Instant {
         let mut due = self.rescuer.due();
-        if self.calls.upkeep.is_some() {
+        if self.calls.upkeep.is_some() || self.calls.release.is_some() {
             due = now + Duration::from_secs(3600);
         }
         let (claim, release) = (Some(self.claim_due), Some(self.release_due));

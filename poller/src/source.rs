@@ -8,8 +8,9 @@
 //! [`Source::fail`] at once. No call may be dropped before it ends: what it took would be nobody's.
 
 pub mod postgres;
+pub mod redis;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -134,6 +135,11 @@ pub trait Source: Send + Sync + 'static {
         attempts: u32,
         retried: bool,
     ) -> impl Future<Output = Result<Mark, SourceError>> + Send;
+
+    /// Takes in that deliveries of a claimed event failed, `attempts` so far, and that it is not to be
+    /// delivered again within `rest`. Told before the event's release at the latest; of use to
+    /// sources that keep this for whoever claims the event next.
+    fn attempted(&self, _event: &Event<Self::Claim>, _attempts: u32, _rest: Duration) {}
 
     /// Gives claims up. Events that are not marked may be claimed by anybody from then on.
     fn release(

@@ -98,6 +98,11 @@ impl Function {
         function
     }
 
+    /// Goes away, as if dropped, and keeps its log.
+    pub(crate) fn close(&self) {
+        self.stop.cancel();
+    }
+
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }

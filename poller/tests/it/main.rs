@@ -4,4 +4,5 @@
 mod function;
 mod poller;
 mod postgres;
+mod redis;
 mod wait;

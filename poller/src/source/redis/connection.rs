@@ -1,0 +1,229 @@
+//! The connection to Redis: how it is made, when it counts as lost, and scripts on it.
+//!
+//! The client never connects again and never sends a command twice by itself: a connection that
+//! fails in any way is closed, and what it was doing has an unknown outcome.
+
+use std::{sync::Arc, time::Duration};
+
+use fred::{
+    clients::{Client, WithOptions},
+    error::{Error, ErrorKind},
+    interfaces::ClientLike,
+    types::{
+        Builder, ClusterHash, CustomCommand, Resp3Frame, Value,
+        config::{Config, ConnectionConfig, Options, PerformanceConfig, TcpConfig, TlsConfig},
+    },
+};
+use ring::digest;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring as provider,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::source::SourceError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that has not answered for this long is gone; also how a dead peer is noticed, since
+/// leases are renewed more often.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Errors of the server after which another connection may do better: it is a replica now, or is
+/// still starting.
+const GONE: &[&str] = &["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOAUTH"];
+/// Errors of the server at connecting which only the user can mend.
+const REFUSED: &[&str] =
+    &["WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password", "ERR DB index"];
+
+/// How to connect.
+#[derive(Clone)]
+pub(super) struct Connector {
+    config: Config,
+}
+
+impl Connector {
+    /// Reads the URL. With a certificate authority (PEM) the connection is TLS and verified against
+    /// it alone; without one `rediss` verifies against the public authorities.
+    pub(super) fn new(url: &str, authority: Option<&str>) -> Result<Self, SourceError> {
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| invalid("the source URL must begin with redis:// or rediss://"))?;
+        let (scheme, tls) = match scheme {
+            "redis" => ("redis", false),
+            "rediss" => ("redis", true),
+            "redis-sentinel" => ("redis-sentinel", false),
+            "rediss-sentinel" => ("redis-sentinel", true),
+            "redis-cluster" | "rediss-cluster" => {
+                return Err(invalid("Redis Cluster is not supported yet"));
+            }
+            _ => {
+                let known = "redis, rediss, redis-sentinel and rediss-sentinel";
+                return Err(invalid(format!("the source URL's scheme is none of {known}")));
+            }
+        };
+        // Without its `s`: the client's own TLS would read this machine's certificates.
+        let mut config = Config::from_url(&format!("{scheme}://{rest}"))
+            .map_err(|error| invalid(format!("source URL: {}", error.details())))?;
+        let roots = match authority {
+            Some(pem) => Some(authorities(pem)?),
+            None => tls.then(|| webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
+        };
+        config.tls = roots.map(client_config).transpose()?.map(TlsConfig::from);
+        config.fail_fast = true;
+        // A connection begins there, and selecting it would need a right.
+        config.database = config.database.filter(|database| *database != 0);
+        Ok(Self { config })
+    }
+
+    /// True where sentinels say who the master is.
+    pub(super) fn has_sentinels(&self) -> bool {
+        self.config.server.is_sentinel()
+    }
+
+    /// Connects and authenticates, to the master that the sentinels name where there are any.
+    pub(super) async fn connect(&self) -> Result<Connection, SourceError> {
+        let client = Builder::from_config(self.config.clone())
+            .with_connection_config(|config: &mut ConnectionConfig| {
+                config.connection_timeout = CONNECT_TIMEOUT;
+                config.internal_command_timeout = COMMAND_TIMEOUT;
+                config.max_command_attempts = 1;
+                config.max_redirections = 1;
+                config.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
+            })
+            .with_performance_config(|config: &mut PerformanceConfig| {
+                config.default_command_timeout = COMMAND_TIMEOUT;
+            })
+            .build()
+            .map_err(|error| invalid(format!("source URL: {}", error.details())))?;
+        let mut routing = client.init().await.map_err(|error| unreachable(&error))?;
+        let closed = CancellationToken::new();
+        let closing = closed.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = &mut routing => closing.cancel(),
+                // Its sockets go with the task.
+                () = closing.cancelled() => routing.abort(),
+            }
+        });
+        let client = client.with_options(&Options { fail_fast: true, ..Options::default() });
+        Ok(Connection { client, _guard: closed.clone().drop_guard(), closed })
+    }
+}
+
+/// A connection. Dropping it closes it.
+pub(super) struct Connection {
+    client: WithOptions<Client>,
+    closed: CancellationToken,
+    _guard: DropGuard,
+}
+
+impl Connection {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// One command. An error of the server comes as its words, and then it did nothing or what its
+    /// script says; any other one closes the connection.
+    pub(super) async fn call(
+        &self,
+        command: &'static str,
+        arguments: Vec<Value>,
+    ) -> Result<Result<Resp3Frame, String>, SourceError> {
+        let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
+        let answer = tokio::select! {
+            biased;
+            answer = self.client.custom_raw(command, arguments) => answer,
+            // The client forgets commands that it was given while it ended.
+            () = self.closed.cancelled() => Err(Error::new(ErrorKind::IO, "connection closed")),
+        };
+        let words = match answer {
+            Ok(Resp3Frame::SimpleError { data, .. }) => data.to_string(),
+            Ok(Resp3Frame::BlobError { data, .. }) => String::from_utf8_lossy(&data).into_owned(),
+            Ok(frame) => return Ok(Ok(frame)),
+            Err(error) => return Err(self.lost(error.details())),
+        };
+        if GONE.iter().any(|prefix| words.starts_with(prefix)) {
+            return Err(self.lost(&words));
+        }
+        Ok(Err(words))
+    }
+
+    /// Runs a script, which the server knows already unless it was restarted.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        keys: Vec<Value>,
+        arguments: Vec<Value>,
+    ) -> Result<Resp3Frame, SourceError> {
+        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+        let mut all = Vec::with_capacity(2 + keys.len() + arguments.len());
+        all.push(Value::from(script.sha.clone()));
+        all.push(Value::from(count));
+        all.extend(keys);
+        all.extend(arguments);
+        let answer = match self.call("EVALSHA", all.clone()).await? {
+            // It ran nothing.
+            Err(words) if words.starts_with("NOSCRIPT") => {
+                all[0] = Value::from(script.text.clone());
+                self.call("EVAL", all).await?
+            }
+            answer => answer,
+        };
+        answer.map_err(SourceError::Failed)
+    }
+
+    /// Ends it, and with an error every call that still waits for its answer.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// The connection is of no use any more: nothing is known of what it was doing.
+    pub(super) fn lost(&self, why: &str) -> SourceError {
+        self.close();
+        SourceError::Lost(why.to_owned())
+    }
+}
+
+/// A Lua script.
+pub(super) struct Script {
+    text: String,
+    sha: String,
+}
+
+impl Script {
+    pub(super) fn new(text: String) -> Self {
+        let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        let sha = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { text, sha }
+    }
+}
+
+pub(super) fn invalid(text: impl Into<String>) -> SourceError {
+    SourceError::Invalid(text.into())
+}
+
+/// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
+fn unreachable(error: &Error) -> SourceError {
+    let words = error.details();
+    if REFUSED.iter().any(|prefix| words.starts_with(prefix)) {
+        return invalid(words);
+    }
+    SourceError::Lost(words.to_owned())
+}
+
+fn authorities(pem: &str) -> Result<RootCertStore, SourceError> {
+    let problem = || invalid("the source's certificate authority holds no certificates in PEM");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.map_err(|_| problem())?).map_err(|_| problem())?;
+    }
+    if roots.is_empty() { Err(problem()) } else { Ok(roots) }
+}
+
+fn client_config(roots: RootCertStore) -> Result<ClientConfig, SourceError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| invalid(format!("TLS: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
