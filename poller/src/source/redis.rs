@@ -334,6 +334,7 @@ impl Source for Redis {
         event: &Event<Lease>,
         reason: &str,
         attempts: u32,
+        _retried: bool,
     ) -> Result<Mark, SourceError> {
         let arguments = vec![Value::from(&*event.key), Value::from(reason), Value::from(attempts)];
         let statuses = self.mark(&self.scripts.dead, arguments, 1).await?;

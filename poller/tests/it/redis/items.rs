@@ -93,7 +93,7 @@ async fn a_list_of_any_name_works() {
         let events: Vec<_> = claim(&source, 5).await.into_iter().map(std::sync::Arc::new).collect();
         assert_eq!(events.len(), 2, "{name:?}");
         source.complete(&events[..1], false).await.unwrap();
-        source.fail(&events[1], "a reason", 1).await.unwrap();
+        source.fail(&events[1], "a reason", 1, false).await.unwrap();
         assert_eq!(list.waiting().await, 0, "{name:?}");
     }
 }
@@ -106,7 +106,7 @@ async fn a_dead_letter_keeps_every_byte() {
     let item: Vec<u8> = (0..=255).chain(*b"/\\\"\r\n").collect();
     list.push(item.clone()).await;
     let events = claim(&source, 1).await;
-    source.fail(&events[0], "400: \"no\"\n", 1).await.unwrap();
+    source.fail(&events[0], "400: \"no\"\n", 1, false).await.unwrap();
     let decode = "return cjson.decode(redis.call('LINDEX', KEYS[1], 0)).item";
     let back: bytes::Bytes = list.ask(&["EVAL", decode, "1", &list.key("dead")]).await;
     assert_eq!(back, item);

@@ -49,7 +49,7 @@ async fn a_zombie_cannot_touch_what_was_taken_over() {
     zombie.extend(&old).await.unwrap();
     zombie.release(&old[..1]).await.unwrap();
     assert_eq!(zombie.complete(&old[1..2], false).await.unwrap(), [done(Some(0))]);
-    assert_eq!(zombie.fail(&old[2], "500", 10).await.unwrap(), done(Some(0)));
+    assert_eq!(zombie.fail(&old[2], "500", 10, false).await.unwrap(), done(Some(0)));
     zombie.recover(&old[3..]).await.unwrap();
     zombie.release(&old).await.unwrap();
     let after: Vec<String> = list.ask(&deadlines).await;
