@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     identity::Identity,
     poller::Settings,
-    source::postgres::PostgresConfig,
+    source::{mysql::MysqlConfig, postgres::PostgresConfig},
     target::{HealthPath, TargetUrl},
 };
 
@@ -37,6 +37,8 @@ const DEFAULT_DRAIN_LISTEN: &str = "0.0.0.0:9991";
 pub enum Trigger {
     /// Rows of PostgreSQL
     Postgres,
+    /// Rows of MySQL and MariaDB
+    Mysql,
 }
 
 /// A value that is not printed.
@@ -150,6 +152,7 @@ impl Trigger {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
         }
     }
 }
@@ -179,19 +182,33 @@ impl Config {
     }
 
     pub(crate) fn postgres(&self) -> Result<PostgresConfig, Error> {
-        let query = self.query.clone();
-        let query = query.ok_or_else(|| {
-            Error::Config("a postgres trigger needs --query (KIPPER_QUERY)".to_owned())
-        })?;
         Ok(PostgresConfig {
             url: self.source_url.0.clone(),
             authority: self.authority()?,
-            query,
+            query: self.required_query()?,
             key: self.key.clone(),
             mark_done: self.mark_done.clone(),
             on_failed: self.on_failed.clone(),
             function: format!("{}/{}", self.namespace, self.function),
         })
+    }
+
+    pub(crate) fn mysql(&self) -> Result<MysqlConfig, Error> {
+        Ok(MysqlConfig {
+            url: self.source_url.0.clone(),
+            authority: self.authority()?,
+            query: self.required_query()?,
+            key: self.key.clone(),
+            mark_done: self.mark_done.clone(),
+            on_failed: self.on_failed.clone(),
+            function: format!("{}/{}", self.namespace, self.function),
+        })
+    }
+
+    fn required_query(&self) -> Result<String, Error> {
+        let trigger = self.trigger.as_str();
+        let missing = || Error::Config(format!("a {trigger} trigger needs --query (KIPPER_QUERY)"));
+        self.query.clone().ok_or_else(missing)
     }
 
     fn authority(&self) -> Result<Option<String>, Error> {
