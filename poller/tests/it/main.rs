@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod function;
+mod mysql;
 mod poller;
 mod postgres;
+mod scenario;
+mod table;
 mod wait;
