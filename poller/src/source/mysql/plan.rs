@@ -304,7 +304,8 @@ async fn json_columns(
         let texts: Vec<&&Column> = members
             .iter()
             .filter(|column| {
-                column.column_type() == ColumnType::MYSQL_TYPE_BLOB
+                use ColumnType::{MYSQL_TYPE_BLOB, MYSQL_TYPE_LONG_BLOB};
+                matches!(column.column_type(), MYSQL_TYPE_BLOB | MYSQL_TYPE_LONG_BLOB)
                     && Kind::of(column) == Kind::Text
             })
             .collect();

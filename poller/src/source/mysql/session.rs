@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -33,6 +36,8 @@ pub(super) struct Session {
     give_up: Batches,
     /// Locks this session holds, each taken once.
     locks: Mutex<HashSet<Lock>>,
+    /// Rows that the last claim passed by: how much more than is wanted the next one looks at.
+    passed: AtomicUsize,
 }
 
 /// A row that is locked and is to be read again.
@@ -59,6 +64,7 @@ impl Session {
             take: Batches::take(),
             give_up: Batches::give_up(),
             locks: Mutex::new(HashSet::new()),
+            passed: AtomicUsize::new(0),
         };
         let plan = &session.plan;
         let mut turn = session.link.turn().await;
@@ -121,7 +127,7 @@ impl Session {
         taken: &mut Vec<(Key, Lock)>,
     ) -> Result<bool, SourceError> {
         let mut seen: HashSet<Key> = wanted.except.iter().cloned().collect();
-        let mut window = (wanted.events + seen.len()).min(MAX_WINDOW);
+        let mut window = (wanted.events + self.passed.load(Ordering::Relaxed)).min(MAX_WINDOW);
         loop {
             let limit = vec![Value::UInt(u64::try_from(window).unwrap_or(u64::MAX))];
             let (mut rows, mut fresh) = (0, Vec::new());
@@ -137,20 +143,22 @@ impl Session {
             let left = self.lock_keys(fresh, wanted.events, taken).await?;
             let exhausted = rows < window || window >= MAX_WINDOW;
             if exhausted || taken.len() >= wanted.events {
-                return Ok(left || !exhausted);
+                let passed = rows.saturating_sub(left + taken.len());
+                self.passed.store(passed, Ordering::Relaxed);
+                return Ok(left > 0 || !exhausted);
             }
             window = (window * 2).min(MAX_WINDOW);
         }
     }
 
-    /// Takes locks in this order until there are `enough`, never one more. Returns whether some were
-    /// not tried.
+    /// Takes locks in this order until there are `enough`, never one more. Returns how many were not
+    /// tried.
     async fn lock_keys(
         &self,
         keys: Vec<Key>,
         enough: usize,
         taken: &mut Vec<(Key, Lock)>,
-    ) -> Result<bool, SourceError> {
+    ) -> Result<usize, SourceError> {
         let mut named: Vec<(Key, Lock)> = Vec::with_capacity(keys.len());
         {
             let held = self.locks.lock();
@@ -166,28 +174,30 @@ impl Session {
         while tried < locks.len() && taken.len() < enough {
             let end = locks.len().min(tried + enough - taken.len());
             let got = self.try_locks(&locks[tried..end]).await?;
-            for (named, got) in named[tried..].iter().zip(&got) {
-                if *got {
-                    taken.push(named.clone());
-                }
-            }
+            let tries = named[tried..].iter().zip(&got);
+            taken.extend(tries.filter(|(_, got)| **got).map(|(named, _)| named.clone()));
             tried += got.len();
         }
-        Ok(tried < locks.len())
+        Ok(locks.len() - tried)
     }
 
-    /// Tries the first batch of these locks, and says for each whether it is this session's now.
+    /// Tries the first batch of these locks, of which there is one at least, and says for each whether
+    /// it is this session's now.
     async fn try_locks(&self, locks: &[Lock]) -> Result<Vec<bool>, SourceError> {
-        let Some((batch, sql, parameters)) = self.take.first(locks) else { return Ok(Vec::new()) };
+        let Some((batch, sql, parameters)) = self.take.first(locks) else {
+            return Err(SourceError::Failed("no lock to take".to_owned()));
+        };
         let mut turn = self.link.turn().await;
-        let got = match turn.rows(sql, parameters).await {
-            Ok(rows) => answers(&rows),
-            Err(error) => {
+        let answer = turn.rows(sql, parameters).await.map(|rows| answers(&rows));
+        let got = match answer {
+            Ok(got) if got.len() == batch.len() => got,
+            answer => {
                 // What it had taken before it failed is taken.
                 for lock in batch {
                     turn.rows("SELECT RELEASE_LOCK(?)", vec![Value::from(&**lock)]).await?;
                 }
-                return Err(error.into());
+                let error = answer.err().map(SourceError::from);
+                return Err(error.unwrap_or_else(|| SourceError::Failed("no answer".to_owned())));
             }
         };
         let mut held = self.locks.lock();
@@ -245,7 +255,7 @@ impl Session {
         while !rest.is_empty() {
             let got = self.try_locks(rest).await?;
             kept += got.iter().filter(|got| **got).count();
-            rest = &rest[got.len().max(1).min(rest.len())..];
+            rest = &rest[got.len()..];
         }
         Ok(kept)
     }

@@ -109,11 +109,12 @@ async fn a_server_with_settings_of_its_own() {
     let lines = [
         "autocommit = 0",
         "init-connect = 'SET autocommit = 0'",
-        "sql-mode = ANSI_QUOTES,NO_BACKSLASH_ESCAPES,NO_ZERO_DATE,PIPES_AS_CONCAT",
         "transaction-isolation = SERIALIZABLE",
         "character-set-server = latin1",
     ];
     let (_server, database) = Database::alone(&lines).await;
+    let mode = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,NO_ZERO_DATE,PIPES_AS_CONCAT";
+    database.run(&format!("SET GLOBAL sql_mode = '{mode}'")).await;
     delivery::every_row_once(database).await;
 }
 
