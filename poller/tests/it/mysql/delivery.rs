@@ -2,7 +2,7 @@
 
 use kipper_poller::source::mysql::{MysqlConfig, backlog};
 
-use super::database::Database;
+use super::database::{Database, POLLER};
 use crate::{
     function::Function,
     poller::Poller,
@@ -95,10 +95,13 @@ async fn queries_of_any_shape() {
 /// The connection is encrypted, and verified against the authority that was given.
 #[tokio::test]
 async fn over_tls() {
-    let (server, database) = Database::alone(&["require-secure-transport = on"]).await;
+    let (server, database) = Database::alone(&[]).await;
     let function = Function::start().await;
+    database.run(&format!("ALTER USER {POLLER} REQUIRE SSL")).await;
     database.fill(5).await;
     let mut flags = database.flags(&function.url());
+    let refused = Poller::start(&flags).error().await;
+    assert!(refused.to_string().contains("Access denied"), "{refused}");
     flags.push(format!("--source-ca={}", server.ca_file().display()));
     let poller = Poller::start(&flags);
     until("all marked", async || database.count("done").await == 5).await;
