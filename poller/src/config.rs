@@ -15,6 +15,7 @@ use crate::{
     poller::Settings,
     rescuer::EXTEND_INTERVAL,
     source::{
+        mysql::MysqlConfig,
         postgres::PostgresConfig,
         redis::{ListEnd, RedisConfig},
     },
@@ -44,6 +45,8 @@ const DEFAULT_DRAIN_LISTEN: &str = "0.0.0.0:9991";
 pub enum Trigger {
     /// Rows of PostgreSQL
     Postgres,
+    /// Rows of MySQL and MariaDB
+    Mysql,
     /// Items of a Redis list
     Redis,
 }
@@ -186,6 +189,7 @@ impl Trigger {
         match self {
             Self::Postgres => "postgres",
             Self::Redis => "redis",
+            Self::Mysql => "mysql",
         }
     }
 }
@@ -219,14 +223,10 @@ impl Config {
     }
 
     pub(crate) fn postgres(&self) -> Result<PostgresConfig, Error> {
-        let query = self.query.clone();
-        let query = query.ok_or_else(|| {
-            Error::Config("a postgres trigger needs --query (KIPPER_QUERY)".to_owned())
-        })?;
         Ok(PostgresConfig {
             url: self.source_url.0.clone(),
             authority: self.authority()?,
-            query,
+            query: self.required_query()?,
             key: self.key.clone(),
             mark_done: self.mark_done.clone(),
             mark_each: self.mark_commit == MarkCommit::Each,
@@ -248,6 +248,24 @@ impl Config {
             lease: self.lease,
             max_attempts: self.max_attempts,
         })
+    }
+
+    pub(crate) fn mysql(&self) -> Result<MysqlConfig, Error> {
+        Ok(MysqlConfig {
+            url: self.source_url.0.clone(),
+            authority: self.authority()?,
+            query: self.required_query()?,
+            key: self.key.clone(),
+            mark_done: self.mark_done.clone(),
+            on_failed: self.on_failed.clone(),
+            function: format!("{}/{}", self.namespace, self.function),
+        })
+    }
+
+    fn required_query(&self) -> Result<String, Error> {
+        let trigger = self.trigger.as_str();
+        let missing = || Error::Config(format!("a {trigger} trigger needs --query (KIPPER_QUERY)"));
+        self.query.clone().ok_or_else(missing)
     }
 
     fn authority(&self) -> Result<Option<String>, Error> {

@@ -41,7 +41,7 @@ use crate::{
     config::Trigger,
     drain::{DrainRequest, DrainServer},
     rescuer::Reconnect,
-    source::{Source, SourceError, postgres::Postgres, redis::Redis},
+    source::{Source, SourceError, mysql::Mysql, postgres::Postgres, redis::Redis},
     target::{Target, TargetConfig},
 };
 
@@ -79,6 +79,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         Trigger::Redis => {
             let source = config.redis()?;
             let open = || Redis::open(source.clone());
+            serve(open, &config, metrics, connecting, shutdown, drains).await
+        }
+        Trigger::Mysql => {
+            let source = config.mysql()?;
+            let open = || Mysql::open(source.clone());
             serve(open, &config, metrics, connecting, shutdown, drains).await
         }
     };

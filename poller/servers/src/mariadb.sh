@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # A MariaDB, for guard.sh; it comes with init.sql, which runs at every start.
 
+# One that starts removes all temporary tables where it has its own, those of others too.
+# shellcheck disable=SC2154
+export TMPDIR="$dir"
+
 prepare() {
     # What a killed server has written is the kernel's, so 2 loses no commit; 0 would.
     cat - "$dir/lines.cnf" >"$dir/my.cnf" <<CONF

@@ -226,7 +226,7 @@ impl Redis {
     }
 
     /// The events this source still has leases of.
-    fn leased<'a>(events: &'a [Arc<Event<Lease>>]) -> Vec<&'a Event<Lease>> {
+    fn leased(events: &[Arc<Event<Lease>>]) -> Vec<&Event<Lease>> {
         let leased = events.iter().map(|event| &**event);
         leased.filter(|event| !event.claim.is_over()).collect()
     }

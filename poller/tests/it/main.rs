@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod function;
+mod mysql;
 mod poller;
 mod postgres;
 mod redis;
+mod scenario;
+mod table;
 mod wait;

@@ -8,14 +8,10 @@ use std::sync::{
 use kipper_servers::postgres::{Options, Postgres};
 use tokio_postgres::{Client, NoTls};
 
-use crate::poller::flags;
+use crate::table::Table;
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(|| Postgres::start(Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// What most tests poll.
-pub(crate) const QUERY: &str = "SELECT * FROM orders WHERE status = 'pending' ORDER BY id";
-pub(crate) const MARK_DONE: &str = "UPDATE orders SET status = 'done' WHERE id = {{id}}";
 
 /// A database with an empty table `orders (id, customer, status, note)`.
 pub(crate) struct Database {
@@ -45,27 +41,34 @@ impl Database {
             .unwrap();
         Self { url, client }
     }
+}
 
-    /// Adds pending rows.
-    pub(crate) async fn fill(&self, rows: i64) {
+impl Table for Database {
+    const TRIGGER: &'static str = "postgres";
+    const ON_FAILED: &'static str = "WITH f AS (INSERT INTO failed VALUES ({{id}}, {{_error}}, \
+        {{_attempts}})) UPDATE orders SET status = 'failed' WHERE id = {{id}}";
+
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        let sql = format!("SELECT ({sql})::int8");
+        self.client.query_one(&sql, &[]).await.unwrap().get(0)
+    }
+
+    async fn fill(&self, rows: i64) {
         let sql =
             "INSERT INTO orders (customer) SELECT 'c' || n FROM generate_series(1, $1::int8) n";
         self.client.execute(sql, &[&rows]).await.unwrap();
         self.client.batch_execute("ANALYZE orders").await.unwrap();
     }
 
-    /// First value of the first row.
-    pub(crate) async fn number(&self, sql: &str) -> i64 {
-        self.client.query_one(sql, &[]).await.unwrap().get(0)
-    }
-
-    pub(crate) async fn count(&self, status: &str) -> i64 {
-        let sql = "SELECT count(*) FROM orders WHERE status = $1";
-        self.client.query_one(sql, &[&status]).await.unwrap().get(0)
-    }
-
-    /// Advisory locks held in this database.
-    pub(crate) async fn locks(&self) -> i64 {
+    async fn locks(&self) -> i64 {
         self.number(
             "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
              WHERE l.locktype = 'advisory' AND d.datname = current_database()",
@@ -73,26 +76,12 @@ impl Database {
         .await
     }
 
-    /// Flags of a poller with the usual query and mark.
-    pub(crate) fn flags(&self, target: &str) -> Vec<String> {
-        self.flags_with(target, QUERY, Some(MARK_DONE))
-    }
-
-    /// The same by another way to the server.
-    pub(crate) fn flags_at(&self, url: &str, target: &str) -> Vec<String> {
-        let mut flags = self.flags(target);
-        flags.retain(|flag| !flag.starts_with("--source-url="));
-        flags.push(format!("--source-url={url}"));
-        flags
-    }
-
-    pub(crate) fn flags_with(&self, target: &str, query: &str, mark: Option<&str>) -> Vec<String> {
-        let mut flags = flags(target);
-        flags.push("--trigger=postgres".to_owned());
-        flags.push(format!("--source-url={}", self.url));
-        flags.push(format!("--query={query}"));
-        flags.extend(mark.map(|mark| format!("--mark-done={mark}")));
-        flags
+    async fn sessions(&self) -> i64 {
+        self.number(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kipper-poll' \
+             AND datname = current_database()",
+        )
+        .await
     }
 }
 

@@ -1,25 +1,17 @@
 //! What the function is sent, and that every row is marked.
 
-use super::database::{Database, QUERY};
+use super::database::Database;
 use crate::{
-    function::{Function, status},
+    function::Function,
     poller::Poller,
+    scenario::delivery,
+    table::{QUERY, Table as _},
     wait::until,
 };
 
 #[tokio::test]
 async fn every_row_is_delivered_once_and_marked() {
-    let (database, function) = (Database::new().await, Function::start().await);
-    database.fill(500).await;
-    let poller = Poller::start(&database.flags(&function.url()));
-    until("all marked", async || database.count("done").await == 500).await;
-    // One that comes later is found too.
-    database.fill(1).await;
-    until("the late one marked", async || database.count("done").await == 501).await;
-    poller.stop().await;
-    assert_eq!(function.count(), 501);
-    assert!(function.by_id().values().all(|count| *count == 1));
-    assert_eq!(database.locks().await, 0);
+    delivery::every_row_once(Database::new().await).await;
 }
 
 #[tokio::test]
@@ -118,77 +110,22 @@ async fn keys_of_several_columns_and_of_any_text() {
     assert_eq!(function.count(), 8);
 }
 
-/// The order of the query is the order of the deliveries, as far as there is one at a time.
 #[tokio::test]
 async fn rows_come_in_the_order_of_the_query() {
-    let (database, function) = (Database::new().await, Function::start().await);
-    database.fill(50).await;
-    let query = "SELECT * FROM orders WHERE status = 'pending' ORDER BY id DESC -- newest first";
-    let mark = super::database::MARK_DONE;
-    let mut flags = database.flags_with(&function.url(), query, Some(mark));
-    flags.push("--concurrency=1".to_owned());
-    let poller = Poller::start(&flags);
-    until("all marked", async || database.count("done").await == 50).await;
-    poller.stop().await;
-    let ids: Vec<i64> = function.deliveries().iter().map(|d| d.row_id()).collect();
-    assert_eq!(ids, (1..=50).rev().collect::<Vec<i64>>());
+    delivery::order_of_the_query(Database::new().await).await;
 }
 
-/// Bodies are bounded by bytes, not by rows; one that is larger than the bound is delivered alone.
 #[tokio::test]
 async fn large_rows_stay_under_the_byte_bound() {
-    let (database, function) =
-        (Database::new().await, Function::with(|_| async { status(200) }).await);
-    database.fill(40).await;
-    // Small ones first: what the poller has learnt of sizes is wrong when the large ones come.
-    let large = "UPDATE orders SET note = repeat('x', 300000) WHERE id > 20";
-    database.client.batch_execute(large).await.unwrap();
-    let mut flags = database.flags(&function.url());
-    flags.push("--max-held-bytes=200000".to_owned());
-    let poller = Poller::start(&flags);
-    until("all marked", async || database.count("done").await == 40).await;
-    poller.stop().await;
-    assert_eq!(function.count(), 40);
+    delivery::large_rows(Database::new().await).await;
 }
 
-/// Nothing is claimed before the function answers.
 #[tokio::test]
 async fn a_function_that_is_not_up_costs_no_attempt() {
-    let database = Database::new().await;
-    database.fill(3).await;
-    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let poller = Poller::start(&database.flags(&format!("http://{addr}/event")));
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kipper-poll' \
-                    AND datname = current_database()";
-    until("connected", async || database.number(sessions).await == 2).await;
-    // The lock of the start's own check goes; one of a claim would stay.
-    let mut looks_without_a_lock = 0;
-    until("no lock", async || {
-        looks_without_a_lock += 1;
-        if database.locks().await > 0 {
-            looks_without_a_lock = 0;
-        }
-        looks_without_a_lock == 20
-    })
-    .await;
-    let function = Function::listen(addr, |_| async { status(200) }).await;
-    until("all marked", async || database.count("done").await == 3).await;
-    poller.stop().await;
-    assert!(function.deliveries().iter().all(|delivery| delivery.attempt == 1));
+    delivery::function_that_is_not_up(Database::new().await).await;
 }
 
-/// A key that names two rows: neither is delivered, and all others are.
 #[tokio::test]
 async fn a_key_that_is_not_unique_is_never_delivered() {
-    let (database, function) = (Database::new().await, Function::start().await);
-    database.fill(20).await;
-    database.client.batch_execute("UPDATE orders SET customer = 'c3' WHERE id = 7").await.unwrap();
-    let mut flags = database.flags(&function.url());
-    flags.push("--key=customer".to_owned());
-    let poller = Poller::start(&flags);
-    until("the others marked", async || database.count("done").await == 18).await;
-    poller.stop().await;
-    assert_eq!(database.count("pending").await, 2);
-    assert_eq!(function.count(), 18);
-    assert_eq!(database.locks().await, 0);
+    delivery::key_that_is_not_unique(Database::new().await).await;
 }

@@ -12,6 +12,7 @@ use super::database::Database;
 use crate::{
     function::{Function, status},
     poller::Poller,
+    table::Table as _,
     wait::until,
 };
 
@@ -20,7 +21,8 @@ const TOKEN: &str = "a-token-of-sixteen-bytes";
 /// The status of a request for a drain.
 async fn ask(addr: SocketAddr, token: &str) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let request = format!("GET /drain HTTP/1.1\r\nhost: pod\r\nkipper-drain-token: {token}\r\n\r\n");
+    let request =
+        format!("GET /drain HTTP/1.1\r\nhost: pod\r\nkipper-drain-token: {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

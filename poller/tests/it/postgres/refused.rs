@@ -5,9 +5,10 @@ use kipper_servers::{
     postgres::{Options, Postgres},
 };
 
-use super::database::{Database, MARK_DONE, QUERY};
+use super::database::Database;
 use crate::{
     poller::{Poller, Process},
+    table::{MARK_DONE, QUERY, Table as _},
     wait::until,
 };
 

@@ -1,0 +1,231 @@
+//! Rows of MySQL and MariaDB, claimed by user-level locks.
+//!
+//! Two connections. The *session* holds a lock for each claimed row: no row lock and no transaction
+//! stands while a handler runs, so the handler may change its own row. A lock says that nobody else
+//! works on the row, not that there is still work: the row is read again, in a statement of its own,
+//! after its lock was taken. The *marks* run on the second connection and are committed before the
+//! lock is given up.
+
+mod connection;
+mod locks;
+mod marks;
+mod plan;
+mod server;
+mod session;
+mod value;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use mysql_async::Value;
+use parking_lot::Mutex;
+
+use self::{
+    connection::{Connector, Role},
+    locks::{Lock, Names},
+    marks::Marks,
+    plan::Plan,
+    session::Session,
+};
+use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
+use crate::template::{Dialect, Purpose, Query, Template, TemplateError};
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct MysqlConfig {
+    /// `mysql://user:password@host:port/database?ssl-mode=…`.
+    pub url: String,
+    /// Certificate authority in PEM.
+    pub authority: Option<String>,
+    /// Rows that match are events.
+    pub query: String,
+    /// Columns that tell rows apart; empty: the primary key.
+    pub key: Vec<String>,
+    /// Run after an event was handled.
+    pub mark_done: Option<String>,
+    /// Run after an event's last attempt.
+    pub on_failed: Option<String>,
+    /// Whose events these are: pods of one function must agree on it, functions must differ.
+    pub function: String,
+}
+
+/// What is kept of a claimed row.
+#[derive(Debug)]
+pub struct Row {
+    /// The lock's name.
+    lock: Lock,
+    /// What marks are made with, in the order of [`Plan::values`].
+    values: Vec<Value>,
+}
+
+/// See the module.
+pub struct Mysql {
+    connector: Connector,
+    plan: Arc<Plan>,
+    names: Names,
+    mark_done: Option<Template>,
+    on_failed: Option<Template>,
+    session: Mutex<Arc<Session>>,
+    marks: Mutex<Arc<Marks>>,
+    /// Mean size of a body lately: how many rows fit the bytes that are left.
+    mean_bytes: AtomicUsize,
+}
+
+impl Mysql {
+    /// Connects, checks everything that can be checked before the first event, and claims nothing.
+    ///
+    /// # Errors
+    /// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
+    pub async fn open(config: MysqlConfig) -> Result<Self, SourceError> {
+        let query = Query::parse(Dialect::Mysql, &config.query).map_err(invalid)?;
+        let parse = |sql: &Option<String>, purpose| {
+            let template = |sql: &String| Template::parse(Dialect::Mysql, sql, purpose);
+            sql.as_ref().map(template).transpose().map_err(invalid)
+        };
+        let mark_done = parse(&config.mark_done, Purpose::MarkDone)?;
+        let on_failed = parse(&config.on_failed, Purpose::OnFailed)?;
+        let connector = Connector::new(&config.url, config.authority.as_deref())?;
+
+        let claims = connector.connect(Role::Claims).await?;
+        let marks = connector.connect(Role::Marks).await?;
+        let server = server::check(&claims, &marks).await?;
+        let templates: Vec<&Template> = mark_done.iter().chain(&on_failed).collect();
+        let plan =
+            Plan::make(&mut claims.turn().await, &server, &query, &config.key, &templates).await?;
+        let (plan, names) = (Arc::new(plan), Names::new(&server, &config.function));
+        let session = Session::prepare(claims, Arc::clone(&plan), names.clone()).await?;
+        let (done, failed) = (mark_done.as_ref(), on_failed.as_ref());
+        let marks = Marks::prepare(marks, Arc::clone(&plan), done, failed).await?;
+        session.warn_of_keyless().await?;
+        Ok(Self {
+            connector,
+            plan,
+            names,
+            mark_done,
+            on_failed,
+            session: Mutex::new(Arc::new(session)),
+            marks: Mutex::new(Arc::new(marks)),
+            mean_bytes: AtomicUsize::new(1),
+        })
+    }
+
+    fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session.lock())
+    }
+
+    fn marks(&self) -> Arc<Marks> {
+        Arc::clone(&self.marks.lock())
+    }
+
+    /// How many rows to ask for so that their bodies probably fit.
+    fn fitting(&self, wanted: Wanted<'_>) -> usize {
+        let mean = self.mean_bytes.load(Ordering::Relaxed).max(1);
+        wanted.events.min(wanted.bytes / mean + 1)
+    }
+
+    fn learn(&self, events: &[Event<Row>]) {
+        if events.is_empty() {
+            return;
+        }
+        let bytes: usize = events.iter().map(|event| event.body.len()).sum();
+        let mean = bytes / events.len();
+        let old = self.mean_bytes.load(Ordering::Relaxed);
+        // Up at once, down slowly: asking for too few costs a round trip, for too many the memory.
+        let new = if mean > old { mean } else { old - (old - mean) / 8 };
+        self.mean_bytes.store(new, Ordering::Relaxed);
+    }
+}
+
+impl Source for Mysql {
+    type Claim = Row;
+
+    fn has_dead_letters(&self) -> bool {
+        self.on_failed.is_some()
+    }
+
+    async fn claim(&self, wanted: Wanted<'_>) -> Result<Claimed<Row>, SourceError> {
+        let events = self.fitting(wanted);
+        let claimed = self.session().claim(Wanted { events, ..wanted }).await?;
+        self.learn(&claimed.events);
+        Ok(claimed)
+    }
+
+    async fn extend(&self, _: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+        self.session().prove().await?;
+        self.marks().prove().await
+    }
+
+    async fn complete(
+        &self,
+        events: &[Arc<Event<Row>>],
+        retried: bool,
+    ) -> Result<Vec<Mark>, SourceError> {
+        self.marks().done(events, retried).await
+    }
+
+    async fn fail(
+        &self,
+        event: &Event<Row>,
+        reason: &str,
+        attempts: u32,
+        retried: bool,
+    ) -> Result<Mark, SourceError> {
+        self.marks().dead(event, reason, attempts, retried).await
+    }
+
+    async fn release(&self, events: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+        let locks: Vec<Lock> = events.iter().map(|event| event.claim.lock.clone()).collect();
+        self.session().unlock(&locks).await
+    }
+
+    async fn peek(&self, keys: &[Key]) -> Result<Vec<(Key, Digest)>, SourceError> {
+        self.marks().peek(keys.iter().map(|key| &**key)).await
+    }
+
+    async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+        if self.marks().is_closed() {
+            let link = self.connector.connect(Role::Marks).await?;
+            let (done, failed) = (self.mark_done.as_ref(), self.on_failed.as_ref());
+            let marks = Marks::prepare(link, Arc::clone(&self.plan), done, failed).await?;
+            *self.marks.lock() = Arc::new(marks);
+        }
+        if self.session().is_closed() {
+            let link = self.connector.connect(Role::Claims).await?;
+            let probe = self.connector.connect(Role::Marks).await?;
+            server::check(&link, &probe).await?;
+            let (plan, names) = (Arc::clone(&self.plan), self.names.clone());
+            let session = Session::prepare(link, plan, names).await?;
+            let locks: Vec<Lock> = held.iter().map(|event| event.claim.lock.clone()).collect();
+            let kept = session.lock(&locks).await?;
+            if kept < locks.len() {
+                tracing::warn!(
+                    lost = locks.len() - kept,
+                    "events in work were claimed by another pod while the session was gone"
+                );
+            }
+            *self.session.lock() = Arc::new(session);
+        }
+        Ok(())
+    }
+}
+
+/// How many events wait, counted no further than to `most`: what the number of pods is made from.
+///
+/// # Errors
+/// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
+pub async fn backlog(config: &MysqlConfig, most: u64) -> Result<u64, SourceError> {
+    let query = Query::parse(Dialect::Mysql, &config.query).map_err(invalid)?;
+    let connector = Connector::new(&config.url, config.authority.as_deref())?;
+    let link = connector.connect(Role::Claims).await?;
+    let sql =
+        format!("SELECT COUNT(*) FROM (SELECT 1 FROM (\n{}\n) __kq LIMIT ?) __kn", query.text());
+    let rows = link.turn().await.rows(&sql, vec![Value::UInt(most)]).await;
+    let rows = rows.map_err(|error| error.about("query"))?;
+    Ok(server::number(&rows).and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
+}
+
+fn invalid(error: TemplateError) -> SourceError {
+    SourceError::Invalid(error.to_string())
+}
