@@ -122,17 +122,27 @@ impl Function {
 
     /// How often each event was delivered.
     pub(crate) fn by_id(&self) -> HashMap<String, usize> {
-        let mut counts = HashMap::new();
-        for delivery in &self.log.lock().unwrap().deliveries {
-            *counts.entry(delivery.id.clone()).or_default() += 1;
-        }
-        counts
+        by_id(&self.log)
+    }
+
+    /// [`Self::by_id`] for a moment when this may be gone, with all that it ever saw.
+    pub(crate) fn log(&self) -> impl Fn() -> HashMap<String, usize> + use<> {
+        let log = Arc::clone(&self.log);
+        move || by_id(&log)
     }
 
     /// Deliveries that began while the same event was being handled.
     pub(crate) fn overlaps(&self) -> usize {
         self.log.lock().unwrap().overlaps
     }
+}
+
+fn by_id(log: &Mutex<Log>) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for delivery in &log.lock().unwrap().deliveries {
+        *counts.entry(delivery.id.clone()).or_default() += 1;
+    }
+    counts
 }
 
 impl Drop for Function {

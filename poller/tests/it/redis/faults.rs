@@ -134,12 +134,12 @@ async fn a_function_that_restarts_loses_nothing() {
     until("under way", async || function.count() >= 500).await;
     function.close();
     until("released", async || list.owned().await == 0).await;
-    let before = function.by_id();
+    let before = function.log();
     let function = Function::listen(addr, |_| async { status(200) }).await;
     until("all gone", async || list.is_done().await).await;
     poller.stop().await;
     let mut all = function.by_id();
-    all.extend(before);
+    all.extend(before());
     assert_eq!(all.len(), 3_000);
     assert!(function.deliveries().iter().all(|delivery| delivery.attempt <= 2));
 }

@@ -74,14 +74,14 @@ pub(crate) async fn function_that_restarts(database: impl Table) {
     database.fill(3_000).await;
     let poller = Poller::start(&database.flags(&url));
     until("under way", async || function.count() >= 500).await;
-    let before = function.by_id();
+    let before = function.log();
     drop(function);
     until("released", async || database.locks().await == 0).await;
     let function = Function::listen(addr, |_| async { status(200) }).await;
     until("all marked", async || database.count("done").await == 3_000).await;
     poller.stop().await;
     let mut all = function.by_id();
-    all.extend(before);
+    all.extend(before());
     assert_eq!(all.len(), 3_000);
     assert!(function.deliveries().iter().all(|delivery| delivery.attempt <= 2));
 }
