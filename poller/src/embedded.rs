@@ -1,0 +1,73 @@
+//! The poller as a part of another process, which has ports and signals of its own: `kip dev` runs
+//! one beside each process of a function, and counts what waits as KEDA does.
+//!
+//! What is known of each kind of source for this stands here and in `poll`, nowhere else.
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, Trigger},
+    error::Error,
+    metrics::Metrics,
+    source::{SourceError, postgres},
+};
+
+/// Runs a poller without ports until `shutdown` and the drain after it. `connected` is called once
+/// the source is there. Dropping the future gives up what it holds, as the end of its process would.
+///
+/// # Errors
+/// When the trigger cannot work. A source that is away is waited for.
+pub async fn embed(
+    config: &Config,
+    metrics: Metrics,
+    connected: impl FnOnce(),
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    config.check()?;
+    // Nobody asks for a drain that may be taken back: whoever embeds has the token.
+    let (_, drains) = mpsc::channel(1);
+    crate::poll(config, metrics, connected, shutdown, drains).await
+}
+
+/// Opens the source once and checks everything that can be checked before the first event.
+///
+/// # Errors
+/// [`Error::is_usage`] tells what only the user can mend from a source that is away.
+pub async fn check(config: &Config) -> Result<(), Error> {
+    config.check()?;
+    match config.trigger {
+        Trigger::Postgres => drop(postgres::Postgres::open(config.postgres()?).await?),
+    }
+    Ok(())
+}
+
+/// How many events wait, by the same count that KEDA would scale on.
+pub enum Backlog {
+    /// Rows of PostgreSQL.
+    Postgres(postgres::Backlog),
+}
+
+impl Backlog {
+    /// Counts up to `bound` events. Connects with the first count.
+    ///
+    /// # Errors
+    /// When the trigger cannot work.
+    pub fn new(config: &Config, bound: u64) -> Result<Self, Error> {
+        Ok(match config.trigger {
+            Trigger::Postgres => {
+                Self::Postgres(postgres::Backlog::new(&config.postgres()?, bound)?)
+            }
+        })
+    }
+
+    /// Events that wait now, over a connection that is kept.
+    ///
+    /// # Errors
+    /// When the source is away or refuses.
+    pub async fn count(&mut self) -> Result<u64, SourceError> {
+        match self {
+            Self::Postgres(backlog) => backlog.count().await,
+        }
+    }
+}
