@@ -81,7 +81,7 @@ fn a_lone_trigger_that_cannot_work_is_one_line_and_exit_64() {
         (flags("SELECT * FROM orders LIMIT 3", MARK_DONE), "LIMIT"),
         (flags("SELECT * FROM bare", "DELETE FROM bare"), "primary key"),
         (flags("SELECT * FROM nothing", MARK_DONE), "nothing"),
-        (flags(query, "UPDATE orders SET status = 'of {{id}}'"), "{{id}}"),
+        (flags(query, "UPDATE orders SET status = 'of {{id}}'"), "longer literal"),
         (flags(query, "UPDATE orders SET status = {{nr}}"), "nr"),
         (given(&["--trigger=postgres", "--query=x"]), "a postgres trigger needs --source-url"),
         (given(&["--query=x"]), "--query needs --trigger"),
