@@ -1,15 +1,18 @@
 //! `kip dev`: functions on this machine, as a cluster would run them.
 //!
-//! load → plane (interceptor, reporter, scaler-adapter) → per function: KEDA's part → fleet →
-//! processes. The data plane is the real one and KEDA is played through its real contract; what a
-//! cluster adds around it (images, services, volumes) is left out with a notice. Everything but the
+//! load → trigger → plane (interceptor, reporter, scaler-adapter) → per function: KEDA's part →
+//! fleet → processes, each with its poller where there are events. The data plane and the poller
+//! are the real ones and KEDA is played through its real contract; what a cluster adds around it
+//! (images, services, volumes) is left out with a notice. Everything but the
 //! interceptor's own workers runs on one thread, which is also the one that starts processes.
 
 mod args;
+mod backlog;
 mod console;
 mod cron;
 mod fleet;
 mod function;
+mod journal;
 mod keda;
 mod launch;
 mod load;
@@ -19,6 +22,8 @@ mod process;
 mod rollout;
 mod runtime;
 mod scaler;
+mod sidecar;
+mod trigger;
 mod wake;
 mod watch;
 
@@ -30,7 +35,7 @@ use std::{
 
 use anyhow::Context as _;
 use kipper_api::function::Runtime;
-use kipper_process::signals;
+use kipper_process::{exit::UsageError, signals};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use args::Args;
@@ -42,6 +47,7 @@ use load::{Code, LoadError, Loaded, LocalFunction};
 use plane::Plane;
 use process::{Groups, Starter};
 use runtime::{Cache, Interpreter};
+use trigger::{EventTrigger, Sources, Unavailable};
 use watch::{Changed, Watch};
 
 /// Runs the command on this thread until a signal.
@@ -54,7 +60,12 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let loaded = load::load(&args.sources)?;
+    let mut loaded = load::load(&args.sources)?;
+    trigger::declare(&args.trigger, &mut loaded.functions)?;
+    let sources = Sources(args.source.iter().cloned().collect());
+    if let [function] = loaded.functions.as_slice() {
+        can_run(function, &sources).await?;
+    }
     let console = Console::start()?;
     for notice in &loaded.notices {
         console.warn(notice);
@@ -69,7 +80,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         forced.kill_all();
         std::process::exit(signal.exit_code());
     })?;
-    let mut dev = Dev::start(args, console, groups, loaded.functions.as_slice()).await?;
+    let mut dev = Dev::start(args, sources, console, groups, &loaded.functions).await?;
     let result = dev.start_all(loaded.functions).await;
     let result = match result {
         Ok(()) => dev.serve(&shutdown).await,
@@ -79,12 +90,32 @@ async fn run(args: Args) -> anyhow::Result<()> {
     result
 }
 
+/// Where there is only one function and it has nothing but events to handle, it must be able to. A
+/// source that is away is none of its faults.
+async fn can_run(function: &LocalFunction, sources: &Sources) -> anyhow::Result<()> {
+    if function.spec.is_http() || function.spec.cron_trigger().is_some() {
+        return Ok(());
+    }
+    let why = match EventTrigger::of(function, sources) {
+        Some(Ok(trigger)) => match kipper_poller::check(trigger.config()).await {
+            Err(error) if error.is_usage() => error.to_string(),
+            _ => return Ok(()),
+        },
+        Some(Err(unavailable)) => unavailable.to_string(),
+        None => return Ok(()),
+    };
+    Err(UsageError::new(format!("{}: {why}", function.name)).into())
+}
+
 /// All of it.
 struct Dev {
     args: Args,
+    sources: Sources,
     console: Console,
     groups: Groups,
     tracker: TaskTracker,
+    /// Cancelled when no more events are to be claimed.
+    stop_events: CancellationToken,
     cache: Cache,
     interpreters: BTreeMap<Runtime, Interpreter>,
     plane: Plane,
@@ -99,6 +130,7 @@ impl Dev {
     /// Everything that may fail before a port is bound comes before the port.
     async fn start(
         args: Args,
+        sources: Sources,
         console: Console,
         groups: Groups,
         functions: &[LocalFunction],
@@ -113,9 +145,11 @@ impl Dev {
         let plane = Plane::start(SocketAddr::new(args.host, args.port), args.grace).await?;
         Ok(Self {
             args,
+            sources,
             console,
             groups,
             tracker: TaskTracker::new(),
+            stop_events: CancellationToken::new(),
             cache,
             interpreters,
             plane,
@@ -132,7 +166,7 @@ impl Dev {
         let listening = format!("kip dev listening on {url}");
         self.console.say(self.console.bold(&listening));
         for function in functions {
-            let summary = function::summary(&function, &url);
+            let summary = self.summary(&function, &url);
             let voice = self.start_function(function).await?;
             voice.say(summary);
         }
@@ -150,9 +184,10 @@ impl Dev {
         }
     }
 
-    /// Lets requests finish, then stops every process, then the data plane.
+    /// Lets requests and events finish, then stops every process, then the data plane.
     async fn stop(mut self) {
         self.console.say("stopping; once more to stop at once");
+        self.stop_events.cancel();
         let cut = self.plane.drain().await;
         if cut > 0 {
             self.console.warn(format!("{cut} connections were cut"));
@@ -183,6 +218,7 @@ impl Dev {
             voice: voice.clone(),
             groups: self.groups.clone(),
             tracker: self.tracker.clone(),
+            stop_events: self.stop_events.clone(),
         };
         let name = function.name.clone();
         let running = Running::start(function, launch, &self.ground(), starter);
@@ -191,10 +227,19 @@ impl Dev {
     }
 
     async fn launch(&mut self, function: &LocalFunction) -> anyhow::Result<Launch> {
+        let events = self.events(function).and_then(Result::ok);
         let (args, cache) = (&self.args, &self.cache);
         let interpreter = resolve(&mut self.interpreters, function.runtime, args, cache).await?;
-        Launch::prepare(function, interpreter, cache, &args.env, args.grace)
+        Launch::prepare(function, interpreter, cache, &args.env, args.grace, events)
             .with_context(|| format!("{}: cannot write its code to the cache", function.name))
+    }
+
+    fn events(&self, function: &LocalFunction) -> Option<Result<EventTrigger, Unavailable>> {
+        EventTrigger::of(function, &self.sources)
+    }
+
+    fn summary(&self, function: &LocalFunction, url: &str) -> String {
+        function::summary(function, self.events(function).as_ref(), url)
     }
 
     fn ground(&self) -> Ground<'_> {
@@ -290,11 +335,12 @@ impl Dev {
 
     async fn apply_function(&mut self, function: LocalFunction) -> anyhow::Result<()> {
         let name = function.name.clone();
+        let events = self.events(&function).and_then(Result::ok);
         match self.running.remove(&name) {
             Some(running) if running.function == function => {
                 self.running.insert(name, running);
             }
-            Some(mut running) if running.function.spec.is_http() == function.spec.is_http() => {
+            Some(mut running) if running.may_become(&function, events.as_ref()) => {
                 let launch = self.launch(&function).await;
                 if let Ok(launch) = launch.as_ref() {
                     running.update(function, launch.clone(), &self.ground()).await;
@@ -306,7 +352,7 @@ impl Dev {
                 if let Some(running) = replaced {
                     running.stop(&self.plane);
                 }
-                let summary = function::summary(&function, &self.url());
+                let summary = self.summary(&function, &self.url());
                 self.start_function(function).await?.say(summary);
             }
         }

@@ -25,6 +25,8 @@ pub mod drain;
 mod identity;
 mod poller;
 
+mod embedded;
+
 use std::{future::Future, sync::Arc};
 
 use kipper_process::{admin::AdminServer, readiness::Readiness};
@@ -32,6 +34,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use embedded::{Backlog, check, embed};
 pub use error::Error;
 pub use identity::Identity;
 pub use metrics::Metrics;
@@ -70,23 +73,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let admin = tokio::spawn(admin.serve(stop.clone()));
     let drain = drain.map(|server| tokio::spawn(server.serve(drain_requests.clone(), stop)));
 
-    let result = match config.trigger {
-        Trigger::Postgres => {
-            let source = config.postgres()?;
-            let open = || Postgres::open(source.clone());
-            serve(open, &config, metrics, connecting, shutdown, drains).await
-        }
-        Trigger::Redis => {
-            let source = config.redis()?;
-            let open = || Redis::open(source.clone());
-            serve(open, &config, metrics, connecting, shutdown, drains).await
-        }
-        Trigger::Mysql => {
-            let source = config.mysql()?;
-            let open = || Mysql::open(source.clone());
-            serve(open, &config, metrics, connecting, shutdown, drains).await
-        }
-    };
+    let result = poll(&config, metrics, || connecting.ready(), shutdown, drains).await;
     drop(_stop);
     // Both end without an error of their own; a panic there was logged already.
     let _ = admin.await;
@@ -96,12 +83,39 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     result
 }
 
+/// Polls the source of the configured kind; `connected` is called once it is there.
+async fn poll(
+    config: &Config,
+    metrics: Metrics,
+    connected: impl FnOnce(),
+    shutdown: CancellationToken,
+    drains: mpsc::Receiver<DrainRequest>,
+) -> Result<(), Error> {
+    match config.trigger {
+        Trigger::Postgres => {
+            let source = config.postgres()?;
+            let open = || Postgres::open(source.clone());
+            serve(open, config, metrics, connected, shutdown, drains).await
+        }
+        Trigger::Mysql => {
+            let source = config.mysql()?;
+            let open = || Mysql::open(source.clone());
+            serve(open, config, metrics, connected, shutdown, drains).await
+        }
+        Trigger::Redis => {
+            let source = config.redis()?;
+            let open = || Redis::open(source.clone());
+            serve(open, config, metrics, connected, shutdown, drains).await
+        }
+    }
+}
+
 /// Waits for the source, then polls it.
 async fn serve<S: Source, F: Future<Output = Result<S, SourceError>>>(
     open: impl Fn() -> F,
     config: &Config,
     metrics: Metrics,
-    connecting: kipper_process::readiness::ReadyBlock,
+    connected: impl FnOnce(),
     shutdown: CancellationToken,
     drains: mpsc::Receiver<DrainRequest>,
 ) -> Result<(), Error> {
@@ -121,7 +135,7 @@ async fn serve<S: Source, F: Future<Output = Result<S, SourceError>>>(
             () = shutdown.cancelled() => return Ok(()),
         }
     };
-    connecting.ready();
+    connected();
     let target = Arc::new(Target::new(TargetConfig {
         url: config.target_url.clone(),
         deliver_timeout: config.deliver_timeout,

@@ -1,10 +1,11 @@
 //! The flags of `kip dev`.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
-use kipper_api::env_name;
+use kipper_api::{cron::Schedule, env_name, function::TriggerKind};
+use kipper_poller::config::Secret;
 
 /// Shortest polling interval: below it the player would mostly measure itself.
 const MIN_POLLING_INTERVAL: Duration = Duration::from_millis(100);
@@ -34,11 +35,20 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
 
+    /// Where the source of event triggers is that a Function names; may be repeated. In the
+    /// environment: KIPPER_SOURCE_<NAME>
+    #[arg(long, value_name = "NAME=URL", value_parser = source)]
+    pub source: Vec<(String, Secret)>,
+
+    /// The trigger of a code file.
+    #[command(flatten)]
+    pub trigger: TriggerArgs,
+
     /// Do not restart functions when their files change
     #[arg(long)]
     pub no_watch: bool,
 
-    /// How often activity and metrics are polled (a cluster: 30 s)
+    /// How often activity and metrics are polled (a cluster: 30 s, for events 5 s)
     #[arg(long, value_name = "DURATION", value_parser = polling_interval, default_value = "1s")]
     pub polling_interval: Duration,
 
@@ -46,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub scale_down_window: Duration,
 
-    /// How long running requests may take when a process stops
+    /// How long running requests and events may take when a process stops
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub grace: Duration,
 
@@ -57,6 +67,114 @@ pub struct Args {
     /// Python to use
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     pub python: PathBuf,
+}
+
+/// What `kip function create` calls the same, for a file that has no Function to say it in.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Trigger of a code file")]
+pub struct TriggerArgs {
+    /// What invokes it: http, cron, postgres, mysql, redis or minio [default: http]
+    #[arg(long, value_name = "TYPE", value_parser = trigger)]
+    pub trigger: Option<TriggerKind>,
+
+    /// Cron expression, in UTC
+    #[arg(long, value_name = "CRON", value_parser = schedule)]
+    pub schedule: Option<String>,
+
+    /// Where the source of events is, with user and password
+    #[arg(long, value_name = "URL", env = "KIPPER_SOURCE_URL", hide_env_values = true)]
+    pub source_url: Option<Secret>,
+
+    /// Query whose rows are the events
+    #[arg(long, value_name = "SQL")]
+    pub query: Option<String>,
+
+    /// Statement run after each row is handled; {{column}} is the row's value
+    #[arg(long, value_name = "SQL")]
+    pub mark_done: Option<String>,
+
+    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
+    #[arg(long, value_name = "SQL")]
+    pub on_failed: Option<String>,
+
+    /// Columns that tell rows apart [default: the primary key]
+    #[arg(long, value_name = "COLUMNS")]
+    pub key: Option<String>,
+
+    /// Redis list
+    #[arg(long, value_name = "NAME")]
+    pub list: Option<String>,
+
+    /// MinIO bucket
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+}
+
+impl TriggerArgs {
+    /// The first of these flags that was given; the URL may stand in the environment unasked.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let first = self.settings().into_iter().find(|(_, _, value)| value.is_some());
+        self.schedule.as_ref().map(|_| "--schedule").or(first.map(|(flag, ..)| flag))
+    }
+
+    /// A flag without which a trigger of this kind is none.
+    pub(super) fn missing(&self, kind: TriggerKind) -> Option<&'static str> {
+        let flags = [
+            ("--schedule", self.schedule.is_some()),
+            ("--source-url", self.source_url.is_some()),
+            ("--query", self.query.is_some()),
+            ("--list", self.list.is_some()),
+            ("--bucket", self.bucket.is_some()),
+        ];
+        let needed: &[&str] = match kind {
+            TriggerKind::Http => &[],
+            TriggerKind::Cron => &["--schedule"],
+            TriggerKind::Postgres | TriggerKind::Mysql => &["--source-url", "--query"],
+            TriggerKind::Redis => &["--source-url", "--list"],
+            TriggerKind::Minio => &["--source-url", "--bucket"],
+        };
+        flags
+            .into_iter()
+            .find(|(flag, given)| needed.contains(flag) && !given)
+            .map(|(flag, _)| flag)
+    }
+
+    /// They as a trigger's `config`.
+    pub(super) fn config(&self) -> BTreeMap<String, String> {
+        let settings = self.settings().into_iter();
+        let mut config: BTreeMap<String, String> =
+            settings.filter_map(|(_, key, value)| Some((key.to_owned(), value.clone()?))).collect();
+        config.extend(self.source_url.iter().map(|url| ("source".to_owned(), url.0.clone())));
+        config
+    }
+
+    fn settings(&self) -> [(&'static str, &'static str, &Option<String>); 6] {
+        [
+            ("--query", "query", &self.query),
+            ("--mark-done", "markDone", &self.mark_done),
+            ("--on-failed", "onFailed", &self.on_failed),
+            ("--key", "key", &self.key),
+            ("--list", "list", &self.list),
+            ("--bucket", "bucket", &self.bucket),
+        ]
+    }
+}
+
+fn trigger(text: &str) -> Result<TriggerKind, String> {
+    TriggerKind::parse(text)
+        .ok_or_else(|| "is none of http, cron, postgres, mysql, redis, minio".to_owned())
+}
+
+fn schedule(text: &str) -> Result<String, String> {
+    Schedule::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn source(text: &str) -> Result<(String, Secret), String> {
+    let (name, url) = text.split_once('=').ok_or("is not NAME=URL")?;
+    if name.is_empty() || !url.contains("://") {
+        return Err("is not NAME=URL".to_owned());
+    }
+    Ok((name.to_owned(), url.into()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -116,6 +234,10 @@ mod tests {
             &["--idle-timeout", "10", "a.js"],
             &["--polling-interval", "1ms", "a.js"],
             &["--grace", "400days", "a.js"],
+            &["--source", "postgres://localhost/x", "a.js"],
+            &["--source", "=postgres://localhost/x", "a.js"],
+            &["--trigger", "kafka", "a.js"],
+            &["--trigger", "cron", "--schedule", "often", "a.js"],
         ] {
             parse(flags).unwrap_err();
         }

@@ -149,7 +149,8 @@ impl Fleet {
                 self.is_reloading = self.is_rolling();
                 self.forgive();
                 if self.desired == 0 {
-                    self.voice.say("changed, the next request starts the new version");
+                    let next = if self.launch.needs_source { "event" } else { "request" };
+                    self.voice.say(format!("changed, the next {next} starts the new version"));
                 }
             }
         }
@@ -211,16 +212,19 @@ impl Fleet {
         if self.failures > 0 && exit.last_words != self.last_words {
             self.voice.print_now(&exit.last_words);
         }
-        let why = output::reason(&exit.last_words).map(|reason| format!(": {reason}"));
-        let why = why.unwrap_or_default();
-        let how = describe(exit.status);
+        let reason = exit.failure.as_deref().or_else(|| output::reason(&exit.last_words));
+        let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let how = match exit.failure {
+            Some(_) => String::new(),
+            None => format!(" ({})", describe(exit.status)),
+        };
         if never_listened && self.is_rolling() {
-            self.voice.warn(format!("reload failed, the running version stays{why} ({how})"));
+            self.voice.warn(format!("reload failed, the running version stays{why}{how}"));
             self.give_up_reload();
             return;
         }
         if !never_listened && member.started.elapsed() >= STABLE {
-            self.voice.warn(format!("ended by itself ({how}), starting again"));
+            self.voice.warn(format!("ended by itself{how}, starting again"));
             self.forgive();
             return;
         }
@@ -229,7 +233,7 @@ impl Fleet {
         self.retry_at = Some(Instant::now() + pause);
         let pause = humantime::format_duration(pause);
         let what = if never_listened { "does not start" } else { "ended by itself" };
-        self.voice.warn(format!("{what}{why} ({how}), next try in {pause} or after a save"));
+        self.voice.warn(format!("{what}{why}{how}, next try in {pause} or after a save"));
         self.last_words = exit.last_words;
     }
 

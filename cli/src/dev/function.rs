@@ -1,4 +1,5 @@
-//! One function at work: its route, its fleet, its KEDA and its cron trigger.
+//! One function at work: its route, its fleet, its KEDA and its cron trigger. What serves requests
+//! or handles events has a fleet; only what serves requests has a route.
 //!
 //! Starts and stops the tasks of a function and carries changes to them. Holds no logic of its own.
 
@@ -18,6 +19,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    backlog::Counts,
     console::Voice,
     cron,
     fleet::{Fleet, ORDERS, Order},
@@ -26,11 +28,13 @@ use super::{
     load::{Code, LocalFunction},
     plane::Plane,
     process::Starter,
+    scaler::Policy,
+    trigger::{EventTrigger, Unavailable},
     wake::WakeLog,
 };
 
 /// Namespace of every local function.
-const NAMESPACE: &str = "local";
+pub(super) const NAMESPACE: &str = "local";
 /// Domain of the hosts.
 const DOMAIN: &str = "localhost";
 
@@ -53,7 +57,7 @@ pub(super) struct Running {
     cron: Option<AbortOnDropHandle<()>>,
 }
 
-/// What serves its requests.
+/// What serves its requests and handles its events.
 struct Server {
     orders: mpsc::Sender<Order>,
     fleet: JoinHandle<()>,
@@ -76,9 +80,7 @@ impl Running {
         ground: &Ground<'_>,
         starter: Starter,
     ) -> Self {
-        let server = function
-            .spec
-            .is_http()
+        let server = serves(&function, launch.events.as_ref())
             .then(|| Server::start(&function, launch.clone(), ground, starter.clone()));
         let (launch, launched) = watch::channel(launch);
         let voice = starter.voice.clone();
@@ -97,7 +99,17 @@ impl Running {
         }
     }
 
-    /// The Function changed, but not whether it serves requests.
+    /// Can it become this function without being started anew?
+    pub(super) fn may_become(
+        &self,
+        function: &LocalFunction,
+        events: Option<&EventTrigger>,
+    ) -> bool {
+        self.function.spec.is_http() == function.spec.is_http()
+            && self.server.is_some() == serves(function, events)
+    }
+
+    /// The Function changed, but not what it has; see [`Running::may_become`].
     pub(super) async fn update(
         &mut self,
         function: LocalFunction,
@@ -105,10 +117,12 @@ impl Running {
         ground: &Ground<'_>,
     ) {
         if let Some(server) = &mut self.server {
-            // The feed is closed only when everything ends.
-            let _ = ground.plane.feed.apply(route(&function, ground.periods));
-            let voice = &self.voice;
-            server.keda = play(&function, ground, &server.replicas, &server.orders, voice);
+            if function.spec.is_http() {
+                // The feed is closed only when everything ends.
+                let _ = ground.plane.feed.apply(route(&function, ground.periods));
+            }
+            server.keda =
+                play(&function, &launch, ground, &server.replicas, &server.orders, &self.starter);
         }
         if schedule(&function) != schedule(&self.function) {
             self.cron = start_cron(&function, self.launch.subscribe(), &self.starter);
@@ -145,18 +159,19 @@ impl Server {
     ) -> Self {
         let plane = ground.plane;
         let route = route(function, ground.periods);
-        let voice = starter.voice.clone();
         let wakes = WakeLog {
-            voice: voice.clone(),
+            voice: starter.voice.clone(),
             router: Arc::clone(&plane.router),
             host: route.hosts.first().cloned().unwrap_or_default(),
         };
-        // The feed is closed only when everything ends.
-        let _ = plane.feed.apply(route);
+        if function.spec.is_http() {
+            // The feed is closed only when everything ends.
+            let _ = plane.feed.apply(route);
+        }
         let (orders, receiver) = mpsc::channel(ORDERS);
-        let fleet = Fleet::new(id(&function.name), launch, starter, plane.feed.clone(), wakes);
         let replicas = Arc::default();
-        let keda = play(function, ground, &replicas, &orders, &voice);
+        let keda = play(function, &launch, ground, &replicas, &orders, &starter);
+        let fleet = Fleet::new(id(&function.name), launch, starter, plane.feed.clone(), wakes);
         Self { orders, fleet: tokio::spawn(fleet.run(receiver)), keda, replicas }
     }
 }
@@ -170,20 +185,37 @@ fn start_cron(
     Some(AbortOnDropHandle::new(tokio::spawn(running)))
 }
 
+/// Does it have processes that stay, for requests or for events?
+fn serves(function: &LocalFunction, events: Option<&EventTrigger>) -> bool {
+    function.spec.is_http() || events.is_some()
+}
+
 fn play(
     function: &LocalFunction,
+    launch: &Launch,
     ground: &Ground<'_>,
     replicas: &Arc<AtomicU32>,
     orders: &mpsc::Sender<Order>,
-    voice: &Voice,
+    starter: &Starter,
 ) -> AbortOnDropHandle<()> {
     let Periods { polling_interval, scale_down_window, .. } = ground.periods;
-    let idle_timeout = idle_timeout(function, ground.periods);
-    let id = id(&function.name);
-    let scaled =
-        ScaledObject::new(&id, &function.spec, idle_timeout, polling_interval, scale_down_window);
+    let (spec, voice) = (&function.spec, starter.voice.clone());
+    // Rows that stay as they were are known only to the poller that handled them.
+    let is_shared = launch.events.as_ref().is_none_or(|events| events.is_marked);
+    let max = if is_shared { spec.max_replicas() } else { 1 };
+    let policy = Policy {
+        min: spec.min_replicas().min(max),
+        max,
+        cooldown: idle_timeout(function, ground.periods),
+        scale_down_window,
+    };
+    let scaled = ScaledObject::new(&id(&function.name), spec, policy, polling_interval);
+    let counts = launch.events.clone().map(|events| {
+        let stop = starter.stop_events.clone();
+        Counts::start(events, max, polling_interval, voice.clone(), stop)
+    });
     let client = ground.plane.scaler.clone();
-    let playing = keda::play(client, scaled, Arc::clone(replicas), orders.clone(), voice.clone());
+    let playing = keda::play(client, scaled, counts, Arc::clone(replicas), orders.clone(), voice);
     AbortOnDropHandle::new(tokio::spawn(playing))
 }
 
@@ -234,7 +266,11 @@ fn route(function: &LocalFunction, periods: Periods) -> RouteSpec {
 }
 
 /// How the function is reached, for the list at start.
-pub(super) fn summary(function: &LocalFunction, url: &str) -> String {
+pub(super) fn summary(
+    function: &LocalFunction,
+    events: Option<&Result<EventTrigger, Unavailable>>,
+    url: &str,
+) -> String {
     let mut parts = Vec::new();
     if function.spec.is_http() {
         parts.push(format!("curl {url}/_fn/{}/", function.name));
@@ -242,6 +278,15 @@ pub(super) fn summary(function: &LocalFunction, url: &str) -> String {
     if let Some(schedule) = schedule(function) {
         let next = schedule.next(Timestamp::now()).map(|next| format!(", next {next}"));
         parts.push(format!("{}{}", schedule.describe(), next.unwrap_or_default()));
+    }
+    match (function.spec.event_trigger(), events) {
+        (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.type_)),
+        (Some(trigger), _) => {
+            let name = trigger.setting("source").filter(|source| !source.contains("://"));
+            let from = name.map(|name| format!(" on {name}")).unwrap_or_default();
+            parts.push(format!("{} trigger{from}", trigger.type_));
+        }
+        (None, _) => {}
     }
     format!("{:<6}  {}", function.runtime.as_str(), parts.join("  ·  "))
 }

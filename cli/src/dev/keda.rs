@@ -1,11 +1,12 @@
 //! KEDA, as far as one function is concerned: its ScaledObject, played through the real contract.
 //!
 //! Holds a `StreamIsActive` open, polls `IsActive` and the metrics, and orders the replicas that
-//! [`super::scaler`] decides on. Knows nothing of the interceptor: all it hears comes from the
-//! scaler-adapter over gRPC, as in a cluster.
+//! [`super::scaler`] decides on. Knows nothing of the interceptor: all it hears of requests comes
+//! from the scaler-adapter over gRPC, and of events from a count of the source, as in a cluster.
 
 use std::{
     collections::HashMap,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -19,12 +20,13 @@ use kipper_proto::externalscaler::{
     GetMetricsRequest, MetricSpec, ScaledObjectRef, external_scaler_client::ExternalScalerClient,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 use tonic::transport::Channel;
 
 use super::{
+    backlog::Counts,
     console::Voice,
     fleet::Order,
     scaler::{Policy, Reading, Scaler},
@@ -39,7 +41,9 @@ pub(super) type Client = ExternalScalerClient<Channel>;
 /// What a ScaledObject says about one function.
 #[derive(Clone, Debug)]
 pub(super) struct ScaledObject {
-    object: ScaledObjectRef,
+    name: String,
+    /// What the external scaler is asked about; `None` for a function that takes no requests.
+    requests: Option<ScaledObjectRef>,
     policy: Policy,
     polling_interval: Duration,
 }
@@ -49,33 +53,24 @@ impl ScaledObject {
     pub(super) fn new(
         id: &FunctionId,
         spec: &FunctionSpec,
-        idle_timeout: Duration,
+        policy: Policy,
         polling_interval: Duration,
-        scale_down_window: Duration,
     ) -> Self {
         let metadata = [
             ("function", id.name.to_string()),
             ("targetRequestRate", spec.target_request_rate().to_string()),
             ("concurrency", spec.concurrency().to_string()),
-            ("idleTimeoutSeconds", whole_seconds(idle_timeout).to_string()),
+            ("idleTimeoutSeconds", whole_seconds(policy.cooldown).to_string()),
             ("pollingIntervalSeconds", whole_seconds(polling_interval).max(1).to_string()),
         ];
         let scaler_metadata: HashMap<String, String> =
             metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Self {
-            object: ScaledObjectRef {
-                name: id.name.to_string(),
-                namespace: id.namespace.to_string(),
-                scaler_metadata,
-            },
-            policy: Policy {
-                min: spec.min_replicas(),
-                max: spec.max_replicas(),
-                cooldown: idle_timeout,
-                scale_down_window,
-            },
-            polling_interval,
-        }
+        let requests = spec.is_http().then(|| ScaledObjectRef {
+            name: id.name.to_string(),
+            namespace: id.namespace.to_string(),
+            scaler_metadata,
+        });
+        Self { name: id.name.to_string(), requests, policy, polling_interval }
     }
 }
 
@@ -84,17 +79,39 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
+/// What one trigger says in a poll. `None` stands for an answer that was not to be had.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Signal {
+    active: Option<bool>,
+    readings: Option<Vec<Reading>>,
+}
+
+impl Signal {
+    /// What two triggers of one function say together: active if either is, inactive only if both
+    /// are known to be; and all metrics or none, because the HPA scales down on nothing less.
+    fn and(self, other: Self) -> Self {
+        let active = match (self.active, other.active) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        };
+        let readings = self.readings.zip(other.readings);
+        Self { active, readings: readings.map(|(one, other)| [one, other].concat()) }
+    }
+}
+
 /// Plays until dropped or until nobody takes orders any more. `replicas` is what the function has
-/// now, and outlives this player.
+/// now, and outlives this player. `counts` is there for a function with an event trigger.
 pub(super) async fn play(
     client: Client,
     scaled: ScaledObject,
+    counts: Option<Counts>,
     replicas: Arc<AtomicU32>,
     orders: mpsc::Sender<Order>,
     voice: Voice,
 ) {
     let (told, mut activations) = mpsc::channel(1);
-    let stream = activations_of(client.clone(), scaled.object.clone(), told);
+    let stream = activations_of(client.clone(), scaled.requests.clone(), told);
     let mut player = Player {
         client,
         scaler: Scaler::new(scaled.policy, replicas.load(Relaxed)),
@@ -105,6 +122,7 @@ pub(super) async fn play(
         voice,
         began: Instant::now(),
     };
+    let mut waiting = counts.as_ref().map(|counts| counts.waiting.clone());
     let playing = async {
         let mut ticks = interval(player.scaled.polling_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,9 +134,13 @@ pub(super) async fn play(
                     player.scaler.activated(player.began.elapsed());
                     at
                 }
-                _ = ticks.tick() => player.poll().await,
+                () = events_come(&mut waiting), if before == 0 => {
+                    player.scaler.activated(player.began.elapsed());
+                    Instant::now()
+                }
+                _ = ticks.tick() => player.poll(counts.as_ref()).await,
             };
-            if player.order(before, since).await.is_err() {
+            if player.order(before, since, counts.as_ref()).await.is_err() {
                 return;
             }
         }
@@ -129,9 +151,27 @@ pub(super) async fn play(
     }
 }
 
+/// Resolves with the next count that is above zero.
+async fn events_come(waiting: &mut Option<watch::Receiver<Option<u64>>>) {
+    let Some(waiting) = waiting else { return pending().await };
+    loop {
+        if waiting.changed().await.is_err() {
+            return pending().await;
+        }
+        if waiting.borrow_and_update().is_some_and(|count| count > 0) {
+            return;
+        }
+    }
+}
+
 /// Forwards every `true` with its time, for as long as it is wanted. One that finds the last one
 /// still waiting is dropped: it says nothing new.
-async fn activations_of(mut client: Client, object: ScaledObjectRef, told: mpsc::Sender<Instant>) {
+async fn activations_of(
+    mut client: Client,
+    object: Option<ScaledObjectRef>,
+    told: mpsc::Sender<Instant>,
+) {
+    let Some(object) = object else { return pending().await };
     loop {
         match client.stream_is_active(object.clone()).await {
             Ok(response) => {
@@ -162,25 +202,43 @@ struct Player {
 
 impl Player {
     /// One poll; returns when it was decided.
-    async fn poll(&mut self) -> Instant {
-        let object = self.scaled.object.clone();
-        let active = match self.client.is_active(object).await {
+    async fn poll(&mut self, counts: Option<&Counts>) -> Instant {
+        let requests = match self.scaled.requests.clone() {
+            Some(object) => Some(self.requests(object).await),
+            None => None,
+        };
+        let events = counts.map(|counts| {
+            let waiting = *counts.waiting.borrow();
+            let target = counts.trigger.per_replica as f64;
+            let readings = waiting.map(|count| vec![Reading { value: count as f64, target }]);
+            Signal { active: waiting.map(|count| count > 0), readings }
+        });
+        let signal = match (requests, events) {
+            (Some(requests), Some(events)) => requests.and(events),
+            (one, other) => one.or(other).unwrap_or_default(),
+        };
+        self.scaler.polled(self.began.elapsed(), signal.active, signal.readings.as_deref());
+        Instant::now()
+    }
+
+    /// What the external scaler says.
+    async fn requests(&mut self, object: ScaledObjectRef) -> Signal {
+        let active = match self.client.is_active(object.clone()).await {
             Ok(response) => Some(response.into_inner().result),
             Err(status) => {
-                tracing::debug!(function = self.scaled.object.name, %status, "activity unknown");
+                tracing::debug!(function = self.scaled.name, %status, "activity unknown");
                 None
             }
         };
         // The HPA sleeps while there is nothing to scale.
-        let readings = if self.scaler.replicas() == 0 { None } else { self.readings().await };
-        self.scaler.polled(self.began.elapsed(), active, readings.as_deref());
-        Instant::now()
+        let is_awake = self.scaler.replicas() > 0;
+        let readings = if is_awake { self.readings(object).await } else { None };
+        Signal { active, readings }
     }
 
     /// Every metric; `None` when one of them is not to be had, because the HPA scales on all or,
     /// downwards, on none.
-    async fn readings(&mut self) -> Option<Vec<Reading>> {
-        let object = self.scaled.object.clone();
+    async fn readings(&mut self, object: ScaledObjectRef) -> Option<Vec<Reading>> {
         if self.specs.is_none() {
             let response = self.client.get_metric_spec(object.clone()).await.ok()?;
             self.specs = Some(response.into_inner().metric_specs);
@@ -204,17 +262,47 @@ impl Player {
         &self,
         before: u32,
         since: Instant,
+        counts: Option<&Counts>,
     ) -> Result<(), mpsc::error::SendError<Order>> {
         let replicas = self.scaler.replicas();
         if replicas == before {
             return Ok(());
         }
-        if replicas == 0 {
-            self.voice.say("idle, scaled to 0");
-        } else if before > 0 {
-            self.voice.say(format!("scaled {before} → {replicas}"));
+        let reason = counts.and_then(Counts::in_words).filter(|_| replicas > before);
+        match reason {
+            Some(waiting) => {
+                let replicas =
+                    if replicas == 1 { "1 replica" } else { &format!("{replicas} replicas") };
+                self.voice.say(format!("{waiting} → {replicas}"));
+            }
+            None if replicas == 0 => self.voice.say("idle, scaled to 0"),
+            None if before > 0 => self.voice.say(format!("scaled {before} → {replicas}")),
+            None => {}
         }
         self.replicas.store(replicas, Relaxed);
         self.orders.send(Order::Scale { replicas, since }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_triggers_say_one_thing() {
+        let reading = Reading { value: 1.0, target: 5.0 };
+        let signal =
+            |active, known: bool| Signal { active, readings: known.then(|| vec![reading]) };
+        let check = |one: Signal, other: Signal, active, readings: Option<usize>| {
+            for together in [one.clone().and(other.clone()), other.and(one)] {
+                assert_eq!(together.active, active);
+                assert_eq!(together.readings.map(|readings| readings.len()), readings);
+            }
+        };
+        let (no, yes) = (signal(Some(false), true), signal(Some(true), true));
+        check(no.clone(), no.clone(), Some(false), Some(2));
+        check(no.clone(), yes.clone(), Some(true), Some(2));
+        check(no, signal(None, false), None, None);
+        check(yes, signal(None, false), Some(true), None);
     }
 }

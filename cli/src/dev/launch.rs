@@ -12,11 +12,15 @@ use std::{
     time::Duration,
 };
 
-use kipper_api::{code, function::TriggerKind};
+use kipper_api::{
+    code,
+    function::{Trigger, TriggerKind},
+};
 
 use super::{
     load::{Code, LocalFunction},
     runtime::{Cache, Interpreter, write_if_changed},
+    trigger::EventTrigger,
 };
 
 /// Everything the processes of one function have in common.
@@ -35,6 +39,12 @@ pub(super) struct Launch {
     pub(super) env: Vec<(String, String)>,
     /// How long a stopping process may take.
     pub(super) grace: Duration,
+    /// What the process serves, as its environment says.
+    pub(super) serves: TriggerKind,
+    /// What a poller beside the process delivers to it.
+    pub(super) events: Option<EventTrigger>,
+    /// It has nothing to do without its source: it takes no requests.
+    pub(super) needs_source: bool,
 }
 
 /// How a process is to run.
@@ -57,6 +67,7 @@ impl Launch {
         cache: &Cache,
         env: &[(String, String)],
         grace: Duration,
+        events: Option<EventTrigger>,
     ) -> io::Result<Self> {
         let code = match &function.code {
             Code::File(path) | Code::Folder(path) => path.clone(),
@@ -75,6 +86,13 @@ impl Launch {
             handler: function.spec.handler().map(str::to_owned),
             env: own.chain(env.iter().cloned()).collect(),
             grace,
+            serves: function
+                .spec
+                .event_trigger()
+                .and_then(Trigger::kind)
+                .unwrap_or(TriggerKind::Http),
+            needs_source: events.is_some() && !function.spec.is_http(),
+            events,
         })
     }
 
@@ -96,7 +114,7 @@ impl Launch {
         match mode {
             Mode::Serve(port) => command
                 .env("KIPPER_MODE", "http")
-                .env("KIPPER_TRIGGER", TriggerKind::Http.as_str())
+                .env("KIPPER_TRIGGER", self.serves.as_str())
                 .env("KIPPER_HOST", "127.0.0.1")
                 .env("PORT", port.to_string()),
             Mode::Batch(trigger) => {

@@ -178,12 +178,6 @@ fn declared(function: Function, path: &Path, loaded: &mut Loaded) -> Result<(), 
         return Err(LoadError::Invalid { path: path.to_owned(), name, problems });
     }
     let spec = function.spec;
-    if spec.event_trigger().is_some() {
-        loaded.notices.push(format!("{name}: event triggers are not available in kip dev yet"));
-    }
-    if !spec.is_http() && spec.cron_trigger().is_none() {
-        return Ok(());
-    }
     let Some(runtime) = spec.effective_runtime() else {
         loaded.notices.push(format!("{name}: images are not run by kip dev, only inline code"));
         return Ok(());

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use super::{
@@ -38,7 +38,28 @@ const DRAINING: &str = "kipper: draining, ";
 pub(super) struct Listener {
     pub(super) id: u64,
     pub(super) listens: Arc<AtomicBool>,
+    /// For a process that has nothing to do without its source: true once that is there.
+    pub(super) source: Option<watch::Receiver<bool>>,
     pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Listener {
+    /// The runtime listens.
+    async fn listening(self) {
+        self.listens.store(true, Relaxed);
+        let Self { id, source, events, .. } = self;
+        let Some(mut source) = source else {
+            // Nobody listens any more when `kip` ends.
+            let _ = events.send(Event::Listening { id, at: Instant::now() }).await;
+            return;
+        };
+        tokio::spawn(async move {
+            // An error is a poller that ended, which its process tells.
+            if source.wait_for(|is_there| *is_there).await.is_ok() {
+                let _ = events.send(Event::Listening { id, at: Instant::now() }).await;
+            }
+        });
+    }
 }
 
 /// Forwards every line until the other end is closed; returns the last ones of stderr.
@@ -65,13 +86,10 @@ pub(super) async fn forward<R: AsyncRead + Unpin>(
         for line in found {
             if target == Target::Stderr {
                 if line.starts_with(LISTENING)
-                    && let Some(Listener { id, listens, events }) = listener.take()
+                    && let Some(listener) = listener.take()
                 {
-                    listens.store(true, Relaxed);
                     is_muted = false;
-                    let at = Instant::now();
-                    // Nobody listens any more when `kip` ends.
-                    let _ = events.send(Event::Listening { id, at }).await;
+                    listener.listening().await;
                     continue;
                 }
                 if line.starts_with(DRAINING) {

@@ -47,9 +47,11 @@ pub(super) struct Scaler {
 }
 
 impl Scaler {
-    /// A function that has `replicas` now.
+    /// A function that has `replicas` now, which counts as activity: what runs for a reason that
+    /// was forgotten gets the whole cooldown.
     pub(super) fn new(policy: Policy, replicas: u32) -> Self {
-        Self { policy, replicas, last_active: None, recommendations: VecDeque::new() }
+        let last_active = (replicas > 0).then_some(Duration::ZERO);
+        Self { policy, replicas, last_active, recommendations: VecDeque::new() }
     }
 
     /// Replicas decided last.
@@ -285,6 +287,13 @@ mod tests {
         let readings = [Reading { value: 6.0, target: 5.0 }, Reading { value: 9.0, target: 2.1 }];
         assert_eq!(scaler.polled(Duration::ZERO, Some(true), Some(&readings)), 5);
         assert_eq!(scaler.polled(Duration::from_secs(1), Some(true), Some(&[])), 5);
+    }
+
+    #[test]
+    fn what_runs_already_is_not_cold() {
+        let mut scaler = Scaler::new(POLICY, 2);
+        let mut poll = |second| scaler.polled(Duration::from_secs(second), Some(false), Some(&[]));
+        assert_eq!([0, 29, 30].map(&mut poll), [2, 2, 0]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod cron;
+mod database;
+mod events;
 mod lifecycle;
 mod manifest;
 mod reload;

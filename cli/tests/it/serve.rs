@@ -61,6 +61,7 @@ fn every_example_runs() {
         assert!(status == 200 && body.contains(expected), "{function}: {status} {body}");
     }
     assert!(kip.wait_for("heartbeat     node    ").contains("Every minute, next 2"));
+    kip.wait_for("orders        node    postgres trigger: needs --source shopdb=<url> or ");
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(crate) fn kip() -> Command {
         .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env("NO_COLOR", "1")
         .env_remove("KIPPER_LOG")
+        .env_remove("KIPPER_SOURCE_URL")
         .stdin(Stdio::null());
     command
 }
@@ -175,9 +176,24 @@ fn collect(from: impl std::io::Read + Send + 'static, lines: &Arc<Lines>) {
 
 /// Sends a request and leaves the answer unread.
 pub(crate) fn send(address: SocketAddr, host: &str, target: &str) -> std::io::Result<TcpStream> {
+    begin(address, &format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n"))
+}
+
+/// Sends an empty JSON object; the answer's status and body.
+pub(crate) fn post(address: SocketAddr, host: &str, target: &str) -> (u16, String) {
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n"
+    );
+    let mut stream = begin(address, &head).unwrap();
+    stream.write_all(b"2\r\n{}\r\n0\r\n\r\n").unwrap();
+    receive(stream).unwrap()
+}
+
+fn begin(address: SocketAddr, head: &str) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "{head}connection: close\r\n\r\n")?;
     Ok(stream)
 }
 

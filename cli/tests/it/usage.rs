@@ -1,8 +1,11 @@
 //! What is said when there is nothing to run.
 
-use std::{net::TcpListener, process::Output};
+use std::{fs, net::TcpListener, process::Output};
 
-use crate::support::{folder, kip};
+use crate::{
+    database::{Database, MARK_DONE},
+    support::{folder, kip},
+};
 
 fn run(flags: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = kip().arg("dev").args(flags).output().unwrap();
@@ -17,6 +20,7 @@ fn bad_flags_are_one_line_and_exit_64() {
         &["--env", "PORT=1", "a.js"],
         &["--idle-timeout", "soon", "a.js"],
         &["--log-level", "a=b=c", "a.js"],
+        &["--source", "db", "a.js"],
         &["--unknown"],
         &[],
     ] {
@@ -49,12 +53,46 @@ fn what_cannot_be_loaded_is_one_line_and_exit_1() {
     }
 }
 
+/// Where there is nothing else to run, a trigger that cannot work is a usage error.
 #[test]
-fn event_triggers_are_left_out_with_a_notice() {
-    let text = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: orders}\nspec:\n  \
-        source: {code: x}\n  triggers: [{type: redis, config: {source: q, list: l}}]\n";
-    let folder = folder(&[("f.yaml", text)]);
-    let (code, stdout, stderr) = run(&[folder.path().to_str().unwrap()]);
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    assert_eq!(stdout, "orders: event triggers are not available in kip dev yet");
+fn a_lone_trigger_that_cannot_work_is_one_line_and_exit_64() {
+    let database = Database::new();
+    database.execute("CREATE TABLE bare (id int)");
+    let code = folder(&[("f.js", "module.exports = async () => {}")]);
+    let file = code.path().join("f.js");
+    let flags = |query: &'static str, mark: &'static str| {
+        let file = file.to_str().unwrap().to_owned();
+        let text = ["--trigger=postgres", "--query", query, "--mark-done", mark, "--source-url"];
+        let text = text.into_iter().map(str::to_owned);
+        [file].into_iter().chain(text).chain([database.url.clone()]).collect::<Vec<String>>()
+    };
+    let redis = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: f}\nspec:\n  \
+        source: {code: x}\n  triggers: [{type: redis, config: {source: queue, list: l}}]\n";
+    let yaml = folder(&[("f.yaml", redis)]);
+    let nowhere = redis.replace("redis", "postgres").replace("list: l", "query: SELECT 1");
+    fs::write(yaml.path().join("g.yaml"), nowhere).unwrap();
+    let path = |name: &str| yaml.path().join(name).to_str().unwrap().to_owned();
+    let query = "SELECT * FROM orders";
+    let given = |more: &[&str]| {
+        let more = more.iter().map(|flag| (*flag).to_owned());
+        [file.to_str().unwrap().to_owned()].into_iter().chain(more).collect::<Vec<String>>()
+    };
+    for (flags, expected) in [
+        (flags("SELECT * FROM orders LIMIT 3", MARK_DONE), "LIMIT"),
+        (flags("SELECT * FROM bare", "DELETE FROM bare"), "primary key"),
+        (flags("SELECT * FROM nothing", MARK_DONE), "nothing"),
+        (flags(query, "UPDATE orders SET status = 'of {{id}}'"), "longer literal"),
+        (flags(query, "UPDATE orders SET status = {{nr}}"), "nr"),
+        (given(&["--trigger=postgres", "--query=x"]), "a postgres trigger needs --source-url"),
+        (given(&["--query=x"]), "--query needs --trigger"),
+        (vec![path("f.yaml")], "f: redis triggers are not available in kip dev yet"),
+        (vec![path("g.yaml")], "f: needs --source queue=<url> or KIPPER_SOURCE_QUEUE"),
+        (vec![path("g.yaml"), "--trigger=http".into()], "--trigger is for code files"),
+    ] {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let (code, stdout, stderr) = run(&flags);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{flags:?}: {stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(expected), "{stderr}");
+        assert!(!stderr.contains('\n'), "{stderr}");
+    }
 }

@@ -6,6 +6,7 @@
 //! after its lock was taken. The *marks* run on the second connection and are committed before the
 //! lock is given up.
 
+mod backlog;
 mod connection;
 mod locks;
 mod marks;
@@ -22,6 +23,7 @@ use std::sync::{
 use mysql_async::Value;
 use parking_lot::Mutex;
 
+pub use self::backlog::Backlog;
 use self::{
     connection::{Connector, Role},
     locks::{Lock, Names},
@@ -209,21 +211,6 @@ impl Source for Mysql {
         }
         Ok(())
     }
-}
-
-/// How many events wait, counted no further than to `most`: what the number of pods is made from.
-///
-/// # Errors
-/// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
-pub async fn backlog(config: &MysqlConfig, most: u64) -> Result<u64, SourceError> {
-    let query = Query::parse(Dialect::Mysql, &config.query).map_err(invalid)?;
-    let connector = Connector::new(&config.url, config.authority.as_deref())?;
-    let link = connector.connect(Role::Claims).await?;
-    let sql =
-        format!("SELECT COUNT(*) FROM (SELECT 1 FROM (\n{}\n) __kq LIMIT ?) __kn", query.text());
-    let rows = link.turn().await.rows(&sql, vec![Value::UInt(most)]).await;
-    let rows = rows.map_err(|error| error.about("query"))?;
-    Ok(server::number(&rows).and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
 }
 
 fn invalid(error: TemplateError) -> SourceError {

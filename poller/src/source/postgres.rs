@@ -6,6 +6,7 @@
 //! again, in a statement of its own, after its lock was taken. The *marks* run on the second
 //! connection and are committed before the lock is given up.
 
+mod backlog;
 mod connection;
 mod marks;
 mod plan;
@@ -20,6 +21,7 @@ use std::sync::{
 use parking_lot::Mutex;
 use ring::digest;
 
+pub use self::backlog::Backlog;
 use self::{
     connection::{Connector, Role, check_locks},
     marks::{Marks, Recipe},

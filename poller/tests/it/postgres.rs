@@ -2,6 +2,7 @@
 
 mod database;
 
+mod backlog;
 mod delivery;
 mod drain;
 mod exclusive;

@@ -133,6 +133,18 @@ test('an event without an answer is done with 200; other answers count as they a
   assert.equal((await run.get('/event')).status, 204, 'only a POST is an event');
 });
 
+test('an event comes as the poller sends it: the row, its id, the trigger; a thrown error is a 500', async (t) => {
+  const run = await start(t, `module.exports = async (event, { trigger, headers, method, path }) => {
+    if (event.id === 2) throw new Error('no stock');
+    return { event, trigger, id: headers['ce-id'], attempt: headers['kipper-attempt'], method, path } }`, { KIPPER_TRIGGER: 'postgres' });
+  const headers = { 'content-type': 'application/json', 'ce-id': 'ns/fn/1', 'ce-specversion': '1.0', 'kipper-attempt': '3' };
+  const done = await run.post('/event', '{"id":1,"note":null,"tags":["ä"]}', headers);
+  assert.equal(done.status, 200);
+  assert.deepEqual(done.json(), { event: { id: 1, note: null, tags: ['ä'] }, trigger: 'postgres', id: 'ns/fn/1', attempt: '3', method: 'POST', path: '/event' });
+  const failed = await run.post('/event', '{"id":2}', headers);
+  assert.deepEqual([failed.status, failed.text], [500, '{"error":"no stock"}']);
+});
+
 test('health answers without the handler', async (t) => {
   const run = await start(t, 'module.exports = () => { throw new Error("never") }');
   const answer = await run.get('/health?probe=1');

@@ -145,6 +145,22 @@ class AnswerTest(WrapperTest):
             self.assertEqual(run.post("/", {"id": 1}).status, 204)
             self.assertEqual(run.get("/event").status, 204)
 
+    def test_an_event_comes_as_the_poller_sends_it(self):
+        source = """
+            DEF handler(event, context):
+                if event["id"] == 2: raise ValueError("no stock")
+                return {"event": event, "trigger": context.trigger, "id": context.headers["ce-id"],
+                        "attempt": context.headers["kipper-attempt"]}
+        """
+        headers = {"content-type": "application/json", "ce-id": "ns/fn/1", "ce-specversion": "1.0", "kipper-attempt": "3"}
+        for text in self.both(source):
+            run = self.start(text, KIPPER_TRIGGER="postgres")
+            done = run.request("POST", "/event", '{"id":1,"note":null,"tags":["ä"]}'.encode(), headers)
+            expected = {"event": {"id": 1, "note": None, "tags": ["ä"]}, "trigger": "postgres", "id": "ns/fn/1", "attempt": "3"}
+            self.assertEqual((done.status, done.json()), (200, expected))
+            failed = run.request("POST", "/event", b'{"id":2}', headers)
+            self.assertEqual((failed.status, failed.json()), (500, {"error": "no stock"}))
+
     def test_health_answers_without_the_handler(self):
         for source in self.both("DEF handler():\n    raise ValueError('never')"):
             run = self.start(source)

@@ -65,17 +65,12 @@ fn an_entry_file_makes_its_folder_one_function() {
 
 #[test]
 fn what_needs_a_cluster_is_left_out_with_a_notice() {
-    let manifest = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: orders}\n\
-        spec:\n  source: {code: 'x'}\n  triggers: [{type: redis, config: {source: q, list: l}}]\n\
-        ---\napiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: hook}\n\
+    let manifest = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: hook}\n\
         spec: {image: 'registry.example.com/hook:1'}\n";
     let dir = folder(&[("f.yaml", manifest)]);
     let loaded = load(&[dir.path().join("f.yaml")]).unwrap();
     assert!(loaded.functions.is_empty());
-    let expected = [
-        "orders: event triggers are not available in kip dev yet",
-        "hook: images are not run by kip dev, only inline code",
-    ];
+    let expected = ["hook: images are not run by kip dev, only inline code"];
     assert_eq!(loaded.notices, expected);
 }
 

@@ -1,13 +1,11 @@
 //! What the function is sent, and that every row is marked.
 
-use kipper_poller::source::mysql::{MysqlConfig, backlog};
-
 use super::database::{Database, POLLER};
 use crate::{
     function::Function,
     poller::Poller,
     scenario::delivery,
-    table::{MARK_DONE, QUERY, Table as _},
+    table::{MARK_DONE, Table as _},
     wait::until,
 };
 
@@ -109,22 +107,7 @@ async fn over_tls() {
     assert_eq!(function.count(), 5);
 }
 
-/// What the number of pods is made from: counted, but no further than needed.
 #[tokio::test]
 async fn the_backlog_is_counted_to_a_bound() {
-    let database = Database::new().await;
-    database.fill(250).await;
-    let config = MysqlConfig {
-        url: database.url.clone(),
-        authority: None,
-        query: format!("{QUERY} -- all"),
-        key: Vec::new(),
-        mark_done: None,
-        on_failed: None,
-        function: "ns/fn".to_owned(),
-    };
-    assert_eq!(backlog(&config, 100).await.unwrap(), 100);
-    assert_eq!(backlog(&config, 1_000).await.unwrap(), 250);
-    database.run("UPDATE orders SET status = 'done'").await;
-    assert_eq!(backlog(&config, 1_000).await.unwrap(), 0);
+    delivery::backlog(Database::new().await).await;
 }

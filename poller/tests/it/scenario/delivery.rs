@@ -1,9 +1,12 @@
 //! What the function is sent, and that every row is marked.
 
+use clap::Parser as _;
+use kipper_poller::{Backlog, Config, check};
+
 use crate::{
     function::{Function, status},
     poller::Poller,
-    table::{MARK_DONE, Table},
+    table::{MARK_DONE, QUERY, Table},
     wait::until,
 };
 
@@ -84,4 +87,25 @@ pub(crate) async fn key_that_is_not_unique(database: impl Table) {
     assert_eq!(database.count("pending").await, 2);
     assert_eq!(function.count(), 18);
     assert_eq!(database.locks().await, 0);
+}
+
+/// What the number of pods is made from: counted, but no further than needed, and claiming nothing.
+pub(crate) async fn backlog(database: impl Table) {
+    // It ends in a comment, which must not hide what follows.
+    let query = format!("{QUERY} -- the oldest first;");
+    let flags = database.flags_with("http://127.0.0.1:9/event", &query, Some(MARK_DONE));
+    let flags = ["kipper-poll".to_owned()].into_iter().chain(flags);
+    let config = Config::try_parse_from(flags).unwrap();
+    check(&config).await.unwrap();
+    let mut backlog = Backlog::new(&config, 25).unwrap();
+    assert_eq!(backlog.count().await.unwrap(), 0);
+    database.fill(20).await;
+    assert_eq!(backlog.count().await.unwrap(), 20);
+    database.fill(20).await;
+    assert_eq!(backlog.count().await.unwrap(), 25);
+    database.run("UPDATE orders SET status = 'done'").await;
+    assert_eq!(backlog.count().await.unwrap(), 0);
+    assert_eq!(database.locks().await, 0);
+    // Those of the check end in their own time.
+    until("one connection for all counts", async || database.sessions().await == 1).await;
 }

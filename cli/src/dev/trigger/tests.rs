@@ -1,0 +1,115 @@
+//! What becomes of a declared trigger, and of the flags that declare one.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use kipper_api::{FunctionSpec, function::Runtime};
+
+use super::*;
+
+fn function(kind: &str, config: &[(&str, &str)]) -> LocalFunction {
+    let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let trigger = Trigger { type_: kind.to_owned(), schedule: None, config: config.collect() };
+    LocalFunction {
+        name: "orders".to_owned(),
+        spec: FunctionSpec { triggers: vec![trigger], ..FunctionSpec::default() },
+        retry_idempotent: false,
+        runtime: Runtime::Node,
+        code: Code::File(PathBuf::from("/d/orders.js")),
+        origin: PathBuf::from("/d/orders.js"),
+    }
+}
+
+fn sources() -> Sources {
+    Sources([("shop-db".to_owned(), Secret::from("postgres://u:p@h/db"))].into())
+}
+
+#[test]
+fn a_source_is_a_url_or_a_name_that_is_known() {
+    let url = |source: &str| {
+        let function = function("postgres", &[("source", source), ("query", "SELECT 1")]);
+        let trigger = EventTrigger::of(&function, &sources()).unwrap();
+        trigger.map(|trigger| trigger.config().source_url.0.clone())
+    };
+    assert_eq!(url("shop-db").unwrap(), "postgres://u:p@h/db");
+    assert_eq!(url("postgres://other/db").unwrap(), "postgres://other/db");
+    let error = url("orders-db").unwrap_err().to_string();
+    assert_eq!(error, "needs --source orders-db=<url> or KIPPER_SOURCE_ORDERS_DB");
+}
+
+#[test]
+fn settings_reach_the_poller_and_no_password_is_printed() {
+    let settings = [
+        ("source", "shop-db"),
+        ("query", "SELECT * FROM a WHERE b = '--x'"),
+        ("markDone", "UPDATE a SET b = {{id}}"),
+        ("key", "id,nr"),
+        ("maxAttempts", "3"),
+        ("rowsPerReplica", "7"),
+    ];
+    let trigger = EventTrigger::of(&function("postgres", &settings), &sources()).unwrap().unwrap();
+    let config = trigger.config_for(8081).unwrap();
+    assert_eq!(config.target_url, "http://127.0.0.1:8081/event".parse().unwrap());
+    assert_eq!((config.namespace.as_str(), config.function.as_str()), ("local", "orders"));
+    assert_eq!(config.query.as_deref(), Some("SELECT * FROM a WHERE b = '--x'"));
+    assert_eq!(config.mark_done.as_deref(), Some("UPDATE a SET b = {{id}}"));
+    assert_eq!((config.key, config.max_attempts), (vec!["id".to_owned(), "nr".to_owned()], 3));
+    assert_eq!((trigger.per_replica, trigger.is_marked), (7, true));
+    assert!(!format!("{trigger:?}").contains("u:p"), "{trigger:?}");
+}
+
+#[test]
+fn what_cannot_be_polled_says_why() {
+    let why = |config: &[(&str, &str)]| {
+        let config = [&[("source", "shop-db"), ("query", "SELECT 1")], config].concat();
+        let trigger = EventTrigger::of(&function("postgres", &config), &sources()).unwrap();
+        trigger.unwrap_err().to_string()
+    };
+    assert_eq!(why(&[("rowsPerReplica", "0")]), "rowsPerReplica must be a number above 0");
+    let error = why(&[("maxAttempts", "many")]);
+    assert!(error.contains("many") && error.contains("--max-attempts"), "{error}");
+}
+
+#[test]
+fn a_limit_of_requests_holds_for_events_too() {
+    let mut function = function("postgres", &[("source", "shop-db"), ("query", "SELECT 1")]);
+    let concurrency = |function: &LocalFunction| {
+        let trigger = EventTrigger::of(function, &sources()).unwrap().unwrap();
+        trigger.config().concurrency.get()
+    };
+    let usual = concurrency(&function);
+    for (limit, expected) in [(2, 2), (1000, usual), (0, usual)] {
+        let scaling =
+            kipper_api::function::Scaling { concurrency: Some(limit), ..Default::default() };
+        function.spec.scaling = Some(scaling);
+        assert_eq!(concurrency(&function), expected, "{limit}");
+    }
+}
+
+#[test]
+fn flags_declare_the_trigger_of_one_code_file() {
+    let flags = |kind| TriggerArgs {
+        trigger: Some(kind),
+        source_url: Some("postgres://h/db".into()),
+        query: Some("SELECT 1".to_owned()),
+        ..TriggerArgs::default()
+    };
+    let mut functions = [function("http", &[])];
+    declare(&flags(TriggerKind::Postgres), &mut functions).unwrap();
+    let trigger = EventTrigger::of(&functions[0], &Sources::default()).unwrap().unwrap();
+    assert_eq!(trigger.config().query.as_deref(), Some("SELECT 1"));
+    let refused = |args: &TriggerArgs, functions: &mut [LocalFunction]| {
+        declare(args, functions).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&flags(TriggerKind::Redis), &mut functions), "a redis trigger needs --list");
+    let cron = refused(&flags(TriggerKind::Cron), &mut functions);
+    assert_eq!(cron, "a cron trigger needs --schedule");
+    let nothing = TriggerArgs { trigger: None, ..flags(TriggerKind::Http) };
+    assert_eq!(refused(&nothing, &mut functions), "--query needs --trigger");
+    let two = [function("http", &[]), function("http", &[])];
+    let postgres = flags(TriggerKind::Postgres);
+    assert_eq!(refused(&postgres, &mut two.clone()), "--trigger needs exactly one function");
+    let inline = LocalFunction { code: Code::Inline, ..function("http", &[]) };
+    let error = refused(&postgres, &mut [inline]);
+    assert_eq!(error, "--trigger is for code files; a Function has its own");
+}
