@@ -30,11 +30,12 @@ use crate::{
 const CREATE_MANAGER: &str = "kipper-controller-create";
 
 /// All kinds, in the order they are applied.
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     Kind::ConfigMap,
     Kind::Service,
     Kind::NetworkPolicy,
     Kind::Deployment,
+    Kind::TriggerAuthentication,
     Kind::ScaledObject,
     Kind::CronJob,
     Kind::Ingress,
@@ -45,7 +46,7 @@ pub(crate) fn resource(kind: Kind) -> ApiResource {
     let (group, version) = match kind {
         Kind::ConfigMap | Kind::Service => ("", "v1"),
         Kind::Deployment => ("apps", "v1"),
-        Kind::ScaledObject => ("keda.sh", "v1alpha1"),
+        Kind::TriggerAuthentication | Kind::ScaledObject => ("keda.sh", "v1alpha1"),
         Kind::CronJob => ("batch", "v1"),
         Kind::NetworkPolicy | Kind::Ingress => ("networking.k8s.io", "v1"),
     };
@@ -75,6 +76,7 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::Service => "Service",
             Self::Deployment => "Deployment",
+            Self::TriggerAuthentication => "TriggerAuthentication",
             Self::ScaledObject => "ScaledObject",
             Self::CronJob => "CronJob",
             Self::NetworkPolicy => "NetworkPolicy",

@@ -15,7 +15,7 @@ mod error;
 mod mongodb;
 mod mysql;
 mod postgres;
-mod server;
+pub(crate) mod server;
 
 use std::{fmt, time::Duration};
 
@@ -155,12 +155,17 @@ pub async fn remove(
     within(timeout, done).await
 }
 
+/// How many locks a PostgreSQL holds for all its sessions together. Takes at most `timeout`.
+pub async fn lock_capacity(server: &Server, timeout: Duration) -> Result<u64, BindingError> {
+    within(timeout, postgres::lock_capacity(server, timeout)).await
+}
+
 /// Ends `work` with the error for a server that does not answer. The large futures of the three
 /// engines are kept off the caller's stack.
-async fn within(
+async fn within<T>(
     timeout: Duration,
-    work: impl Future<Output = Result<(), BindingError>>,
-) -> Result<(), BindingError> {
+    work: impl Future<Output = Result<T, BindingError>>,
+) -> Result<T, BindingError> {
     match tokio::time::timeout(timeout, Box::pin(work)).await {
         Ok(result) => result,
         Err(_) => Err(BindingError::Unreachable(format!("no answer within {timeout:?}"))),

@@ -141,9 +141,22 @@ pub(crate) struct Pod {
     pub(crate) server: bool,
     pub(crate) created: Option<Timestamp>,
     pub(crate) ready: bool,
-    /// Running but not ready since then.
+    /// The function runs but is not ready since then.
     pub(crate) silent_since: Option<Timestamp>,
+    pub(crate) poller: Option<Poller>,
     pub(crate) failure: Option<Failure>,
+}
+
+/// The poller in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Poller {
+    /// Of the trigger it was started with.
+    pub(crate) digest: String,
+    pub(crate) ready: bool,
+    /// Its last words, if it ended because the trigger cannot work.
+    pub(crate) refused: Option<String>,
+    /// Running but not ready since then.
+    pub(crate) waiting_since: Option<Timestamp>,
 }
 
 /// An Ingress that publishes hosts and is not one of ours.

@@ -48,7 +48,11 @@ pub struct Config {
     #[arg(long, env = "KIPPER_CONTROLLER_PYTHON_IMAGE")]
     pub python_image: String,
 
-    /// Pull policy of function containers [default: as Kubernetes chooses by the tag]
+    /// Image of the poller beside functions with an event trigger
+    #[arg(long, env = "KIPPER_CONTROLLER_POLLER_IMAGE")]
+    pub poller_image: String,
+
+    /// Pull policy of the containers in function pods [default: as Kubernetes chooses by the tag]
     #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub function_image_pull_policy: Option<String>,
 
@@ -172,6 +176,7 @@ impl Config {
         Settings {
             node_image: self.node_image.clone(),
             python_image: self.python_image.clone(),
+            poller_image: self.poller_image.clone(),
             image_pull_policy: set(&self.function_image_pull_policy),
             scaler_address: self.scaler_address.clone(),
             network_policy: self.function_network_policy,

@@ -65,7 +65,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn new(reason: &'static str, message: String) -> Self {
+    pub(crate) fn new(reason: &'static str, message: String) -> Self {
         Self { reason, message, retry: false }
     }
 }

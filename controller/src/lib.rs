@@ -16,6 +16,7 @@ mod namespaces;
 
 pub mod bindings;
 mod gather;
+mod trigger;
 
 mod hosts;
 
@@ -24,6 +25,8 @@ pub mod render;
 mod apply;
 
 mod status;
+
+mod observe;
 
 mod reconcile;
 

@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kipper_api::names;
 
-use crate::cache::{Failure, Key, Pod};
+use crate::cache::{Failure, Key, Pod, Poller};
 
 /// Longest part of a container's last words in a condition, in characters.
 const MAX_MESSAGE: usize = 800;
@@ -28,12 +28,22 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     let ready = is("Ready").is_some_and(|c| c.status == "True");
     let unready = is("Ready").and_then(|c| c.last_transition_time.as_ref()).map(|time| time.0);
     let containers = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
-    let failure = containers.iter().find_map(container_failure).or_else(|| {
+    let init = status.and_then(|s| s.init_container_statuses.as_deref()).unwrap_or_default();
+    let sidecar = init.iter().find(|container| container.name == names::POLLER_CONTAINER);
+    let digests = pod.metadata.annotations.as_ref();
+    let digest = digests.and_then(|annotations| annotations.get(names::TRIGGER_DIGEST));
+    let poller = digest.map(|digest| poller(digest, sidecar));
+    let failure = containers.iter().find_map(container_failure);
+    // A refusal is told of the trigger.
+    let accepted = sidecar.filter(|_| poller.as_ref().is_none_or(|p| p.refused.is_none()));
+    let failure = failure.or_else(|| accepted.and_then(poller_failure)).or_else(|| {
         let scheduled = is("PodScheduled").filter(|c| c.status == "False")?;
         let message = scheduled.message.clone().unwrap_or_default();
         Some(Failure { reason: "Unschedulable", message: clipped(&message) })
     });
-    let started = containers.iter().filter_map(running_since).max();
+    // Another container may be what the pod is not ready for.
+    let silent = containers.iter().filter(|container| !container.ready);
+    let started = silent.filter_map(running_since).max();
     Some(Pod {
         function,
         server: labels.get(names::COMPONENT).map(String::as_str) == Some(names::SERVER),
@@ -43,8 +53,42 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         silent_since: started
             .filter(|_| !ready)
             .map(|started| unready.map_or(started, |since| since.max(started))),
+        poller,
         failure,
     })
+}
+
+/// Exit code of a process that cannot work as it is configured (`sysexits.h`).
+const EXIT_USAGE: i32 = 64;
+/// What such a process begins its last line with.
+const USAGE_LINE: &str = "error: ";
+
+fn poller(digest: &str, container: Option<&ContainerStatus>) -> Poller {
+    let ready = container.is_some_and(|container| container.ready);
+    Poller {
+        digest: digest.to_owned(),
+        ready,
+        refused: container.and_then(refusal),
+        waiting_since: container.filter(|_| !ready).and_then(running_since),
+    }
+}
+
+/// The last line of a poller that ended, and has not started again, because its trigger cannot work.
+fn refusal(container: &ContainerStatus) -> Option<String> {
+    let state = container.state.as_ref()?;
+    let waiting = state.waiting.as_ref().and(container.last_state.as_ref());
+    let ended = state.terminated.as_ref().or_else(|| waiting?.terminated.as_ref())?;
+    if ended.exit_code != EXIT_USAGE {
+        return None;
+    }
+    let words = ended.message.as_deref().unwrap_or_default();
+    let line = words.trim().lines().last().unwrap_or_default();
+    Some(clipped(line.strip_prefix(USAGE_LINE).unwrap_or(line)))
+}
+
+fn poller_failure(container: &ContainerStatus) -> Option<Failure> {
+    let Failure { reason, message } = container_failure(container)?;
+    Some(Failure { reason, message: format!("{}: {message}", names::POLLER_CONTAINER) })
 }
 
 fn running_since(container: &ContainerStatus) -> Option<Timestamp> {
@@ -155,6 +199,58 @@ mod tests {
         });
         let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
         assert_eq!(pod.silent_since, expected.map(|minute| at(minute).parse().unwrap()));
+    }
+
+    /// What a pod's poller is known by: ready, refused, and the failure of the pod.
+    #[track_caller]
+    fn check_poller(status: serde_json::Value, expected: (bool, Option<&str>, Option<&str>)) {
+        let mut container = json!({
+            "name": "kipper-poll", "image": "", "imageID": "", "restartCount": 1, "ready": false,
+        });
+        let fields = status.as_object().unwrap().clone();
+        container.as_object_mut().unwrap().extend(fields);
+        let pod = json!({
+            "metadata": {
+                "namespace": "shop-dev",
+                "labels": { names::RESOURCE_TYPE: names::FUNCTION, names::APP: "f" },
+                "annotations": { names::TRIGGER_DIGEST: "0123" },
+            },
+            "status": {
+                "initContainerStatuses": [container],
+                "containerStatuses": [{
+                    "name": "function", "image": "", "imageID": "", "restartCount": 0,
+                    "ready": true,
+                    "state": { "running": { "startedAt": "2026-01-01T10:00:00Z" } },
+                }],
+            },
+        });
+        let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
+        let poller = pod.poller.unwrap();
+        let failure = pod.failure.map(|failure| failure.message);
+        let found = (poller.ready, poller.refused.as_deref(), failure.as_deref());
+        assert_eq!((found, &*poller.digest), (expected, "0123"));
+        // The function itself is ready.
+        assert_eq!(pod.silent_since, None);
+    }
+
+    #[test]
+    fn a_poller_that_cannot_work_is_told_from_one_that_broke() {
+        let ended = |code: i32, message: &str| json!({ "terminated": { "exitCode": code, "message": message } });
+        let back_off = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let running = json!({ "running": { "startedAt": "2026-01-01T10:00:00Z" } });
+        let refused = ended(64, "{\"level\":\"INFO\"}\nerror: query: no column id\n");
+        let words = Some("query: no column id");
+        check_poller(json!({ "ready": true, "state": running }), (true, None, None));
+        check_poller(json!({ "state": refused }), (false, words, None));
+        let state = json!({ "state": back_off, "lastState": refused });
+        check_poller(state, (false, words, None));
+        // On its next try it may fare better.
+        check_poller(json!({ "state": running, "lastState": refused }), (false, None, None));
+        let broke = Some("kipper-poll: exit code 101: a bug");
+        let state = json!({ "state": back_off, "lastState": ended(101, "a bug") });
+        check_poller(state, (false, None, broke));
+        let pull = json!({ "waiting": { "reason": "ErrImagePull", "message": "no such image" } });
+        check_poller(json!({ "state": pull }), (false, None, Some("kipper-poll: no such image")));
     }
 
     #[test]

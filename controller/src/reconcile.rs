@@ -24,13 +24,15 @@ use kube::{
 
 use crate::{
     apply::{self, Applier, ApplyError},
-    cache::{Cache, Failure, Key, Pod},
+    cache::{Cache, Key},
     gather::{self, Gathered},
     hosts::{Hosts, Reservation},
     metrics::Metrics,
     namespaces::{NamespaceError, Namespaces},
+    observe,
     render::{self, Input, Kind, Object, RenderError, Settings},
     status::{Facts, Reason, status},
+    trigger,
 };
 
 /// Delay after the first failure of a function, doubled up to the second.
@@ -146,12 +148,13 @@ impl Context {
                 self.namespaces.forget(&key.namespace);
             }
             // An API server that does not answer says nothing about the function.
-            let known = facts.taken.is_some() || facts.bindings.is_some();
+            let known =
+                facts.taken.is_some() || facts.bindings.is_some() || facts.trigger.is_some();
             if !known {
                 return outcome.map(|()| Action::await_change());
             }
         }
-        let again = self.observe_workload(function, &key, &mut facts);
+        let again = observe::workload(&self.cache, function, &key, &mut facts);
         self.report(function, &key, &facts).await?;
         outcome?;
         Ok(again.map_or_else(Action::await_change, Action::requeue))
@@ -166,17 +169,13 @@ impl Context {
         self.namespaces.enter(&key.namespace).await?;
         let problems = function.spec.validate();
         if let Some(problem) = problems.first() {
-            let message = format!("{}: {}", problem.path, problem.message);
-            if problem.path.starts_with("triggers") {
+            let message = problem.to_string();
+            if problem.path.starts_with("spec.triggers") {
                 facts.trigger = Some(Reason::new("TriggerInvalid", message));
             } else {
                 facts.broken = Some(Reason::new("Invalid", message));
             }
             return Ok(());
-        }
-        if let Some(trigger) = function.spec.event_trigger() {
-            let message = format!("{} triggers are not served yet", trigger.type_);
-            facts.trigger = Some(Reason::new("EventTriggersUnavailable", message));
         }
         if function.spec.is_http() {
             facts.reservation = Some(self.hosts.reserve(function).await?);
@@ -194,16 +193,30 @@ impl Context {
                 None => Ok(()),
             };
         }
-        let objects = self.render(function, &gathered, facts);
+        let event = match trigger::prepare(function, &self.namespaces).await? {
+            Ok(event) => event,
+            Err(problem) => {
+                facts.trigger = Some(Reason::new(problem.reason, problem.message.clone()));
+                // What is applied stays, a pause of the scaler too.
+                facts.refused_trigger =
+                    function.status.as_ref().and_then(|status| status.refused_trigger.clone());
+                return match problem.retry {
+                    true => Err(ReconcileError::Unresolved(problem.message)),
+                    false => Ok(()),
+                };
+            }
+        };
+        let objects = self.render(function, key, &gathered, event, facts);
         let Some(objects) = objects else { return Ok(()) };
         let owner = apply::Function {
             key: key.clone(),
             uid: function.uid().unwrap_or_default(),
-            min_replicas: function.spec.min_replicas(),
+            min_replicas: function.spec.replica_limits().0,
         };
         let before = function.status.as_ref().and_then(|status| status.applied_digest.as_deref());
         facts.applied = Some(self.applier.apply_all(&owner, &objects, before).await?);
         self.applier.prune(&owner, &objects).await?;
+        trigger::prune(function, &self.namespaces).await?;
         let left =
             gather::prune(function, &gathered.bindings, &self.namespaces, &self.metrics).await?;
         match left.first() {
@@ -219,21 +232,29 @@ impl Context {
     fn render(
         &self,
         function: &Function,
+        key: &Key,
         gathered: &Gathered,
+        event: Option<render::Event>,
         facts: &mut Facts,
     ) -> Option<Vec<Object>> {
         let host = match &facts.reservation {
-            Some(Reservation::Reserved(host)) => Some(host.as_str()),
+            Some(Reservation::Reserved(host)) => Some(host.clone()),
             _ => None,
         };
         let none = std::collections::BTreeSet::new();
         let input = Input {
             function,
-            host,
+            host: host.as_deref(),
             bindings: &gathered.bindings,
             secret_keys: gathered.secret.as_ref().map_or(&none, |secret| &secret.keys),
             secret_digest: gathered.secret.as_ref().map(|secret| secret.digest.as_str()),
+            event: event.as_ref(),
         };
+        let digest = render::trigger_digest(&input, &self.settings);
+        self.judge_trigger(function, key, digest, facts);
+        let refused = facts.refused_trigger.is_some();
+        let event = event.clone().map(|event| render::Event { refused, ..event });
+        let input = Input { event: event.as_ref(), ..input };
         let clashes = render::clashes(&input);
         if !clashes.is_empty() {
             let told: Vec<_> = clashes.iter().map(ToString::to_string).collect();
@@ -267,36 +288,23 @@ impl Context {
         secret.keys.iter().map(status).collect()
     }
 
-    /// What Deployment and pods show. A duration: nothing will tell when it is time to look again.
-    fn observe_workload(
+    /// Whether the poller refused the trigger, and what is to be known of one that works.
+    fn judge_trigger(
         &self,
         function: &Function,
         key: &Key,
+        digest: Option<String>,
         facts: &mut Facts,
-    ) -> Option<Duration> {
-        let deployment = self.cache.objects.get(&(Kind::Deployment, key.clone()));
-        facts.workload = deployment.and_then(|observed| observed.workload);
-        let pods = self.cache.pods.filter(|_, pod| pod.server && pod.function == *key);
-        let mut pods: Vec<_> = pods.into_iter().map(|(_, pod)| pod).collect();
-        // The newest pod has the newest fault: those of a former version say what was repaired.
-        pods.sort_by_key(|pod| std::cmp::Reverse(pod.created));
-        facts.failure = pods.iter().find_map(|pod| pod.failure.clone());
-        let limit = function.spec.cold_start_timeout();
-        let mut again = None;
-        for since in pods.iter().filter_map(silent) {
-            let silent = Timestamp::now().duration_since(since).unsigned_abs();
-            if silent < limit {
-                again = Some(limit - silent + Duration::from_secs(1));
-            } else if facts.failure.is_none() {
-                let message = format!(
-                    "the container runs but does not answer on port {} for {} s",
-                    function.spec.port(),
-                    limit.as_secs()
-                );
-                facts.failure = Some(Failure { reason: "NotListening", message });
-            }
+    ) {
+        let Some(digest) = digest else { return };
+        if let Some(message) = observe::refusal(&self.cache, function, key, &digest) {
+            facts.trigger = Some(Reason::new(observe::REFUSED, message));
+            facts.refused_trigger = Some(digest);
+        } else if function.spec.event().is_some_and(|event| event.leaves_no_mark()) {
+            let message = "without markDone at most one replica runs, and a row that stays as it is \
+                           comes again when that replica is another one";
+            facts.trigger_notice = Some(Reason::new("NoMarkDone", message));
         }
-        again
     }
 
     /// Writes the status and an Event, where they differ from what is there.
@@ -356,7 +364,7 @@ impl Context {
         }
     }
 
-    /// Removes what no owner reference can: publication, host, databases, rights.
+    /// Removes what no owner reference can: publication, host, bucket Secret, databases, rights.
     async fn clean_up(&self, function: &Function) -> Result<Action, ReconcileError> {
         let key = Key::of(&function.metadata);
         let uid = function.uid().unwrap_or_default();
@@ -368,6 +376,8 @@ impl Context {
             self.applier.delete(kind, &ingress, &observed.uid).await?;
         }
         self.hosts.release(&key, &uid).await?;
+        let own = &self.namespaces.account.namespace;
+        trigger::retract_bucket(&self.client, own, &key).await?;
         self.drop_databases(function, &key).await?;
         self.namespaces.leave(function).await?;
         self.applier.forget(&key);
@@ -406,10 +416,6 @@ impl Context {
 
 /// A deletion waits this long for its databases to be dropped, and then goes on without.
 const MAX_DROP_TIME: Duration = Duration::from_secs(120);
-
-fn silent(pod: &Pod) -> Option<Timestamp> {
-    pod.silent_since.filter(|_| pod.failure.is_none())
-}
 
 fn forbidden(error: &ReconcileError) -> bool {
     let api = match error {

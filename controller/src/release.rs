@@ -10,7 +10,10 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod, networking::v1::Ingress,
+    apps::v1::Deployment,
+    coordination::v1::Lease,
+    core::v1::{Pod, Secret},
+    networking::v1::Ingress,
 };
 use kipper_api::{Function, names};
 use kube::{
@@ -99,5 +102,8 @@ async fn remove_publication(client: &Client, namespace: &str) -> anyhow::Result<
     let selector = format!("{}={CLAIM}", names::RESOURCE_TYPE);
     let claimed = ListParams::default().labels(&selector);
     claims.delete_collection(&DeleteParams::default(), &claimed).await?;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let buckets = ListParams::default().labels(&format!("{}=true", names::BUCKET_TRIGGER));
+    secrets.delete_collection(&DeleteParams::default(), &buckets).await?;
     Ok(())
 }

@@ -11,8 +11,10 @@ mod env;
 mod ingress;
 mod network_policy;
 mod pod;
+pub mod poller;
 mod scaled_object;
 mod service;
+mod trigger_authentication;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +39,9 @@ pub struct Settings {
     pub node_image: String,
     /// Image of the Python runtime, for inline code.
     pub python_image: String,
-    /// `imagePullPolicy` of function containers; `None` leaves it to Kubernetes.
+    /// Image of the poller beside functions with an event trigger.
+    pub poller_image: String,
+    /// `imagePullPolicy` of the containers in function pods; `None` leaves it to Kubernetes.
     pub image_pull_policy: Option<String>,
     /// Host and port of the scaler adapter, as KEDA reaches it.
     pub scaler_address: String,
@@ -79,6 +83,25 @@ pub struct Input<'a> {
     pub secret_keys: &'a BTreeSet<String>,
     /// Digest of the values of `<fn>-secrets`; changes exactly when one of them does.
     pub secret_digest: Option<&'a str>,
+    /// The event trigger, if there is one.
+    pub event: Option<&'a Event>,
+}
+
+/// An event trigger that can work, as far as anybody but its poller can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The query, fit to be a derived table; `None` where events are no rows.
+    pub query: Option<String>,
+    /// Keys of the Secret `<fn>-trigger`.
+    pub keys: BTreeSet<String>,
+    /// Digest of that Secret's values.
+    pub digest: String,
+    /// What the kubelet brings to the poller's drain port.
+    pub drain_token: String,
+    /// Events one poller has at the most.
+    pub max_held: u32,
+    /// A poller found that this very trigger cannot work.
+    pub refused: bool,
 }
 
 /// A bound service whose credentials exist.
@@ -104,6 +127,8 @@ pub enum Kind {
     Service,
     /// Serving pods.
     Deployment,
+    /// How KEDA reaches a source of events.
+    TriggerAuthentication,
     /// KEDA's target.
     ScaledObject,
     /// Schedule.
@@ -164,17 +189,24 @@ pub fn render(input: &Input<'_>, settings: &Settings) -> Result<Vec<Object>, Ren
     if let Some(config_map) = config_map::config_map(&subject) {
         objects.push(object(Kind::ConfigMap, &config_map.metadata, &config_map)?);
     }
-    // Events need a poller beside the function and triggers of KEDA's own. Until they are rendered
-    // here, an event trigger adds nothing, and on its own leaves the function without pods.
     if spec.is_http() {
         let service = service::service(&subject);
         objects.push(object(Kind::Service, &service.metadata, &service)?);
+    }
+    if spec.is_http() || subject.event().is_some() {
         if settings.network_policy {
             let policy = network_policy::network_policy(&subject);
             objects.push(object(Kind::NetworkPolicy, &policy.metadata, &policy)?);
         }
         let deployment = deployment::deployment(&subject);
         objects.push(object(Kind::Deployment, &deployment.metadata, &deployment)?);
+        let authentication = subject
+            .event()
+            .and_then(|event| trigger_authentication::trigger_authentication(&subject, event));
+        if let Some(authentication) = authentication {
+            let kind = Kind::TriggerAuthentication;
+            objects.push(object(kind, &authentication.metadata, &authentication)?);
+        }
         let scaled_object = scaled_object::scaled_object(&subject);
         objects.push(object(Kind::ScaledObject, &scaled_object.metadata, &scaled_object)?);
     }
@@ -187,6 +219,13 @@ pub fn render(input: &Input<'_>, settings: &Settings) -> Result<Vec<Object>, Ren
         objects.push(object(Kind::Ingress, &ingress.metadata, &ingress)?);
     }
     Ok(objects)
+}
+
+/// Digest of all that the poller of this function reads at its start; `None` without an event
+/// trigger, or for what cannot be rendered.
+pub fn trigger_digest(input: &Input<'_>, settings: &Settings) -> Option<String> {
+    let subject = Subject::new(input, settings).ok()?;
+    input.event.map(|event| poller::trigger_digest(&subject, event))
 }
 
 fn object(
@@ -241,6 +280,12 @@ impl<'a> Subject<'a> {
 
     fn spec(&self) -> &'a FunctionSpec {
         &self.input.function.spec
+    }
+
+    /// The event trigger, if its poller is to run. A poller that ends at once would keep a pod from
+    /// getting ready, so requests are served without it.
+    fn event(&self) -> Option<&'a Event> {
+        self.input.event.filter(|event| !(event.refused && self.spec().is_http()))
     }
 
     fn labels(&self, component: &str) -> BTreeMap<String, String> {

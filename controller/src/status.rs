@@ -32,6 +32,10 @@ pub(crate) struct Facts {
     pub(crate) bindings: Option<Reason>,
     /// Why the trigger cannot work.
     pub(crate) trigger: Option<Reason>,
+    /// What is to be known of a trigger that works.
+    pub(crate) trigger_notice: Option<Reason>,
+    /// Digest of the trigger, if its poller refused it.
+    pub(crate) refused_trigger: Option<String>,
     /// An object that is somebody else's.
     pub(crate) taken: Option<String>,
     /// Environment variables that are given by more than one.
@@ -92,9 +96,10 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         Some(why) => add(BINDINGS_RESOLVED, false, why.clone()),
         None => add(BINDINGS_RESOLVED, true, fine("Resolved")),
     }
-    match &facts.trigger {
-        Some(why) => add(TRIGGER_VALID, false, why.clone()),
-        None => add(TRIGGER_VALID, true, fine("Valid")),
+    match (&facts.trigger, &facts.trigger_notice) {
+        (Some(why), _) => add(TRIGGER_VALID, false, why.clone()),
+        (None, Some(notice)) => add(TRIGGER_VALID, true, notice.clone()),
+        (None, None) => add(TRIGGER_VALID, true, fine("Valid")),
     }
     if let Some(taken) = &facts.taken {
         add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
@@ -114,6 +119,7 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         conditions,
         secret_keys: facts.secret_keys.clone(),
         applied_digest: facts.applied.clone(),
+        refused_trigger: facts.refused_trigger.clone(),
     }
 }
 
@@ -150,12 +156,13 @@ fn ready(facts: &Facts, failure: Option<&Reason>) -> Option<Reason> {
 }
 
 /// Reasons that pods give, which outlive the pods.
-const POD_REASONS: [&str; 6] = [
+const POD_REASONS: [&str; 7] = [
     "ImagePullFailed",
     "ContainerCrashed",
     "ContainerNotStarted",
     "OutOfMemory",
     "NotListening",
+    "SourceUnavailable",
     "Unschedulable",
 ];
 
@@ -245,8 +252,12 @@ mod tests {
         let clash = Some(Reason::new("Precedence", "A is set twice"));
         let clashing = check(&Facts { clash, ..served(0, 0) }, "Idle", "Reconciled");
         assert!(clashing.condition(ENVIRONMENT_CLASH).is_some());
-        let trigger = Some(Reason::new("EventTriggersUnavailable", ""));
-        check(&Facts { trigger, ..Facts::default() }, "Failed", "EventTriggersUnavailable");
+        let trigger = Some(Reason::new("ServiceNotFound", ""));
+        check(&Facts { trigger, ..Facts::default() }, "Failed", "ServiceNotFound");
+        let trigger_notice = Some(Reason::new("NoMarkDone", "one replica"));
+        let noticed = check(&Facts { trigger_notice, ..served(0, 0) }, "Idle", "Reconciled");
+        let valid = noticed.condition(TRIGGER_VALID).map(|c| (&*c.status, &*c.reason));
+        assert_eq!(valid, Some(("True", "NoMarkDone")));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 #
 #   docker build -f deploy/images/rust.Dockerfile --target interceptor -t docker.io/kipper/interceptor:0.1.0 .
 #
-# Targets: interceptor, scaler-adapter, controller. They share the build stage, so the second and
-# third cost nothing. `--build-arg REVISION=$(git rev-parse --short HEAD)` goes into kipper_build_info.
+# Targets: interceptor, scaler-adapter, controller, poller. They share the build stage, so all but the
+# first cost nothing. `--build-arg REVISION=$(git rev-parse --short HEAD)` goes into kipper_build_info.
 
 # As in rust-toolchain.toml.
 ARG RUST=1.95.0
@@ -23,9 +23,9 @@ ENV KIPPER_REVISION=${REVISION}
 ARG TARGETARCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=kipper-target-${TARGETARCH},target=/src/target \
-    cargo build --release --locked -p kipper-interceptor -p kipper-scaler-adapter -p kipper-controller \
+    cargo build --release --locked -p kipper-interceptor -p kipper-scaler-adapter -p kipper-controller -p kipper-poller \
     && mkdir /out \
-    && cp target/release/kipper-interceptor target/release/kipper-scaler-adapter target/release/kipper-controller /out/
+    && cp target/release/kipper-interceptor target/release/kipper-scaler-adapter target/release/kipper-controller target/release/kipper-poll /out/
 
 # No shell, no package manager: certificates, time zones and a user.
 FROM gcr.io/distroless/static-debian12:nonroot AS runtime
@@ -47,3 +47,8 @@ FROM runtime AS controller
 COPY --from=build /out/kipper-controller /kipper-controller
 EXPOSE 9990
 ENTRYPOINT ["/kipper-controller"]
+
+FROM runtime AS poller
+COPY --from=build /out/kipper-poll /kipper-poll
+EXPOSE 9990 9991
+ENTRYPOINT ["/kipper-poll"]

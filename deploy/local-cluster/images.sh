@@ -7,11 +7,12 @@ pause_image="$image_prefix/pause:1"
 image_cache="$cache/images"
 stage="$cache/images/stage"
 
-# <image>=<crate>:<binary> [arguments]. The poller joins when its crate exists.
+# <image>=<crate>:<binary> [arguments].
 rust_images=(
     "interceptor=kipper-interceptor:kipper-interceptor"
     "scaler-adapter=kipper-scaler-adapter:kipper-scaler-adapter"
     "controller=kipper-controller:kipper-controller"
+    "poller=kipper-poller:kipper-poll"
     "test-server=kipper-bench:kipper-bench backend --listen 0.0.0.0:8080"
 )
 runtime_images=(runtime-node runtime-python)

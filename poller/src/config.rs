@@ -37,6 +37,7 @@ const DEFAULT_MAX_ATTEMPTS: u32 = 10;
 const DEFAULT_DELIVER_TIMEOUT: &str = "300s";
 /// What the pod's grace period has beyond the longest delivery, less what the rest of its end takes.
 const DRAIN_MARGIN: Duration = Duration::from_secs(20);
+const DEFAULT_DRAIN_DELAY: &str = "0s";
 const DEFAULT_ADMIN_LISTEN: &str = "0.0.0.0:9990";
 const DEFAULT_DRAIN_LISTEN: &str = "0.0.0.0:9991";
 
@@ -173,6 +174,10 @@ pub struct Config {
     /// Where /drain is served, if it has a token
     #[arg(long, env = "KIPPER_POLL_DRAIN_LISTEN", default_value = DEFAULT_DRAIN_LISTEN)]
     pub drain_listen: SocketAddr,
+
+    /// How long /drain takes at the least
+    #[arg(long, env = "KIPPER_POLL_DRAIN_DELAY", default_value = DEFAULT_DRAIN_DELAY, value_parser = parse_duration)]
+    pub drain_delay: Duration,
 
     /// What a request for /drain must bring in its header kipper-drain-token
     #[arg(long, env = "KIPPER_POLL_DRAIN_TOKEN", hide_env_values = true)]

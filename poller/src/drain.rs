@@ -113,6 +113,7 @@ pub struct DrainServer {
     listener: TcpListener,
     local_addr: SocketAddr,
     token: DrainToken,
+    least: Duration,
 }
 
 impl DrainServer {
@@ -124,7 +125,14 @@ impl DrainServer {
         let bind_error = |source| DrainError::Bind { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
-        Ok(Self { listener, local_addr, token })
+        Ok(Self { listener, local_addr, token, least: Duration::ZERO })
+    }
+
+    /// Lets no call be answered sooner than this: a function that also serves requests goes on with
+    /// it meanwhile, because those who send them hear late that the pod goes.
+    #[must_use]
+    pub fn answering_after(self, least: Duration) -> Self {
+        Self { least, ..self }
     }
 
     /// The address bound, with the port that was picked for port 0.
@@ -136,7 +144,7 @@ impl DrainServer {
     /// Every call with the token becomes one [`DrainRequest`]. While `requests` is full, further
     /// calls wait: as many drains have been asked for by then.
     pub async fn serve(self, requests: mpsc::Sender<DrainRequest>, shutdown: CancellationToken) {
-        let calls = Calls { token: self.token, requests };
+        let calls = Calls { token: self.token, requests, least: self.least };
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -202,6 +210,7 @@ async fn serve_connection(stream: TcpStream, calls: Calls, shutdown: Cancellatio
 struct Calls {
     token: DrainToken,
     requests: mpsc::Sender<DrainRequest>,
+    least: Duration,
 }
 
 impl Calls {
@@ -227,7 +236,11 @@ impl Calls {
     /// Asks for a drain and waits for its end. False when the poller ended without one.
     async fn drain(&self) -> bool {
         let (done, drained) = oneshot::channel();
-        self.requests.send(DrainRequest { done }).await.is_ok() && drained.await.is_ok()
+        let least = tokio::time::sleep(self.least);
+        let is_drained =
+            self.requests.send(DrainRequest { done }).await.is_ok() && drained.await.is_ok();
+        least.await;
+        is_drained
     }
 }
 
@@ -339,6 +352,21 @@ mod tests {
         first_request.done.send(()).unwrap();
         assert!(answer(first).await.starts_with("HTTP/1.1 200 "));
         running.stop().await;
+    }
+
+    /// Time stands still here but for what is waited for, so the order of two waits is exact.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_waits_for_its_time_at_the_least() {
+        let (requests, mut asked) = mpsc::channel(1);
+        let calls = Calls { token: TOKEN.parse().unwrap(), requests, least: PATIENCE };
+        let began = tokio::time::Instant::now();
+        let answering = async {
+            assert!(calls.drain().await);
+            began.elapsed()
+        };
+        let draining = async { asked.recv().await.unwrap().done.send(()).unwrap() };
+        let (waited, ()) = tokio::join!(answering, draining);
+        assert!(waited >= PATIENCE, "{waited:?}");
     }
 
     #[tokio::test]

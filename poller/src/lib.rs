@@ -10,7 +10,7 @@ pub mod error;
 mod metrics;
 
 pub mod source;
-pub mod template;
+pub use kipper_template as template;
 
 mod dispatcher;
 mod pace;
@@ -65,7 +65,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let admin = AdminServer::bind(config.admin_listen, readiness.clone(), registry).await?;
     let (drain_requests, drains) = mpsc::channel(MAX_DRAINS);
     let drain = match &config.drain_token {
-        Some(token) => Some(DrainServer::bind(config.drain_listen, token.clone()).await?),
+        Some(token) => {
+            let server = DrainServer::bind(config.drain_listen, token.clone()).await?;
+            Some(server.answering_after(config.drain_delay))
+        }
         None => None,
     };
     let stop = CancellationToken::new();

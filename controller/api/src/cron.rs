@@ -202,3 +202,9 @@ fn next_month(date: Date) -> Option<Date> {
     };
     Date::new(year, month, 1).ok()
 }
+
+/// A duration as Go writes it, `1m30s`; `None` where it is none, or is below zero.
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
+    let nanoseconds = duration::parse(text)?;
+    u64::try_from(nanoseconds).ok().map(std::time::Duration::from_nanos)
+}

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod effective;
+pub mod event;
 mod kinds;
 pub mod validate;
 
@@ -290,8 +291,9 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub schedule: Option<String>,
-    /// Settings of an event trigger: source, query, markDone, key, list, bucket, prefix, suffix,
-    /// onFailed, maxAttempts, batch.
+    /// Settings of an event trigger. All: source, batch, concurrency, maxHeld, maxAttempts,
+    /// pollInterval, deliverTimeout. postgres and mysql: query, key, markDone, onFailed. redis:
+    /// list, listEnd, lease. minio: bucket, prefix, suffix, lease.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub config: BTreeMap<String, String>,
@@ -383,6 +385,11 @@ pub struct FunctionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub applied_digest: Option<String>,
+    /// Digest of the trigger that a poller refused last: while it is the present one, the function
+    /// is not scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub refused_trigger: Option<String>,
 }
 
 /// One key of the function's Secret; never its value.

@@ -53,13 +53,23 @@ pub const HTTP_PORT: &str = "http";
 /// Name of the container that runs the function, in every pod of it.
 pub const CONTAINER: &str = "function";
 
-/// Finalizer that removes what an owner reference cannot: Ingress, host claim, databases.
+/// Name of the container that polls a source and posts its events to the function.
+pub const POLLER_CONTAINER: &str = "kipper-poll";
+
+/// Finalizer that removes what an owner reference cannot: Ingress, host claim, databases, and the
+/// Secret of a minio trigger.
 pub const FINALIZER: &str = "kipper.run/function-cleanup";
 /// Annotation on a Function: `true` lets idempotent requests be replayed once.
 pub const RETRY_IDEMPOTENT: &str = "kipper.run/retry-idempotent";
 /// Annotation on pod templates: digest of the code, Secrets and bindings the pods start with, so
 /// that a change of any of them replaces the pods.
 pub const CONFIG_DIGEST: &str = "kipper.run/config-digest";
+/// Annotation on pod templates with a poller: digest of all that it reads at its start. A change
+/// replaces the pods, and what one said of its trigger holds for the trigger with that digest.
+pub const TRIGGER_DIGEST: &str = "kipper.run/trigger-digest";
+/// Label, `true`, on the Secrets by which the bucket watcher knows of functions with a minio
+/// trigger; they are in its own namespace.
+pub const BUCKET_TRIGGER: &str = "kipper.run/bucket-trigger";
 /// Annotation on objects outside the function's namespace, where no owner reference can point
 /// back: `<namespace>/<name>` of the Function.
 pub const FUNCTION_ANNOTATION: &str = "kipper.run/function";
@@ -123,6 +133,22 @@ fn check_dns_1035(name: &str, max: usize) -> Result<(), NameError> {
         return Err(NameError::Malformed);
     }
     if name.len() > max { Err(NameError::TooLong(max)) } else { Ok(()) }
+}
+
+/// Secret with what the poller and the scaler of an event trigger need to reach its source.
+pub fn trigger_secret(function: &str) -> String {
+    format!("{function}-trigger")
+}
+
+/// TriggerAuthentication that gives that Secret to KEDA.
+pub fn trigger_authentication(function: &str) -> String {
+    format!("{function}-trigger-auth")
+}
+
+/// Secret of a minio trigger, in the bucket watcher's namespace; the dots keep namespace and name
+/// apart.
+pub fn bucket_secret(namespace: &str, function: &str) -> String {
+    format!("bucket.{namespace}.{function}")
 }
 
 /// ConfigMap with the inline code.

@@ -134,6 +134,16 @@ async fn open(server: &Server, database: &str, timeout: Duration) -> Result<Clie
     Ok(client)
 }
 
+/// Room in the lock table, which all sessions of the server share (manual, 20.12).
+pub(super) async fn lock_capacity(server: &Server, timeout: Duration) -> Result<u64, BindingError> {
+    let database = server.database.as_deref().unwrap_or(MAINTENANCE);
+    let client = open(server, database, timeout).await?;
+    let sql = "SELECT current_setting('max_locks_per_transaction')::int8 \
+               * current_setting('max_connections')::int8";
+    let row = client.query_one(sql, &[]).await.map_err(|error| explain(server, error))?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
 /// Waits for other controllers that work on the same database; held until the session ends.
 async fn lock(admin: &Client, server: &Server, database: &str) -> Result<(), BindingError> {
     let key = format!("{MARK}{database}");

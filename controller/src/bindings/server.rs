@@ -42,48 +42,67 @@ impl Server {
         if !kind.is_database() {
             return Err(BindingError::Unsupported(kind));
         }
-        let host = required(data, credentials::HOST)?.trim();
-        // A slash would be read as the path of a socket of this machine.
-        if host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
-            return Err(invalid(credentials::HOST, "is no host name"));
-        }
-        let port = required(data, credentials::PORT)?.trim().parse().ok();
-        let port = port
-            .filter(|port| *port != 0)
-            .ok_or_else(|| invalid(credentials::PORT, "is no port number"))?;
-        let optional = |key| {
-            Ok(text(data, key)?.map(|value| value.trim().to_owned()).filter(|v| !v.is_empty()))
-        };
-        let server = Self {
-            host: host.to_owned(),
+        let (host, port) = address(data)?;
+        Ok(Self {
+            host,
             port,
             user: required(data, credentials::USERNAME)?.trim().to_owned(),
             password: required(data, credentials::PASSWORD)?.to_owned(),
-            database: optional(credentials::NAME)?,
-            ca: optional(CA)?,
-        };
-        server.tls()?;
-        Ok(server)
+            database: optional(data, credentials::NAME)?,
+            ca: authority(data)?,
+        })
     }
 
     /// How the server is verified; `None` without a certificate authority.
     pub(super) fn tls(&self) -> Result<Option<Arc<ClientConfig>>, BindingError> {
         let Some(ca) = &self.ca else { return Ok(None) };
-        let invalid = || invalid(CA, "holds no certificates in PEM");
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-            roots.add(certificate.map_err(|_| invalid())?).map_err(|_| invalid())?;
-        }
-        if roots.is_empty() {
-            return Err(invalid());
-        }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|_| invalid())?
-            .with_root_certificates(roots)
+            .map_err(|_| invalid(CA, NO_CERTIFICATES))?
+            .with_root_certificates(roots(ca)?)
             .with_no_client_auth();
         Ok(Some(Arc::new(config)))
     }
+}
+
+const NO_CERTIFICATES: &str = "holds no certificates in PEM";
+
+fn roots(ca: &str) -> Result<RootCertStore, BindingError> {
+    let invalid = || invalid(CA, NO_CERTIFICATES);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.map_err(|_| invalid())?).map_err(|_| invalid())?;
+    }
+    if roots.is_empty() { Err(invalid()) } else { Ok(roots) }
+}
+
+/// Host and port of a Service's Secret.
+pub(crate) fn address(data: &BTreeMap<String, Vec<u8>>) -> Result<(String, u16), BindingError> {
+    let host = required(data, credentials::HOST)?.trim();
+    // A slash would be read as the path of a socket of this machine.
+    if host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
+        return Err(invalid(credentials::HOST, "is no host name"));
+    }
+    let port = required(data, credentials::PORT)?.trim().parse().ok();
+    let port = port
+        .filter(|port| *port != 0)
+        .ok_or_else(|| invalid(credentials::PORT, "is no port number"))?;
+    Ok((host.to_owned(), port))
+}
+
+/// Its certificate authority, see [`CA`].
+pub(crate) fn authority(data: &BTreeMap<String, Vec<u8>>) -> Result<Option<String>, BindingError> {
+    let ca = optional(data, CA)?;
+    ca.as_deref().map(roots).transpose()?;
+    Ok(ca)
+}
+
+/// A value without the space around it; empty counts as absent.
+pub(crate) fn optional(
+    data: &BTreeMap<String, Vec<u8>>,
+    key: &'static str,
+) -> Result<Option<String>, BindingError> {
+    Ok(text(data, key)?.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()))
 }
 
 impl fmt::Debug for Server {
@@ -98,7 +117,7 @@ impl fmt::Debug for Server {
     }
 }
 
-fn invalid(key: &'static str, problem: &'static str) -> BindingError {
+pub(crate) fn invalid(key: &'static str, problem: &'static str) -> BindingError {
     BindingError::Credentials { key, problem }
 }
 
@@ -114,7 +133,7 @@ fn text<'a>(
     }
 }
 
-fn required<'a>(
+pub(crate) fn required<'a>(
     data: &'a BTreeMap<String, Vec<u8>>,
     key: &'static str,
 ) -> Result<&'a str, BindingError> {

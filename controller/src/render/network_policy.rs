@@ -1,4 +1,5 @@
-//! NetworkPolicy `<fn>`: only interceptors may connect to the serving pods.
+//! NetworkPolicy `<fn>`: only interceptors may connect to the function, and whoever likes to the
+//! metrics of its poller.
 //!
 //! The kubelet's probes come from the node, which a policy lets through. What the pods themselves
 //! connect to is not limited.
@@ -14,7 +15,7 @@ use k8s_openapi::{
 };
 use kipper_api::names;
 
-use super::Subject;
+use super::{Subject, poller};
 
 /// Label with its name that Kubernetes puts on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -29,23 +30,34 @@ pub(super) fn network_policy(subject: &Subject<'_>) -> NetworkPolicy {
         pod_selector: Some(selector(names::interceptor_selector())),
         ip_block: None,
     };
-    let port = NetworkPolicyPort {
-        // By name, so that both ports are open while a changed one rolls out.
-        port: Some(IntOrString::String(names::HTTP_PORT.to_owned())),
-        protocol: Some("TCP".to_owned()),
-        end_port: None,
-    };
+    let mut rules = Vec::new();
+    if subject.spec().is_http() {
+        rules.push(NetworkPolicyIngressRule {
+            from: Some(vec![interceptors]),
+            ports: Some(vec![port(names::HTTP_PORT)]),
+        });
+    }
+    if subject.event().is_some() {
+        let ports = Some(vec![port(poller::ADMIN_PORT)]);
+        rules.push(NetworkPolicyIngressRule { from: None, ports });
+    }
     NetworkPolicy {
         metadata: subject.meta(subject.name.to_owned(), names::SERVER),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(selector(names::server_selector(subject.name))),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule {
-                from: Some(vec![interceptors]),
-                ports: Some(vec![port]),
-            }]),
+            ingress: Some(rules),
             egress: None,
         }),
+    }
+}
+
+/// By name, so that both ports are open while a changed one rolls out.
+fn port(name: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        port: Some(IntOrString::String(name.to_owned())),
+        protocol: Some("TCP".to_owned()),
+        end_port: None,
     }
 }
 

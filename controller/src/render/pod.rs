@@ -32,13 +32,13 @@ use kipper_api::{
     names,
 };
 
-use super::{Subject, env, seconds};
+use super::{Event, Subject, env, poller, seconds};
 
 /// User and group of every container: nobody in particular, and no user of the node.
 const USER: i64 = 65532;
 /// A stopping pod goes on serving for this long before it is told to stop: interceptors hear of
 /// it through the EndpointSlice, up to a second later, and requests they sent before still come.
-const PRE_STOP_SECONDS: i64 = 5;
+pub(super) const PRE_STOP_SECONDS: i64 = 5;
 /// A stopping pod has at least this long for its requests ...
 const MIN_DRAIN: Duration = Duration::from_secs(30);
 /// ... and at most this long, however long a request may take: a node that is being drained waits
@@ -46,17 +46,20 @@ const MIN_DRAIN: Duration = Duration::from_secs(30);
 const MAX_DRAIN: Duration = Duration::from_secs(3600);
 /// For a process to end after its last request.
 const EXIT_SECONDS: i64 = 5;
+/// For a poller to mark what was delivered last, and for both processes to end.
+const POLLER_EXIT_SECONDS: i64 = 30;
 /// How often the kubelet asks; a waking pod is found ready by the interceptor's own probes.
 const PROBE_PERIOD_SECONDS: i32 = 1;
 /// Long enough for a single-threaded handler that computes: three of them make a pod not ready.
 const PROBE_TIMEOUT_SECONDS: i32 = 5;
 const PROBE_FAILURES: i32 = 3;
 
-/// Template of the pods that serve requests.
+/// Template of the pods that serve requests and events.
 pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     let spec = subject.spec();
     let drain = drain(spec);
-    let mut reserved = own_variables(subject, "http", TriggerKind::Http);
+    let trigger = spec.event().map_or(TriggerKind::Http, |event| event.kind);
+    let mut reserved = own_variables(subject, "http", trigger);
     if subject.code.is_some() {
         reserved.push(("KIPPER_DRAIN_SECONDS", seconds(drain).to_string()));
     }
@@ -69,20 +72,52 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
         }]),
         readiness_probe: Some(readiness(spec)),
         lifecycle: Some(Lifecycle {
-            pre_stop: Some(LifecycleHandler {
-                sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }),
-                ..LifecycleHandler::default()
+            pre_stop: Some(match subject.event() {
+                Some(event) => poller::drain(subject, event),
+                None => LifecycleHandler {
+                    sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }),
+                    ..LifecycleHandler::default()
+                },
             }),
             ..Lifecycle::default()
         }),
         ..container(subject, reserved)
     };
-    let pod = PodSpec {
-        termination_grace_period_seconds: Some(PRE_STOP_SECONDS + seconds(drain) + EXIT_SECONDS),
-        topology_spread_constraints: (spec.max_replicas() > 1).then(|| vec![spread(subject.name)]),
+    let (_, max_replicas) = spec.replica_limits();
+    let mut pod = PodSpec {
+        termination_grace_period_seconds: Some(grace_seconds(subject, drain)),
+        topology_spread_constraints: (max_replicas > 1).then(|| vec![spread(subject.name)]),
         ..pod(subject, container)
     };
-    template(subject, names::SERVER, pod)
+    if let Some(event) = subject.event() {
+        add_poller(&mut pod, subject, event);
+    }
+    let mut template = template(subject, names::SERVER, pod);
+    if let (Some(event), Some(meta)) = (subject.event(), &mut template.metadata) {
+        let digest = poller::trigger_digest(subject, event);
+        let annotations = meta.annotations.get_or_insert_default();
+        annotations.insert(names::TRIGGER_DIGEST.to_owned(), digest);
+    }
+    template
+}
+
+fn add_poller(pod: &mut PodSpec, subject: &Subject<'_>, event: &Event) {
+    pod.init_containers = Some(vec![poller::container(subject, event)]);
+    if let Some(volume) = poller::volume(subject, event) {
+        pod.volumes.get_or_insert_default().push(volume);
+    }
+}
+
+/// From the beginning of the `preStop` hook until a pod is killed. With a poller the hook lasts as
+/// long as the longest delivery, and requests are finished after it.
+fn grace_seconds(subject: &Subject<'_>, drain: Duration) -> i64 {
+    let spec = subject.spec();
+    let requests = PRE_STOP_SECONDS + seconds(drain) + EXIT_SECONDS;
+    match (subject.event().and_then(|_| spec.event()), spec.is_http()) {
+        (None, _) => requests,
+        (Some(event), false) => seconds(event.deliver_timeout()) + POLLER_EXIT_SECONDS,
+        (Some(event), true) => seconds(event.deliver_timeout()) + POLLER_EXIT_SECONDS + requests,
+    }
 }
 
 /// Template of the pods that run the handler once. They have no port, and nothing to drain.
@@ -150,13 +185,18 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         volume_mounts: some(storage::mounts(subject)),
         // What a container said last is what the function's condition quotes.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(security()),
         ..Container::default()
+    }
+}
+
+/// Of every container.
+pub(super) fn security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        ..SecurityContext::default()
     }
 }
 

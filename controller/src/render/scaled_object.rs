@@ -6,6 +6,8 @@
 //! `restoreToOriginalReplicaCount` (the default; it goes) or left `useCachedMetrics` out (it
 //! comes), the next apply would change the object again.
 
+mod events;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +19,10 @@ use super::{Subject, seconds};
 /// KEDA writes an active object's last activity once per poll, out of 20 writes a second for all
 /// objects; waking does not wait for a poll.
 const POLLING_INTERVAL_SECONDS: i64 = 30;
+/// Of a function with a source of events: nothing tells KEDA of those between two polls.
+const EVENT_POLLING_INTERVAL_SECONDS: i64 = 5;
+/// KEDA scales nothing while this is `true`, and leaves the replicas there are.
+const PAUSED: &str = "autoscaling.keda.sh/paused";
 /// Beyond it the scaler adapter calls a rate a mistake; no pod gets near it.
 const MAX_TARGET_REQUEST_RATE: f64 = 1e6;
 
@@ -56,7 +62,7 @@ struct Spec {
     min_replica_count: u32,
     max_replica_count: u32,
     advanced: Advanced,
-    triggers: [Trigger; 1],
+    triggers: Vec<Trigger>,
 }
 
 #[derive(Serialize)]
@@ -119,49 +125,72 @@ struct Trigger {
     type_: &'static str,
     metric_type: &'static str,
     use_cached_metrics: bool,
-    metadata: BTreeMap<&'static str, String>,
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authentication_ref: Option<AuthenticationRef>,
+}
+
+type Metadata = BTreeMap<&'static str, String>;
+
+#[derive(Serialize)]
+struct AuthenticationRef {
+    name: String,
+}
+
+impl Trigger {
+    fn new(type_: &'static str, metadata: Metadata) -> Self {
+        let (metric_type, use_cached_metrics) = ("AverageValue", false);
+        Self { type_, metric_type, use_cached_metrics, metadata, authentication_ref: None }
+    }
 }
 
 pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     let spec = subject.spec();
-    let min_replica_count = spec.min_replicas();
+    let (min_replica_count, max_replica_count) = spec.replica_limits();
+    let event = subject.event();
+    let polling_interval =
+        event.map_or(POLLING_INTERVAL_SECONDS, |_| EVENT_POLLING_INTERVAL_SECONDS);
+    let mut triggers = Vec::new();
+    if spec.is_http() {
+        triggers.push(Trigger::new("external-push", metadata(subject, spec, polling_interval)));
+    }
+    triggers.extend(event.into_iter().flat_map(|event| events::triggers(subject, event)));
+    let mut meta = subject.meta(subject.name.to_owned(), names::SERVER);
+    if event.is_some_and(|event| event.refused) {
+        meta.annotations = Some([(PAUSED.to_owned(), "true".to_owned())].into());
+    }
     ScaledObject {
         api_version: "keda.sh/v1alpha1",
         kind: "ScaledObject",
-        metadata: subject.meta(subject.name.to_owned(), names::SERVER),
+        metadata: meta,
         spec: Spec {
             scale_target_ref: ScaleTarget { name: subject.name.to_owned() },
             idle: (min_replica_count == 0).then(|| Idle {
-                polling_interval: POLLING_INTERVAL_SECONDS,
+                polling_interval,
                 cooldown_period: seconds(spec.idle_timeout()),
                 initial_cooldown_period: 0,
             }),
             min_replica_count,
-            max_replica_count: spec.max_replicas(),
+            max_replica_count,
             advanced: Advanced {
                 horizontal_pod_autoscaler_config: AutoscalerConfig {
                     behavior: Behavior { scale_up: SCALE_UP, scale_down: SCALE_DOWN },
                 },
             },
-            triggers: [Trigger {
-                type_: "external-push",
-                metric_type: "AverageValue",
-                use_cached_metrics: false,
-                metadata: metadata(subject, spec),
-            }],
+            triggers,
         },
     }
 }
 
 /// What the scaler adapter reads (its `metadata` module lists the keys), and its address.
-fn metadata(subject: &Subject<'_>, spec: &FunctionSpec) -> BTreeMap<&'static str, String> {
+fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: i64) -> Metadata {
     let rate = spec.target_request_rate().min(MAX_TARGET_REQUEST_RATE);
     let mut metadata = BTreeMap::from([
         ("scalerAddress", subject.settings.scaler_address.clone()),
         ("function", subject.name.to_owned()),
         ("targetRequestRate", rate.to_string()),
         ("idleTimeoutSeconds", seconds(spec.idle_timeout()).to_string()),
-        ("pollingIntervalSeconds", POLLING_INTERVAL_SECONDS.to_string()),
+        ("pollingIntervalSeconds", polling_interval.to_string()),
     ]);
     if spec.concurrency() > 0 {
         metadata.insert("concurrency", spec.concurrency().to_string());

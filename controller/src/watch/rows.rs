@@ -87,18 +87,21 @@ impl Rows<Service> for Services {
     }
 
     fn concerned(&self, key: &Key, _: &String) -> Vec<ObjectRef<Function>> {
-        binding_functions(&self.functions, &key.namespace, &key.name)
+        using_functions(&self.functions, &key.namespace, &key.name)
     }
 }
 
-/// Functions of `namespace` that bind `service`.
-fn binding_functions(
+/// Functions of `namespace` that bind `service`, or get events from it.
+fn using_functions(
     functions: &Store<Function>,
     namespace: &str,
     service: &str,
 ) -> Vec<ObjectRef<Function>> {
-    let binds = |f: &Function| f.spec.service_bindings.iter().any(|b| b.name == service);
-    select(functions, |f| f.metadata.namespace.as_deref() == Some(namespace) && binds(f))
+    let uses = |f: &Function| {
+        f.spec.service_bindings.iter().any(|b| b.name == service)
+            || f.spec.event().is_some_and(|event| event.source() == service)
+    };
+    select(functions, |f| f.metadata.namespace.as_deref() == Some(namespace) && uses(f))
 }
 
 fn select(
@@ -227,7 +230,11 @@ impl Rows<PartialObjectMeta<v1::Secret>> for Secrets {
             return of(function);
         }
         if let Some(service) = name.strip_suffix("-credentials") {
-            return binding_functions(&self.functions, namespace, service);
+            return using_functions(&self.functions, namespace, service);
+        }
+        // Any name may end so; the functions that a name names are asked in vain at worst.
+        if let Some(function) = name.strip_suffix("-trigger") {
+            return of(function);
         }
         name.split_once('.').map(|(function, _)| of(function)).unwrap_or_default()
     }

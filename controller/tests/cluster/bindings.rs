@@ -23,7 +23,7 @@ fn tells(variables: &[&str]) -> String {
     format!("module.exports = async () => {variables:?}.map((name) => process.env[name]).join(' ')")
 }
 
-async fn service(sandbox: &Sandbox, name: &str, type_: &str) {
+pub(crate) async fn service(sandbox: &Sandbox, name: &str, type_: &str) {
     let json = json!({ "metadata": { "name": name }, "spec": { "type": type_ } });
     objects::create(&sandbox.client, "KipperService", &sandbox.namespace, json).await;
 }
@@ -215,7 +215,7 @@ async fn has_database(kind: ServiceKind, name: &str) -> bool {
 }
 
 /// The server of `kind` under an address that pods reach: it listens on loopback only.
-async fn reachable(kind: ServiceKind) -> SocketAddr {
+pub(crate) async fn reachable(kind: ServiceKind) -> SocketAddr {
     let server = tokio::task::spawn_blocking(move || servers::server(kind)).await.unwrap();
     let listener = TcpListener::bind((BRIDGE, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();

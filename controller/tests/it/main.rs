@@ -4,4 +4,5 @@
 mod bindings;
 mod credentials;
 mod render;
+mod scaler;
 mod servers;

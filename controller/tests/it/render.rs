@@ -3,7 +3,8 @@
 //! Snapshots are never written under `CI=true`. To accept a change, read its diff after
 //! `INSTA_UPDATE=always cargo test -p kipper-controller --test it render`.
 
-mod fixtures;
+mod events;
+pub(crate) mod fixtures;
 
 use std::collections::BTreeSet;
 
@@ -138,7 +139,9 @@ fn ingress_variants() {
 
 #[test]
 fn triggers_decide_which_objects_there_are() {
-    use Kind::{ConfigMap, CronJob, Deployment, Ingress, ScaledObject, Service};
+    use Kind::{
+        ConfigMap, CronJob, Deployment, Ingress, ScaledObject, Service, TriggerAuthentication,
+    };
     let event = "{type: postgres, config: {source: db, query: select 1}}";
     let http = [ConfigMap, Service, Deployment, ScaledObject, Ingress];
     let cases = [
@@ -149,11 +152,26 @@ fn triggers_decide_which_objects_there_are() {
             "[{type: cron, schedule: '@daily'}, {type: http}]".to_owned(),
             &[ConfigMap, Service, Deployment, ScaledObject, CronJob, Ingress],
         ),
-        // What serves events is not rendered yet.
+        // Nothing was prepared for these events.
         (format!("[{event}]"), &[ConfigMap]),
         (format!("[{event}, {{type: http}}]"), &http),
         ("[{type: carrier-pigeon}]".to_owned(), &[ConfigMap]),
     ];
+    let polled = [ConfigMap, Deployment, TriggerAuthentication, ScaledObject];
+    let both = [ConfigMap, Service, Deployment, TriggerAuthentication, ScaledObject, Ingress];
+    let daily = "{type: cron, schedule: '@daily'}";
+    let bucket = "{type: minio, config: {source: files, bucket: b}}";
+    let prepared = [
+        (format!("[{event}]"), &polled[..]),
+        (format!("[{event}, {{type: http}}]"), &both),
+        (format!("[{event}, {daily}]"), &[&polled[..], &[CronJob]].concat()),
+        // The scaler of these asks nobody but the adapter.
+        (format!("[{bucket}]"), &[ConfigMap, Deployment, ScaledObject]),
+    ];
+    for (triggers, expected) in prepared {
+        let spec = format!("{{source: {{code: x}}, triggers: {triggers}}}");
+        assert_eq!(kinds(&Case::new("f", &spec).event(&["connection"])), expected, "{triggers}");
+    }
     for (triggers, expected) in cases {
         let spec = format!("{{source: {{code: x}}, triggers: {triggers}}}");
         assert_eq!(kinds(&Case::new("f", &spec)), expected, "{triggers}");

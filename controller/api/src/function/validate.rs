@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     DeletionPolicy, Function, FunctionSpec, MAX_NAME_LEN, Protocol, Resources, Runtime, Trigger,
-    TriggerKind,
+    TriggerKind, event,
 };
 use crate::{cron::Schedule, env_name, names, quantity};
 
@@ -294,6 +294,11 @@ fn check_trigger(trigger: &Trigger, kind: TriggerKind, path: &str, report: &mut 
             format!("{path}.config.{key}"),
             &format!("is required for a {kind} trigger"),
         );
+    }
+    if kind.is_event() {
+        for (key, message) in event::problems(trigger, kind) {
+            report.add(format!("{path}.config.{key}"), message);
+        }
     }
 }
 

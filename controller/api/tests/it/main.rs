@@ -4,6 +4,7 @@
 mod crd_check;
 mod cron;
 mod cron_differential;
+mod event;
 mod function;
 mod go;
 mod host;

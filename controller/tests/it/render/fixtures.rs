@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use kipper_api::{Function, service::ServiceKind};
 use kipper_controller::render::{
-    Binding, IngressSettings, Input, Object, RenderError, Settings, render,
+    Binding, Event, IngressSettings, Input, Object, RenderError, Settings, render,
 };
 
 pub(crate) fn settings() -> Settings {
     Settings {
         node_image: "registry.test/kipper/runtime-node:1".to_owned(),
         python_image: "registry.test/kipper/runtime-python:1".to_owned(),
+        poller_image: "registry.test/kipper/poller:1".to_owned(),
         image_pull_policy: None,
         scaler_address: "kipper-scaler-adapter.kipper-system.svc:9090".to_owned(),
         network_policy: false,
@@ -34,6 +35,7 @@ pub(crate) struct Case {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) secret_keys: BTreeSet<String>,
     pub(crate) secret_digest: Option<String>,
+    pub(crate) event: Option<Event>,
     pub(crate) settings: Settings,
 }
 
@@ -49,6 +51,7 @@ impl Case {
             bindings: Vec::new(),
             secret_keys: BTreeSet::new(),
             secret_digest: None,
+            event: None,
             settings: settings(),
         }
     }
@@ -69,6 +72,28 @@ impl Case {
         self
     }
 
+    /// What was prepared for its event trigger: a Secret with these keys beside those of every kind.
+    pub(crate) fn event(mut self, keys: &[&str]) -> Self {
+        let trigger = self.function.spec.event().unwrap();
+        let query = trigger.setting("query").map(str::to_owned);
+        let keys = ["drain-token", "url"].iter().chain(keys).map(|key| (*key).to_owned()).collect();
+        self.event = Some(Event {
+            query,
+            keys,
+            digest: "digest of the trigger's secret".to_owned(),
+            drain_token: "0123456789abcdef0123456789abcdef".to_owned(),
+            max_held: 160,
+            refused: false,
+        });
+        self.host = self.host.filter(|_| self.function.spec.is_http());
+        self
+    }
+
+    pub(crate) fn refused(mut self) -> Self {
+        self.event.as_mut().unwrap().refused = true;
+        self
+    }
+
     pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
@@ -81,6 +106,7 @@ impl Case {
             bindings: &self.bindings,
             secret_keys: &self.secret_keys,
             secret_digest: self.secret_digest.as_deref(),
+            event: self.event.as_ref(),
         }
     }
 
@@ -191,6 +217,77 @@ timeouts: {coldStartSeconds: 20, responseHeaderSeconds: 10, requestSeconds: 120}
     Case::new("search", spec)
 }
 
+/// Rows, with every setting a poller can be given.
+pub(crate) fn postgres_events() -> Case {
+    let spec = r#"
+image: registry.test/shop/orders:3
+port: 9990
+readinessPath: /ready
+idleTimeoutSeconds: 60
+scaling: {maxReplicas: 4}
+triggers:
+  - type: postgres
+    config:
+      source: db
+      query: |-
+        SELECT * FROM orders WHERE note <> $$done$$ -- pending
+      key: id, shop
+      markDone: "UPDATE orders SET note = 'done' WHERE id = {{id}}"
+      onFailed: "UPDATE orders SET note = {{_error}} WHERE id = {{id}}"
+      batch: "50"
+      concurrency: "4"
+      maxAttempts: "3"
+      pollInterval: 500ms
+      deliverTimeout: 1m30s
+"#;
+    Case::new("orders", spec).event(&["ca", "connection"])
+}
+
+pub(crate) fn mysql_events() -> Case {
+    let spec = r#"
+source: {code: "module.exports = () => null\n"}
+triggers:
+  - type: mysql
+    config: {source: db, query: SELECT * FROM orders}
+"#;
+    Case::new("orders", spec).event(&["dbName", "host", "password", "port", "username"])
+}
+
+pub(crate) fn redis_events() -> Case {
+    let spec = r#"
+runtime: python
+source: {code: "def handler(event):\n    pass\n"}
+scaling: {minReplicas: 1}
+triggers:
+  - type: redis
+    config: {source: cache, list: jobs, listEnd: right, lease: 1m}
+"#;
+    Case::new("jobs", spec).event(&["address", "ca", "password", "tls"])
+}
+
+pub(crate) fn minio_events() -> Case {
+    let spec = r#"
+source: {code: "module.exports = () => null\n"}
+triggers:
+  - type: minio
+    config: {source: files, bucket: photos, prefix: in/, suffix: .jpg}
+"#;
+    Case::new("thumbs", spec).event(&["access-key", "secret-key"])
+}
+
+pub(crate) fn http_and_events() -> Case {
+    let spec = r#"
+source: {code: "module.exports = () => null\n"}
+timeouts: {responseHeaderSeconds: 60}
+triggers:
+  - {type: http}
+  - {type: redis, config: {source: cache, list: "{shop}:jobs", batch: "5"}}
+"#;
+    Case::new("both", spec)
+        .event(&["address", "tls"])
+        .set(|settings| settings.network_policy = true)
+}
+
 /// Every fixture, for what holds of all of them.
 pub(crate) fn all() -> Vec<Case> {
     let protected = node_hello().set(|settings| settings.network_policy = true);
@@ -204,5 +301,11 @@ pub(crate) fn all() -> Vec<Case> {
         http_and_cron(),
         warm(),
         protected,
+        postgres_events(),
+        mysql_events(),
+        redis_events(),
+        minio_events(),
+        http_and_events(),
+        http_and_events().refused(),
     ]
 }

@@ -1,0 +1,333 @@
+//! What an event trigger needs beside the Function: statements that can work, and a Secret by which
+//! poller and scaler reach the source.
+//!
+//! Stands between `gather` and `render`. A trigger that is known to be wrong is never rendered:
+//! what was applied for its predecessor stays. The Secret `<fn>-trigger` is made of the Service's
+//! own and remembers in annotations what it was made of, so that a pass with nothing to do reads
+//! nothing. Values of Secrets appear in no message.
+
+mod bucket;
+mod connection;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kipper_api::{
+    Function,
+    function::{
+        TriggerKind,
+        event::{DEFAULT_MAX_HELD, EventTrigger},
+    },
+    names,
+    service::ServiceKind,
+};
+use kipper_template::{Dialect, Purpose, Query, Template, TemplateError};
+use kube::{
+    Resource as _, ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    bindings::{self, Server},
+    cache::{Key, SecretMeta},
+    digest::digest,
+    gather::Problem,
+    namespaces::{Namespaces, SecretView},
+    render::{Event, poller::keys},
+};
+
+pub(crate) use bucket::retract as retract_bucket;
+
+/// Annotation: digest of what the Secret was made of, and of what it then held.
+const PROVISIONED: &str = "kipper.run/provisioned";
+/// Annotation: the token of the drain port. It is in the pods too; it keeps nobody out who may read
+/// them.
+const DRAIN_TOKEN: &str = "kipper.run/drain-token";
+/// Annotation: locks that the server holds for all its sessions.
+const LOCK_CAPACITY: &str = "kipper.run/lock-capacity";
+/// Annotation: digest of what the bucket watcher was told.
+const BUCKET: &str = "kipper.run/bucket-trigger";
+/// What the values of a Secret are made by: another number, and all are made again.
+const REVISION: &str = "1";
+
+/// Locks of a PostgreSQL as it is installed: 64 for each of 100 connections.
+const USUAL_LOCK_CAPACITY: u64 = 6400;
+/// All pods of a function may have this part of them. Beyond it the server refuses connections of
+/// everybody.
+const LOCK_SHARE: u64 = 4;
+/// Servers asked at a time for their locks.
+const MAX_ASKING: usize = 4;
+static ASKING: Semaphore = Semaphore::const_new(MAX_ASKING);
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Checks the trigger and makes its Secret; `None` where there is no event trigger.
+pub(crate) async fn prepare(
+    function: &Function,
+    namespaces: &Namespaces,
+) -> kube::Result<Result<Option<Event>, Problem>> {
+    let Some(event) = function.spec.event() else { return Ok(Ok(None)) };
+    let Some(kind) = event.service_kind() else { return Ok(Ok(None)) };
+    let query = match statements(&event) {
+        Ok(query) => query,
+        Err(message) => return Ok(Err(Problem::new("TriggerInvalid", message))),
+    };
+    let me = Key::of(&function.metadata);
+    let credentials = match credentials(kind, event.source(), &me, namespaces).await? {
+        Ok(credentials) => credentials,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let source = Source { function, event, kind, me, credentials };
+    let kept = match source.keep(namespaces).await? {
+        Ok(kept) => kept,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let max_held = match held(&event, function.spec.replica_limits().1, kept.lock_capacity) {
+        Ok(max_held) => max_held,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    Ok(Ok(Some(Event {
+        query,
+        keys: kept.view.keys,
+        digest: kept.view.digest,
+        drain_token: kept.drain_token,
+        max_held,
+        refused: false,
+    })))
+}
+
+/// Removes what a former event trigger of `function` had.
+pub(crate) async fn prune(function: &Function, namespaces: &Namespaces) -> kube::Result<()> {
+    if function.spec.event_trigger().is_some() {
+        return Ok(());
+    }
+    let me = Key::of(&function.metadata);
+    let key = Key::new(&me.namespace, names::trigger_secret(&me.name));
+    let meta = namespaces.cache.secrets.get(&key);
+    let Some(meta) = meta.filter(|meta| meta.owner_uid == function.uid()) else { return Ok(()) };
+    if meta.annotations.contains_key(BUCKET) {
+        bucket::retract(&namespaces.client, &namespaces.account.namespace, &me).await?;
+    }
+    let uid = Some(meta.uid);
+    let preconditions = Some(Preconditions { uid, resource_version: None });
+    let params = DeleteParams { preconditions, ..DeleteParams::default() };
+    match namespaces.secrets(&key.namespace).delete(&key.name, &params).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// The query as a derived table, if all statements are as a poller will take them.
+fn statements(event: &EventTrigger<'_>) -> Result<Option<String>, String> {
+    let dialect = match event.kind {
+        TriggerKind::Postgres => Dialect::Postgres,
+        TriggerKind::Mysql => Dialect::Mysql,
+        _ => return Ok(None),
+    };
+    let told = |setting: &str, error: TemplateError| format!("{setting}: {error}");
+    let query = event.setting("query").unwrap_or_default();
+    let query = Query::parse(dialect, query).map_err(|error| told("query", error))?;
+    for (setting, purpose) in [("markDone", Purpose::MarkDone), ("onFailed", Purpose::OnFailed)] {
+        if let Some(sql) = event.setting(setting) {
+            Template::parse(dialect, sql, purpose).map_err(|error| told(setting, error))?;
+        }
+    }
+    Ok(Some(query.text().to_owned()))
+}
+
+/// How many events one poller may have. Each is a lock of a PostgreSQL's.
+fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Result<u32, Problem> {
+    let wanted = event.max_held();
+    if event.kind != TriggerKind::Postgres {
+        return Ok(wanted.unwrap_or(DEFAULT_MAX_HELD));
+    }
+    let budget = capacity.unwrap_or(USUAL_LOCK_CAPACITY) / LOCK_SHARE;
+    let each = u32::try_from(budget / u64::from(replicas.max(1))).unwrap_or(u32::MAX);
+    let held = wanted.unwrap_or_else(|| each.min(DEFAULT_MAX_HELD).max(event.concurrency()));
+    match capacity {
+        Some(capacity) if held > each => {
+            let message = format!(
+                "{replicas} replicas with {held} events each would take {} of the server's \
+                 {capacity} locks, and may take {budget}: lower maxReplicas, maxHeld or \
+                 concurrency, or raise the server's max_locks_per_transaction",
+                u64::from(replicas) * u64::from(held),
+            );
+            Err(Problem { reason: "LockBudget", message, retry: true })
+        }
+        _ => Ok(held),
+    }
+}
+
+/// Name and view of the Secret of the Service `name`, which has to be of this kind.
+async fn credentials(
+    kind: ServiceKind,
+    name: &str,
+    me: &Key,
+    namespaces: &Namespaces,
+) -> kube::Result<Result<(Key, SecretView), Problem>> {
+    let problem = |reason, message| Ok(Err(Problem::new(reason, message)));
+    let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
+        return problem("ServiceNotFound", format!("service {name} does not exist"));
+    };
+    if ServiceKind::parse(&type_) != Some(kind) {
+        let message = format!("service {name} is of type {type_}, and the trigger needs {kind}");
+        return problem("ServiceMismatch", message);
+    }
+    let key = Key::new(&me.namespace, names::service_credentials(name));
+    match namespaces.view(&key).await? {
+        Some(view) => Ok(Ok((key, view))),
+        None => {
+            let message = format!("Secret {} of service {name} does not exist", key.name);
+            problem("CredentialsNotFound", message)
+        }
+    }
+}
+
+/// A trigger whose Service was found.
+struct Source<'a> {
+    function: &'a Function,
+    event: EventTrigger<'a>,
+    kind: ServiceKind,
+    me: Key,
+    credentials: (Key, SecretView),
+}
+
+/// The Secret as it is kept.
+struct Kept {
+    view: SecretView,
+    drain_token: String,
+    lock_capacity: Option<u64>,
+}
+
+impl Source<'_> {
+    /// Makes the Secret hold what it has to.
+    async fn keep(&self, namespaces: &Namespaces) -> kube::Result<Result<Kept, Problem>> {
+        let key = Key::new(&self.me.namespace, names::trigger_secret(&self.me.name));
+        let meta = namespaces.cache.secrets.get(&key);
+        if meta.as_ref().is_some_and(|meta| meta.owner_uid != self.function.uid()) {
+            let message = format!("Secret {} exists and is not this function's", key.name);
+            return Ok(Err(Problem::new("SecretTaken", message)));
+        }
+        let annotation = |name| meta.as_ref().and_then(|meta| meta.annotations.get(name).cloned());
+        if let (Some(meta), Some(view)) = (&meta, namespaces.view(&key).await?)
+            && let Some(drain_token) = annotation(DRAIN_TOKEN)
+            && annotation(PROVISIONED) == Some(self.state(&view.digest))
+            && !self.asks_for_locks(meta)
+        {
+            let lock_capacity = annotation(LOCK_CAPACITY).and_then(|locks| locks.parse().ok());
+            return Ok(Ok(Kept { view, drain_token, lock_capacity }));
+        }
+        let credentials = namespaces.values(&self.credentials.0).await?.unwrap_or_default();
+        let values = connection::values(self.kind, &credentials, &self.me.namespace);
+        let mut values = match values {
+            Ok(values) => values,
+            Err(error) => {
+                let message = format!("Secret {}: {error}", self.credentials.0.name);
+                return Ok(Err(Problem::new("CredentialsInvalid", message)));
+            }
+        };
+        let drain_token = annotation(DRAIN_TOKEN).unwrap_or_else(bindings::new_password);
+        values.insert(keys::DRAIN_TOKEN.to_owned(), drain_token.clone());
+        let lock_capacity = self.lock_capacity(&credentials).await;
+        if self.kind == ServiceKind::Minio {
+            self.publish_bucket(&values, namespaces).await?;
+        } else if annotation(BUCKET).is_some() {
+            let namespace = &namespaces.account.namespace;
+            bucket::retract(&namespaces.client, namespace, &self.me).await?;
+        }
+        let view = view_of(&values);
+        self.store(&key, &values, &drain_token, lock_capacity, namespaces).await?;
+        Ok(Ok(Kept { view, drain_token, lock_capacity }))
+    }
+
+    /// What the Secret is made of, with what it holds.
+    fn state(&self, held: &str) -> String {
+        let own = ["bucket", "prefix", "suffix"].map(|key| self.event.setting(key));
+        let own = own.map(|setting| setting.unwrap_or_default());
+        let parts = [REVISION, self.kind.as_str(), &self.credentials.1.digest, held];
+        digest(parts.iter().chain(&own).map(|part| part.as_bytes()))
+    }
+
+    /// Whether the server's locks are unknown still, or were too few when it was asked.
+    fn asks_for_locks(&self, meta: &SecretMeta) -> bool {
+        let known = meta.annotations.get(LOCK_CAPACITY).and_then(|locks| locks.parse().ok());
+        let (_, replicas) = self.function.spec.replica_limits();
+        self.kind == ServiceKind::Postgres
+            && (known.is_none() || held(&self.event, replicas, known).is_err())
+    }
+
+    /// Asks the server how many locks it has; `None` where it does not answer now.
+    async fn lock_capacity(&self, credentials: &connection::Credentials) -> Option<u64> {
+        if self.kind != ServiceKind::Postgres {
+            return None;
+        }
+        let server = Server::from_secret(self.kind, credentials).ok()?;
+        let server =
+            Server { host: connection::qualified(&server.host, &self.me.namespace), ..server };
+        let _place = ASKING.try_acquire().ok()?;
+        let asked = bindings::lock_capacity(&server, ASK_TIMEOUT).await;
+        asked
+            .inspect_err(|error| tracing::debug!(function = %self.me, %error, "locks are unknown"))
+            .ok()
+    }
+
+    async fn publish_bucket(
+        &self,
+        values: &connection::Values,
+        namespaces: &Namespaces,
+    ) -> kube::Result<()> {
+        let bucket = bucket::values(&self.me, &self.event, values);
+        let namespace = &namespaces.account.namespace;
+        bucket::publish(&namespaces.client, namespace, &self.me, bucket).await
+    }
+
+    async fn store(
+        &self,
+        key: &Key,
+        values: &connection::Values,
+        drain_token: &str,
+        lock_capacity: Option<u64>,
+        namespaces: &Namespaces,
+    ) -> kube::Result<()> {
+        let mut annotations = BTreeMap::from([
+            (PROVISIONED.to_owned(), self.state(&view_of(values).digest)),
+            (DRAIN_TOKEN.to_owned(), drain_token.to_owned()),
+        ]);
+        annotations
+            .extend(lock_capacity.map(|locks| (LOCK_CAPACITY.to_owned(), locks.to_string())));
+        if self.kind == ServiceKind::Minio {
+            annotations.insert(BUCKET.to_owned(), "true".to_owned());
+        }
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(key.name.clone()),
+                labels: Some(names::labels(&self.me.name, names::SERVER, self.event.kind, None)),
+                annotations: Some(annotations),
+                owner_references: self.function.controller_owner_ref(&()).map(|r| vec![r]),
+                ..ObjectMeta::default()
+            },
+            data: Some(data(values)),
+            ..Secret::default()
+        };
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        let api = namespaces.secrets(&key.namespace);
+        let stored = api.patch(&key.name, &params, &Patch::Apply(&secret)).await?;
+        namespaces.stored(key, &stored);
+        Ok(())
+    }
+}
+
+fn data(values: &connection::Values) -> BTreeMap<String, ByteString> {
+    let bytes =
+        |(key, value): (&String, &String)| (key.clone(), ByteString(value.clone().into_bytes()));
+    values.iter().map(bytes).collect()
+}
+
+/// As [`Namespaces::view`] will see it.
+fn view_of(values: &connection::Values) -> SecretView {
+    let parts = values.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+    SecretView { keys: values.keys().cloned().collect(), digest: digest(parts) }
+}
+
+#[cfg(test)]
+mod tests;

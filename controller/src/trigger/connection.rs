@@ -1,0 +1,192 @@
+//! How poller and scaler reach a source, from the Secret of its Service. Pure.
+//!
+//! The poller reads one URL in which everything is percent-encoded. KEDA's scalers read the fields
+//! their sources name, from another namespace: a host without a dot gets the namespace it is in.
+//! KEDA verifies a certificate authority of the source's own for Redis only; its database drivers
+//! take one from files, and here encrypt without verifying.
+
+use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
+
+use kipper_api::service::{ServiceKind, credentials};
+
+use crate::{
+    bindings::{
+        BindingError, Server,
+        server::{address, authority, invalid, optional, required},
+    },
+    render::poller::keys,
+};
+
+/// KEDA's count of a PostgreSQL's rows is given up after this.
+const COUNT_TIMEOUT_MS: u32 = 5000;
+
+/// What is in a Service's Secret.
+pub(super) type Credentials = BTreeMap<String, Vec<u8>>;
+/// What is in `<fn>-trigger`.
+pub(super) type Values = BTreeMap<String, String>;
+
+/// The values for a source of this kind.
+pub(super) fn values(
+    kind: ServiceKind,
+    credentials: &Credentials,
+    namespace: &str,
+) -> Result<Values, BindingError> {
+    let (values, ca) = match kind {
+        ServiceKind::Postgres => {
+            let server = Server::from_secret(kind, credentials)?;
+            (postgres(&server, namespace), server.ca)
+        }
+        ServiceKind::Mysql => {
+            let server = Server::from_secret(kind, credentials)?;
+            (mysql(&server, namespace)?, server.ca)
+        }
+        ServiceKind::Redis => {
+            let ca = authority(credentials)?;
+            (redis(credentials, namespace, ca.is_some())?, ca)
+        }
+        ServiceKind::Minio => {
+            let ca = authority(credentials)?;
+            (minio(credentials, namespace, ca.is_some())?, ca)
+        }
+        ServiceKind::Mongodb => return Err(BindingError::Unsupported(kind)),
+    };
+    let pairs = values.into_iter().chain(ca.map(|ca| (keys::CA, ca)));
+    Ok(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+type Pairs = Vec<(&'static str, String)>;
+
+fn postgres(server: &Server, namespace: &str) -> Pairs {
+    let url = |host: &str, parameters: &str| {
+        let login = login(Some(&server.user), Some(&server.password));
+        let database = server.database.as_deref().map(encoded).unwrap_or_default();
+        format!("postgres://{login}{}/{database}{parameters}", authority_of(host, server.port))
+    };
+    let tls = server.ca.is_some();
+    let for_poller = url(&server.host, if tls { "?sslmode=require" } else { "" });
+    // The time zone is the poller's, or a query with times could mean something else here.
+    let parameters = format!(
+        "?sslmode={}&statement_timeout={COUNT_TIMEOUT_MS}&timezone=UTC&application_name=kipper-keda",
+        if tls { "require" } else { "disable" }
+    );
+    let for_keda = url(&qualified(&server.host, namespace), &parameters);
+    vec![(keys::URL, for_poller), ("connection", for_keda)]
+}
+
+fn mysql(server: &Server, namespace: &str) -> Result<Pairs, BindingError> {
+    let database = server.database.as_deref();
+    let database = database.ok_or_else(|| invalid(credentials::NAME, "is missing"))?;
+    let login_part = login(Some(&server.user), Some(&server.password));
+    let tls = server.ca.is_some();
+    let for_poller = format!(
+        "mysql://{login_part}{}/{}{}",
+        authority_of(&server.host, server.port),
+        encoded(database),
+        if tls { "?ssl-mode=required" } else { "" }
+    );
+    let host = qualified(&server.host, namespace);
+    let mut pairs = vec![(keys::URL, for_poller)];
+    if tls {
+        // Only a connection string can ask for TLS. Its user and password are taken as they stand,
+        // from the first colon to the last "@" before the last "/".
+        let server_part = authority_of(&host, server.port);
+        let (user, password) = (&server.user, &server.password);
+        let text = format!("{user}:{password}@tcp({server_part})/{database}?tls=skip-verify");
+        pairs.push(("connectionString", text));
+    } else {
+        pairs.extend([
+            ("host", host),
+            ("port", server.port.to_string()),
+            ("username", server.user.clone()),
+            ("password", server.password.clone()),
+            ("dbName", database.to_owned()),
+        ]);
+    }
+    Ok(pairs)
+}
+
+fn redis(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs, BindingError> {
+    let (host, port) = address(credentials)?;
+    let user = optional(credentials, credentials::USERNAME)?;
+    let password = optional(credentials, credentials::PASSWORD)?;
+    let scheme = if tls { "rediss" } else { "redis" };
+    let login = login(user.as_deref(), password.as_deref());
+    let mut pairs = vec![
+        (keys::URL, format!("{scheme}://{login}{}/0", authority_of(&host, port))),
+        ("address", authority_of(&qualified(&host, namespace), port)),
+        ("tls", if tls { "enable" } else { "disable" }.to_owned()),
+    ];
+    pairs.extend(user.map(|user| ("username", user)));
+    pairs.extend(password.map(|password| ("password", password)));
+    Ok(pairs)
+}
+
+/// One URL for both, as the bucket watcher needs the full name.
+fn minio(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs, BindingError> {
+    let endpoint = required(credentials, credentials::ENDPOINT)?.trim();
+    let (scheme, address) =
+        endpoint.split_once("://").unwrap_or((if tls { "https" } else { "http" }, endpoint));
+    let address = address.trim_end_matches('/');
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let wrong = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '?' | '#' | '@');
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    if !matches!(scheme, "http" | "https")
+        || host.is_empty()
+        || host.contains(wrong)
+        || !port.is_none_or(is_port)
+    {
+        return Err(invalid(credentials::ENDPOINT, "is no http or https URL of a server"));
+    }
+    let host = qualified(host, namespace);
+    let address = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+    Ok(vec![
+        (keys::URL, format!("{scheme}://{address}")),
+        (keys::ACCESS_KEY, required(credentials, credentials::ACCESS_KEY)?.trim().to_owned()),
+        (keys::SECRET_KEY, required(credentials, credentials::SECRET_KEY)?.trim().to_owned()),
+    ])
+}
+
+/// `user:password@` of a URL, or as much of it as there is.
+fn login(user: Option<&str>, password: Option<&str>) -> String {
+    let user = user.map(encoded).unwrap_or_default();
+    match password.map(encoded) {
+        Some(password) => format!("{user}:{password}@"),
+        None if user.is_empty() => String::new(),
+        None => format!("{user}@"),
+    }
+}
+
+/// Host and port as a URL has them (RFC 3986, 3.2).
+fn authority_of(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The name by which other namespaces know a host: one word is a Service beside the function.
+pub(super) fn qualified(host: &str, namespace: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if host.contains('.') || host == "localhost" || bare.parse::<IpAddr>().is_ok() {
+        host.to_owned()
+    } else {
+        format!("{host}.{namespace}.svc")
+    }
+}
+
+/// Percent-encodes everything but what RFC 3986 never reserves.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests;
