@@ -97,7 +97,7 @@ async fn can_run(function: &LocalFunction, sources: &Sources) -> anyhow::Result<
         return Ok(());
     }
     let why = match EventTrigger::of(function, sources) {
-        Some(Ok(trigger)) => match kipper_poller::check(trigger.config()).await {
+        Some(Ok(trigger)) => match Box::pin(kipper_poller::check(trigger.config())).await {
             Err(error) if error.is_usage() => error.to_string(),
             _ => return Ok(()),
         },

@@ -564,7 +564,8 @@ impl<S: Source> Poller<S> {
     /// When to look again if nothing happens.
     fn due(&self, now: Instant) -> Instant {
         let mut due = self.rescuer.due();
-        if self.calls.upkeep.is_some() || self.calls.release.is_some() {
+        let waits = due <= now && self.calls.release.is_some();
+        if self.calls.upkeep.is_some() || waits {
             due = now + Duration::from_secs(3600);
         }
         let (claim, release) = (Some(self.claim_due), Some(self.release_due));

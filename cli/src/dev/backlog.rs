@@ -38,7 +38,7 @@ impl Counts {
         voice: Voice,
         stop: CancellationToken,
     ) -> Self {
-        let bound = trigger.per_replica.saturating_mul(max_replicas.into());
+        let bound = trigger.batch.saturating_mul(max_replicas.into());
         let (tell, waiting) = watch::channel(None);
         let counter = Counter {
             trigger: trigger.clone(),

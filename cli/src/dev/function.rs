@@ -105,7 +105,8 @@ impl Running {
         function: &LocalFunction,
         events: Option<&EventTrigger>,
     ) -> bool {
-        self.function.spec.is_http() == function.spec.is_http()
+        let runs = self.server.is_some() || self.cron.is_some();
+        runs && self.function.spec.is_http() == function.spec.is_http()
             && self.server.is_some() == serves(function, events)
     }
 
@@ -281,10 +282,12 @@ pub(super) fn summary(
     }
     match (function.spec.event_trigger(), events) {
         (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.type_)),
-        (Some(trigger), _) => {
+        (Some(trigger), events) => {
             let name = trigger.setting("source").filter(|source| !source.contains("://"));
             let from = name.map(|name| format!(" on {name}")).unwrap_or_default();
-            parts.push(format!("{} trigger{from}", trigger.type_));
+            let is_marked = !matches!(events, Some(Ok(events)) if !events.is_marked);
+            let unmarked = if is_marked { "" } else { ", without markDone: one process at most" };
+            parts.push(format!("{} trigger{from}{unmarked}", trigger.type_));
         }
         (None, _) => {}
     }

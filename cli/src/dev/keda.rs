@@ -209,7 +209,7 @@ impl Player {
         };
         let events = counts.map(|counts| {
             let waiting = *counts.waiting.borrow();
-            let target = counts.trigger.per_replica as f64;
+            let target = counts.trigger.batch as f64;
             let readings = waiting.map(|count| vec![Reading { value: count as f64, target }]);
             Signal { active: waiting.map(|count| count > 0), readings }
         });

@@ -4,7 +4,7 @@
 //! flags and then in the environment. Connects to nothing: whether the source is there, and whether
 //! the trigger works on it, is found out by those who use it.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
+use std::{collections::BTreeMap, fmt};
 
 use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _, builder::Resettable};
 use kipper_api::function::{Trigger, TriggerKind};
@@ -20,22 +20,25 @@ use super::{
     load::{Code, LocalFunction},
 };
 
-/// Rows that one replica is expected to take, as the controller has it.
-const DEFAULT_ROWS_PER_REPLICA: u64 = 100;
+/// Events that one replica is expected to take, as the controller has it.
+const DEFAULT_BATCH: u64 = 100;
 /// Variables that name a source: this and the name in capitals.
 const VARIABLE_PREFIX: &str = "KIPPER_SOURCE_";
 /// Settings of a trigger and the poller's flags for them.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("query", "--query"),
     ("markDone", "--mark-done"),
     ("onFailed", "--on-failed"),
     ("key", "--key"),
     ("maxAttempts", "--max-attempts"),
+    ("concurrency", "--concurrency"),
+    ("maxHeld", "--max-held"),
+    ("pollInterval", "--poll-interval"),
+    ("deliverTimeout", "--deliver-timeout"),
     ("list", "--list"),
     ("listEnd", "--list-end"),
     ("lease", "--lease"),
     ("bucket", "--bucket"),
-    ("stateBucket", "--state-bucket"),
 ];
 
 /// Where sources are, by the names of their Services.
@@ -78,7 +81,7 @@ pub(super) struct EventTrigger {
     flags: Vec<String>,
     config: Config,
     /// Events that one replica is expected to take.
-    pub(super) per_replica: u64,
+    pub(super) batch: u64,
     /// Handled events leave the source, so that several replicas may share it.
     pub(super) is_marked: bool,
 }
@@ -114,14 +117,10 @@ impl EventTrigger {
         ];
         let given = |(key, flag)| Some(format!("{flag}={}", trigger.setting(key)?));
         flags.extend(SETTINGS.into_iter().filter_map(given));
-        let mut config = parse(&flags).map_err(Unavailable::Setting)?;
-        let limit = usize::try_from(function.spec.concurrency()).unwrap_or(usize::MAX);
-        if let Some(limit) = NonZeroUsize::new(limit) {
-            config.concurrency = config.concurrency.min(limit);
-        }
+        let config = parse(&flags).map_err(Unavailable::Setting)?;
         let is_sql = matches!(kind, TriggerKind::Postgres | TriggerKind::Mysql);
         let is_marked = !is_sql || trigger.setting("markDone").is_some();
-        Ok(Self { kind, flags, config, per_replica: per_replica(trigger)?, is_marked })
+        Ok(Self { kind, flags, config, batch: batch(trigger)?, is_marked })
     }
 
     /// How its source is reached and read.
@@ -148,9 +147,7 @@ impl EventTrigger {
 
 impl PartialEq for EventTrigger {
     fn eq(&self, other: &Self) -> bool {
-        self.flags == other.flags
-            && self.config.concurrency == other.config.concurrency
-            && self.per_replica == other.per_replica
+        self.flags == other.flags && self.batch == other.batch
     }
 }
 
@@ -176,12 +173,12 @@ fn parse(flags: &[String]) -> Result<Config, String> {
     })
 }
 
-fn per_replica(trigger: &Trigger) -> Result<u64, Unavailable> {
-    let Some(text) = trigger.setting("rowsPerReplica") else {
-        return Ok(DEFAULT_ROWS_PER_REPLICA);
+fn batch(trigger: &Trigger) -> Result<u64, Unavailable> {
+    let Some(text) = trigger.setting("batch") else {
+        return Ok(DEFAULT_BATCH);
     };
     let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| Unavailable::Setting("rowsPerReplica must be a number above 0".to_owned()))
+    count.ok_or_else(|| Unavailable::Setting("batch must be a number above 0".to_owned()))
 }
 
 /// Gives the one code file the trigger that the flags describe.

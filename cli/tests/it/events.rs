@@ -128,7 +128,7 @@ fn more_rows_than_one_replica_takes_are_shared() {
     // Inline code runs in a folder of the cache.
     let code = code.replace("'log'", "process.env.LOG").replace("'gate'", "process.env.GATE");
     let database = Database::new();
-    let more = "      rowsPerReplica: '12'\n  scaling: {maxReplicas: 3}\n";
+    let more = "      batch: '12'\n  scaling: {maxReplicas: 3}\n";
     save(&folder.path().join("f.yaml"), &function("f", "shop-db", &code, more));
     let case = Case { database, folder };
     case.database.fill(60);
@@ -284,6 +284,25 @@ fn an_edit_that_breaks_the_trigger_leaves_the_running_version() {
     kip.wait_for("reloaded");
     database.fill(1);
     until("the new version works", || database.count("finished") == 1);
+}
+
+/// Which rows were handled is known to nobody but the one poller.
+#[test]
+fn without_a_mark_one_process_handles_each_row_once() {
+    let case = Case::new(&handler(1, false));
+    let text = function("f", &case.database.url, &handler(1, false), "      batch: '1'\n");
+    let text = text.replace(&format!("markDone: {MARK_DONE}"), "key: id");
+    let log = format!("--env=LOG={}", case.path("log").display());
+    save(&case.path("f.yaml"), &text.replace("'log'", "process.env.LOG"));
+    case.database.fill(5);
+    let kip = Kip::start(&case.path("f.yaml"), &[&log, "--polling-interval=200ms"]);
+    kip.wait_for("f  node    postgres trigger, without markDone: one process at most");
+    kip.wait_for("f  1 row or more waiting → 1 replica");
+    until("all rows are handled", || case.by_row().len() == 5);
+    case.database.fill(1);
+    until("the new row is handled", || case.by_row().len() == 6);
+    case.assert_each_once(6);
+    assert_eq!(kip.children().len(), 1);
 }
 
 #[test]

@@ -45,7 +45,9 @@ fn settings_reach_the_poller_and_no_password_is_printed() {
         ("markDone", "UPDATE a SET b = {{id}}"),
         ("key", "id,nr"),
         ("maxAttempts", "3"),
-        ("rowsPerReplica", "7"),
+        ("batch", "7"),
+        ("concurrency", "2"),
+        ("deliverTimeout", "1m30s"),
     ];
     let trigger = EventTrigger::of(&function("postgres", &settings), &sources()).unwrap().unwrap();
     let config = trigger.config_for(8081).unwrap();
@@ -54,7 +56,8 @@ fn settings_reach_the_poller_and_no_password_is_printed() {
     assert_eq!(config.query.as_deref(), Some("SELECT * FROM a WHERE b = '--x'"));
     assert_eq!(config.mark_done.as_deref(), Some("UPDATE a SET b = {{id}}"));
     assert_eq!((config.key, config.max_attempts), (vec!["id".to_owned(), "nr".to_owned()], 3));
-    assert_eq!((trigger.per_replica, trigger.is_marked), (7, true));
+    assert_eq!((config.concurrency.get(), config.deliver_timeout.as_secs()), (2, 90));
+    assert_eq!((trigger.batch, trigger.is_marked), (7, true));
     assert!(!format!("{trigger:?}").contains("u:p"), "{trigger:?}");
 }
 
@@ -65,25 +68,9 @@ fn what_cannot_be_polled_says_why() {
         let trigger = EventTrigger::of(&function("postgres", &config), &sources()).unwrap();
         trigger.unwrap_err().to_string()
     };
-    assert_eq!(why(&[("rowsPerReplica", "0")]), "rowsPerReplica must be a number above 0");
+    assert_eq!(why(&[("batch", "0")]), "batch must be a number above 0");
     let error = why(&[("maxAttempts", "many")]);
     assert!(error.contains("many") && error.contains("--max-attempts"), "{error}");
-}
-
-#[test]
-fn a_limit_of_requests_holds_for_events_too() {
-    let mut function = function("postgres", &[("source", "shop-db"), ("query", "SELECT 1")]);
-    let concurrency = |function: &LocalFunction| {
-        let trigger = EventTrigger::of(function, &sources()).unwrap().unwrap();
-        trigger.config().concurrency.get()
-    };
-    let usual = concurrency(&function);
-    for (limit, expected) in [(2, 2), (1000, usual), (0, usual)] {
-        let scaling =
-            kipper_api::function::Scaling { concurrency: Some(limit), ..Default::default() };
-        function.spec.scaling = Some(scaling);
-        assert_eq!(concurrency(&function), expected, "{limit}");
-    }
 }
 
 #[test]

@@ -31,6 +31,10 @@ const SINGLE_FOR: Duration = Duration::from_secs(600);
 /// `ER_LOCK_WAIT_TIMEOUT`, `ER_LOCK_DEADLOCK`.
 const LOCKED: [u16; 2] = [1205, 1213];
 
+/// `NOW()` is the beginning of a statement, unless it is set.
+const TIME_STANDS_STILL: &str = "SET timestamp = UNIX_TIMESTAMP(NOW(6))";
+const TIME_GOES_ON: &str = "SET timestamp = DEFAULT";
+
 pub(super) struct Marks {
     link: Link,
     plan: Arc<Plan>,
@@ -242,6 +246,7 @@ impl Marks {
             Err(failure) => {
                 // A statement that failed leaves those before it, and their locks.
                 turn.text("ROLLBACK").await?;
+                turn.text(TIME_GOES_ON).await?;
                 Ok(Err(failure))
             }
         }
@@ -256,6 +261,9 @@ impl Marks {
         cause: Cause<'_>,
     ) -> Result<Vec<Mark>, Failure> {
         turn.text("START TRANSACTION").await?;
+        // One moment is now for the marks and for the look at the rows after them: one that is to come
+        // again soon does not match yet.
+        turn.text(TIME_STANDS_STILL).await?;
         let mut counts = Vec::with_capacity(batch.len());
         for event in batch {
             let values = action.values(&event.claim, cause);
@@ -263,6 +271,7 @@ impl Marks {
         }
         let keys: Vec<&str> = batch.iter().map(|event| &*event.key).collect();
         let still = self.digests(turn, &keys).await?;
+        turn.text(TIME_GOES_ON).await?;
         let marks = batch.iter().zip(counts).map(|(event, rows)| Mark::Done {
             rows: Some(rows),
             still: still.get(&event.key).copied(),

@@ -1,6 +1,8 @@
 //! What the function is sent, and that every item is gone afterwards.
 
-use kipper_poller::source::redis::Backlog;
+use std::time::Duration;
+
+use kipper_poller::source::redis::{Backlog, Redis as Items};
 use kipper_servers::redis::{Options, Redis};
 
 use super::list::List;
@@ -146,11 +148,28 @@ async fn a_connection_with_tls() {
     assert_eq!(function.count(), 100);
 }
 
+#[tokio::test]
+async fn a_server_of_another_authority_is_not_spoken_to() {
+    let tls = || Redis::start(Options { tls: true, ..Options::default() }).unwrap();
+    let (server, other) = (tls(), tls());
+    let list = List::on(&server).await;
+    let mut config = list.config(Duration::from_secs(30));
+    config.url = server.tls_url().unwrap();
+    for (authority, is_right) in [(server.ca_pem(), true), (other.ca_pem(), false)] {
+        config.authority = Some(authority.to_owned());
+        let opened = Items::open(config.clone()).await;
+        assert_eq!(opened.is_ok(), is_right);
+        if let Err(error) = opened {
+            assert!(error.to_string().contains("Certificate"), "{error}");
+        }
+    }
+}
+
 /// The signal for scaling counts items until they are handled.
 #[tokio::test]
 async fn the_backlog_counts_what_is_claimed_too() {
     let list = List::new().await;
-    let mut backlog = Backlog::new(&list.config(std::time::Duration::from_secs(30))).unwrap();
+    let mut backlog = Backlog::new(&list.config(Duration::from_secs(30))).unwrap();
     assert_eq!(backlog.count().await.unwrap(), 0);
     list.fill(30).await;
     let source = list.source().await;

@@ -111,7 +111,8 @@ pub(crate) async fn no_mark(database: impl Table) {
     let function = Function::start().await;
     database.fill(10).await;
     let poller = Poller::start(&database.flags_with(&function.url(), QUERY, None));
-    until("delivered", async || function.count() == 10).await;
+    // Once it is released its state after the delivery is known.
+    until("delivered", async || function.count() == 10 && database.locks().await == 0).await;
     database.run("UPDATE orders SET note = 'x' WHERE id = 3").await;
     until("the changed one", async || function.count() == 11).await;
     database.run("UPDATE orders SET status = 'off' WHERE id = 4").await;
