@@ -234,6 +234,8 @@ impl<C> Dispatcher<C> {
                 && *key != given_up[given_up.len() - 1].event.key
             {
                 *resting = Resting { attempts: resting.attempts.saturating_sub(1), due: now };
+                let same = given_up.iter_mut().filter(|held| held.event.key == *key);
+                same.for_each(|held| held.attempts = held.attempts.saturating_sub(1));
             }
         }
         Verdict::Release(given_up)

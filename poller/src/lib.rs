@@ -41,7 +41,7 @@ use crate::{
     config::Trigger,
     drain::{DrainRequest, DrainServer},
     rescuer::Reconnect,
-    source::{Source, SourceError, postgres::Postgres},
+    source::{Source, SourceError, minio::Minio, postgres::Postgres},
     target::{Target, TargetConfig},
 };
 
@@ -74,6 +74,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         Trigger::Postgres => {
             let source = config.postgres()?;
             let open = || Postgres::open(source.clone());
+            serve(open, &config, metrics, connecting, shutdown, drains).await
+        }
+        Trigger::Minio => {
+            let source = config.minio()?;
+            let open = || Minio::open(source.clone());
             serve(open, &config, metrics, connecting, shutdown, drains).await
         }
     };

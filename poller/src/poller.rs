@@ -440,7 +440,10 @@ impl<S: Source> Poller<S> {
     }
 
     fn give_back(&mut self, given_up: Vec<Held<Claim<S>>>) {
-        self.to_release.extend(given_up.into_iter().map(|held| held.event));
+        for held in given_up {
+            self.source.note_attempts(&held.event, held.attempts);
+            self.to_release.push(held.event);
+        }
     }
 
     fn completed(&mut self, (work, answer): (Work<Claim<S>>, Result<Vec<Mark>, SourceError>)) {

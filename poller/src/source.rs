@@ -7,6 +7,7 @@
 //! there is at most one [`Source::claim`] and at most one of [`Source::complete`] and
 //! [`Source::fail`] at once. No call may be dropped before it ends: what it took would be nobody's.
 
+pub mod minio;
 pub mod postgres;
 
 use std::{future::Future, sync::Arc};
@@ -130,6 +131,9 @@ pub trait Source: Send + Sync + 'static {
         reason: &str,
         attempts: u32,
     ) -> impl Future<Output = Result<Mark, SourceError>> + Send;
+
+    /// How many deliveries of this event have failed. Sources that keep count take it over.
+    fn note_attempts(&self, _event: &Event<Self::Claim>, _attempts: u32) {}
 
     /// Gives claims up. Events that are not marked may be claimed by anybody from then on.
     fn release(
