@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{Endpoint, ServerClock, error::S3Error, escape::unescape};
 
 /// Requests under way at once; further ones wait for their turn.
-pub const MAX_REQUESTS: usize = 16;
+const MAX_REQUESTS: usize = 16;
 /// A server that does not accept is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One request, from its first byte to the end of its answer.

@@ -297,7 +297,7 @@ impl Source for Minio {
         let results = self
             .for_each(held, |source, event| async move {
                 let leased = &event.claim;
-                if leased.is_released() || source.left(leased) >= source.lease / 2 {
+                if !leased.is_kept() || source.left(leased) >= source.lease / 2 {
                     return Ok(true);
                 }
                 match source.write(leased, true).await {
@@ -372,7 +372,7 @@ impl Source for Minio {
         self.s3.list(&self.bucket, &self.pending, None).await.map_err(failed)?;
         let results = self
             .for_each(held, |source, event| async move {
-                if event.claim.is_released() {
+                if !event.claim.is_kept() {
                     return Ok(true);
                 }
                 source.write(&event.claim, true).await.map(|hold| hold != Hold::Lost)

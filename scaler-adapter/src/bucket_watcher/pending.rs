@@ -102,7 +102,7 @@ impl Pending {
             {
                 count.send_replace(Some(Count { events, at: Instant::now() }));
             }
-            let idle = events == Some(0) && told.has_changed() == Ok(false);
+            let idle = events == Some(0) && matches!(told.has_changed(), Ok(false));
             tokio::time::sleep(if idle { IDLE_INTERVAL } else { BUSY_INTERVAL }).await;
         }
     }

@@ -83,10 +83,14 @@ impl Leased {
         self.state.lock().is_released = true;
     }
 
-    /// True if there is no lease to renew.
     pub(super) fn is_released(&self) -> bool {
+        self.state.lock().is_released
+    }
+
+    /// True if there is a lease to renew.
+    pub(super) fn is_kept(&self) -> bool {
         let state = self.state.lock();
-        state.is_released || state.hold != Hold::Ours
+        !state.is_released && state.hold == Hold::Ours
     }
 
     pub(super) fn set_attempts(&self, attempts: u32) {
