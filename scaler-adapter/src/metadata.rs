@@ -180,10 +180,10 @@ mod tests {
         assert!((trigger.target_request_rate - 0.5).abs() < 1e-9);
         assert_eq!(trigger.concurrency, 8);
         assert_eq!(trigger.cadence.idle_timeout, Duration::from_secs(60));
-        let trigger = parse("so", &[("bucket", "true"), ("targetEvents", "25")]).unwrap();
-        assert_eq!(trigger.target_events, Some(25.0));
-        assert_eq!(parse("so", &[("targetEvents", "25")]).unwrap().target_events, None);
         assert_eq!(trigger.cadence.polling_interval, Duration::from_secs(5));
+        let bucket = parse("so", &[("bucket", "true"), ("targetEvents", "25")]).unwrap();
+        assert_eq!(bucket.target_events, Some(25.0));
+        assert_eq!(parse("so", &[("targetEvents", "25")]).unwrap().target_events, None);
     }
 
     #[test]

@@ -48,13 +48,6 @@ pub(crate) struct News {
     pub(crate) effect: Effect,
 }
 
-/// Between which moments a list was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Span {
-    pub(crate) began_ms: u64,
-    pub(crate) ended_ms: u64,
-}
-
 /// How the inventory changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,8 +56,8 @@ pub(crate) enum Effect {
     None,
     Set(Version),
     Removed,
-    /// Missing in a list that was taken then.
-    Missing(Span),
+    /// Missing in a list that was complete then.
+    Missing(u64),
 }
 
 /// See the module.
@@ -80,8 +73,8 @@ pub(crate) struct Inventory {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Missing {
-    /// When the latest of these lists was taken.
-    listed: Span,
+    /// When the latest of these lists was complete.
+    listed_ms: u64,
     /// How many removals they told.
     count: u32,
 }
@@ -107,12 +100,12 @@ impl Inventory {
                 if old || known == Some(version) || self.seen.contains(&id) {
                     return None;
                 }
-                // Known to be over: written over by now, or gone when a list was begun later.
+                // Known to be over: written over by now, or gone when a list was taken later.
                 let late = known.is_some_and(|known| known.modified_ms > version.modified_ms)
                     || self
                         .missing
                         .get(key)
-                        .is_some_and(|missing| missing.listed.began_ms >= version.modified_ms);
+                        .is_some_and(|missing| version.modified_ms <= missing.listed_ms);
                 let effect = if late { Effect::None } else { Effect::Set(version.clone()) };
                 Some(News { id, alias: None, key: key.clone(), effect })
             }
@@ -130,7 +123,7 @@ impl Inventory {
                 }
                 // A list was faster. It told one removal, so it answers for one.
                 if let Some(missing) = self.missing.get_mut(key)
-                    && *removed_ms <= missing.listed.ended_ms
+                    && *removed_ms <= missing.listed_ms
                 {
                     missing.count -= 1;
                     if missing.count == 0 {
@@ -167,14 +160,14 @@ impl Inventory {
     }
 
     /// What the absence of a known object from a list brings, if it is news.
-    pub(crate) fn absent(&mut self, bucket: &str, key: &str, listed: Span) -> Option<News> {
+    pub(crate) fn absent(&mut self, bucket: &str, key: &str, listed_ms: u64) -> Option<News> {
         let known = self.objects.get(key)?;
         let id = names::removed(bucket, key, &known.etag, known.modified_ms);
         if self.seen.contains(&id) {
             self.objects.remove(key);
             return None;
         }
-        let effect = Effect::Missing(listed);
+        let effect = Effect::Missing(listed_ms);
         Some(News { id, alias: None, key: key.to_owned(), effect })
     }
 
@@ -197,26 +190,26 @@ impl Inventory {
             Effect::Removed => {
                 self.objects.remove(&news.key);
             }
-            Effect::Missing(listed) => {
+            Effect::Missing(listed_ms) => {
                 self.objects.remove(&news.key);
-                self.note_missing(&news.key, *listed);
+                self.note_missing(&news.key, *listed_ms);
             }
         }
     }
 }
 
 impl Inventory {
-    fn note_missing(&mut self, key: &str, listed: Span) {
+    fn note_missing(&mut self, key: &str, listed_ms: u64) {
         if self.missing.len() >= MAX_REMOVED {
             // What is older than most: nobody will tell of it any more.
-            let mut times: Vec<u64> = self.missing.values().map(|m| m.listed.ended_ms).collect();
+            let mut times: Vec<u64> = self.missing.values().map(|m| m.listed_ms).collect();
             times.sort_unstable();
             let middle = times[times.len() / 2];
-            self.missing.retain(|_, missing| missing.listed.ended_ms > middle);
+            self.missing.retain(|_, missing| missing.listed_ms > middle);
         }
         let missing = self.missing.entry(key.to_owned());
-        let missing = missing.or_insert(Missing { listed, count: 0 });
-        missing.listed = listed;
+        let missing = missing.or_insert(Missing { listed_ms, count: 0 });
+        missing.listed_ms = listed_ms;
         missing.count = missing.count.saturating_add(1);
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    inventory::{Inventory, MAX_OBJECTS, News, Notice, Span},
+    inventory::{Inventory, MAX_OBJECTS, News, Notice},
     journal::Journal,
     metrics::BucketMetrics,
     pending::Pending,
@@ -90,14 +90,15 @@ pub(super) struct Watch {
 struct Diff {
     objects: VecDeque<Listed>,
     absent: VecDeque<String>,
-    listed: Span,
+    listed_ms: u64,
     took: Duration,
     events: usize,
 }
 
 struct Listing {
     objects: Vec<Listed>,
-    span: Span,
+    began_ms: u64,
+    ended_ms: u64,
     took: Duration,
 }
 
@@ -199,7 +200,7 @@ impl Watch {
             Some(inventory) => inventory,
             None => {
                 let listing = list(&self.s3, &self.trigger).await?;
-                let inventory = Inventory::first(&listing.objects, listing.span.began_ms);
+                let inventory = Inventory::first(&listing.objects, listing.began_ms);
                 journal.make_image(&inventory).await?;
                 inventory
             }
@@ -257,10 +258,10 @@ impl Watch {
                 }
             } else if let Some(key) = diff.absent.pop_front() {
                 if !touched.contains(&key)
-                    && let Some(news) = inventory.absent(bucket, &key, diff.listed)
+                    && let Some(news) = inventory.absent(bucket, &key, diff.listed_ms)
                 {
                     let etag = inventory.known(&key).map(|version| version.etag.clone());
-                    batch.push((news, self.removed(key, etag, diff.listed.ended_ms)));
+                    batch.push((news, self.removed(key, etag, diff.listed_ms)));
                 }
             } else {
                 break;
@@ -337,7 +338,7 @@ impl Watch {
             Ok(listing) => Some(Diff {
                 absent: inventory.not_in(&listing.objects).into(),
                 objects: listing.objects.into(),
-                listed: listing.span,
+                listed_ms: listing.ended_ms,
                 took: listing.took,
                 events: 0,
             }),
@@ -411,10 +412,8 @@ async fn list(s3: &S3, trigger: &BucketTrigger) -> Result<Listing, S3Error> {
     }
     Ok(Listing {
         objects,
-        span: Span {
-            began_ms: began_ms.unwrap_or_default(),
-            ended_ms: s3.clock().at_most().unwrap_or_default(),
-        },
+        began_ms: began_ms.unwrap_or_default(),
+        ended_ms: s3.clock().at_most().unwrap_or_default(),
         took: begin.elapsed(),
     })
 }

@@ -1,6 +1,7 @@
 //! What the function is sent, that every event is deleted, and where dead ones go.
 
 use kipper_bucket::names;
+use kipper_poller::source::minio::{MinioConfig, backlog};
 
 use super::bucket::{Bucket, event, id, pending};
 use crate::{
@@ -24,6 +25,19 @@ async fn every_event_is_delivered_once_and_deleted() {
     poller.stop().await;
     assert_eq!(function.by_id().len(), 301);
     assert_eq!(bucket.names("").await, Vec::<String>::new());
+}
+
+/// What a function is scaled by: events that wait and those in work, of this function alone.
+#[tokio::test]
+async fn the_backlog_is_the_number_of_events() {
+    let bucket = Bucket::new().await;
+    assert_eq!(backlog(&bucket.config()).await.unwrap(), 0);
+    bucket.fill(0, 1_003).await;
+    assert_eq!(backlog(&bucket.config()).await.unwrap(), 1_003);
+    let other = MinioConfig { function: "f".to_owned(), ..bucket.config() };
+    assert_eq!(backlog(&other).await.unwrap(), 0);
+    let not_yet = MinioConfig { state_bucket: "not-yet".to_owned(), ..bucket.config() };
+    assert_eq!(backlog(&not_yet).await.unwrap(), 0);
 }
 
 #[tokio::test]

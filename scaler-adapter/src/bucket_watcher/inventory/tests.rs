@@ -10,10 +10,6 @@ fn object(key: &str, etag: &str, modified_ms: u64) -> Listed {
     Listed { key: key.to_owned(), etag: format!("\"{etag}\""), modified_ms, size: 1 }
 }
 
-fn at(ms: u64) -> Span {
-    Span { began_ms: ms, ended_ms: ms }
-}
-
 fn created(key: &str, etag: &str, modified_ms: u64) -> Notice {
     let version = Version { etag: etag.to_owned(), modified_ms };
     Notice::Created { key: key.to_owned(), version }
@@ -38,7 +34,7 @@ fn list(inventory: &mut Inventory, listed: &[Listed], at_ms: u64) -> usize {
         events += news.iter().count();
     }
     for key in inventory.not_in(listed) {
-        let news = inventory.absent(BUCKET, &key, at(at_ms));
+        let news = inventory.absent(BUCKET, &key, at_ms);
         news.iter().for_each(|news| inventory.apply(news));
         events += news.iter().count();
     }
@@ -115,7 +111,7 @@ fn memory_is_bounded() {
             id: n.to_string(),
             alias: None,
             key: n.to_string(),
-            effect: Effect::Missing(at(n)),
+            effect: Effect::Missing(n),
         });
     }
     assert_eq!(inventory.seen.order.len(), MAX_SEEN);
