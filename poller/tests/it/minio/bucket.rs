@@ -10,7 +10,7 @@ use kipper_bucket::{Condition, Endpoint, Event, Origin, Record, S3, S3Error, nam
 use kipper_poller::source::minio::{Minio as Source, MinioConfig};
 use kipper_servers::{Minio, minio::Options};
 
-use crate::poller::flags;
+use crate::{poller::flags, wait::until};
 
 static SERVER: LazyLock<Minio> = LazyLock::new(|| Minio::start(&Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -47,7 +47,8 @@ impl Bucket {
     pub(crate) async fn at(endpoint: Endpoint) -> Self {
         let name = format!("state{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let s3 = S3::new(&endpoint).unwrap();
-        s3.create_bucket(&name).await.unwrap();
+        // A server that has just started says so for a moment longer than it seems ready.
+        until("a bucket", async || s3.create_bucket(&name).await.is_ok()).await;
         Self { name, endpoint, s3 }
     }
 

@@ -16,7 +16,7 @@ async fn a_restart_between_upload_and_list_loses_nothing() {
     watcher.watches().await;
     world.upload("first.jpg").await;
     handler.handle_until(1).await;
-    watcher.kill().await;
+    watcher.kill_between_batches().await;
     world.upload_all(&keys(10)).await;
     world.remove_all(&keys(20)[15..]).await;
     let watcher = Watcher::start(&world.config(), &[world.trigger()]).await;
@@ -66,7 +66,7 @@ async fn the_journal_is_tidied_and_still_knows_everything() {
     handler.handle_until(300).await;
     let log = format!("{}log/", kipper_bucket::names::state("shop-prod", "thumbs"));
     until("tidied", async || world.s3.count(&world.state, &log, 1_000).await.unwrap() < 256).await;
-    watcher.kill().await;
+    watcher.kill_between_batches().await;
     let watcher = Watcher::start(&world.listening(addr), &[world.trigger()]).await;
     watcher.list_again().await;
     handler.handle().await;
@@ -127,7 +127,7 @@ async fn what_was_told_while_no_adapter_was_there_is_one_event() {
     let mut handler = Handler::new(&world);
     world.upload("0.jpg").await;
     handler.handle_until(1).await;
-    watcher.kill().await;
+    watcher.kill_between_batches().await;
     world.upload_all(&keys(20)).await;
     world.remove_all(&keys(5)).await;
     let watcher = Watcher::start(&world.listening(addr), &[world.trigger()]).await;

@@ -48,7 +48,7 @@ async fn any_s3_is_watched_by_lists_alone() {
     world.upload("new one.jpg").await;
     world.remove("3.jpg").await;
     handler.handle_until(2).await;
-    watcher.kill().await;
+    watcher.kill_between_batches().await;
     world.upload("meanwhile.jpg").await;
     let watcher = Watcher::start(&config, &[world.trigger()]).await;
     handler.handle_until(3).await;

@@ -81,7 +81,8 @@ impl World {
             endpoint,
             s3,
         };
-        world.s3.create_bucket(&world.bucket).await.unwrap();
+        // A server that has just started says so for a moment longer than it seems ready.
+        until("a bucket", async || world.s3.create_bucket(&world.bucket).await.is_ok()).await;
         world
     }
 
@@ -172,6 +173,12 @@ impl Watcher {
             task: tokio::spawn(adapter.serve(shutdown.clone())),
             _guard: shutdown.drop_guard(),
         }
+    }
+
+    /// Ends once everything that was stored is noted too.
+    pub(crate) async fn kill_between_batches(self) {
+        self.list_again().await;
+        self.kill().await;
     }
 
     /// Ends as a killed process does: at once, wherever it is.
