@@ -6,6 +6,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration
 
 use clap::{Parser, ValueEnum};
 use humantime::parse_duration;
+use kipper_bucket::Endpoint;
 use kipper_process::telemetry::LogArgs;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     poller::Settings,
     rescuer::EXTEND_INTERVAL,
     source::{
+        minio::MinioConfig,
         mysql::MysqlConfig,
         postgres::PostgresConfig,
         redis::{ListEnd, RedisConfig},
@@ -34,6 +36,7 @@ const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("not zero"
 const DEFAULT_MAX_HELD: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 const DEFAULT_MAX_HELD_BYTES: usize = 16 << 20;
 const DEFAULT_MAX_ATTEMPTS: u32 = 10;
+const DEFAULT_STATE_BUCKET: &str = "kipper-events";
 const DEFAULT_DELIVER_TIMEOUT: &str = "300s";
 /// What the pod's grace period has beyond the longest delivery, less what the rest of its end takes.
 const DRAIN_MARGIN: Duration = Duration::from_secs(20);
@@ -50,6 +53,8 @@ pub enum Trigger {
     Mysql,
     /// Items of a Redis list
     Redis,
+    /// Objects of a bucket (MinIO or another S3)
+    Minio,
 }
 
 /// What marks share a transaction.
@@ -110,6 +115,22 @@ pub struct Config {
     /// Certificate authority of the source (PEM); the connection is TLS and verified against it
     #[arg(long, env = "KIPPER_SOURCE_CA", value_name = "FILE")]
     pub source_ca: Option<PathBuf>,
+
+    /// Access key of the S3 service
+    #[arg(long, env = "KIPPER_SOURCE_ACCESS_KEY", hide_env_values = true)]
+    pub source_access_key: Option<Secret>,
+
+    /// Its secret key
+    #[arg(long, env = "KIPPER_SOURCE_SECRET_KEY", hide_env_values = true)]
+    pub source_secret_key: Option<Secret>,
+
+    /// Bucket whose changes are the events; the bucket watcher looks at it
+    #[arg(long, env = "KIPPER_MINIO_BUCKET")]
+    pub bucket: Option<String>,
+
+    /// Bucket in which the watcher stores them
+    #[arg(long, env = "KIPPER_POLL_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
+    pub state_bucket: String,
 
     /// Query whose rows are the events
     #[arg(long, env = "KIPPER_QUERY")]
@@ -195,6 +216,7 @@ impl Trigger {
             Self::Postgres => "postgres",
             Self::Redis => "redis",
             Self::Mysql => "mysql",
+            Self::Minio => "minio",
         }
     }
 }
@@ -271,6 +293,31 @@ impl Config {
         let trigger = self.trigger.as_str();
         let missing = || Error::Config(format!("a {trigger} trigger needs --query (KIPPER_QUERY)"));
         self.query.clone().ok_or_else(missing)
+    }
+
+    pub(crate) fn minio(&self) -> Result<MinioConfig, Error> {
+        let needed = |what: &str| Error::Config(format!("a minio trigger needs {what}"));
+        if self.bucket.is_none() {
+            return Err(needed("--bucket (KIPPER_MINIO_BUCKET)"));
+        }
+        let access_key = self.source_access_key.clone();
+        let access_key =
+            access_key.ok_or_else(|| needed("--source-access-key (KIPPER_SOURCE_ACCESS_KEY)"))?;
+        let secret_key = self.source_secret_key.clone();
+        let secret_key =
+            secret_key.ok_or_else(|| needed("--source-secret-key (KIPPER_SOURCE_SECRET_KEY)"))?;
+        Ok(MinioConfig {
+            endpoint: Endpoint {
+                url: self.source_url.0.clone(),
+                access_key: access_key.0,
+                secret_key: secret_key.0,
+                authority: self.authority()?,
+            },
+            state_bucket: self.state_bucket.clone(),
+            namespace: self.namespace.clone(),
+            function: self.function.clone(),
+            lease: self.lease,
+        })
     }
 
     fn authority(&self) -> Result<Option<String>, Error> {

@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Trigger},
     error::Error,
     metrics::Metrics,
-    source::{SourceError, mysql, postgres, redis},
+    source::{SourceError, minio, mysql, postgres, redis},
 };
 
 /// Runs a poller without ports until `shutdown` and the drain after it. `connected` is called once
@@ -43,6 +43,7 @@ pub async fn check(config: &Config) -> Result<(), Error> {
         }
         Trigger::Mysql => drop(Box::pin(mysql::Mysql::open(config.mysql()?)).await?),
         Trigger::Redis => drop(Box::pin(redis::Redis::open(config.redis()?)).await?),
+        Trigger::Minio => drop(Box::pin(minio::Minio::open(config.minio()?)).await?),
     }
     Ok(())
 }
@@ -55,6 +56,8 @@ pub enum Backlog {
     Mysql(mysql::Backlog),
     /// Items of a Redis list, those in work too.
     Redis(redis::Backlog),
+    /// Events of a bucket, those in work too.
+    Minio(minio::Backlog),
 }
 
 impl Backlog {
@@ -69,6 +72,7 @@ impl Backlog {
             }
             Trigger::Mysql => Self::Mysql(mysql::Backlog::new(&config.mysql()?, bound)?),
             Trigger::Redis => Self::Redis(redis::Backlog::new(&config.redis()?)?),
+            Trigger::Minio => Self::Minio(minio::Backlog::new(&config.minio()?)?),
         })
     }
 
@@ -81,6 +85,7 @@ impl Backlog {
             Self::Postgres(backlog) => backlog.count().await,
             Self::Mysql(backlog) => backlog.count().await,
             Self::Redis(backlog) => backlog.count().await,
+            Self::Minio(backlog) => backlog.count().await,
         }
     }
 }

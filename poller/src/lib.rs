@@ -44,7 +44,7 @@ use crate::{
     config::Trigger,
     drain::{DrainRequest, DrainServer},
     rescuer::Reconnect,
-    source::{Source, SourceError, mysql::Mysql, postgres::Postgres, redis::Redis},
+    source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
     target::{Target, TargetConfig},
 };
 
@@ -108,6 +108,11 @@ async fn poll(
         Trigger::Redis => {
             let source = config.redis()?;
             let open = || Redis::open(source.clone());
+            serve(open, config, metrics, connected, shutdown, drains).await
+        }
+        Trigger::Minio => {
+            let source = config.minio()?;
+            let open = || Minio::open(source.clone());
             serve(open, config, metrics, connected, shutdown, drains).await
         }
     }

@@ -7,6 +7,7 @@
 //! there is at most one [`Source::claim`] and at most one of [`Source::complete`] and
 //! [`Source::fail`] at once. No call may be dropped before it ends: what it took would be nobody's.
 
+pub mod minio;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;

@@ -43,6 +43,9 @@ pub enum Error {
         /// Why.
         source: tonic::transport::Error,
     },
+    /// Kubernetes, which is to say what buckets are watched, is not to be had.
+    #[error("connect to Kubernetes")]
+    Kubernetes(#[source] Box<kube::Error>),
     /// The admin port failed.
     #[error(transparent)]
     Admin(#[from] kipper_process::admin::AdminError),

@@ -4,7 +4,8 @@
 //! `StreamIsActive` says `true` at once when requests begin to wait for a function without
 //! endpoints, again every [`RESEND_INTERVAL`] while they do (KEDA may drop a `true` and does not
 //! retry), and otherwise nothing: KEDA ignores `false`, and a `true` about a running function
-//! costs it an API write. Streams end with OK on shutdown, which resets KEDA's reconnect backoff.
+//! costs it an API write. A bucket's trigger is answered from the number of its events instead: one
+//! that is stored is told at once, and a few times more while events wait. Streams end with OK on shutdown, which resets KEDA's reconnect backoff.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -13,12 +14,16 @@ use kipper_proto::externalscaler::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
     MetricValue, ScaledObjectRef, external_scaler_server::ExternalScaler,
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    functions::{Functions, Subscription},
+    bucket_watcher::{Count, Pending},
+    functions::{Functions, Subscription, TooManyFunctions},
     metadata::{MetadataError, Trigger},
     metrics::Metrics,
     warmup::Warmup,
@@ -28,11 +33,15 @@ use crate::{
 pub const REQUEST_RATE: &str = "request-rate";
 /// Name of the metric of requests in flight and held; offered where a limit is set.
 pub const CONCURRENCY: &str = "concurrency";
+/// Name of the metric of bucket events that wait or are in work.
+pub const BUCKET_EVENTS: &str = "bucket-events";
 
 /// How full replicas may be before there should be more of them.
 const TARGET_UTILISATION: f64 = 0.7;
 /// Between two `true` while requests keep waiting.
 const RESEND_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an arrival is told again: KEDA may drop a `true`, and polls anyway.
+const ARRIVAL_RESENDS: u32 = 2;
 /// Between two `true` when waiting ends and begins anew: an edge is told at once, but a flapping
 /// one does not flood KEDA.
 const EDGE_INTERVAL: Duration = Duration::from_millis(100);
@@ -43,6 +52,8 @@ pub(crate) struct Scaler {
     warmup: Arc<Warmup>,
     metrics: Metrics,
     shutdown: CancellationToken,
+    /// Events of buckets, if any are watched.
+    pending: Option<Arc<Pending>>,
 }
 
 impl Scaler {
@@ -52,7 +63,21 @@ impl Scaler {
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { functions, warmup, metrics, shutdown }
+        Self { functions, warmup, metrics, shutdown, pending: None }
+    }
+
+    /// Answers for bucket triggers too.
+    pub(crate) fn with_buckets(self, pending: Option<Arc<Pending>>) -> Self {
+        Self { pending, ..self }
+    }
+
+    /// Events that wait for a function. Out of ignorance there is no answer, and KEDA keeps the
+    /// replicas.
+    fn events(&self, trigger: &Trigger) -> Result<u64, Status> {
+        let pending = self.pending.as_ref();
+        let pending = pending.ok_or_else(|| Status::unavailable("no buckets are watched"))?;
+        let count = pending.count(&trigger.function);
+        count.ok_or_else(|| Status::unavailable("the bucket's events are not counted yet"))
     }
 
     fn counted<T>(&self, method: &str, result: Result<T, Status>) -> Result<Response<T>, Status> {
@@ -74,6 +99,9 @@ impl Scaler {
 
     fn activity(&self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
         let trigger = Trigger::parse(object)?;
+        if trigger.target_events.is_some() {
+            return Ok(IsActiveResponse { result: self.events(&trigger)? > 0 });
+        }
         self.check_warm()?;
         let result = self.functions.with(&trigger.function, |function, has_stream, now| {
             function.keda_polled(trigger.cadence, has_stream, now);
@@ -85,6 +113,12 @@ impl Scaler {
     fn measure(&self, request: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
         let object = request.scaled_object_ref.ok_or(MetadataError::NoObject)?;
         let trigger = Trigger::parse(object)?;
+        if trigger.target_events.is_some() {
+            return match request.metric_name.as_str() {
+                BUCKET_EVENTS => Ok(single(request.metric_name, as_float(self.events(&trigger)?))),
+                name => Err(Status::invalid_argument(format!("unknown metric {name:?}"))),
+            };
+        }
         self.check_warm()?;
         let covered = self.warmup.covered();
         let (rate, open) = self
@@ -100,16 +134,14 @@ impl Scaler {
             CONCURRENCY => as_float(open),
             name => return Err(Status::invalid_argument(format!("unknown metric {name:?}"))),
         };
-        let value = MetricValue {
-            metric_name: request.metric_name,
-            metric_value: rounded(value),
-            metric_value_float: value,
-        };
-        Ok(GetMetricsResponse { metric_values: vec![value] })
+        Ok(single(request.metric_name, value))
     }
 
     fn subscribe(&self, object: ScaledObjectRef) -> Result<ActivationStream, Status> {
         let trigger = Trigger::parse(object)?;
+        if trigger.target_events.is_some() {
+            return self.subscribe_to_bucket(&trigger);
+        }
         let greet = |function: &mut crate::aggregate::Function, now| {
             function.keda_connected(trigger.cadence, now);
         };
@@ -125,6 +157,73 @@ impl Scaler {
             Some((Ok(IsActiveResponse { result: true }), activations))
         })))
     }
+}
+
+impl Scaler {
+    fn subscribe_to_bucket(&self, trigger: &Trigger) -> Result<ActivationStream, Status> {
+        let pending = self.pending.as_ref();
+        let pending = pending.ok_or_else(|| Status::unavailable("no buckets are watched"))?;
+        let events = pending.subscribe(&trigger.function).ok_or(TooManyFunctions)?;
+        let arrivals = Arrivals {
+            events,
+            metrics: self.metrics.clone(),
+            shutdown: self.shutdown.clone(),
+            left: None,
+        };
+        Ok(Box::pin(stream::unfold(arrivals, |mut arrivals| async {
+            arrivals.next().await?;
+            Some((Ok(IsActiveResponse { result: true }), arrivals))
+        })))
+    }
+}
+
+/// When to say `true` to one stream of a bucket's trigger.
+struct Arrivals {
+    events: watch::Receiver<Option<Count>>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+    /// How often it is said again while events wait, since some do; KEDA's polls do the rest.
+    left: Option<u32>,
+}
+
+impl Arrivals {
+    /// Resolves with `Some` when `true` is due, and with `None` on shutdown or when there is nothing
+    /// to tell any more.
+    async fn next(&mut self) -> Option<()> {
+        let mut due = self.left.map(|_| Instant::now() + RESEND_INTERVAL);
+        while !self.shutdown.is_cancelled() {
+            let waits = self.events.borrow_and_update().is_some_and(Count::is_active);
+            let now = Instant::now();
+            match (waits, self.left) {
+                (false, _) => (self.left, due) = (None, None),
+                (true, None) => {
+                    self.left = Some(ARRIVAL_RESENDS);
+                    self.metrics.wakes.with_label_values(&["edge"]).inc();
+                    return Some(());
+                }
+                (true, Some(left)) if left > 0 && due.is_some_and(|due| due <= now) => {
+                    self.left = Some(left - 1);
+                    self.metrics.wakes.with_label_values(&["resend"]).inc();
+                    return Some(());
+                }
+                (true, Some(_)) => {}
+            }
+            let resend = due.filter(|_| self.left.is_some_and(|left| left > 0));
+            tokio::select! {
+                changed = self.events.changed() => changed.ok()?,
+                () = self.shutdown.cancelled() => {}
+                () = sleep_until(resend.unwrap_or(now)), if resend.is_some() => {}
+            }
+        }
+        None
+    }
+}
+
+/// An answer with one metric.
+fn single(metric_name: String, value: f64) -> GetMetricsResponse {
+    let value =
+        MetricValue { metric_name, metric_value: rounded(value), metric_value_float: value };
+    GetMetricsResponse { metric_values: vec![value] }
 }
 
 type ActivationStream = Pin<Box<dyn Stream<Item = Result<IsActiveResponse, Status>> + Send>>;
@@ -221,6 +320,9 @@ fn metric_specs(trigger: &Trigger) -> GetMetricSpecResponse {
         target_size: rounded(target),
         target_size_float: target,
     };
+    if let Some(target) = trigger.target_events {
+        return GetMetricSpecResponse { metric_specs: vec![spec(BUCKET_EVENTS, target)] };
+    }
     let mut metric_specs = vec![spec(REQUEST_RATE, trigger.target_request_rate)];
     if trigger.concurrency > 0 {
         let target = TARGET_UTILISATION * f64::from(trigger.concurrency);

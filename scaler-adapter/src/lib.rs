@@ -9,6 +9,7 @@ pub mod error;
 mod metrics;
 
 pub mod aggregate;
+pub mod bucket_watcher;
 mod clock;
 mod collector;
 pub mod external_scaler;
@@ -19,6 +20,7 @@ mod warmup;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::future::OptionFuture;
 use kipper_process::{admin::AdminServer, readiness::Readiness};
 use kipper_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use prometheus::Registry;
@@ -32,8 +34,13 @@ pub use error::Error;
 pub use warmup::Expected;
 
 use crate::{
-    clock::Clock, collector::Collector, external_scaler::Scaler, functions::Functions,
-    metrics::Metrics, warmup::Warmup,
+    bucket_watcher::{BucketSources, BucketWatcher, Pending},
+    clock::Clock,
+    collector::Collector,
+    external_scaler::Scaler,
+    functions::Functions,
+    metrics::Metrics,
+    warmup::Warmup,
 };
 
 /// How often idle functions are looked for.
@@ -49,6 +56,7 @@ pub struct Adapter {
     counts_addr: SocketAddr,
     registry: Registry,
     stages: Stages,
+    bucket_watcher: Option<BucketWatcher>,
 }
 
 /// The wired stages.
@@ -70,12 +78,29 @@ impl Adapter {
     /// # Errors
     /// When a file or port is not to be had.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
+        Self::bind_with_buckets(config, None).await
+    }
+
+    /// The same with bucket triggers of the caller's, who also says which adapter watches them.
+    ///
+    /// # Errors
+    /// When a file or port is not to be had.
+    pub async fn bind_with_buckets(
+        config: &Config,
+        sources: Option<BucketSources>,
+    ) -> Result<Self, Error> {
         let registry =
             kipper_process::metrics::registry("scaler-adapter", env!("CARGO_PKG_VERSION"))?;
-        let stages = build(config, &registry)?;
+        let bucket_watcher = if sources.is_some() || config.bucket.bucket_namespace.is_some() {
+            Some(BucketWatcher::bind(&config.bucket, sources, &registry).await?)
+        } else {
+            None
+        };
+        let pending = bucket_watcher.as_ref().map(BucketWatcher::pending);
+        let stages = build(config, &registry, pending)?;
         let (grpc, grpc_addr) = listen("grpc", config.grpc_listen).await?;
         let (counts, counts_addr) = listen("counts", config.counts_listen).await?;
-        Ok(Self { grpc, grpc_addr, counts, counts_addr, registry, stages })
+        Ok(Self { grpc, grpc_addr, counts, counts_addr, registry, stages, bucket_watcher })
     }
 
     /// Where KEDA's calls are served.
@@ -86,6 +111,11 @@ impl Adapter {
     /// Where interceptors report.
     pub fn counts_addr(&self) -> SocketAddr {
         self.counts_addr
+    }
+
+    /// Where notifications of buckets are taken, if anywhere.
+    pub fn webhook_addr(&self) -> Option<SocketAddr> {
+        self.bucket_watcher.as_ref().and_then(BucketWatcher::webhook_addr)
     }
 
     /// The metrics of this adapter and of its process.
@@ -109,6 +139,7 @@ impl Adapter {
                 server::serve(counts, self.counts, "counts", end_streams.cancelled()),
             )
         };
+        let bucket_watcher = OptionFuture::from(self.bucket_watcher.map(BucketWatcher::serve));
         let upkeep = async {
             tokio::join!(warmup.watch(&expected), sweep(&functions));
         };
@@ -121,6 +152,7 @@ impl Adapter {
         };
         tokio::select! {
             served = servers => served.map(|_| ()),
+            Some(watched) = bucket_watcher => watched,
             () = upkeep => Ok(()),
             () = stop => Ok(()),
         }
@@ -160,7 +192,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 }
 
 /// Wires the stages, outer to inner.
-fn build(config: &Config, registry: &Registry) -> Result<Stages, Error> {
+fn build(
+    config: &Config,
+    registry: &Registry,
+    pending: Option<Arc<Pending>>,
+) -> Result<Stages, Error> {
     let metrics = Metrics::register(registry)?;
     let clock = Clock::start();
     let end_streams = CancellationToken::new();
@@ -176,6 +212,7 @@ fn build(config: &Config, registry: &Registry) -> Result<Stages, Error> {
     );
     let scaler =
         Scaler::new(Arc::clone(&functions), Arc::clone(&warmup), metrics, end_streams.clone());
+    let scaler = scaler.with_buckets(pending);
     let health = HealthReporter::new();
     let health_service = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health_server = tonic_health::pb::health_server::HealthServer::new(health_service);

@@ -8,6 +8,8 @@
 //! | `targetRequestRate` | 5 | requests per second that one replica should see; > 0 |
 //! | `concurrency` | 0 | hard limit of requests in flight per replica; 0 = none, and no such metric |
 //! | `idleTimeoutSeconds` | 300 | the ScaledObject's `cooldownPeriod` |
+//! | `bucket` | | `true`: scaled by the events of a bucket, and by nothing of the above |
+//! | `targetEvents` | 10 | events that one replica should have before it; > 0 |
 //! | `pollingIntervalSeconds` | 30 | the ScaledObject's `pollingInterval` |
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
@@ -17,10 +19,12 @@ use kipper_proto::externalscaler::ScaledObjectRef;
 use crate::{aggregate::Cadence, functions::FunctionKey};
 
 const DEFAULT_TARGET_REQUEST_RATE: f64 = 5.0;
+const DEFAULT_TARGET_EVENTS: f64 = 10.0;
 const DEFAULT_IDLE_TIMEOUT_SECONDS: u64 = 300;
 const DEFAULT_POLLING_INTERVAL_SECONDS: u64 = 30;
 /// Beyond these a value is a mistake.
 const MAX_TARGET_REQUEST_RATE: f64 = 1e6;
+const MAX_TARGET_EVENTS: f64 = 1e6;
 const MAX_CONCURRENCY: u32 = 1_000_000;
 const MAX_IDLE_TIMEOUT_SECONDS: u64 = 30 * 24 * 3600;
 const MAX_POLLING_INTERVAL_SECONDS: u64 = 3600;
@@ -35,6 +39,8 @@ pub(crate) struct Trigger {
     /// 0 = none.
     pub(crate) concurrency: u32,
     pub(crate) cadence: Cadence,
+    /// Events per replica, if it is a bucket's trigger.
+    pub(crate) target_events: Option<f64>,
 }
 
 /// Why a `ScaledObjectRef` says nothing this scaler could answer.
@@ -90,7 +96,16 @@ impl Trigger {
             polling_interval: Duration::from_secs(polling_interval),
             idle_timeout: Duration::from_secs(idle_timeout),
         };
-        Ok(Self { function, target_request_rate, concurrency, cadence })
+        let is_bucket = number(metadata, "bucket", false, |_| true, "true or false")?;
+        let target_events = number(
+            metadata,
+            "targetEvents",
+            DEFAULT_TARGET_EVENTS,
+            |&events: &f64| events > 0.0 && events <= MAX_TARGET_EVENTS,
+            "a number above 0 and up to 1000000",
+        )?;
+        let target_events = is_bucket.then_some(target_events);
+        Ok(Self { function, target_request_rate, concurrency, cadence, target_events })
     }
 }
 
@@ -143,6 +158,7 @@ mod tests {
                 polling_interval: Duration::from_secs(30),
                 idle_timeout: Duration::from_secs(300),
             },
+            target_events: None,
         };
         assert_eq!(trigger, expected);
     }
@@ -165,6 +181,9 @@ mod tests {
         assert_eq!(trigger.concurrency, 8);
         assert_eq!(trigger.cadence.idle_timeout, Duration::from_secs(60));
         assert_eq!(trigger.cadence.polling_interval, Duration::from_secs(5));
+        let bucket = parse("so", &[("bucket", "true"), ("targetEvents", "25")]).unwrap();
+        assert_eq!(bucket.target_events, Some(25.0));
+        assert_eq!(parse("so", &[("targetEvents", "25")]).unwrap().target_events, None);
     }
 
     #[test]
@@ -179,6 +198,8 @@ mod tests {
             ("concurrency", "1.5"),
             ("idleTimeoutSeconds", "5m"),
             ("pollingIntervalSeconds", "0"),
+            ("bucket", "photos"),
+            ("targetEvents", "0"),
         ] {
             let error = parse("hello", &[(key, value)]).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod function;
+mod minio;
 mod mysql;
 mod poller;
 mod postgres;

@@ -1,6 +1,7 @@
 //! The adapter on real sockets, with tonic clients in the parts of KEDA and the interceptors.
 #![allow(clippy::unwrap_used)]
 
+mod bucket;
 mod collector;
 mod external_scaler;
 mod process;

@@ -1,0 +1,292 @@
+//! Watches buckets for functions that are triggered by them: KEDA has no scaler for S3, and a poller
+//! at zero replicas sees nothing.
+//!
+//! What happens in a bucket is told by its service (`webhook`) and seen in lists (`watch`), made one
+//! event by what is known of the bucket (`inventory`, durable in `journal`), and stored as an object
+//! that a poller claims. One adapter watches at a time (`leader`); how many events wait is counted
+//! by every one (`pending`), because KEDA asks any. Off unless configured: then there is no port, no
+//! watch and no task.
+
+mod inventory;
+mod journal;
+mod leader;
+mod metrics;
+mod notification;
+mod pending;
+mod rules;
+mod secrets;
+mod trigger;
+mod watch;
+mod webhook;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use futures_util::future::OptionFuture;
+use kipper_bucket::S3;
+use prometheus::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch as channel},
+    task::{AbortHandle, JoinSet},
+};
+
+pub(crate) use self::pending::{Count, Pending};
+use self::{
+    leader::Election,
+    metrics::BucketMetrics,
+    rules::Ruled,
+    watch::{Settings, Status, Watch},
+    webhook::{Route, Webhook},
+};
+pub use self::{
+    leader::Leader,
+    trigger::{BucketTrigger, Triggers},
+    webhook::WebhookToken,
+};
+use crate::{config::BucketArgs, error::Error, functions::FunctionKey};
+
+/// Notifications of one trigger that wait for their turn; further ones wait unread.
+const MAX_WAITING: usize = 256;
+
+/// Where triggers and the leader come from.
+#[derive(Clone, Debug)]
+pub struct BucketSources {
+    /// What to watch.
+    pub triggers: Triggers,
+    /// Who watches.
+    pub leader: channel::Receiver<Leader>,
+}
+
+/// The watcher, with its webhook port bound if it has one.
+pub(crate) struct BucketWatcher {
+    args: BucketArgs,
+    sources: Option<BucketSources>,
+    webhook: Option<(TcpListener, SocketAddr, WebhookToken)>,
+    pending: Arc<Pending>,
+    metrics: BucketMetrics,
+}
+
+/// A task of one trigger. Dropping it ends it.
+struct Running {
+    trigger: Arc<BucketTrigger>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Watched {
+    running: Running,
+    route: Route,
+    ruled: Ruled,
+}
+
+impl BucketWatcher {
+    /// Binds the webhook port. Triggers and leader are `sources`, or come from Kubernetes.
+    pub(crate) async fn bind(
+        args: &BucketArgs,
+        sources: Option<BucketSources>,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
+        let webhook = match (args.bucket_listen, &args.bucket_token) {
+            (Some(addr), Some(token)) => {
+                let (listener, bound) = crate::listen("webhook", addr).await?;
+                Some((listener, bound, token.clone()))
+            }
+            _ => None,
+        };
+        let metrics = BucketMetrics::register(registry)?;
+        Ok(Self { args: args.clone(), sources, webhook, pending: Pending::new(), metrics })
+    }
+
+    pub(crate) fn webhook_addr(&self) -> Option<SocketAddr> {
+        self.webhook.as_ref().map(|(_, addr, _)| *addr)
+    }
+
+    pub(crate) fn pending(&self) -> Arc<Pending> {
+        Arc::clone(&self.pending)
+    }
+
+    /// Watches until it is dropped.
+    pub(crate) async fn serve(mut self) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        let sources = match self.sources.take() {
+            Some(sources) => sources,
+            None => self.kubernetes(&mut tasks).await?,
+        };
+        let (routes, told) = channel::channel(None);
+        let webhook = self.webhook.take().map(|(listener, _, token)| {
+            let (leader, metrics) = (sources.leader.clone(), self.metrics.clone());
+            Webhook { token, routes: told, leader, metrics }.serve(listener)
+        });
+        let has_webhook = webhook.is_some();
+        tokio::select! {
+            Some(()) = OptionFuture::from(webhook) => {}
+            () = self.keep(sources, routes, has_webhook) => {}
+        }
+        drop(tasks);
+        Ok(())
+    }
+
+    /// Secrets and a Lease in the adapter's own namespace.
+    async fn kubernetes(&self, tasks: &mut JoinSet<()>) -> Result<BucketSources, Error> {
+        let namespace = self.args.bucket_namespace.clone().unwrap_or_default();
+        let client = kube::Client::try_default()
+            .await
+            .map_err(|error| Error::Kubernetes(Box::new(error)))?;
+        let (leader, told_leader) = channel::channel(Leader::Other(None));
+        let (triggers, told_triggers) = channel::channel(None);
+        let address = self.args.bucket_advertise.or(self.webhook_addr());
+        let leases = kube::Api::namespaced(client.clone(), &namespace);
+        tasks.spawn(Election::new(leases, address).run(leader));
+        tasks.spawn(secrets::watch(kube::Api::namespaced(client, &namespace), triggers));
+        Ok(BucketSources { triggers: told_triggers, leader: told_leader })
+    }
+
+    /// Starts and ends tasks as triggers and leadership come and go.
+    async fn keep(
+        &self,
+        mut sources: BucketSources,
+        routes: channel::Sender<Option<Arc<[Route]>>>,
+        has_webhook: bool,
+    ) {
+        let mut tasks = JoinSet::new();
+        let mut counted: HashMap<FunctionKey, Running> = HashMap::new();
+        let mut watched: HashMap<FunctionKey, Watched> = HashMap::new();
+        let (ruled, _) = channel::channel(Arc::<[Ruled]>::from([]));
+        let mut ruling: Option<AbortHandle> = None;
+        loop {
+            let triggers = sources.triggers.borrow_and_update().clone();
+            let leads = *sources.leader.borrow_and_update() == Leader::Me;
+            if let Some(triggers) = &triggers {
+                self.count(triggers, &mut counted, &mut tasks);
+            }
+            match triggers.filter(|_| leads) {
+                Some(triggers) => {
+                    self.watch(&triggers, &mut watched, &mut tasks);
+                    let all = watched.values();
+                    routes.send_replace(Some(all.map(|one| one.route.clone()).collect()));
+                    ruled.send_replace(watched.values().map(|one| one.ruled.clone()).collect());
+                    if has_webhook && ruling.is_none() {
+                        let arn = self.args.bucket_notification_arn.clone();
+                        let interval = self.args.bucket_backstop_interval;
+                        let keep = rules::keep(arn, interval, ruled.subscribe());
+                        ruling = Some(tasks.spawn(keep));
+                    }
+                }
+                None => {
+                    routes.send_replace(None);
+                    watched.clear();
+                    // Not by emptying what it keeps: the next leader wants the rules.
+                    ruling.take().iter().for_each(AbortHandle::abort);
+                }
+            }
+            self.metrics.watches.set(i64::try_from(watched.len()).unwrap_or(i64::MAX));
+            tokio::select! {
+                Ok(()) = sources.triggers.changed() => {}
+                Ok(()) = sources.leader.changed() => {}
+                Some(ended) = tasks.join_next() => {
+                    if let Err(error) = ended
+                        && error.is_panic()
+                    {
+                        tracing::error!("a bucket's task ended: {error}");
+                        return;
+                    }
+                }
+                // Nothing runs and nobody is left to change that.
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn count(
+        &self,
+        triggers: &Arc<[BucketTrigger]>,
+        counted: &mut HashMap<FunctionKey, Running>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let ended = without(counted, triggers, |running| &running.trigger);
+        ended.iter().for_each(|function| self.pending.forget(function));
+        for trigger in triggers.iter() {
+            if counted.contains_key(&trigger.key()) {
+                continue;
+            }
+            let Ok(s3) = S3::new(&trigger.endpoint) else { continue };
+            let trigger = Arc::new(trigger.clone());
+            let (pending, counting) = (self.pending(), Arc::clone(&trigger));
+            let state = self.args.bucket_state_bucket.clone();
+            let task = tasks.spawn(async move {
+                pending.keep_counting(&counting, &s3, &state).await;
+            });
+            counted.insert(trigger.key(), Running { trigger, task });
+        }
+    }
+
+    fn watch(
+        &self,
+        triggers: &Arc<[BucketTrigger]>,
+        watched: &mut HashMap<FunctionKey, Watched>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        without(watched, triggers, |watched| &watched.running.trigger);
+        for trigger in triggers.iter() {
+            let function = trigger.key();
+            if watched.contains_key(&function) {
+                continue;
+            }
+            let s3 = match S3::new(&trigger.endpoint) {
+                Ok(s3) => s3,
+                Err(error) => {
+                    let BucketTrigger { namespace, function, bucket, .. } = trigger;
+                    tracing::error!(%namespace, %function, %bucket, "bucket not watched: {error}");
+                    continue;
+                }
+            };
+            let trigger = Arc::new(trigger.clone());
+            let (asks, waiting) = mpsc::channel(MAX_WAITING);
+            let (status, told_status) = channel::channel(Status::Starting);
+            let has_rules = Arc::new(AtomicBool::new(false));
+            let watch = Watch {
+                trigger: Arc::clone(&trigger),
+                s3: s3.clone(),
+                settings: Settings {
+                    state_bucket: self.args.bucket_state_bucket.clone(),
+                    list_interval: self.args.bucket_list_interval,
+                    backstop_interval: self.args.bucket_backstop_interval,
+                },
+                asks: waiting,
+                status,
+                has_rules: Arc::clone(&has_rules),
+                pending: self.pending(),
+                metrics: self.metrics.clone(),
+            };
+            let task = tasks.spawn(watch.run());
+            let route = Route { trigger: Arc::clone(&trigger), asks, status: told_status };
+            let ruled = Ruled { trigger: Arc::clone(&trigger), s3, has_rules };
+            let running = Running { trigger, task };
+            watched.insert(function, Watched { running, route, ruled });
+        }
+    }
+}
+
+/// Drops what is not triggered any more, or differently, and returns whose it was.
+fn without<T>(
+    running: &mut HashMap<FunctionKey, T>,
+    triggers: &[BucketTrigger],
+    trigger: impl Fn(&T) -> &Arc<BucketTrigger>,
+) -> Vec<FunctionKey> {
+    let ended: Vec<FunctionKey> = running
+        .iter()
+        .filter(|(_, running)| !triggers.contains(trigger(running)))
+        .map(|(function, _)| function.clone())
+        .collect();
+    ended.iter().for_each(|function| drop(running.remove(function)));
+    ended
+}

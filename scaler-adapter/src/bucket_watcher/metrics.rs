@@ -1,0 +1,56 @@
+//! Metrics of the bucket watcher. Labels are finite; nothing is labelled by bucket or function.
+
+use kipper_bucket::Origin;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+
+/// All of them; clones share their values.
+#[derive(Clone)]
+pub(super) struct BucketMetrics {
+    /// Buckets this adapter watches: 0 while it does not lead.
+    pub(super) watches: IntGauge,
+    /// By `source`: `webhook` or `diff`.
+    events: IntCounterVec,
+    /// By `outcome`: `ok` or `failed`.
+    lists: IntCounterVec,
+    /// By `status`: the answer's code.
+    webhooks: IntCounterVec,
+}
+
+impl BucketMetrics {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, label: &str| {
+            let opts = Opts::new(format!("kipper_scaler_adapter_bucket_{name}"), help);
+            let counters = IntCounterVec::new(opts, &[label])?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let watches = IntGauge::new(
+            "kipper_scaler_adapter_bucket_watches",
+            "Buckets this adapter watches; 0 while another one leads.",
+        )?;
+        registry.register(Box::new(watches.clone()))?;
+        Ok(Self {
+            watches,
+            events: counters("events_total", "Bucket events stored.", "source")?,
+            lists: counters("lists_total", "Lists of buckets taken.", "outcome")?,
+            webhooks: counters("webhooks_total", "Notifications answered.", "status")?,
+        })
+    }
+
+    pub(super) fn stored(&self, origin: Origin, events: usize) {
+        let source = match origin {
+            Origin::Webhook => "webhook",
+            Origin::Diff => "diff",
+        };
+        let events = u64::try_from(events).unwrap_or(u64::MAX);
+        self.events.with_label_values(&[source]).inc_by(events);
+    }
+
+    pub(super) fn listed(&self, succeeded: bool) {
+        self.lists.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
+    }
+
+    pub(super) fn answered(&self, status: http::StatusCode) {
+        self.webhooks.with_label_values(&[status.as_str()]).inc();
+    }
+}

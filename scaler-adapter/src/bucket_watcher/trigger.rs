@@ -1,0 +1,44 @@
+//! Which buckets are watched for which functions.
+
+use std::sync::Arc;
+
+use kipper_bucket::Endpoint;
+use tokio::sync::watch;
+
+/// Changes of one bucket, for one function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketTrigger {
+    /// Namespace of the function.
+    pub namespace: String,
+    /// Name of the function.
+    pub function: String,
+    /// Where the bucket is; the state bucket is there too.
+    pub endpoint: Endpoint,
+    /// The bucket.
+    pub bucket: String,
+    /// Keys of interest begin with it.
+    pub prefix: String,
+    /// And end with it.
+    pub suffix: String,
+}
+
+/// All of them, replaced as a whole; `None` until they are known.
+pub type Triggers = watch::Receiver<Option<Arc<[BucketTrigger]>>>;
+
+impl BucketTrigger {
+    /// Whether the function wants to know of this key.
+    pub(crate) fn wants(&self, key: &str) -> bool {
+        key.starts_with(&self.prefix) && key.ends_with(&self.suffix)
+    }
+
+    /// `host:port` of the service, as a webhook's path names it.
+    pub(crate) fn key(&self) -> crate::functions::FunctionKey {
+        let (namespace, name) = (self.namespace.clone(), self.function.clone());
+        crate::functions::FunctionKey { namespace, name }
+    }
+
+    pub(crate) fn authority(&self) -> &str {
+        let url = self.endpoint.url.trim_end_matches('/');
+        url.split_once("://").map_or(url, |(_, authority)| authority)
+    }
+}
