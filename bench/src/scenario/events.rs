@@ -7,7 +7,9 @@
 mod consumer;
 mod drain;
 mod latency;
+mod mariadb;
 mod postgres;
+mod redis;
 
 use std::{
     num::NonZeroUsize,
@@ -37,6 +39,10 @@ enum Part {
     PostgresLarge,
     /// Insert until handler, answer until commit
     PostgresLatency,
+    /// Rows of MariaDB: rate
+    Mariadb,
+    /// Items of a Redis list: rate
+    Redis,
 }
 
 /// Options of the comparison.
@@ -47,7 +53,7 @@ pub struct EventsArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "postgres,postgres_each,postgres_large,postgres_latency"
+        default_value = "postgres,postgres_each,postgres_large,postgres_latency,mariadb,redis"
     )]
     parts: Vec<Part>,
     /// How often poller and consumer take turns
@@ -122,6 +128,8 @@ pub fn run(args: &EventsArgs) -> Result<(), anyhow::Error> {
             Part::PostgresEach => postgres::each(&bed, &runtime)?,
             Part::PostgresLarge => postgres::large(&bed, &runtime)?,
             Part::PostgresLatency => latency::postgres(&bed, &runtime)?,
+            Part::Mariadb => mariadb::batches(&bed, &runtime)?,
+            Part::Redis => redis::batches(&bed)?,
         });
     }
     println!();

@@ -107,6 +107,11 @@ async fn rows_of_postgres_are_shared_through_a_rollout_and_each_handled_once() {
     shares("pgevents", ServiceKind::Postgres).await;
 }
 
+#[tokio::test]
+async fn rows_of_mysql_are_shared_through_a_rollout_and_each_handled_once() {
+    shares("myevents", ServiceKind::Mysql).await;
+}
+
 async fn shares(short: &str, kind: ServiceKind) {
     run(short, move |sandbox| async move {
         let name = sandbox.name("events");
