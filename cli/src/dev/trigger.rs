@@ -103,7 +103,9 @@ impl EventTrigger {
     ) -> Result<Self, Unavailable> {
         // Validated when it was loaded.
         let kind = trigger.kind().unwrap_or(TriggerKind::Http);
-        if PollerTrigger::from_str(kind.as_str(), false).is_err() {
+        // A bucket's events come from the bucket watcher, which does not run here.
+        let polled = PollerTrigger::from_str(kind.as_str(), false).is_ok();
+        if kind == TriggerKind::Minio || !polled {
             return Err(Unavailable::Kind(kind));
         }
         let source_name = trigger.setting("source").unwrap_or_default().to_owned();

@@ -66,10 +66,10 @@ fn a_lone_trigger_that_cannot_work_is_one_line_and_exit_64() {
         let text = text.into_iter().map(str::to_owned);
         [file].into_iter().chain(text).chain([database.url.clone()]).collect::<Vec<String>>()
     };
-    let redis = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: f}\nspec:\n  \
-        source: {code: x}\n  triggers: [{type: redis, config: {source: queue, list: l}}]\n";
-    let yaml = folder(&[("f.yaml", redis)]);
-    let nowhere = redis.replace("redis", "postgres").replace("list: l", "query: SELECT 1");
+    let minio = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: f}\nspec:\n  \
+        source: {code: x}\n  triggers: [{type: minio, config: {source: queue, bucket: b}}]\n";
+    let yaml = folder(&[("f.yaml", minio)]);
+    let nowhere = minio.replace("minio", "postgres").replace("bucket: b", "query: SELECT 1");
     fs::write(yaml.path().join("g.yaml"), nowhere).unwrap();
     let path = |name: &str| yaml.path().join(name).to_str().unwrap().to_owned();
     let query = "SELECT * FROM orders";
@@ -85,7 +85,7 @@ fn a_lone_trigger_that_cannot_work_is_one_line_and_exit_64() {
         (flags(query, "UPDATE orders SET status = {{nr}}"), "nr"),
         (given(&["--trigger=postgres", "--query=x"]), "a postgres trigger needs --source-url"),
         (given(&["--query=x"]), "--query needs --trigger"),
-        (vec![path("f.yaml")], "f: redis triggers are not available in kip dev yet"),
+        (vec![path("f.yaml")], "f: minio triggers are not available in kip dev yet"),
         (vec![path("g.yaml")], "f: needs --source queue=<url> or KIPPER_SOURCE_QUEUE"),
         (vec![path("g.yaml"), "--trigger=http".into()], "--trigger is for code files"),
     ] {
