@@ -12,6 +12,9 @@ pub mod mysql;
 pub mod postgres;
 pub mod redis;
 
+mod sizes;
+mod tls;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -15,10 +15,7 @@ mod server;
 mod session;
 mod value;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use mysql_async::Value;
 use parking_lot::Mutex;
@@ -31,7 +28,7 @@ use self::{
     plan::Plan,
     session::Session,
 };
-use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
+use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
 use crate::template::{Dialect, Purpose, Query, Template, TemplateError};
 
 /// What is configured.
@@ -71,8 +68,7 @@ pub struct Mysql {
     on_failed: Option<Template>,
     session: Mutex<Arc<Session>>,
     marks: Mutex<Arc<Marks>>,
-    /// Mean size of a body lately: how many rows fit the bytes that are left.
-    mean_bytes: AtomicUsize,
+    sizes: Sizes,
 }
 
 impl Mysql {
@@ -109,7 +105,7 @@ impl Mysql {
             on_failed,
             session: Mutex::new(Arc::new(session)),
             marks: Mutex::new(Arc::new(marks)),
-            mean_bytes: AtomicUsize::new(1),
+            sizes: Sizes::default(),
         })
     }
 
@@ -119,24 +115,6 @@ impl Mysql {
 
     fn marks(&self) -> Arc<Marks> {
         Arc::clone(&self.marks.lock())
-    }
-
-    /// How many rows to ask for so that their bodies probably fit.
-    fn fitting(&self, wanted: Wanted<'_>) -> usize {
-        let mean = self.mean_bytes.load(Ordering::Relaxed).max(1);
-        wanted.events.min(wanted.bytes / mean + 1)
-    }
-
-    fn learn(&self, events: &[Event<Row>]) {
-        if events.is_empty() {
-            return;
-        }
-        let bytes: usize = events.iter().map(|event| event.body.len()).sum();
-        let mean = bytes / events.len();
-        let old = self.mean_bytes.load(Ordering::Relaxed);
-        // Up at once, down slowly: asking for too few costs a round trip, for too many the memory.
-        let new = if mean > old { mean } else { old - (old - mean) / 8 };
-        self.mean_bytes.store(new, Ordering::Relaxed);
     }
 }
 
@@ -148,9 +126,9 @@ impl Source for Mysql {
     }
 
     async fn claim(&self, wanted: Wanted<'_>) -> Result<Claimed<Row>, SourceError> {
-        let events = self.fitting(wanted);
+        let events = self.sizes.fitting(wanted);
         let claimed = self.session().claim(Wanted { events, ..wanted }).await?;
-        self.learn(&claimed.events);
+        self.sizes.learn(&claimed.events);
         Ok(claimed)
     }
 

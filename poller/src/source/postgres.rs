@@ -13,10 +13,7 @@ mod plan;
 mod session;
 mod text;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use ring::digest;
@@ -28,7 +25,7 @@ use self::{
     plan::Plan,
     session::Session,
 };
-use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
+use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
 use crate::template::{Dialect, Purpose, Query, Template};
 
 /// What is configured.
@@ -68,8 +65,7 @@ pub struct Postgres {
     seed: i64,
     session: Mutex<Option<Arc<Session>>>,
     marks: Mutex<Option<Arc<Marks>>>,
-    /// Mean size of a body lately: how many rows fit the bytes that are left.
-    mean_bytes: AtomicUsize,
+    sizes: Sizes,
 }
 
 impl Postgres {
@@ -104,7 +100,7 @@ impl Postgres {
             seed: seed(&config.function),
             session: Mutex::new(Some(Arc::new(session))),
             marks: Mutex::new(Some(Arc::new(marks))),
-            mean_bytes: AtomicUsize::new(1),
+            sizes: Sizes::default(),
         })
     }
 
@@ -117,24 +113,6 @@ impl Postgres {
         let marks = self.marks.lock().clone().filter(|marks| !marks.is_closed());
         marks.ok_or_else(|| SourceError::Broken("the connection of the marks has ended".to_owned()))
     }
-
-    /// How many rows to ask for so that their bodies probably fit.
-    fn fitting(&self, wanted: Wanted<'_>) -> usize {
-        let mean = self.mean_bytes.load(Ordering::Relaxed).max(1);
-        wanted.events.min(wanted.bytes / mean + 1)
-    }
-
-    fn learn(&self, events: &[Event<Row>]) {
-        if events.is_empty() {
-            return;
-        }
-        let bytes: usize = events.iter().map(|event| event.body.len()).sum();
-        let mean = bytes / events.len();
-        let old = self.mean_bytes.load(Ordering::Relaxed);
-        // Up at once, down slowly: asking for too few costs a round trip, for too many the memory.
-        let new = if mean > old { mean } else { old - (old - mean) / 8 };
-        self.mean_bytes.store(new, Ordering::Relaxed);
-    }
 }
 
 impl Source for Postgres {
@@ -146,9 +124,9 @@ impl Source for Postgres {
 
     async fn claim(&self, wanted: Wanted<'_>) -> Result<Claimed<Row>, SourceError> {
         let session = self.session()?;
-        let events = self.fitting(wanted);
+        let events = self.sizes.fitting(wanted);
         let claimed = session.claim(self.seed, Wanted { events, ..wanted }).await?;
-        self.learn(&claimed.events);
+        self.sizes.learn(&claimed.events);
         Ok(claimed)
     }
 

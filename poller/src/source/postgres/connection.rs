@@ -1,13 +1,8 @@
 //! Connections to PostgreSQL: how they are made, what is pinned on them, and whether session locks
 //! mean anything there.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use tokio_postgres::{
     Client, Config, NoTls, SimpleQueryMessage,
     config::SslMode,
@@ -15,7 +10,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::source::SourceError;
+use crate::source::{SourceError, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A dead peer is noticed within 15 + 3 × 5 seconds on this end, and by the settings below on the
@@ -76,15 +71,13 @@ impl Connector {
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             invalid(format!("source URL: {}", cause(&error)))
         })?;
-        let tls = match (authority, config.get_ssl_mode()) {
-            (Some(pem), _) => Some(authorities(pem)?),
-            (None, SslMode::Require) => {
-                Some(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
-            }
+        let roots = match (authority, config.get_ssl_mode()) {
+            (Some(pem), _) => Some(tls::authorities(pem)?),
+            (None, SslMode::Require) => Some(tls::public_authorities()),
             (None, _) => None,
         };
         config
-            .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
+            .ssl_mode(if roots.is_some() { SslMode::Require } else { SslMode::Disable })
             .connect_timeout(CONNECT_TIMEOUT)
             .keepalives(true)
             .keepalives_idle(KEEPALIVE_IDLE)
@@ -92,7 +85,7 @@ impl Connector {
             .keepalives_retries(KEEPALIVE_RETRIES)
             .tcp_user_timeout(USER_TIMEOUT)
             .application_name("kipper-poll");
-        let tls = tls.map(client_config).transpose()?.map(MakeRustlsConnect::new);
+        let tls = roots.map(tls::client).transpose()?.map(MakeRustlsConnect::new);
         Ok(Self { config, tls })
     }
 
@@ -172,22 +165,6 @@ async fn value(client: &Client, role: Role, sql: &str) -> Result<String, SourceE
 
 async fn run(client: &Client, role: Role, sql: &str) -> Result<(), SourceError> {
     client.batch_execute(sql).await.map_err(|error| explain(role, &error))
-}
-
-fn authorities(pem: &str) -> Result<RootCertStore, SourceError> {
-    let problem = || invalid("the source's certificate authority holds no certificates in PEM");
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        roots.add(certificate.map_err(|_| problem())?).map_err(|_| problem())?;
-    }
-    if roots.is_empty() { Err(problem()) } else { Ok(roots) }
-}
-
-fn client_config(roots: RootCertStore) -> Result<ClientConfig, SourceError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| invalid(format!("TLS: {error}")))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 pub(super) fn invalid(text: impl Into<String>) -> SourceError {

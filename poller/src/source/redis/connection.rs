@@ -3,7 +3,7 @@
 //! The client never connects again and never sends a command twice by itself: a connection that
 //! fails in any way is closed, and what it was doing has an unknown outcome.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use fred::{
     clients::{Client, WithOptions},
@@ -15,14 +15,9 @@ use fred::{
     },
 };
 use ring::digest;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring as provider,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::source::SourceError;
+use crate::source::{SourceError, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that has not answered for this long is gone; also how a dead peer is noticed, since
@@ -49,7 +44,7 @@ impl Connector {
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| invalid("the source URL must begin with redis:// or rediss://"))?;
-        let (scheme, tls) = match scheme {
+        let (scheme, is_tls) = match scheme {
             "redis" => ("redis", false),
             "rediss" => ("redis", true),
             "redis-sentinel" => ("redis-sentinel", false),
@@ -66,10 +61,10 @@ impl Connector {
         let mut config = Config::from_url(&format!("{scheme}://{rest}"))
             .map_err(|error| invalid(format!("source URL: {}", error.details())))?;
         let roots = match authority {
-            Some(pem) => Some(authorities(pem)?),
-            None => tls.then(|| webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
+            Some(pem) => Some(tls::authorities(pem)?),
+            None => is_tls.then(tls::public_authorities),
         };
-        config.tls = roots.map(client_config).transpose()?.map(TlsConfig::from);
+        config.tls = roots.map(tls::client).transpose()?.map(TlsConfig::from);
         config.fail_fast = true;
         // A connection begins there, and selecting it would need a right.
         config.database = config.database.filter(|database| *database != 0);
@@ -210,20 +205,4 @@ fn unreachable(error: &Error) -> SourceError {
         return invalid(words);
     }
     SourceError::Lost(words.to_owned())
-}
-
-fn authorities(pem: &str) -> Result<RootCertStore, SourceError> {
-    let problem = || invalid("the source's certificate authority holds no certificates in PEM");
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        roots.add(certificate.map_err(|_| problem())?).map_err(|_| problem())?;
-    }
-    if roots.is_empty() { Err(problem()) } else { Ok(roots) }
-}
-
-fn client_config(roots: RootCertStore) -> Result<ClientConfig, SourceError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| invalid(format!("TLS: {error}")))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
