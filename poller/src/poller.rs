@@ -412,10 +412,7 @@ impl<S: Source> Poller<S> {
                 self.metrics.dead.inc();
                 self.completer.dead(held, reason);
             }
-            // Nothing waits here while draining, or while the function does not answer.
-            Verdict::Wait(_)
-                if !matches!(self.mode, Mode::Running) || self.calls.gate.is_some() =>
-            {
+            Verdict::Wait(_) if !self.may_hold() => {
                 let given_up = self.dispatcher.give_up(now);
                 self.give_back(given_up);
             }

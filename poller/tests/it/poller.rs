@@ -24,6 +24,16 @@ pub(crate) fn flags(target: &str) -> Vec<String> {
     flags
 }
 
+/// Where nobody listens: for pollers that are to end before they deliver anything.
+pub(crate) const TARGET: &str = "http://127.0.0.1:9/event";
+
+/// A poller with these flags ends at once, for the user to mend, and says so.
+pub(crate) async fn refused(flags: &[String], says: &str) {
+    let error = Poller::start(flags).error().await;
+    assert!(error.is_usage(), "{error}");
+    assert!(error.to_string().contains(says), "{says:?} in {error}");
+}
+
 /// A poller in this process.
 pub(crate) struct Poller {
     stop: CancellationToken,

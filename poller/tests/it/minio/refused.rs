@@ -5,11 +5,9 @@ use kipper_servers::{Minio, minio::Options};
 use super::bucket::{Bucket, endpoint};
 use crate::{
     function::Function,
-    poller::{Poller, Process},
+    poller::{Poller, Process, TARGET},
     wait::until,
 };
-
-const TARGET: &str = "http://127.0.0.1:9/event";
 
 fn with(bucket: &Bucket, name: &str, value: &str) -> Vec<String> {
     let mut flags = bucket.flags(TARGET);

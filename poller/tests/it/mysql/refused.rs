@@ -3,19 +3,11 @@
 use super::database::{Database, account};
 use crate::{
     function::Function,
-    poller::{Poller, Process},
+    poller::{Poller, Process, TARGET, refused},
     scenario::delivery,
     table::{MARK_DONE, QUERY, Table as _},
     wait::until,
 };
-
-const TARGET: &str = "http://127.0.0.1:9/event";
-
-async fn refused(flags: &[String], says: &str) {
-    let error = Poller::start(flags).error().await;
-    assert!(error.is_usage(), "{error}");
-    assert!(error.to_string().contains(says), "{says:?} in {error}");
-}
 
 #[tokio::test]
 async fn queries_that_would_lose_or_repeat_rows() {

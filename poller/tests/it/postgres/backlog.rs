@@ -6,11 +6,10 @@ use kipper_servers::postgres::{Options, Postgres};
 
 use super::database::{Database, connect};
 use crate::{
+    poller::TARGET,
     scenario::delivery,
     table::{MARK_DONE, QUERY, Table as _},
 };
-
-const TARGET: &str = "http://127.0.0.1:9/event";
 
 fn config(flags: Vec<String>) -> Config {
     Config::try_parse_from(["kipper-poll".to_owned()].into_iter().chain(flags)).unwrap()

@@ -8,17 +8,9 @@ use kipper_servers::{
 use super::list::List;
 use crate::{
     function::Function,
-    poller::{Poller, Process},
+    poller::{Poller, Process, TARGET, refused},
     wait::until,
 };
-
-pub(crate) const TARGET: &str = "http://127.0.0.1:9/event";
-
-pub(crate) async fn refused(flags: &[String], says: &str) {
-    let error = Poller::start(flags).error().await;
-    assert!(error.is_usage(), "{error}");
-    assert!(error.to_string().contains(says), "{says:?} in {error}");
-}
 
 /// The flags with one more, or another one of its name.
 fn with(flags: &[String], flag: &str) -> Vec<String> {

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use kipper_servers::redis::{Options, Redis};
 
-use super::{
-    list::List,
-    refused::{TARGET, refused},
+use super::list::List;
+use crate::{
+    function::Function,
+    poller::{Poller, TARGET, refused},
+    wait::until,
 };
-use crate::{function::Function, poller::Poller, wait::until};
 
 /// The commands of the documentation's grant.
 fn granted() -> Vec<String> {

@@ -5,7 +5,7 @@ use kipper_poller::{Backlog, Config, check};
 
 use crate::{
     function::{Function, status},
-    poller::Poller,
+    poller::{Poller, TARGET},
     table::{MARK_DONE, QUERY, Table},
     wait::until,
 };
@@ -93,7 +93,7 @@ pub(crate) async fn key_that_is_not_unique(database: impl Table) {
 pub(crate) async fn backlog(database: impl Table) {
     // It ends in a comment, which must not hide what follows.
     let query = format!("{QUERY} -- the oldest first;");
-    let flags = database.flags_with("http://127.0.0.1:9/event", &query, Some(MARK_DONE));
+    let flags = database.flags_with(TARGET, &query, Some(MARK_DONE));
     let flags = ["kipper-poll".to_owned()].into_iter().chain(flags);
     let config = Config::try_parse_from(flags).unwrap();
     check(&config).await.unwrap();
