@@ -34,8 +34,11 @@ await() {
     done
 }
 
+# A process that has ended but has not been waited for yet still takes signals, so kill -0 would not
+# tell: the kernel's word for it does (proc(5), state Z).
 alive() {
-    [ -n "$pid" ] && kill -0 "$pid"
+    local stat=""
+    [ -n "$pid" ] && read -r stat <"/proc/$pid/stat" && [[ "${stat##*) }" != Z* ]]
 }
 
 # The group has the children that the server may have forked, and none but those.
