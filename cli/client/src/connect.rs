@@ -1,0 +1,153 @@
+//! The cluster that is meant: kubeconfig and context, or the account of the pod this runs in.
+//!
+//! Nothing is sent here. A cluster that does not answer is told by the first call.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+
+/// How long a connection to the cluster may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the cluster may take to answer, or to go on with an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Namespace of a context that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Which cluster, and where in it. What is absent comes from the kubeconfig.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// File to read instead of those of `KUBECONFIG` or `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context instead of the current one.
+    pub context: Option<String>,
+    /// Namespace instead of the context's.
+    pub namespace: Option<String>,
+}
+
+/// Why there is no cluster to talk to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a kubeconfig nor a pod's account.
+    #[error("there is no kubeconfig{}", looked_at(path))]
+    NoKubeconfig {
+        /// The file that was looked for, where it is one.
+        path: Option<PathBuf>,
+    },
+    /// The kubeconfig cannot be read.
+    #[error("cannot read the kubeconfig: {0}")]
+    Unreadable(String),
+    /// It has no current context, and none was named.
+    #[error("the kubeconfig has no current context; it knows {}", known(contexts))]
+    NoContext {
+        /// Its contexts.
+        contexts: Vec<String>,
+    },
+    /// It has no context of that name.
+    #[error("the kubeconfig has no context {context:?}; it knows {}", known(contexts))]
+    UnknownContext {
+        /// What was asked for.
+        context: String,
+        /// Its contexts.
+        contexts: Vec<String>,
+    },
+    /// What it says of the context makes no client.
+    #[error("the kubeconfig's context cannot be used: {0}")]
+    Unusable(String),
+}
+
+fn looked_at(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|path| format!(" at {}", path.display())).unwrap_or_default()
+}
+
+fn known(contexts: &[String]) -> String {
+    if contexts.is_empty() { "none".to_owned() } else { contexts.join(", ") }
+}
+
+/// A cluster and a namespace in it.
+#[derive(Clone)]
+pub struct Connection {
+    /// For calls that are answered at once.
+    pub client: Client,
+    /// For streams, which may be silent as long as they like.
+    pub streams: Client,
+    /// Where everything is that is not named otherwise.
+    pub namespace: String,
+}
+
+impl Connection {
+    /// The same cluster, in another namespace.
+    pub fn within(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
+    }
+}
+
+/// Makes clients for the cluster that is meant.
+///
+/// # Errors
+/// When the kubeconfig does not say how.
+pub async fn connect(target: &Target) -> Result<Connection, ConnectError> {
+    let mut config = config(target).await?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let namespace = match &target.namespace {
+        Some(namespace) => namespace.clone(),
+        None if config.default_namespace.is_empty() => DEFAULT_NAMESPACE.to_owned(),
+        None => config.default_namespace.clone(),
+    };
+    let streams = client(config.clone())?;
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
+    Ok(Connection { client: client(config)?, streams, namespace })
+}
+
+fn client(config: Config) -> Result<Client, ConnectError> {
+    Client::try_from(config).map_err(|error| ConnectError::Unusable(error.to_string()))
+}
+
+async fn config(target: &Target) -> Result<Config, ConnectError> {
+    let kubeconfig = match read(target) {
+        Ok(kubeconfig) => kubeconfig,
+        // In a pod there is none, and none is needed.
+        Err(ConnectError::NoKubeconfig { path }) if names_nothing(target) => {
+            return Config::incluster().map_err(|_| ConnectError::NoKubeconfig { path });
+        }
+        Err(error) => return Err(error),
+    };
+    let contexts = || kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
+    let context = target.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let Some(context) = context.filter(|context| !context.is_empty()) else {
+        return Err(ConnectError::NoContext { contexts: contexts() });
+    };
+    if !kubeconfig.contexts.iter().any(|known| known.name == *context) {
+        let (context, contexts) = (context.clone(), contexts());
+        return Err(ConnectError::UnknownContext { context, contexts });
+    }
+    let options =
+        KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+    let made = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    made.map_err(|error| ConnectError::Unusable(error.to_string()))
+}
+
+fn names_nothing(target: &Target) -> bool {
+    target.kubeconfig.is_none() && target.context.is_none()
+}
+
+fn read(target: &Target) -> Result<Kubeconfig, ConnectError> {
+    let read = match &target.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    read.map_err(|error| match error {
+        KubeconfigError::ReadConfig(source, path) if source.kind() == io::ErrorKind::NotFound => {
+            ConnectError::NoKubeconfig { path: Some(path) }
+        }
+        // Without the lines it is about, which may hold credentials.
+        KubeconfigError::Parse(error) => {
+            ConnectError::Unreadable(error.without_snippet().to_string())
+        }
+        KubeconfigError::FindPath => ConnectError::NoKubeconfig { path: None },
+        error => ConnectError::Unreadable(error.to_string()),
+    })
+}

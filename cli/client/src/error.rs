@@ -1,0 +1,234 @@
+//! Why a cluster did not do what it was asked.
+//!
+//! The one place that reads a Kubernetes client's error. What a user can do something about has a
+//! variant of its own; the rest keeps its source.
+
+use kube::core::{Status, response::StatusCause};
+
+/// Why a call to the cluster failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The object is not there.
+    #[error("{what} does not exist in namespace {namespace}")]
+    NotFound {
+        /// `function hello`.
+        what: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// The namespace is not there.
+    #[error("namespace {0} does not exist")]
+    NoNamespace(String),
+    /// The cluster does not know the kind.
+    #[error("the cluster knows no {0}: Kipper is not installed in it")]
+    NotInstalled(String),
+    /// The user may not do this; the server's words.
+    #[error("not allowed: {0}")]
+    Forbidden(String),
+    /// The credentials are missing, wrong or expired.
+    #[error("the cluster does not accept these credentials")]
+    Unauthorized,
+    /// The server refused the object; its words.
+    #[error("the cluster refused {what}: {message}")]
+    Refused {
+        /// `function hello`.
+        what: String,
+        /// Why.
+        message: String,
+    },
+    /// Fields of the object belong to others.
+    #[error("{what} has fields that others set: {}", owners(fields))]
+    Owned {
+        /// `function hello`.
+        what: String,
+        /// Every field that is to change, with its owner.
+        fields: Vec<OwnedField>,
+    },
+    /// The object was there already.
+    #[error("{what} exists already in namespace {namespace}")]
+    Exists {
+        /// `volume cache`.
+        what: String,
+        /// Where.
+        namespace: String,
+    },
+    /// The object changed between reading and writing it.
+    #[error("{0} changed meanwhile")]
+    Conflict(String),
+    /// No answer.
+    #[error("the cluster does not answer: {0}")]
+    Unreachable(String),
+    /// Anything else.
+    #[error("the cluster failed: {0}")]
+    Other(String),
+}
+
+/// A field that somebody else set by server-side apply or an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedField {
+    /// `.spec.port`.
+    pub field: String,
+    /// The field manager.
+    pub manager: String,
+}
+
+fn owners(fields: &[OwnedField]) -> String {
+    let told: Vec<_> = fields.iter().map(|f| format!("{} ({})", f.field, f.manager)).collect();
+    told.join(", ")
+}
+
+/// Reason of a cause by which the server tells of a field's owner.
+const FIELD_CONFLICT: &str = "FieldManagerConflict";
+/// Deepest chain of sources that is searched for the one that says why.
+const MAX_SOURCES: usize = 16;
+
+impl ApiError {
+    /// Reads a client's error. `what` is the object as a user knows it, `function hello`.
+    pub fn read(error: kube::Error, what: &str, namespace: &str) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(&status, what, namespace),
+            kube::Error::Auth(error) => Self::Other(format!("credentials: {}", chain(&error))),
+            kube::Error::SerdeError(error) => {
+                Self::Other(format!("{what} cannot be read: {error}"))
+            }
+            kube::Error::HyperError(error) => Self::Unreachable(cause(&error)),
+            kube::Error::Service(error) => Self::Unreachable(cause(error.as_ref())),
+            error => Self::Other(chain(&error)),
+        }
+    }
+
+    fn of_status(status: &Status, what: &str, namespace: &str) -> Self {
+        let message = status.message.clone();
+        let kind = status.details.as_ref().map_or("", |details| details.kind.as_str());
+        let what_owned = what.to_owned();
+        match status.code {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden(message),
+            404 if kind == "namespaces" => Self::NoNamespace(namespace.to_owned()),
+            // A path that no resource has is answered without the name of an object.
+            404 if kind.is_empty() || status.details.as_ref().is_none_or(|d| d.name.is_empty()) => {
+                Self::NotInstalled(kind_of(what))
+            }
+            404 => Self::NotFound { what: what_owned, namespace: namespace.to_owned() },
+            409 if status.is_already_exists() => {
+                Self::Exists { what: what_owned, namespace: namespace.to_owned() }
+            }
+            409 => match owned(status) {
+                fields if fields.is_empty() => Self::Conflict(what_owned),
+                fields => Self::Owned { what: what_owned, fields },
+            },
+            400 | 413 | 422 => Self::Refused { what: what_owned, message },
+            code if message.is_empty() => Self::Other(format!("status {code}")),
+            _ => Self::Other(message),
+        }
+    }
+
+    /// True when the object is not there, or nothing it could be in.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::NoNamespace(_))
+    }
+}
+
+/// `functions` of `function hello`.
+fn kind_of(what: &str) -> String {
+    let kind = what.split(' ').next().unwrap_or(what);
+    if kind.ends_with('s') { kind.to_owned() } else { format!("{kind}s") }
+}
+
+fn owned(status: &Status) -> Vec<OwnedField> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.filter(|cause| cause.reason == FIELD_CONFLICT).map(owned_field).collect()
+}
+
+/// The message is `conflict with "manager" using v1 at …`.
+fn owned_field(cause: &StatusCause) -> OwnedField {
+    let manager = cause.message.split('"').nth(1).unwrap_or("unknown");
+    OwnedField { field: cause.field.clone(), manager: manager.to_owned() }
+}
+
+/// An error with all that it came from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    for _ in 0..MAX_SOURCES {
+        let Some(error) = source else { break };
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// The innermost source: of a connection that failed, the one that says how.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    for _ in 0..MAX_SOURCES {
+        match error.source() {
+            Some(source) => error = source,
+            None => break,
+        }
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(status: serde_json::Value, expected: &str) {
+        let status: Status = serde_json::from_value(status).unwrap();
+        let error = ApiError::of_status(&status, "function hello", "shop-dev");
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn answers_are_told_in_the_users_words() {
+        let found = |kind: &str, name: &str| json!({ "kind": kind, "name": name });
+        check(
+            json!({ "code": 404, "reason": "NotFound", "details": found("functions", "hello") }),
+            "function hello does not exist in namespace shop-dev",
+        );
+        check(
+            json!({ "code": 404, "reason": "NotFound", "details": found("namespaces", "shop-dev") }),
+            "namespace shop-dev does not exist",
+        );
+        check(
+            json!({ "code": 404, "reason": "Failed to parse error data", "message": "404 page not found" }),
+            "the cluster knows no functions: Kipper is not installed in it",
+        );
+        check(json!({ "code": 401 }), "the cluster does not accept these credentials");
+        check(
+            json!({ "code": 403, "reason": "Forbidden", "message": "functions is forbidden" }),
+            "not allowed: functions is forbidden",
+        );
+        check(
+            json!({ "code": 422, "reason": "Invalid", "message": "spec.port: too big" }),
+            "the cluster refused function hello: spec.port: too big",
+        );
+        check(
+            json!({ "code": 409, "reason": "Conflict", "details": found("functions", "hello") }),
+            "function hello changed meanwhile",
+        );
+        check(json!({ "code": 503 }), "the cluster failed: status 503");
+    }
+
+    #[test]
+    fn owners_of_fields_are_named() {
+        let cause = |field: &str, manager: &str| {
+            let message = format!("conflict with {manager:?} using kipper.run/v1alpha1 at 2026");
+            json!({ "reason": FIELD_CONFLICT, "message": message, "field": field })
+        };
+        let causes = [cause(".spec.port", "kubectl"), cause(".spec.env.A", "kip")];
+        check(
+            json!({ "code": 409, "reason": "Conflict", "details": { "causes": causes } }),
+            "function hello has fields that others set: .spec.port (kubectl), .spec.env.A (kip)",
+        );
+    }
+}

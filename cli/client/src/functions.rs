@@ -1,0 +1,372 @@
+//! Functions as they are stored: applied, read, changed and deleted.
+//!
+//! A whole Function is written by server-side apply, so that fields which others set are told and
+//! not overwritten. A change of a few fields reads the Function and writes the difference under the
+//! version it was read at; when somebody was quicker it is made again on what they left.
+
+use std::time::Duration;
+
+use kipper_api::{Function, FunctionSpec, function::Problem};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{ApiError, Connection, FIELD_MANAGER, check, edits::EditError, error::OwnedField};
+
+/// Functions per page of a list.
+const PAGE_SIZE: u32 = 500;
+/// Pages of a list at the most: beyond any cluster.
+const MAX_PAGES: usize = 1000;
+/// Times a change is made anew because somebody was quicker.
+const MAX_TRIES: u32 = 20;
+/// Longest wait before the next try.
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+
+/// Why a Function was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The cluster said no.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The change makes no sense for this function.
+    #[error("function {name}: {source}")]
+    Edit {
+        /// The function.
+        name: String,
+        /// Why.
+        source: EditError,
+    },
+    /// The result would not be a valid Function.
+    #[error("function {name}: {}", join(problems))]
+    Invalid {
+        /// The function.
+        name: String,
+        /// What is wrong; never empty.
+        problems: Vec<Problem>,
+    },
+    /// Others changed it every time.
+    #[error("function {0} was changed by others {MAX_TRIES} times in a row")]
+    Contended(String),
+}
+
+/// Problems in one line.
+pub fn join(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was none before.
+    Created,
+    /// It is another one now.
+    Changed,
+    /// It was so already.
+    Unchanged,
+}
+
+/// A Function as the cluster has it after a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The Function.
+    pub function: Function,
+    /// What the write did.
+    pub outcome: Outcome,
+}
+
+/// How a Function is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Apply {
+    /// Only ask whether it could be.
+    pub dry_run: bool,
+    /// Take over the fields that others set.
+    pub force: bool,
+}
+
+/// The Functions of one namespace.
+#[derive(Clone)]
+pub struct Functions {
+    api: Api<Function>,
+    all: Api<Function>,
+    watched: Api<Function>,
+    namespace: String,
+}
+
+/// A function as users know it.
+pub(crate) fn what(name: &str) -> String {
+    format!("function {name}")
+}
+
+impl Functions {
+    /// Those of the connection's namespace.
+    pub fn new(connection: &Connection) -> Self {
+        let namespace = connection.namespace.clone();
+        Self {
+            api: Api::namespaced(connection.client.clone(), &namespace),
+            all: Api::all(connection.client.clone()),
+            watched: Api::namespaced(connection.streams.clone(), &namespace),
+            namespace,
+        }
+    }
+
+    /// Their namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// For watching one of them.
+    pub(crate) fn watched(&self) -> Api<Function> {
+        self.watched.clone()
+    }
+
+    fn told(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
+        let namespace = self.namespace.clone();
+        let what = what(name);
+        move |error| ApiError::read(error, &what, &namespace)
+    }
+
+    /// One Function.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] where there is none.
+    pub async fn get(&self, name: &str) -> Result<Function, ApiError> {
+        self.api.get(name).await.map_err(self.told(name))
+    }
+
+    /// One Function, if it is there.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn find(&self, name: &str) -> Result<Option<Function>, ApiError> {
+        match self.get(name).await {
+            Err(error) if error.is_absence() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// All of the namespace, by name.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn list(&self) -> Result<Vec<Function>, ApiError> {
+        self.pages(&self.api, "").await
+    }
+
+    /// All of the cluster, by namespace and name.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn list_everywhere(&self) -> Result<Vec<Function>, ApiError> {
+        self.pages(&self.all, "").await
+    }
+
+    /// Those of that name in other namespaces: a host is a name, whatever the namespace.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`] where the user may not look there.
+    pub async fn namesakes(&self, name: &str) -> Result<Vec<Function>, ApiError> {
+        let mut found = self.pages(&self.all, &format!("metadata.name={name}")).await?;
+        found.retain(|f| f.namespace().as_deref() != Some(self.namespace.as_str()));
+        Ok(found)
+    }
+
+    async fn pages(&self, api: &Api<Function>, fields: &str) -> Result<Vec<Function>, ApiError> {
+        let mut params = ListParams::default().limit(PAGE_SIZE);
+        if !fields.is_empty() {
+            params = params.fields(fields);
+        }
+        let mut found = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page = api.list(&params).await;
+            let page = page.map_err(|error| ApiError::read(error, "functions", &self.namespace))?;
+            let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+            found.extend(page.items);
+            match next {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
+        found.sort_by_key(|function| (function.namespace(), function.name_any()));
+        Ok(found)
+    }
+
+    /// Makes the Function be as it is given here. Fields that this manager set before, and that are
+    /// absent now, go; those that others set stay.
+    ///
+    /// # Errors
+    /// [`ApiError::Owned`] where a field to be set differently belongs to somebody else.
+    pub async fn apply(&self, function: &Function, how: Apply) -> Result<Written, ApiError> {
+        let name = function.name_any();
+        let before = self.find(&name).await?;
+        let object = applied(function);
+        let mut params = PatchParams::apply(FIELD_MANAGER).validation_strict();
+        params.dry_run = how.dry_run;
+        params.force = how.force;
+        let patched = self.api.patch(&name, &params, &Patch::Apply(&object)).await;
+        let after = match patched.map_err(self.told(&name)) {
+            // Fields that were changed one by one belong to us all the same.
+            Err(ApiError::Owned { fields, .. }) if fields.iter().all(is_ours) => {
+                params.force = true;
+                let patched = self.api.patch(&name, &params, &Patch::Apply(&object)).await;
+                patched.map_err(self.told(&name))?
+            }
+            other => other?,
+        };
+        let outcome = match &before {
+            None => Outcome::Created,
+            Some(before) if is_same(before, &after) => Outcome::Unchanged,
+            Some(_) => Outcome::Changed,
+        };
+        Ok(Written { function: after, outcome })
+    }
+
+    /// Changes the spec of a Function. `change` may be called several times, each time on what is
+    /// stored then.
+    ///
+    /// # Errors
+    /// When the change makes no sense, or its result would be wrong where it was not before.
+    pub async fn edit(
+        &self,
+        name: &str,
+        change: impl Fn(&mut FunctionSpec) -> Result<(), EditError>,
+    ) -> Result<Written, ChangeError> {
+        for attempt in 0..MAX_TRIES {
+            let before = self.get(name).await?;
+            let mut spec = before.spec.clone();
+            let edit = |source| ChangeError::Edit { name: name.to_owned(), source };
+            change(&mut spec).map_err(edit)?;
+            if spec == before.spec {
+                return Ok(Written { function: before, outcome: Outcome::Unchanged });
+            }
+            let known = check::spec(&before.spec);
+            let mut problems = check::spec(&spec);
+            problems.retain(|problem| !known.contains(problem));
+            if !problems.is_empty() {
+                return Err(ChangeError::Invalid { name: name.to_owned(), problems });
+            }
+            let patch = json!({
+                "metadata": { "resourceVersion": before.resource_version() },
+                "spec": difference(&value(&before.spec), &value(&spec)),
+            });
+            match self.merge(name, &patch).await {
+                Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff(attempt)).await,
+                Ok(function) => return Ok(Written { function, outcome: Outcome::Changed }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ChangeError::Contended(name.to_owned()))
+    }
+
+    async fn merge(&self, name: &str, patch: &Value) -> Result<Function, ApiError> {
+        let field_manager = Some(FIELD_MANAGER.to_owned());
+        let params = PatchParams { field_manager, ..PatchParams::default() };
+        self.api.patch(name, &params, &Patch::Merge(patch)).await.map_err(self.told(name))
+    }
+
+    /// Asks for the end of a Function. It goes once its controller has cleaned up behind it.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] where there is none.
+    pub async fn delete(&self, name: &str) -> Result<(), ApiError> {
+        self.api.delete(name, &DeleteParams::background()).await.map_err(self.told(name))?;
+        Ok(())
+    }
+}
+
+fn is_ours(field: &OwnedField) -> bool {
+    field.manager == FIELD_MANAGER
+}
+
+/// Whether an apply changed nothing that a user wrote.
+fn is_same(before: &Function, after: &Function) -> bool {
+    before.spec == after.spec
+        && before.metadata.labels == after.metadata.labels
+        && before.metadata.annotations == after.metadata.annotations
+}
+
+/// What of a Function is applied: a file may be one that was once read from a cluster.
+fn applied(function: &Function) -> Function {
+    let mut object = Function::new(&function.name_any(), function.spec.clone());
+    object.metadata.labels = function.metadata.labels.clone();
+    object.metadata.annotations = function.metadata.annotations.clone();
+    object
+}
+
+/// Never fails for these types, whose keys are strings.
+fn value(spec: &FunctionSpec) -> Value {
+    serde_json::to_value(spec).unwrap_or_default()
+}
+
+/// The JSON merge patch (RFC 7396) that turns `before` into `after`. Fields the types do not know
+/// are in neither and stay. The recursion is as deep as the types are.
+fn difference(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else {
+        return after.clone();
+    };
+    let mut patch = Map::new();
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in after {
+        match before.get(key) {
+            Some(former) if former == value => {}
+            Some(former) => drop(patch.insert(key.clone(), difference(former, value))),
+            None => drop(patch.insert(key.clone(), value.clone())),
+        }
+    }
+    Value::Object(patch)
+}
+
+/// Doubles from 20 ms; up to half of it is taken off at random, so that two who met do not meet
+/// again.
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    let longest = Duration::from_millis(20).saturating_mul(1 << attempt.min(10)).min(MAX_BACKOFF);
+    longest.mul_f64(1.0 - fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_names_what_differs_and_nothing_else() {
+        for (before, after, expected) in [
+            (json!({ "a": 1 }), json!({ "a": 1 }), json!({})),
+            (
+                json!({ "a": 1, "b": 2 }),
+                json!({ "b": 3, "c": 4 }),
+                json!({ "a": null, "b": 3, "c": 4 }),
+            ),
+            (
+                json!({ "env": { "A": "1", "B": "2" }, "port": 1 }),
+                json!({ "env": { "A": "1", "C": "3" }, "port": 1 }),
+                json!({ "env": { "B": null, "C": "3" } }),
+            ),
+            (json!({ "l": [1, 2] }), json!({ "l": [2] }), json!({ "l": [2] })),
+            (json!({ "env": { "A": "1" } }), json!({}), json!({ "env": null })),
+        ] {
+            assert_eq!(difference(&before, &after), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_cluster_added_is_not_applied() {
+        let mut function = Function::new("hello", FunctionSpec::default());
+        function.metadata.resource_version = Some("7".to_owned());
+        function.metadata.uid = Some("u".to_owned());
+        function.metadata.labels = Some([("team".to_owned(), "web".to_owned())].into());
+        function.status = Some(kipper_api::FunctionStatus::default());
+        let object = serde_json::to_value(applied(&function)).unwrap_or_default();
+        assert_eq!(
+            object,
+            json!({
+                "apiVersion": "kipper.run/v1alpha1",
+                "kind": "Function",
+                "metadata": { "name": "hello", "labels": { "team": "web" } },
+                "spec": {},
+            })
+        );
+    }
+}

@@ -1,0 +1,397 @@
+//! One request to a function, the way users' requests reach it.
+//!
+//! To its URL, or straight to an interceptor with the function's host, where no ingress leads there.
+//! Redirects are told, not followed. The answer's body is handed out as it arrives.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::{HOST, USER_AGENT},
+    uri::Scheme,
+};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, crypto::ring};
+use rustls_pki_types::ServerName;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+/// Most phases of a `Server-Timing` that are read.
+const MAX_PHASES: usize = 32;
+
+/// How requests reach functions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Door {
+    /// Address of an interceptor, `http://10.0.0.7:8080`; absent, requests go to the function's URL.
+    pub interceptor: Option<Uri>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Header fields beside those that every request has.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// How long the answer's head, and each part of its body, may take.
+    pub timeout: Duration,
+}
+
+impl Request {
+    /// A request without a body.
+    pub fn new(method: Method, path: &str) -> Self {
+        Self {
+            method,
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// The function has no URL.
+    #[error("{0:?} is no URL that requests can be sent to")]
+    BadUrl(String),
+    /// The path is none.
+    #[error("{0:?} is no path of a request")]
+    BadPath(String),
+    /// Nobody accepts the connection.
+    #[error("cannot connect to {address}: {reason}")]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The connection broke.
+    #[error("the connection to {address} broke: {reason}")]
+    Broken {
+        /// Host and port.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing came in time.
+    #[error("no answer from {address} within {}", seconds(*after))]
+    Timeout {
+        /// Host and port.
+        address: String,
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.0} s", time.as_secs_f64())
+}
+
+/// One phase of a cold start, from `Server-Timing`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// `queue`, `wake`, `ready`, `connect` or `ttfb`.
+    pub name: String,
+    /// How long it took, in milliseconds.
+    pub milliseconds: f64,
+}
+
+/// An answer, its body still to be read.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header.
+    pub headers: HeaderMap,
+    /// From the begin of the connection to the answer's head.
+    pub took: Duration,
+    /// The phases of a cold start; none of a warm one.
+    pub phases: Vec<Phase>,
+    body: Incoming,
+    address: String,
+    timeout: Duration,
+    _connection: Connection,
+}
+
+/// Drives the connection as long as somebody reads from it.
+#[derive(Debug)]
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Answer {
+    /// The next part of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks or is silent for too long.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, InvokeError> {
+        loop {
+            let address = || self.address.clone();
+            let frame = timeout(self.timeout, self.body.frame()).await;
+            let frame = frame
+                .map_err(|_| InvokeError::Timeout { address: address(), after: self.timeout })?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|error| InvokeError::Broken {
+                address: address(),
+                reason: error.to_string(),
+            })?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+/// What an interceptor says in place of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words.
+    pub error: String,
+    /// In one word.
+    pub reason: String,
+}
+
+/// Reads an answer that an interceptor made itself: its body names the request as its header does.
+/// `None` for an answer of a function.
+pub fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Refusal> {
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = |key: &str| body.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    let id = text("requestId")?;
+    if headers.get("x-request-id").is_none_or(|told| told.as_bytes() != id.as_bytes()) {
+        return None;
+    }
+    Some(Refusal { error: text("error")?, reason: text("reason")? })
+}
+
+/// Sends a request to the function of this URL.
+///
+/// # Errors
+/// When no head of an answer arrives.
+pub async fn send(door: &Door, url: &str, request: &Request) -> Result<Answer, InvokeError> {
+    let route = Route::new(door, url)?;
+    let started = Instant::now();
+    let answer = exchange(&route, request, started);
+    timeout(request.timeout, answer).await.map_err(|_| InvokeError::Timeout {
+        address: route.address.clone(),
+        after: request.timeout,
+    })?
+}
+
+/// Where a request goes, and what it says.
+struct Route {
+    /// `Host` of the function.
+    host: HeaderValue,
+    /// Host and port to connect to.
+    address: String,
+    /// Name in the certificate; `None` for a connection in the clear.
+    tls: Option<ServerName<'static>>,
+}
+
+impl Route {
+    fn new(door: &Door, url: &str) -> Result<Self, InvokeError> {
+        let bad = |text: &str| InvokeError::BadUrl(text.to_owned());
+        let function: Uri = url.parse().map_err(|_| bad(url))?;
+        let authority = function.authority().ok_or_else(|| bad(url))?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad(url))?;
+        let to = door.interceptor.as_ref().unwrap_or(&function);
+        let told = to.to_string();
+        let is_tls = match to.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(bad(&told)),
+        };
+        let name = to.host().ok_or_else(|| bad(&told))?;
+        let port = to.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let server = || ServerName::try_from(name.to_owned()).map_err(|_| bad(&told));
+        let tls = if is_tls { Some(server()?) } else { None };
+        Ok(Self { host, address: format!("{name}:{port}"), tls })
+    }
+
+    fn refused(&self, reason: impl ToString) -> InvokeError {
+        InvokeError::Connect { address: self.address.clone(), reason: reason.to_string() }
+    }
+
+    fn broken(&self, error: &hyper::Error) -> InvokeError {
+        InvokeError::Broken { address: self.address.clone(), reason: error.to_string() }
+    }
+}
+
+async fn exchange(
+    route: &Route,
+    request: &Request,
+    started: Instant,
+) -> Result<Answer, InvokeError> {
+    let stream = TcpStream::connect(&route.address).await.map_err(|e| route.refused(e))?;
+    match &route.tls {
+        None => over(stream, route, request, started).await,
+        Some(name) => {
+            let config = tls().map_err(|error| route.refused(error))?;
+            let stream = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream).await;
+            over(stream.map_err(|e| route.refused(e))?, route, request, started).await
+        }
+    }
+}
+
+fn tls() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_platform_verifier()?.with_no_client_auth())
+}
+
+async fn over<S>(
+    stream: S,
+    route: &Route,
+    request: &Request,
+    started: Instant,
+) -> Result<Answer, InvokeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| route.broken(&error))?;
+    // How it ends is told by what is read from it.
+    let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
+    let response = sender.send_request(head(route, request)?).await;
+    let (head, body) = response.map_err(|error| route.broken(&error))?.into_parts();
+    Ok(Answer {
+        status: head.status,
+        took: started.elapsed(),
+        phases: phases(&head.headers),
+        headers: head.headers,
+        body,
+        address: route.address.clone(),
+        timeout: request.timeout,
+        _connection: connection,
+    })
+}
+
+fn head(route: &Route, request: &Request) -> Result<http::Request<Full<Bytes>>, InvokeError> {
+    let bad = || InvokeError::BadPath(request.path.clone());
+    let slash = if request.path.starts_with('/') { "" } else { "/" };
+    let path: Uri = format!("{slash}{}", request.path).parse().map_err(|_| bad())?;
+    let mut built = http::Request::new(Full::new(request.body.clone()));
+    *built.method_mut() = request.method.clone();
+    *built.uri_mut() = path;
+    let headers = built.headers_mut();
+    headers
+        .insert(USER_AGENT, HeaderValue::from_static(concat!("kip/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(HOST, route.host.clone());
+    for name in request.headers.keys() {
+        headers.remove(name);
+    }
+    headers.extend(request.headers.clone());
+    Ok(built)
+}
+
+/// The phases of `Server-Timing`, in their order; entries without a duration are left out.
+fn phases(headers: &HeaderMap) -> Vec<Phase> {
+    let name = HeaderName::from_static("server-timing");
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(phase).take(MAX_PHASES).collect()
+}
+
+fn phase(entry: &str) -> Option<Phase> {
+    let mut parts = entry.split(';').map(str::trim);
+    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+    let duration = parts.find_map(|part| part.strip_prefix("dur="))?;
+    Some(Phase { name, milliseconds: duration.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[track_caller]
+    fn check(interceptor: Option<&str>, url: &str, expected: Result<(&str, &str, bool), &str>) {
+        let interceptor = interceptor.map(|uri| uri.parse().unwrap());
+        let route = Route::new(&Door { interceptor }, url);
+        let told = route.as_ref().map(|route| {
+            (route.host.to_str().unwrap(), route.address.as_str(), route.tls.is_some())
+        });
+        assert_eq!(told.map_err(ToString::to_string), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn a_request_goes_to_the_url_or_the_interceptor() {
+        let url = "https://fn-hello.example.com";
+        let host = "fn-hello.example.com";
+        check(None, url, Ok((host, "fn-hello.example.com:443", true)));
+        check(Some("http://10.0.0.7"), url, Ok((host, "10.0.0.7:80", false)));
+        check(Some("http://[::1]:8080/"), url, Ok((host, "[::1]:8080", false)));
+        check(None, "", Err("\"\" is no URL that requests can be sent to"));
+        check(
+            Some("10.0.0.7:80"),
+            url,
+            Err("\"10.0.0.7:80\" is no URL that requests can be sent to"),
+        );
+    }
+
+    #[test]
+    fn the_users_header_wins() {
+        let route = Route::new(&Door::default(), "http://fn.test").unwrap();
+        let mut request = Request::new(Method::GET, "a?b=c");
+        request.headers.append("user-agent", HeaderValue::from_static("me"));
+        request.headers.append("x", HeaderValue::from_static("1"));
+        request.headers.append("x", HeaderValue::from_static("2"));
+        let built = head(&route, &request).unwrap();
+        assert_eq!(built.uri(), "/a?b=c");
+        let values = |name: &str| {
+            let all = built.headers().get_all(name);
+            all.iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(values("host"), ["fn.test"]);
+        assert_eq!(values("user-agent"), ["me"]);
+        assert_eq!(values("x"), ["1", "2"]);
+        request.path = "/a b".to_owned();
+        assert!(matches!(head(&route, &request), Err(InvokeError::BadPath(_))));
+    }
+
+    #[test]
+    fn phases_are_those_with_a_duration() {
+        let mut headers = HeaderMap::new();
+        let value = "queue;dur=12.5, cache, wake;desc=\"x\";dur=3, bad;dur=x";
+        headers.append("server-timing", HeaderValue::from_static(value));
+        headers.append("server-timing", HeaderValue::from_static("ttfb;dur=1"));
+        let found: Vec<_> =
+            phases(&headers).into_iter().map(|p| (p.name, p.milliseconds)).collect();
+        let expected = [("queue", 12.5), ("wake", 3.0), ("ttfb", 1.0)];
+        assert_eq!(found, expected.map(|(name, took)| (name.to_owned(), took)));
+    }
+
+    #[test]
+    fn an_interceptor_is_told_from_a_function() {
+        let body = br#"{"error":"shutting down","reason":"shutting_down","requestId":"7"}"#;
+        let mut headers = HeaderMap::new();
+        let read = |headers: &HeaderMap, status| refusal(status, headers, body);
+        assert_eq!(read(&headers, StatusCode::SERVICE_UNAVAILABLE), None);
+        headers.insert("x-request-id", HeaderValue::from_static("7"));
+        let told = read(&headers, StatusCode::SERVICE_UNAVAILABLE).unwrap();
+        assert_eq!((told.error.as_str(), told.reason.as_str()), ("shutting down", "shutting_down"));
+        assert_eq!(read(&headers, StatusCode::OK), None);
+        assert_eq!(refusal(StatusCode::NOT_FOUND, &headers, b"gone"), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! What can be done with the functions of a cluster, over the Kubernetes API.
+//!
+//! `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
+//! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
+//! of a spec; `events` and `wait` follow what becomes of one; `invoke` sends it a request, `test_run` runs its
+//! schedule now, and `logs` reads what its pods say. A later module may use an earlier one, never the
+//! other way round.
+//!
+//! A leaf crate: `kip` is its first user and a web console's API can be the second. It prints
+//! nothing, reads no flag and no environment, and never hands out a value of a Secret.
+
+#![warn(missing_docs)]
+
+pub mod error;
+
+pub mod connect;
+
+pub mod namespaces;
+
+pub mod check;
+
+pub mod edits;
+
+pub mod functions;
+
+pub mod services;
+
+pub mod secrets;
+
+pub mod volumes;
+
+pub mod events;
+
+pub mod wait;
+
+pub mod invoke;
+
+pub mod logs;
+
+pub mod test_run;
+
+pub use connect::{ConnectError, Connection, Target};
+pub use error::ApiError;
+
+/// Field manager of everything written here.
+pub const FIELD_MANAGER: &str = "kip";

@@ -1,0 +1,369 @@
+//! What the pods of a function say.
+//!
+//! Read from the kubelets, so only as long as the pods are there: a function at zero has none. Pods
+//! of every kind are read, cron and test runs included, and of each the function and its poller.
+
+mod container;
+mod lines;
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::{AsyncBufRead, AsyncReadExt as _, StreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use kipper_api::{Timestamp, names};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, LogParams},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use crate::{ApiError, Connection};
+
+use container::{Run, containers};
+use lines::{Cutter, line};
+
+/// Pods of a function that are read.
+const MAX_PODS: u32 = 100;
+/// Lines read of one container, the last ones.
+const MAX_LINES: i64 = 10_000;
+/// Bytes read of one container.
+const MAX_BYTES: i64 = 4 << 20;
+/// Bytes read at once.
+const CHUNK: usize = 8 << 10;
+/// Containers that are followed.
+const MAX_STREAMS: usize = 200;
+/// Lines that wait to be taken.
+const QUEUE_LEN: usize = 256;
+
+/// Which lines are meant.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Selects the pods.
+    pub selector: String,
+    /// No line older than this.
+    pub since: Duration,
+    /// Only lines that contain this text.
+    pub search: Option<String>,
+}
+
+impl Query {
+    /// Lines of every pod of a function.
+    pub fn function(function: &str, since: Duration) -> Self {
+        Self { selector: format!("{}={function}", names::APP), since, search: None }
+    }
+
+    fn takes(&self, text: &str) -> bool {
+        self.search.as_ref().is_none_or(|search| text.contains(search.as_str()))
+    }
+
+    fn seconds(&self) -> Option<i64> {
+        i64::try_from(self.since.as_secs().max(1)).ok()
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Who said it.
+    pub pod: String,
+    /// In which container: the function, or its poller.
+    pub container: String,
+    /// When; `None` where the kubelet did not say.
+    pub time: Option<Timestamp>,
+    /// What.
+    pub text: String,
+}
+
+/// Lines up to now.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    /// By their time.
+    pub lines: Vec<Line>,
+    /// Pods there are.
+    pub pods: usize,
+    /// Pods whose older lines were left out, and pods that have not started.
+    pub notices: Vec<String>,
+}
+
+/// The pods of one namespace.
+#[derive(Clone)]
+pub struct Logs {
+    pods: Api<Pod>,
+    streams: Api<Pod>,
+    namespace: String,
+}
+
+impl Logs {
+    /// Those of the connection's namespace.
+    pub fn new(connection: &Connection) -> Self {
+        let namespace = connection.namespace.clone();
+        Self {
+            pods: Api::namespaced(connection.client.clone(), &namespace),
+            streams: Api::namespaced(connection.streams.clone(), &namespace),
+            namespace,
+        }
+    }
+
+    fn told(&self, what: &str) -> impl Fn(kube::Error) -> ApiError {
+        let (what, namespace) = (what.to_owned(), self.namespace.clone());
+        move |error| ApiError::read(error, &what, &namespace)
+    }
+
+    /// Every pod of the query, oldest first.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn pods(&self, query: &Query) -> Result<Vec<Pod>, ApiError> {
+        let params = ListParams::default().labels(&query.selector).limit(MAX_PODS);
+        let mut pods = self.pods.list(&params).await.map_err(self.told("pods"))?.items;
+        pods.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
+        Ok(pods)
+    }
+
+    /// The lines there are.
+    ///
+    /// # Errors
+    /// Whatever the cluster says of the pods. A pod that is gone meanwhile is none.
+    pub async fn recent(&self, query: &Query) -> Result<Recent, ApiError> {
+        let pods = self.pods(query).await?;
+        let mut recent = Recent { pods: pods.len(), ..Recent::default() };
+        for pod in &pods {
+            let name = pod.name_any();
+            for container in containers(pod) {
+                let Run::Started(_) = container.run else {
+                    recent.notices.push(format!("{name}: {}", container.run));
+                    continue;
+                };
+                let params = LogParams {
+                    container: Some(container.name.clone()),
+                    limit_bytes: Some(MAX_BYTES),
+                    since_seconds: query.seconds(),
+                    tail_lines: Some(MAX_LINES),
+                    timestamps: true,
+                    ..LogParams::default()
+                };
+                let text = match self.pods.logs(&name, &params).await {
+                    Ok(text) => text,
+                    Err(error) => match self.told(&format!("pod {name}"))(error) {
+                        ApiError::NotFound { .. } | ApiError::Refused { .. } => continue,
+                        error => return Err(error),
+                    },
+                };
+                let lines: Vec<_> = text.lines().collect();
+                if lines.len() >= usize::try_from(MAX_LINES).unwrap_or(usize::MAX) {
+                    recent.notices.push(format!("{name}: only the last {MAX_LINES} lines"));
+                }
+                let lines = lines.into_iter().map(|text| line(&name, &container.name, text));
+                recent.lines.extend(lines.filter(|line| query.takes(&line.text)));
+            }
+        }
+        // The sort is stable: lines of one container at one time stay as they are.
+        recent.lines.sort_by_key(|line| line.time);
+        Ok(recent)
+    }
+
+    /// Lines from `query.since` ago on, of pods that come as well, as long as the receiver lives.
+    pub fn follow(&self, query: Query) -> Following {
+        let (lines, received) = mpsc::channel(QUEUE_LEN);
+        let follower = Follower {
+            logs: self.clone(),
+            query,
+            lines,
+            started: HashSet::new(),
+            streams: JoinSet::new(),
+        };
+        Following { lines: received, follower }
+    }
+}
+
+/// Lines as they come.
+pub struct Following {
+    lines: mpsc::Receiver<Line>,
+    follower: Follower,
+}
+
+impl Following {
+    /// Hands over every line for ever.
+    ///
+    /// # Errors
+    /// When the pods cannot be watched.
+    pub async fn run(self, mut take: impl FnMut(Line)) -> Result<(), ApiError> {
+        let Self { mut lines, mut follower } = self;
+        let mut following = Box::pin(follower.watch());
+        loop {
+            tokio::select! {
+                Some(line) = lines.recv() => take(line),
+                ended = &mut following => return ended,
+            }
+        }
+    }
+
+    /// Hands over every line until `end` is done, and then those that are still on their way, for
+    /// `grace` at the most.
+    ///
+    /// # Errors
+    /// When the pods cannot be watched or listed.
+    pub async fn until<T>(
+        self,
+        end: impl Future<Output = T>,
+        grace: Duration,
+        mut take: impl FnMut(Line),
+    ) -> Result<T, ApiError> {
+        let Self { mut lines, mut follower } = self;
+        let mut end = std::pin::pin!(end);
+        let ended = {
+            let mut following = Box::pin(follower.watch());
+            loop {
+                tokio::select! {
+                    Some(line) = lines.recv() => take(line),
+                    Err(error) = &mut following => return Err(error),
+                    ended = &mut end => break ended,
+                }
+            }
+        };
+        let deadline = Instant::now() + grace;
+        // A pod that lived shorter than a watch needs to tell of it.
+        for pod in follower.logs.pods(&follower.query).await? {
+            follower.take(&pod);
+        }
+        let mut rest = Box::pin(follower.rest());
+        loop {
+            tokio::select! {
+                Some(line) = lines.recv() => take(line),
+                _ = timeout_at(deadline, &mut rest) => break,
+            }
+        }
+        while let Ok(line) = lines.try_recv() {
+            take(line);
+        }
+        Ok(ended)
+    }
+}
+
+/// Follows each container once per start.
+struct Follower {
+    logs: Logs,
+    query: Query,
+    lines: mpsc::Sender<Line>,
+    started: HashSet<(String, String, i32)>,
+    streams: JoinSet<()>,
+}
+
+impl Follower {
+    /// Takes up every pod that comes; ends only when it cannot.
+    async fn watch(&mut self) -> Result<(), ApiError> {
+        let config = watcher::Config::default().labels(&self.query.selector);
+        let mut events = Box::pin(watcher(self.logs.streams.clone(), config).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => self.take(&pod),
+                Ok(_) => {}
+                Err(error) => {
+                    if let Some(error) = self.told(error) {
+                        return Err(error);
+                    }
+                }
+            }
+            // Those that ended make room.
+            while self.streams.try_join_next().is_some() {}
+        }
+        Ok(())
+    }
+
+    fn told(&self, error: watcher::Error) -> Option<ApiError> {
+        let source = match error {
+            watcher::Error::InitialListFailed(source)
+            | watcher::Error::WatchStartFailed(source) => source,
+            _ => return None,
+        };
+        let error = self.logs.told("pods")(source);
+        matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized).then_some(error)
+    }
+
+    fn take(&mut self, pod: &Pod) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        for container in containers(pod) {
+            let Run::Started(restarts) = container.run else { continue };
+            let key = (uid.clone(), container.name.clone(), restarts);
+            if self.streams.len() >= MAX_STREAMS || !self.started.insert(key) {
+                continue;
+            }
+            let stream = stream(
+                self.logs.streams.clone(),
+                pod.name_any(),
+                container.name,
+                self.query.clone(),
+                self.lines.clone(),
+            );
+            self.streams.spawn(stream);
+        }
+    }
+
+    /// Waits for the end of what is followed.
+    async fn rest(&mut self) {
+        while self.streams.join_next().await.is_some() {}
+    }
+}
+
+/// Reads one container until it ends, or nobody listens any more.
+async fn stream(
+    api: Api<Pod>,
+    pod: String,
+    container: String,
+    query: Query,
+    lines: mpsc::Sender<Line>,
+) {
+    let params = LogParams {
+        container: Some(container.clone()),
+        follow: true,
+        since_seconds: query.seconds(),
+        timestamps: true,
+        ..LogParams::default()
+    };
+    // A pod that is gone has nothing more to say.
+    let Ok(reader) = api.log_stream(&pod, &params).await else { return };
+    let mut reader = Box::pin(reader);
+    let mut cutter = Cutter::default();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = read(&mut reader, &mut chunk).await;
+        let found = match read {
+            0 => cutter.finish().into_iter().collect(),
+            _ => cutter.push(&chunk[..read]),
+        };
+        for text in found {
+            let line = line(&pod, &container, &text);
+            if query.takes(&line.text) && lines.send(line).await.is_err() {
+                return;
+            }
+        }
+        if read == 0 {
+            return;
+        }
+    }
+}
+
+/// Bytes read; an error is as good as an end.
+async fn read(reader: &mut (impl AsyncBufRead + Unpin), chunk: &mut [u8]) -> usize {
+    reader.read(chunk).await.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_for_text() {
+        let mut query = Query::function("hello", Duration::from_millis(1));
+        assert_eq!((query.selector.as_str(), query.seconds()), ("app=hello", Some(1)));
+        assert!(query.takes("anything"));
+        query.search = Some("a.*[b]".to_owned());
+        assert!(query.takes("x a.*[b] y"));
+        assert!(!query.takes("a1b"));
+    }
+}
