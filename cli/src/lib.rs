@@ -1,22 +1,46 @@
 //! What the `kip` command does: one module per subcommand.
 //!
-//! `dev` runs functions on this machine. Subcommands share nothing but [`Cli`]'s global flags; each
-//! has its own arguments and its own `run`.
+//! `dev` runs functions on this machine. `function` and `volume` are what is in a cluster, by way of
+//! `kipper-client`; they share `settings` (which cluster, which namespace), `output` (what is
+//! printed), `progress` and `prompt` (what a person at a terminal sees and is asked) and `failure`
+//! (how a command ends).
 
 pub mod dev;
 
-use clap::{Parser, Subcommand};
+pub mod failure;
+pub mod function;
+pub mod output;
+pub mod progress;
+pub mod prompt;
+pub mod settings;
+pub mod shell;
+pub mod volume;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
 use kipper_process::{
-    exit::UsageError,
+    exit::{self, UsageError},
     telemetry::{self, LogArgs, LogFormat},
 };
+
+/// What is logged where nobody asks for more.
+const DEFAULT_LOG_LEVEL: &str = "warn";
+/// The same for commands whose errors are told as such: the client's log would tell them first.
+const CLIENT_LOG_LEVEL: &str = "warn,kube_client=off,kube_runtime=off";
 
 /// Kipper Functions from the command line.
 #[derive(Debug, Parser)]
 #[command(name = "kip", version)]
 pub struct Cli {
     /// What to log on stderr: a level, or `target=level` directives separated by commas
-    #[arg(long, global = true, env = "KIPPER_LOG", value_name = "FILTER", default_value = "warn")]
+    #[arg(
+        long,
+        global = true,
+        env = "KIPPER_LOG",
+        value_name = "FILTER",
+        default_value = DEFAULT_LOG_LEVEL
+    )]
     pub log_level: String,
 
     /// The subcommand.
@@ -29,17 +53,59 @@ pub struct Cli {
 pub enum Command {
     /// Run functions on this machine, as a cluster would: from zero, up, and back to zero
     Dev(dev::Args),
+    /// Functions of a cluster: create, change, invoke, read their logs
+    #[command(visible_alias = "fn")]
+    Function(Box<function::Args>),
+    /// Volumes that functions mount
+    Volume(volume::Args),
+    /// Print completions for a shell
+    Completion(shell::CompletionArgs),
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man(shell::ManArgs),
 }
 
-/// Runs the subcommand to its end.
+/// Runs the command line of this process to its end.
+pub fn main() -> ExitCode {
+    // Whoever was first has set the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = parse();
+    let is_dev = matches!(cli.command, Command::Dev(_));
+    match run(cli) {
+        // `kip dev` is a server while it runs, and ends as servers do.
+        result if is_dev => exit::main_result(result),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::tell(&error),
+    }
+}
+
+/// The command line, or the end of the process. A usage error of `kip dev` is one line and exit code
+/// 64, as with every server; any other is told as clap tells it, with exit code 2.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let lenient = Cli::command().ignore_errors(true).try_get_matches();
+        match lenient {
+            Ok(matches) if matches.subcommand_name() == Some("dev") => exit::parse(),
+            _ => error.exit(),
+        }
+    })
+}
+
+/// Runs the subcommand.
 ///
 /// # Errors
-/// Whatever ends the command; `main` prints it as one line.
+/// Whatever ends the command.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
-    let log = LogArgs { log_level: cli.log_level, log_format: LogFormat::Text };
+    let is_told = !matches!(cli.command, Command::Dev(_)) && cli.log_level == DEFAULT_LOG_LEVEL;
+    let log_level = if is_told { CLIENT_LOG_LEVEL.to_owned() } else { cli.log_level };
+    let log = LogArgs { log_level, log_format: LogFormat::Text };
     telemetry::init(&log)
         .map_err(|error| UsageError::new(format!("invalid value for '--log-level': {error}")))?;
     match cli.command {
         Command::Dev(args) => dev::main(args),
+        Command::Function(args) => function::main(*args),
+        Command::Volume(args) => volume::main(args),
+        Command::Completion(args) => shell::complete(&args),
+        Command::Man(args) => shell::man(&args),
     }
 }

@@ -4,6 +4,7 @@
 mod cron;
 mod database;
 mod events;
+mod function;
 mod lifecycle;
 mod manifest;
 mod reload;

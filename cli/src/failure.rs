@@ -1,0 +1,201 @@
+//! How a command ends that did not do what it was asked: one line of why, one of what to do next, and
+//! the exit code. 1 is a failure, 2 is a command line that makes no sense.
+
+use std::process::ExitCode;
+
+use kipper_client::{
+    ApiError, ConnectError,
+    functions::ChangeError,
+    invoke::InvokeError,
+    secrets::SecretError,
+    services::ServiceError,
+    test_run::TestRunError,
+    wait::{Stage, WaitError},
+};
+use kipper_process::exit::UsageError;
+
+/// Exit code of a command line that makes no sense.
+pub const USAGE: u8 = 2;
+
+/// A failure that was told already, line by line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Told(pub String);
+
+/// Prints the error; the exit code.
+pub fn tell(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", chain(error));
+    if let Some(hint) = hint(error) {
+        eprintln!("hint: {hint}");
+    }
+    let is_usage = error.chain().any(|cause| cause.is::<UsageError>());
+    if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+/// The chain of causes in one line; what a cause's parent says already is not said again.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.ends_with(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&text);
+    }
+    line
+}
+
+/// The only failure, or how many there were once each is told.
+///
+/// # Errors
+/// When there was one.
+pub fn one_of(mut failures: Vec<anyhow::Error>, of: usize) -> anyhow::Result<()> {
+    match failures.len() {
+        0 => Ok(()),
+        1 => Err(failures.remove(0)),
+        count => {
+            for error in &failures {
+                eprintln!("error: {}", chain(error));
+            }
+            Err(Told(format!("{count} of {of} failed")).into())
+        }
+    }
+}
+
+/// What to do next.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        let connect = cause.downcast_ref::<ConnectError>().map(of_connect);
+        let api = cause.downcast_ref::<ApiError>().and_then(of_api);
+        let secret = cause.downcast_ref::<SecretError>().and_then(of_secret);
+        let service = cause.downcast_ref::<ServiceError>().and_then(of_service);
+        let change = cause.downcast_ref::<ChangeError>().and_then(of_change);
+        let invoke = cause.downcast_ref::<InvokeError>().and_then(of_invoke);
+        let test = cause.downcast_ref::<TestRunError>().and_then(of_test);
+        let wait = cause.downcast_ref::<WaitError>().and_then(of_wait);
+        connect
+            .or(api)
+            .or(secret)
+            .or(service)
+            .or(change)
+            .or(invoke)
+            .or(test)
+            .or(wait)
+            .map(str::to_owned)
+    })
+}
+
+fn of_connect(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::NoKubeconfig { .. } => {
+            "name one with --kubeconfig, KUBECONFIG or KIP_KUBECONFIG"
+        }
+        ConnectError::NoContext { .. } | ConnectError::UnknownContext { .. } => {
+            "choose one with --context, or `kubectl config use-context`"
+        }
+        ConnectError::Unreadable(_) | ConnectError::Unusable(_) => {
+            "`kubectl config view` shows what is in it"
+        }
+    }
+}
+
+fn of_api(error: &ApiError) -> Option<&'static str> {
+    Some(match error {
+        ApiError::NotFound { what, .. } if what.starts_with("function ") => {
+            "`kip function list` shows what is there; choose another namespace with -n"
+        }
+        ApiError::NotFound { what, .. } if what.starts_with("volume ") => {
+            "`kip volume list` shows what is there; choose another namespace with -n"
+        }
+        ApiError::NoNamespace(_) => {
+            "choose another with -n or --project and --environment, or make it with `kip function \
+             create` or `apply` and --create-namespace"
+        }
+        ApiError::NotInstalled(_) => "choose another cluster with --context, or install the chart",
+        ApiError::Unauthorized => "log in again, or choose another context with --context",
+        ApiError::Forbidden(_) => {
+            "ask who administers the namespace for this right, or choose another with -n or --context"
+        }
+        ApiError::Unreachable(_) => {
+            "check that the cluster runs and that the context (--context) is the one you mean"
+        }
+        ApiError::Owned { .. } => "take them over with --force-conflicts, or leave them out",
+        ApiError::Conflict(_) => "try again",
+        _ => return None,
+    })
+}
+
+fn of_secret(error: &SecretError) -> Option<&'static str> {
+    match error {
+        SecretError::Api(error) => of_api(error),
+        SecretError::Contended(_) => Some("try again"),
+        _ => None,
+    }
+}
+
+fn of_service(error: &ServiceError) -> Option<&'static str> {
+    match error {
+        ServiceError::Clash { .. } => Some("a binding's prefix is set with --prefix"),
+        _ => None,
+    }
+}
+
+fn of_change(error: &ChangeError) -> Option<&'static str> {
+    match error {
+        ChangeError::Api(error) => of_api(error),
+        ChangeError::Contended(_) => Some("try again"),
+        _ => None,
+    }
+}
+
+fn of_invoke(error: &InvokeError) -> Option<&'static str> {
+    match error {
+        InvokeError::Connect { .. } => Some(
+            "where the function's URL leads nowhere, send requests to an interceptor with \
+             --interceptor or KIP_INTERCEPTOR",
+        ),
+        InvokeError::Timeout { .. } => Some("wait longer with --timeout, or look at its logs"),
+        _ => None,
+    }
+}
+
+fn of_test(error: &TestRunError) -> Option<&'static str> {
+    match error {
+        TestRunError::Api(error) => of_api(error),
+        TestRunError::NoSchedule(_) => Some("only functions with --trigger cron have test runs"),
+        _ => None,
+    }
+}
+
+fn of_wait(error: &WaitError) -> Option<&'static str> {
+    match error {
+        WaitError::Api(error) => of_api(error),
+        WaitError::TooLate { .. } => {
+            Some("`kip function describe` and `kip function logs` tell more")
+        }
+        WaitError::Broken { stage: Stage::NotReady { reason, .. }, .. }
+            if reason == "HostTaken" =>
+        {
+            Some("a host is a function's name in the whole cluster: choose another name")
+        }
+        WaitError::Broken { .. } => Some("`kip function describe` tells more"),
+        WaitError::Deleted(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_is_found_behind_any_context() {
+        let missing = ApiError::NotFound { what: "function a".into(), namespace: "n".into() };
+        let error = anyhow::Error::new(ChangeError::Api(missing)).context("edit");
+        assert_eq!(chain(&error), "edit: function a does not exist in namespace n");
+        assert!(hint(&error).is_some_and(|hint| hint.contains("kip function list")));
+        assert_eq!(hint(&anyhow::anyhow!("boom")), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! `kip function`: what a user does with the functions of a cluster.
+//!
+//! One module per group of commands. `spec_args` and `trigger_args` are the flags that make or change
+//! a Function, `report` says what a write did. Everything that talks to the cluster is in
+//! `kipper-client`; here are flags, words and exit codes.
+
+mod apply;
+mod bind;
+mod create;
+mod delete;
+mod deps;
+mod describe;
+mod diff;
+mod env;
+mod invoke;
+mod list;
+mod logs;
+mod report;
+mod secret;
+mod spec_args;
+mod test;
+mod trigger_args;
+mod update;
+
+use clap::Subcommand;
+use kipper_client::{
+    Connection, connect,
+    functions::{Functions, Outcome},
+};
+
+use crate::settings::{ScopeArgs, Settings};
+
+/// Plural of Functions, with their group.
+const RESOURCE: &str = "functions.kipper.run";
+
+/// Functions of a cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Which cluster, and where in it.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Create a function, or make one that is there be as the flags say
+    Create(Box<create::Args>),
+    /// Make functions be as files say
+    Apply(apply::Args),
+    /// Show what `apply` would change
+    Diff(diff::Args),
+    /// Change what the flags say, and nothing else
+    Update(Box<update::Args>),
+    /// List functions
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    /// Show some functions
+    Get(list::GetArgs),
+    /// Tell everything about a function
+    Describe(describe::Args),
+    /// Delete functions
+    Delete(delete::Args),
+    /// Send a function a request
+    Invoke(invoke::Args),
+    /// Run a cron function once, now, and follow its logs
+    Test(test::Args),
+    /// Show what the pods of a function say
+    Logs(logs::Args),
+    /// Bind a service: its connection details become environment variables
+    Bind(bind::BindArgs),
+    /// Take the binding of a service away
+    Unbind(bind::UnbindArgs),
+    /// Environment variables
+    Env(env::Args),
+    /// Secrets: environment variables whose values are never shown
+    Secret(secret::Args),
+    /// Packages of inline code
+    Deps(deps::Args),
+}
+
+/// Runs the command on this thread.
+///
+/// # Errors
+/// Whatever ends it.
+pub fn main(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let scope = &args.scope;
+    match args.command {
+        Command::Create(args) => create::run(&args, scope).await,
+        Command::Apply(args) => apply::run(&args, scope).await,
+        Command::Diff(args) => diff::run(&args, scope).await,
+        Command::Update(args) => update::run(&args, scope).await,
+        Command::List(args) => list::list(&args, scope).await,
+        Command::Get(args) => list::get(&args, scope).await,
+        Command::Describe(args) => describe::run(&args, scope).await,
+        Command::Delete(args) => delete::run(&args, scope).await,
+        Command::Invoke(args) => invoke::run(&args, scope).await,
+        Command::Test(args) => test::run(&args, scope).await,
+        Command::Logs(args) => logs::run(&args, scope).await,
+        Command::Bind(args) => bind::bind(&args, scope).await,
+        Command::Unbind(args) => bind::unbind(&args, scope).await,
+        Command::Env(args) => env::run(args, scope).await,
+        Command::Secret(args) => secret::run(args, scope).await,
+        Command::Deps(args) => deps::run(args, scope).await,
+    }
+}
+
+/// A cluster that is connected to.
+struct Session {
+    settings: Settings,
+    connection: Connection,
+    functions: Functions,
+}
+
+impl Session {
+    async fn open(scope: &ScopeArgs) -> anyhow::Result<Self> {
+        let settings = scope.settings()?;
+        let connection = connect::connect(&settings.target).await?;
+        let functions = Functions::new(&connection);
+        Ok(Self { settings, connection, functions })
+    }
+
+    fn namespace(&self) -> &str {
+        &self.connection.namespace
+    }
+}
+
+/// `function hello created`, or `function hello is as it was`.
+fn outcome(name: &str, outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Created => format!("function {name} created"),
+        Outcome::Changed => format!("function {name} changed"),
+        Outcome::Unchanged => format!("function {name} is as it was"),
+    }
+}

@@ -1,0 +1,210 @@
+//! `kip function apply -f`: Functions as files say, all of them checked before one is written.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
+use kipper_api::{Function, manifest};
+use kipper_client::{
+    functions::{Functions, Written},
+    namespaces,
+};
+use kipper_process::exit::UsageError;
+use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+use crate::{
+    failure,
+    output::{self, OutputArgs},
+    settings::ScopeArgs,
+};
+
+use super::{
+    RESOURCE, Session,
+    create::{DryRun, WaitArgs, WriteArgs, refuse, serves},
+    outcome, report,
+};
+
+/// Largest file that is read.
+const MAX_BYTES: u64 = 64 << 20;
+/// Most files of all folders together.
+const MAX_FILES: usize = 1000;
+
+/// Make functions be as files say.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Files to read.
+    #[command(flatten)]
+    pub files: FileArgs,
+
+    /// Make the namespace if it does not exist
+    #[arg(long)]
+    pub create_namespace: bool,
+
+    /// How they are written.
+    #[command(flatten)]
+    pub write: WriteArgs,
+
+    /// How they are waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+
+    /// Form of the output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Files with Functions.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct FileArgs {
+    /// YAML or JSON file, folder of such files, or `-` for stdin (may be repeated)
+    #[arg(short, long = "filename", required = true, value_name = "FILE|FOLDER")]
+    pub file: Vec<PathBuf>,
+}
+
+impl FileArgs {
+    /// Every Function of the files, none of them wrong.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or one of its Functions is wrong.
+    pub(super) fn read(&self) -> anyhow::Result<Vec<Function>> {
+        let mut functions: Vec<Function> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for path in self.paths()? {
+            let told = path.display().to_string();
+            let text = read(&path).with_context(|| told.clone())?;
+            let found =
+                manifest::parse(&text).map_err(|e| UsageError::new(format!("{told}: {e}")))?;
+            for skipped in found.skipped {
+                let (kind, name) = (skipped.kind, skipped.name);
+                eprintln!("warning: {told}: skipped {kind} {name}, which is no Function");
+            }
+            for function in found.functions {
+                refuse(&function).map_err(|error| UsageError::new(format!("{told}: {error}")))?;
+                if !seen.insert((function.namespace(), function.name_any())) {
+                    let name = function.name_any();
+                    let message = format!("{told}: function {name} is there twice");
+                    return Err(UsageError::new(message).into());
+                }
+                functions.push(function);
+            }
+        }
+        if functions.is_empty() {
+            return Err(UsageError::new("there are no Functions in these files").into());
+        }
+        Ok(functions)
+    }
+
+    /// The files, those of folders by name.
+    fn paths(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for path in &self.file {
+            if !path.is_dir() {
+                paths.push(path.clone());
+                continue;
+            }
+            let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
+            let mut found: Vec<PathBuf> = Vec::new();
+            for entry in entries {
+                let entry = entry.with_context(|| path.display().to_string())?.path();
+                if entry.is_file() && is_manifest(&entry) {
+                    found.push(entry);
+                }
+            }
+            found.sort();
+            paths.extend(found);
+        }
+        anyhow::ensure!(paths.len() <= MAX_FILES, "more than {MAX_FILES} files");
+        Ok(paths)
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("yaml" | "yml" | "json"))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if path.as_os_str() == "-" {
+        io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text)?;
+    } else {
+        fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let functions = args.files.read()?;
+    if args.write.dry_run == Some(DryRun::Client) {
+        return match args.output.output {
+            Some(format) => output::objects(format, RESOURCE, &functions),
+            None => functions.iter().try_for_each(|function| {
+                let name = function.name_any();
+                output::line(format!("function {name} would be applied (no cluster was asked)"))
+            }),
+        };
+    }
+    let session = Session::open(scope).await?;
+    let mut failures = Vec::new();
+    let mut written = Vec::new();
+    for function in &functions {
+        match one(args, &session, function).await {
+            Ok(after) => written.push(after),
+            Err(error) => failures.push(error),
+        }
+    }
+    if let Some(format) = args.output.output {
+        output::objects(format, RESOURCE, written.iter().map(|written| &written.function))?;
+    }
+    failure::one_of(failures, functions.len())
+}
+
+async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Result<Written> {
+    let session = within(session, function)?;
+    let is_dry = args.write.dry_run.is_some();
+    if args.create_namespace && !is_dry {
+        namespaces::ensure(&session.connection, session.settings.place.as_ref()).await?;
+    }
+    // A file may come before the services it needs; its function then waits for them.
+    if let Err(error) = serves(&session, function).await {
+        eprintln!("warning: function {}: {error}", function.name_any());
+    }
+    let mut written = session.functions.apply(function, args.write.apply()).await?;
+    let name = function.name_any();
+    let mut told = outcome(&name, written.outcome);
+    if is_dry {
+        told.push_str(" (the cluster kept nothing)");
+    } else if args.wait.wait {
+        let deadline = Instant::now() + args.wait.timeout;
+        (written.function, _) = report::waited(&session, &written.function, deadline).await?;
+    }
+    if args.output.output.is_none() {
+        output::line(told)?;
+    }
+    Ok(written)
+}
+
+/// The session in the namespace that the file names, unless flags name another one.
+pub(super) fn within(session: &Session, function: &Function) -> Result<Session, UsageError> {
+    let settings = session.settings.clone();
+    let connection = match function.namespace() {
+        Some(namespace) if namespace != session.namespace() => {
+            if settings.is_flagged {
+                let (name, asked) = (function.name_any(), session.namespace());
+                return Err(UsageError::new(format!(
+                    "function {name} is of namespace {namespace} in its file, not {asked}"
+                )));
+            }
+            session.connection.within(&namespace)
+        }
+        _ => session.connection.clone(),
+    };
+    let functions = Functions::new(&connection);
+    Ok(Session { settings, connection, functions })
+}

@@ -1,0 +1,94 @@
+//! `kip function bind` and `unbind`.
+
+use clap::Args as ClapArgs;
+use kipper_api::function::ServiceBinding;
+use kipper_client::{
+    ApiError, edits,
+    functions::Outcome,
+    services::{Services, injected},
+};
+
+use crate::{output, settings::ScopeArgs};
+
+use super::{Session, create::serves};
+
+/// Bind a service.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct BindArgs {
+    /// Name of the function
+    pub name: String,
+
+    /// Name of the service
+    pub service: String,
+
+    /// Prefix of the variables [default: DB_, REDIS_ or S3_]
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+
+    /// Database to use instead of the function's own one
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+}
+
+/// Take the binding of a service away.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct UnbindArgs {
+    /// Name of the function
+    pub name: String,
+
+    /// Name of the service
+    pub service: String,
+}
+
+pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let binding = ServiceBinding {
+        name: args.service.clone(),
+        prefix: args.prefix.clone(),
+        database: args.database.clone(),
+        deletion_policy: None,
+    };
+    let mut function = session.functions.get(&args.name).await?;
+    edits::bind(&mut function.spec, &binding);
+    serves(&session, &function).await?;
+    let bind = |spec: &mut _| {
+        edits::bind(spec, &binding);
+        Ok(())
+    };
+    let written = session.functions.edit(&args.name, bind).await?;
+    let (name, service) = (&args.name, &args.service);
+    let told = match written.outcome {
+        Outcome::Unchanged => format!("service {service} was bound to function {name}"),
+        _ => format!("service {service} bound to function {name}"),
+    };
+    output::line(told)?;
+    let bound = written.function.spec.service_bindings;
+    let Some(bound) = bound.iter().find(|bound| bound.name == *service) else { return Ok(()) };
+    let names = names(&session, bound).await?;
+    if names.is_empty() { Ok(()) } else { output::line(format!("injects   {}", names.join(" "))) }
+}
+
+pub(super) async fn unbind(args: &UnbindArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let (name, service) = (&args.name, &args.service);
+    let before = session.functions.get(name).await?;
+    let unbind = |spec: &mut _| edits::unbind(spec, service).map(drop);
+    session.functions.edit(name, unbind).await?;
+    output::line(format!("service {service} unbound from function {name}"))?;
+    let bindings = before.spec.service_bindings;
+    let Some(bound) = bindings.iter().find(|bound| bound.name == *service) else { return Ok(()) };
+    let names = names(&session, bound).await?;
+    if names.is_empty() { Ok(()) } else { output::line(format!("removes   {}", names.join(" "))) }
+}
+
+/// The variables of a binding; none where the service is gone or the user may not look.
+async fn names(session: &Session, binding: &ServiceBinding) -> anyhow::Result<Vec<String>> {
+    match Services::read(&session.connection).await {
+        Ok(services) => {
+            let kind = services.kind(&binding.name);
+            Ok(kind.map(|kind| injected(binding, kind)).unwrap_or_default())
+        }
+        Err(ApiError::Forbidden(_)) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}

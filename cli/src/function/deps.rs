@@ -1,0 +1,70 @@
+//! `kip function deps`.
+
+use clap::{Args as ClapArgs, Subcommand};
+use kipper_client::edits;
+
+use crate::{
+    output::{self, OutputArgs},
+    settings::ScopeArgs,
+};
+
+use super::{Session, env::pairs, outcome, spec_args::dependency};
+
+/// Packages of inline code.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Add packages, or give them another version
+    Add {
+        /// Name of the function
+        name: String,
+        /// The packages
+        #[arg(required = true, value_name = "NAME@VERSION", value_parser = dependency)]
+        packages: Vec<(String, String)>,
+    },
+    /// Take packages away
+    Remove {
+        /// Name of the function
+        name: String,
+        /// Names of packages
+        #[arg(required = true, value_name = "NAME")]
+        packages: Vec<String>,
+    },
+    /// List the packages
+    List {
+        /// Name of the function
+        name: String,
+        /// Form of the output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let (name, written) = match args.command {
+        Command::List { name, output } => {
+            let source = session.functions.get(&name).await?.spec.source.unwrap_or_default();
+            let headings = ["NAME", "VERSION"];
+            return pairs(output.output, headings, ["name", "version"], source.dependencies);
+        }
+        Command::Add { name, packages } => {
+            let add = |spec: &mut _| edits::add_dependencies(spec, &packages);
+            let written = session.functions.edit(&name, add).await?;
+            (name, written)
+        }
+        Command::Remove { name, packages } => {
+            let remove = |spec: &mut _| edits::remove_dependencies(spec, &packages);
+            let written = session.functions.edit(&name, remove).await?;
+            (name, written)
+        }
+    };
+    output::line(outcome(&name, written.outcome))
+}

@@ -1,0 +1,233 @@
+//! `kip function describe`: everything about a function, for people.
+
+use clap::Args as ClapArgs;
+use k8s_openapi::api::core::v1::Pod;
+use kipper_api::{
+    Function, Timestamp,
+    function::{ServiceBinding, effective::Workload},
+};
+use kipper_client::{
+    ApiError,
+    events::{self, Reported},
+    logs::{Logs, Query},
+    services::{Services, injected},
+};
+use kube::ResourceExt as _;
+use std::time::Duration;
+
+use crate::{output, settings::ScopeArgs};
+
+use super::{Session, list, report};
+
+/// Events that are shown, the last ones.
+const EVENTS: usize = 10;
+
+/// Tell everything about a function.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Name of the function
+    pub name: String,
+}
+
+pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let function = session.functions.get(&args.name).await?;
+    let services = allowed(Services::read(&session.connection).await)?.unwrap_or_default();
+    let query = Query::function(&args.name, Duration::ZERO);
+    let pods = allowed(Logs::new(&session.connection).pods(&query).await)?.unwrap_or_default();
+    let events = allowed(events::about(&session.connection, &args.name).await)?.unwrap_or_default();
+    let now = Timestamp::now();
+    let mut text = String::new();
+    for (what, lines) in [
+        ("", about(&function, now)),
+        ("Environment", function.spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect()),
+        ("Secrets", secrets(&function)),
+        ("Bindings", bindings(&function.spec.service_bindings, &services)),
+        ("Dependencies", dependencies(&function)),
+        ("Volumes", volumes(&function)),
+        ("Conditions", conditions(&function)),
+        ("Pods", pods.iter().map(|pod| pod_line(pod, now)).collect()),
+        ("Events", event_lines(&events, now)),
+    ] {
+        section(&mut text, what, &lines);
+    }
+    output::print(text)
+}
+
+/// What the user may not see is left out.
+fn allowed<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match result {
+        Err(ApiError::Forbidden(_)) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn section(text: &mut String, heading: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let indent = if heading.is_empty() {
+        ""
+    } else {
+        text.push_str(&format!("\n{heading}\n"));
+        "  "
+    };
+    for line in lines {
+        text.push_str(&format!("{indent}{line}\n"));
+    }
+}
+
+fn about(function: &Function, now: Timestamp) -> Vec<String> {
+    let (spec, status) = (&function.spec, function.status.clone().unwrap_or_default());
+    let (min, max) = spec.replica_limits();
+    let created = function.creation_timestamp().map(|time| time.0);
+    let runs = match spec.workload() {
+        Some(Workload::Image(image)) => format!("image {image}"),
+        Some(Workload::Inline(runtime, source)) => {
+            let lines = source.code.as_deref().map_or(0, |code| code.lines().count());
+            format!("{runtime}, {lines} lines of code")
+        }
+        None => "nothing".to_owned(),
+    };
+    let mut pairs = vec![
+        ("name", function.name_any()),
+        ("namespace", function.namespace().unwrap_or_default()),
+        ("age", output::age(created, now)),
+        ("runs", runs),
+        ("trigger", list::triggers(function)),
+        ("phase", list::phase(function)),
+        ("url", status.endpoint.unwrap_or_default()),
+    ];
+    pairs.extend(report::schedule(function, now));
+    if let Some(event) = spec.event() {
+        let config = event.kind.to_string();
+        pairs.push(("events", format!("{config} {}", event.source())));
+        for key in ["query", "markDone", "onFailed", "list", "bucket"] {
+            pairs.extend(event.setting(key).map(|value| ("", format!("{key}: {value}"))));
+        }
+    }
+    if spec.is_served() {
+        let replicas = status.replicas.unwrap_or(0);
+        pairs.push(("replicas", format!("{replicas} now, {min} to {max}")));
+        let idle = humantime::format_duration(spec.idle_timeout());
+        pairs.push(("idle", format!("to zero after {idle}")));
+    }
+    let cpu = spec.cpu_limit().unwrap_or("no limit");
+    pairs.push(("cpu", format!("{} reserved, {cpu}", spec.cpu_request())));
+    pairs.push((
+        "memory",
+        format!("{} reserved, at most {}", spec.memory_request(), spec.memory_limit()),
+    ));
+    if spec.no_security_headers {
+        pairs.push(("headers", "no security headers".to_owned()));
+    }
+    let shown = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    shown.map(|(what, value)| format!("{what:<10}{value}")).collect()
+}
+
+fn secrets(function: &Function) -> Vec<String> {
+    let keys = function.status.iter().flat_map(|status| &status.secret_keys);
+    keys.map(|key| match &key.rotated_at {
+        Some(time) => format!("{} (another value since {time})", key.name),
+        None => key.name.clone(),
+    })
+    .collect()
+}
+
+fn bindings(bindings: &[ServiceBinding], services: &Services) -> Vec<String> {
+    let line = |binding: &ServiceBinding| match services.kind(&binding.name) {
+        Ok(kind) => format!("{} ({kind}) → {}", binding.name, injected(binding, kind).join(" ")),
+        Err(_) => binding.name.clone(),
+    };
+    bindings.iter().map(line).collect()
+}
+
+fn dependencies(function: &Function) -> Vec<String> {
+    let source = function.spec.source.iter();
+    let all = source.flat_map(|source| &source.dependencies);
+    all.map(|(name, version)| format!("{name}@{version}")).collect()
+}
+
+fn volumes(function: &Function) -> Vec<String> {
+    let volumes = function.spec.volumes.iter();
+    volumes.map(|volume| format!("{}:{}", volume.name, volume.mount_path)).collect()
+}
+
+fn conditions(function: &Function) -> Vec<String> {
+    let conditions = function.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .map(|condition| {
+            let (type_, status, reason) = (&condition.type_, &condition.status, &condition.reason);
+            let colon = if condition.message.is_empty() { "" } else { ": " };
+            format!("{type_}={status} {reason}{colon}{}", condition.message)
+        })
+        .collect()
+}
+
+fn pod_line(pod: &Pod, now: Timestamp) -> String {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let created = pod.creation_timestamp().map(|time| time.0);
+    format!("{} {phase}, {}", pod.name_any(), output::age(created, now))
+}
+
+fn event_lines(events: &[Reported], now: Timestamp) -> Vec<String> {
+    let last = &events[events.len().saturating_sub(EVENTS)..];
+    let line = |event: &Reported| {
+        let age = output::age(event.time, now);
+        format!("{age} ago {} {}: {}", event.type_, event.reason, event.message)
+    };
+    last.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_told_in_effective_values() {
+        let function: Function = serde_json::from_value(json!({
+            "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+            "metadata": {
+                "name": "hello", "namespace": "shop-dev",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": { "runtime": "node", "source": { "code": "a\nb\n" } },
+            "status": { "phase": "Idle", "endpoint": "https://fn-hello.test" },
+        }))
+        .unwrap();
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        assert_eq!(
+            about(&function, now).join("\n"),
+            "\
+name      hello
+namespace shop-dev
+age       60m
+runs      node, 2 lines of code
+trigger   http
+phase     Idle
+url       https://fn-hello.test
+replicas  0 now, 0 to 10
+idle      to zero after 5m
+cpu       50m reserved, no limit
+memory    64Mi reserved, at most 256Mi"
+        );
+    }
+
+    #[test]
+    fn the_last_events_are_shown() {
+        let event = |number: usize| Reported {
+            time: None,
+            type_: "Normal".to_owned(),
+            reason: number.to_string(),
+            message: "m".to_owned(),
+        };
+        let events: Vec<_> = (0..12).map(event).collect();
+        let now = Timestamp::UNIX_EPOCH;
+        let lines = event_lines(&events, now);
+        assert_eq!((lines.len(), lines[0].as_str()), (EVENTS, "- ago Normal 2: m"));
+        assert!(event_lines(&[], now).is_empty());
+    }
+}

@@ -1,0 +1,97 @@
+//! `kip function env`.
+
+use clap::{Args as ClapArgs, Subcommand};
+use kipper_client::edits;
+use serde_json::json;
+
+use crate::{
+    output::{self, Format, OutputArgs},
+    settings::ScopeArgs,
+};
+
+use super::{Session, outcome, spec_args::variable};
+
+/// Environment variables.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Give variables values
+    Set {
+        /// Name of the function
+        name: String,
+        /// The variables
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = variable)]
+        variables: Vec<(String, String)>,
+    },
+    /// List the variables
+    List {
+        /// Name of the function
+        name: String,
+        /// Form of the output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Take variables away
+    Delete {
+        /// Name of the function
+        name: String,
+        /// Names of variables
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+}
+
+pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let (name, written) = match args.command {
+        Command::List { name, output } => return list(&session, &name, output.output).await,
+        Command::Set { name, variables } => {
+            let set = |spec: &mut _| {
+                edits::set_env(spec, &variables);
+                Ok(())
+            };
+            let written = session.functions.edit(&name, set).await?;
+            (name, written)
+        }
+        Command::Delete { name, keys } => {
+            let delete = |spec: &mut _| edits::delete_env(spec, &keys);
+            let written = session.functions.edit(&name, delete).await?;
+            (name, written)
+        }
+    };
+    output::line(outcome(&name, written.outcome))
+}
+
+async fn list(session: &Session, name: &str, format: Option<Format>) -> anyhow::Result<()> {
+    let env = session.functions.get(name).await?.spec.env;
+    pairs(format, ["NAME", "VALUE"], ["name", "value"], env)
+}
+
+/// Names and values: a table, or a list of objects with these keys; with `-o name` the names.
+pub(super) fn pairs(
+    format: Option<Format>,
+    headings: [&str; 2],
+    keys: [&str; 2],
+    pairs: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<()> {
+    let pairs = pairs.into_iter();
+    match format {
+        None => {
+            let rows: Vec<_> = pairs.map(|(name, value)| vec![name, value]).collect();
+            output::print(output::table(&headings, &rows))
+        }
+        Some(Format::Name) => pairs.into_iter().try_for_each(|(name, _)| output::line(name)),
+        Some(format) => {
+            let [name_key, value_key] = keys;
+            let object = |(name, value)| json!({ name_key: name, value_key: value });
+            output::value(format, &pairs.map(object).collect::<Vec<_>>())
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `kip function invoke`: one request, its answer on stdout, how it went on stderr.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueEnum};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
+use humantime::parse_duration;
+use kipper_api::Function;
+use kipper_client::invoke::{self, Answer, Phase, Request};
+use serde_json::{Value, json};
+
+use crate::{failure::Told, output, progress::Progress, settings::ScopeArgs};
+
+use super::Session;
+
+/// Largest body that is sent.
+const MAX_BODY: u64 = 64 << 20;
+/// Largest answer that is put into JSON.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Send a function a request.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Name of the function
+    pub name: String,
+
+    /// Body of the request
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    pub data: Option<String>,
+
+    /// File with the body; `-` reads it from stdin
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+
+    /// Header field (may be repeated)
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// Method [default: POST with a body, else GET]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub method: Option<Method>,
+
+    /// Path and query
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub path: String,
+
+    /// How long the answer may take
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
+    pub timeout: Duration,
+
+    /// Form of the output, instead of the answer's body as it is
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+/// Forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Status, header, body and timing as one object
+    Json,
+}
+
+pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let request = args.request()?;
+    let session = Session::open(scope).await?;
+    let function = session.functions.get(&args.name).await?;
+    let url = url(&function)?;
+    let progress = Progress::start(format!("{} {url}", request.method));
+    let answer = invoke::send(&session.settings.door, &url, &request).await?;
+    drop(progress);
+    let status = answer.status;
+    match args.output {
+        None => {
+            eprintln!("{status} after {}", output::duration(answer.took));
+            if let Some(phases) = phases(&answer.phases) {
+                eprintln!("{phases}");
+            }
+            stream(answer).await?;
+        }
+        Some(Form::Json) => output::line(serde_json::to_string_pretty(&whole(answer).await?)?)?,
+    }
+    if status.is_client_error() || status.is_server_error() {
+        return Err(Told(format!("function {} answered {status}", args.name)).into());
+    }
+    Ok(())
+}
+
+/// Where requests to a function go.
+fn url(function: &Function) -> anyhow::Result<String> {
+    let status = function.status.as_ref();
+    if let Some(url) = status.and_then(|status| status.endpoint.clone()) {
+        return Ok(url);
+    }
+    let name = function.metadata.name.clone().unwrap_or_default();
+    let spec = &function.spec;
+    if spec.is_http() {
+        anyhow::bail!("function {name} has no URL yet; `kip function describe {name}` tells why");
+    }
+    let instead = if spec.cron_trigger().is_some() {
+        format!("it runs on its schedule; `kip function test {name}` runs it now")
+    } else {
+        "it handles events of its source".to_owned()
+    };
+    anyhow::bail!("function {name} takes no requests: {instead}")
+}
+
+impl Args {
+    fn request(&self) -> anyhow::Result<Request> {
+        let body = match (&self.data, &self.file) {
+            (Some(data), _) => Some(data.clone().into_bytes()),
+            (None, Some(path)) => Some(read(path).with_context(|| path.display().to_string())?),
+            (None, None) => None,
+        };
+        let usual = if body.is_some() { Method::POST } else { Method::GET };
+        let method = self.method.clone().unwrap_or(usual);
+        let mut headers = HeaderMap::new();
+        if let Some(body) = &body {
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+            let kind = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        for (name, _) in &self.headers {
+            headers.remove(name);
+        }
+        headers.extend(self.headers.iter().cloned().map(|(name, value)| (Some(name), value)));
+        let body = body.unwrap_or_default().into();
+        Ok(Request { headers, body, timeout: self.timeout, ..Request::new(method, &self.path) })
+    }
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if path.as_os_str() == "-" {
+        io::stdin().lock().take(MAX_BODY + 1).read_to_end(&mut body)?;
+    } else {
+        fs::File::open(path)?.take(MAX_BODY + 1).read_to_end(&mut body)?;
+    }
+    anyhow::ensure!(body.len() as u64 <= MAX_BODY, "a body may have {MAX_BODY} bytes");
+    Ok(body)
+}
+
+/// The body, as it comes.
+async fn stream(mut answer: Answer) -> anyhow::Result<()> {
+    let mut ends_line = true;
+    while let Some(chunk) = answer.chunk().await? {
+        if let Some(last) = chunk.last() {
+            ends_line = *last == b'\n';
+        }
+        output::print(chunk)?;
+    }
+    // The prompt of a shell stands on a line of its own.
+    let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
+    if is_terminal && !ends_line { output::print("\n") } else { Ok(()) }
+}
+
+/// All of an answer; a body that is JSON stands in it as such.
+async fn whole(mut answer: Answer) -> anyhow::Result<Value> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        body.extend_from_slice(&chunk);
+        anyhow::ensure!(body.len() <= MAX_ANSWER, "the answer has more than {MAX_ANSWER} bytes");
+    }
+    let headers = answer.headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| {
+            json!({ "name": name.as_str(), "value": String::from_utf8_lossy(value.as_bytes()) })
+        })
+        .collect();
+    let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+    let phases = answer.phases.iter();
+    let phases: serde_json::Map<_, _> =
+        phases.map(|phase| (phase.name.clone(), json!(phase.milliseconds))).collect();
+    Ok(json!({
+        "status": answer.status.as_u16(),
+        "headers": headers,
+        "body": serde_json::from_slice(&body).unwrap_or_else(|_| text()),
+        "took_ms": u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
+        "phases_ms": phases,
+    }))
+}
+
+/// `cold start: queue 790 ms, wake 240 ms`; `None` for a warm answer.
+pub(super) fn phases(phases: &[Phase]) -> Option<String> {
+    let told: Vec<_> =
+        phases.iter().map(|phase| format!("{} {:.0} ms", phase.name, phase.milliseconds)).collect();
+    (!told.is_empty()).then(|| format!("cold start: {}", told.join(", ")))
+}
+
+fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("is not NAME: VALUE")?;
+    let name = name.trim().parse().map_err(|_| "has no name of a header field")?;
+    let value = value.trim().parse().map_err(|_| "has no value of a header field")?;
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+    use kipper_api::FunctionSpec;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Example {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[track_caller]
+    fn check(flags: &[&str], method: &str, kind: Option<&str>) {
+        let args = Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap().args;
+        let request = args.request().unwrap();
+        assert_eq!(request.method, method);
+        let told: Vec<_> = request.headers.get_all(CONTENT_TYPE).iter().collect();
+        assert_eq!(told, kind.as_slice());
+    }
+
+    #[test]
+    fn a_body_says_what_it_is() {
+        check(&[], "GET", None);
+        check(&["--data={\"a\":1}"], "POST", Some("application/json"));
+        check(&["--data=a"], "POST", Some("text/plain; charset=utf-8"));
+        check(&["--data=a", "-X", "PUT", "-H", "Content-Type: x/y"], "PUT", Some("x/y"));
+        for flags in [&["--data=a", "--file=b"][..], &["-H", "x"], &["-H", ": y"]] {
+            Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn who_takes_no_requests_says_what_else_to_do() {
+        let told = |triggers: Value| {
+            let spec: FunctionSpec =
+                serde_json::from_value(json!({ "triggers": triggers })).unwrap();
+            url(&Function::new("f", spec)).unwrap_err().to_string()
+        };
+        assert!(told(json!([])).contains("has no URL yet"));
+        assert!(told(json!([{ "type": "cron" }])).contains("kip function test f"));
+        assert!(told(json!([{ "type": "redis" }])).contains("events"));
+    }
+
+    #[test]
+    fn only_a_cold_start_has_phases() {
+        let phase = |name: &str, milliseconds| Phase { name: name.to_owned(), milliseconds };
+        let told = phases(&[phase("queue", 790.4), phase("wake", 240.0)]);
+        assert_eq!(told.as_deref(), Some("cold start: queue 790 ms, wake 240 ms"));
+        assert_eq!(phases(&[]), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! `kip function list` and `get`.
+
+use clap::Args as ClapArgs;
+use kipper_api::{Function, Timestamp, function::Phase};
+use kipper_client::ApiError;
+use kube::ResourceExt as _;
+
+use crate::{
+    failure,
+    output::{self, Colour, Format, OutputArgs},
+    settings::ScopeArgs,
+};
+
+use super::{RESOURCE, Session};
+
+/// List functions.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ListArgs {
+    /// Those of every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    /// Form of the output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Show some functions.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct GetArgs {
+    /// Names of functions
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Form of the output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let functions = if args.all_namespaces {
+        session.functions.list_everywhere().await?
+    } else {
+        session.functions.list().await?
+    };
+    if let Some(format) = args.output.output {
+        return output::objects(format, RESOURCE, functions);
+    }
+    if functions.is_empty() {
+        let place = if args.all_namespaces {
+            "the cluster".to_owned()
+        } else {
+            format!("namespace {}", session.namespace())
+        };
+        eprintln!("there are no functions in {place}");
+    }
+    output::print(table(&functions, args.all_namespaces, Timestamp::now()))
+}
+
+pub(super) async fn get(args: &GetArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let (mut found, mut missing) = (Vec::new(), Vec::<anyhow::Error>::new());
+    for name in &args.names {
+        match session.functions.get(name).await {
+            Ok(function) => found.push(function),
+            Err(error @ ApiError::NotFound { .. }) => missing.push(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match (args.output.output, found.as_slice()) {
+        (_, []) => {}
+        (Some(format @ (Format::Json | Format::Yaml)), [one]) if args.names.len() == 1 => {
+            output::object(format, RESOURCE, one)?;
+        }
+        (Some(format), _) => output::objects(format, RESOURCE, &found)?,
+        (None, found) => output::print(table(found, false, Timestamp::now()))?,
+    }
+    failure::one_of(missing, args.names.len())
+}
+
+fn table(functions: &[Function], with_namespace: bool, now: Timestamp) -> String {
+    let mut headings = vec!["NAME", "TRIGGER", "PHASE", "REPLICAS", "URL", "AGE"];
+    if with_namespace {
+        headings.insert(0, "NAMESPACE");
+    }
+    let rows: Vec<_> =
+        functions.iter().map(|function| row(function, with_namespace, now)).collect();
+    output::table(&headings, &rows)
+}
+
+fn row(function: &Function, with_namespace: bool, now: Timestamp) -> Vec<String> {
+    let status = function.status.as_ref();
+    let created = function.creation_timestamp().map(|time| time.0);
+    let mut row = vec![
+        function.name_any(),
+        triggers(function),
+        phase(function),
+        status.and_then(|status| status.replicas).unwrap_or(0).to_string(),
+        status.and_then(|status| status.endpoint.clone()).unwrap_or_else(|| "-".to_owned()),
+        output::age(created, now),
+    ];
+    if with_namespace {
+        row.insert(0, function.namespace().unwrap_or_default());
+    }
+    row
+}
+
+/// `http,cron`.
+pub(super) fn triggers(function: &Function) -> String {
+    let triggers = &function.spec.triggers;
+    if triggers.is_empty() {
+        return "http".to_owned();
+    }
+    triggers.iter().map(|trigger| trigger.type_.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Its phase, in a colour; one that is being deleted has none any more.
+pub(super) fn phase(function: &Function) -> String {
+    if function.metadata.deletion_timestamp.is_some() {
+        return output::coloured("Deleting", Colour::Yellow);
+    }
+    let status = function.status.as_ref();
+    match status.and_then(|status| status.phase()) {
+        Some(phase @ Phase::Failed) => output::coloured(phase.as_str(), Colour::Red),
+        Some(phase @ Phase::Running) => output::coloured(phase.as_str(), Colour::Green),
+        Some(phase @ Phase::Scaling) => output::coloured(phase.as_str(), Colour::Yellow),
+        Some(phase @ Phase::Idle) => phase.as_str().to_owned(),
+        None => status.and_then(|s| s.phase.clone()).unwrap_or_else(|| "Pending".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_tells_what_is_known() {
+        let function: Function = serde_json::from_value(json!({
+            "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+            "metadata": {
+                "name": "hello", "namespace": "shop-dev",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": { "triggers": [{ "type": "http" }, { "type": "cron", "schedule": "@daily" }] },
+            "status": { "phase": "Idle", "replicas": 0, "endpoint": "https://fn-hello.test" },
+        }))
+        .unwrap();
+        let now = "2026-01-01T00:01:00Z".parse().unwrap();
+        let mut pending = function.clone();
+        pending.status = None;
+        pending.spec.triggers.clear();
+        assert_eq!(
+            table(&[function, pending], true, now),
+            "\
+NAMESPACE   NAME    TRIGGER     PHASE     REPLICAS   URL                     AGE
+shop-dev    hello   http,cron   Idle      0          https://fn-hello.test   60s
+shop-dev    hello   http        Pending   0          -                       60s
+"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! What a write did: its URL, how to try it, when it fires next.
+
+use std::time::Duration;
+
+use kipper_api::{Function, Timestamp, cron::Schedule};
+use kipper_client::{
+    functions::Written,
+    invoke::Door,
+    wait::{self, Stage, WaitError, Woken},
+};
+use kube::ResourceExt as _;
+use tokio::time::Instant;
+
+use crate::{
+    output::{self, Format},
+    progress::Progress,
+};
+
+use super::{RESOURCE, Session, create::WaitArgs, invoke, outcome};
+
+/// How long the controller is waited for where nobody asked to wait: it looks at once.
+const LOOK: Duration = Duration::from_secs(10);
+/// Firings of a schedule that are told.
+const FIRINGS: usize = 5;
+
+/// Waits as far as was asked, and prints.
+pub(super) async fn after(
+    session: &Session,
+    written: Written,
+    args: WaitArgs,
+    format: Option<Format>,
+) -> anyhow::Result<()> {
+    let name = written.function.name_any();
+    let told = outcome(&name, written.outcome);
+    let (function, woken) = if args.wait {
+        let deadline = Instant::now() + args.timeout;
+        waited(session, &written.function, deadline).await?
+    } else {
+        (observed(session, &written.function).await?, None)
+    };
+    match format {
+        Some(format) => output::object(format, RESOURCE, &function),
+        None => {
+            let told = format!("{told} in namespace {}", session.namespace());
+            output::print(text(&told, &function, &session.settings.door, woken.as_ref()))
+        }
+    }
+}
+
+/// The function once it is ready and, if requests reach it, has answered one.
+pub(super) async fn waited(
+    session: &Session,
+    function: &Function,
+    deadline: Instant,
+) -> anyhow::Result<(Function, Option<Woken>)> {
+    let name = function.name_any();
+    let progress = Progress::start(format!("waiting until {name} is ready"));
+    let tell = |stage: &Stage| progress.say(format!("waiting until {name} is ready: {stage}"));
+    let mut ready = wait::ready(&session.functions, function, deadline, tell).await?;
+    if ready.spec.is_served() {
+        progress.say(format!("waiting until every pod of {name} is a new one"));
+        if !wait::rolled_out(&session.connection, &name, deadline).await? {
+            let now = session.functions.get(&name).await?;
+            let last = match wait::stage(&now, function.metadata.generation.unwrap_or_default()) {
+                Stage::Ready => "its new pods are not ready".to_owned(),
+                stage => stage.to_string(),
+            };
+            return Err(WaitError::TooLate { name, last }.into());
+        }
+        ready = session.functions.get(&name).await?;
+    }
+    if !ready.spec.is_http() {
+        return Ok((ready, None));
+    }
+    progress.say(format!("waking {name}"));
+    let tell = |last: &str| progress.say(format!("waking {name}: {last}"));
+    let door = &session.settings.door;
+    let woken = wait::woken(&session.functions, &ready, door, deadline, tell).await?;
+    Ok((ready, Some(woken)))
+}
+
+/// The function as the controller sees it, or as it was written where the controller is away.
+async fn observed(session: &Session, function: &Function) -> anyhow::Result<Function> {
+    let name = function.name_any();
+    let deadline = Instant::now() + LOOK;
+    let Some(observed) = wait::observed(&session.functions, function, deadline).await? else {
+        eprintln!(
+            "warning: the controller has not looked at {name} yet; `kip function get {name}` shows \
+             its URL once it has"
+        );
+        return Ok(function.clone());
+    };
+    let generation = function.metadata.generation.unwrap_or_default();
+    let stage = wait::stage(&observed, generation);
+    if stage != Stage::Ready {
+        eprintln!("warning: {name} is not ready: {stage}");
+    }
+    Ok(observed)
+}
+
+/// The lines of a report.
+fn text(told: &str, function: &Function, door: &Door, woken: Option<&Woken>) -> String {
+    let mut lines = vec![told.to_owned()];
+    let mut add = |what: &str, value: String| lines.push(format!("{what:<10}{value}"));
+    let url = function.status.as_ref().and_then(|status| status.endpoint.as_deref());
+    if let Some(url) = url {
+        add("url", url.to_owned());
+        add("try", curl(url, door));
+    }
+    for line in schedule(function, Timestamp::now()) {
+        let (what, value) = line;
+        add(what, value);
+    }
+    if function.spec.cron_trigger().is_some() {
+        add("try", format!("kip function test {}", function.name_any()));
+    }
+    if let Some(event) = function.spec.event() {
+        add("events", format!("{} {}", event.kind, event.source()));
+    }
+    if let Some(woken) = woken {
+        let phases = invoke::phases(&woken.phases).map(|phases| format!(" ({phases})"));
+        let (status, took) = (woken.status.as_u16(), output::duration(woken.took));
+        add("awake", format!("{status} after {took}{}", phases.unwrap_or_default()));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The schedule in English and when it fires next; nothing where there is none.
+pub(super) fn schedule(function: &Function, now: Timestamp) -> Vec<(&'static str, String)> {
+    let schedule = function.spec.cron_trigger().and_then(|trigger| trigger.schedule());
+    let Some(schedule) = schedule.and_then(|text| Schedule::parse(text).ok()) else {
+        return Vec::new();
+    };
+    let mut lines = vec![("schedule", schedule.describe())];
+    for (at, time) in schedule.upcoming(now, FIRINGS).into_iter().enumerate() {
+        lines.push((if at == 0 { "next" } else { "" }, minute(time)));
+    }
+    lines
+}
+
+/// `2026-01-02 03:04:05 UTC`, without seconds where there are none.
+pub(super) fn minute(time: Timestamp) -> String {
+    let form =
+        if time.as_second() % 60 == 0 { "%Y-%m-%d %H:%M UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
+    time.strftime(form).to_string()
+}
+
+/// A command that sends the function a request.
+fn curl(url: &str, door: &Door) -> String {
+    match &door.interceptor {
+        None => format!("curl {url}"),
+        Some(interceptor) => {
+            let host = url.split_once("://").map_or(url, |(_, host)| host);
+            let interceptor = interceptor.to_string();
+            format!("curl -H 'Host: {host}' {}", interceptor.trim_end_matches('/'))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use kipper_api::{FunctionSpec, FunctionStatus};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_report_says_how_to_try_it() {
+        let mut function = Function::new("hello", FunctionSpec::default());
+        let url = "https://fn-hello.example.com";
+        let endpoint = Some(url.to_owned());
+        function.status = Some(FunctionStatus { endpoint, ..FunctionStatus::default() });
+        let told = text("function hello created", &function, &Door::default(), None);
+        assert_eq!(
+            told,
+            format!("function hello created\nurl       {url}\ntry       curl {url}\n")
+        );
+        let door = Door { interceptor: Some("http://10.0.0.7".parse().unwrap()) };
+        let expected = "curl -H 'Host: fn-hello.example.com' http://10.0.0.7";
+        assert_eq!(curl(url, &door), expected);
+    }
+
+    #[test]
+    fn a_schedule_is_told_in_english() {
+        let spec = |schedule: &str| -> FunctionSpec {
+            serde_json::from_value(
+                json!({ "triggers": [{ "type": "cron", "schedule": schedule }] }),
+            )
+            .unwrap()
+        };
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        let told = schedule(&Function::new("f", spec("0 2 * * *")), now);
+        assert_eq!(told.len(), 1 + FIRINGS);
+        assert_eq!(told[0], ("schedule", "Every day at 02:00 UTC".to_owned()));
+        assert_eq!(told[1], ("next", "2026-01-01 02:00 UTC".to_owned()));
+        assert_eq!(told[2], ("", "2026-01-02 02:00 UTC".to_owned()));
+        assert_eq!(schedule(&Function::new("f", FunctionSpec::default()), now), []);
+        assert_eq!(minute("2026-01-01T00:00:05Z".parse().unwrap()), "2026-01-01 00:00:05 UTC");
+    }
+}

@@ -1,0 +1,161 @@
+//! `kip function secret`: values are typed, piped or read from a file, and never shown.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use clap::{Args as ClapArgs, Subcommand};
+use kipper_api::Function;
+use kipper_client::{
+    secrets::{self, Secrets},
+    wait,
+};
+use kipper_process::exit::UsageError;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    output::{self, Format, OutputArgs},
+    prompt,
+    settings::ScopeArgs,
+};
+
+use super::{
+    Session,
+    create::{from_file, from_stdin, prompted},
+};
+
+/// How long the controller is waited for to take note: it does at once.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Secrets.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Give a secret a value, which is asked for or read from stdin
+    Set {
+        /// Name of the function
+        name: String,
+        /// Name of the secret, and of the variable it becomes
+        key: String,
+        /// Read the value from this file, as it is
+        #[arg(long, value_name = "PATH")]
+        from_file: Option<PathBuf>,
+    },
+    /// List the secrets: their names, and whether they had another value before
+    List {
+        /// Name of the function
+        name: String,
+        /// Form of the output.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Take secrets away
+    Delete {
+        /// Name of the function
+        name: String,
+        /// Names of secrets
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+}
+
+pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    match args.command {
+        Command::Set { name, key, from_file } => set(scope, &name, &key, from_file).await,
+        Command::List { name, output } => list(scope, &name, output.output).await,
+        Command::Delete { name, keys } => delete(scope, &name, &keys).await,
+    }
+}
+
+async fn set(
+    scope: &ScopeArgs,
+    name: &str,
+    key: &str,
+    file: Option<PathBuf>,
+) -> anyhow::Result<()> {
+    if let Some((key, _)) = key.split_once('=') {
+        return Err(UsageError::new(format!(
+            "give the name alone, {key}: a value on the command line stays in the shell's history"
+        ))
+        .into());
+    }
+    secrets::check_key(key).map_err(UsageError::new)?;
+    let session = Session::open(scope).await?;
+    // Nobody types a value for a function that is not there.
+    let function = session.functions.get(name).await?;
+    let value = match file {
+        Some(path) => from_file(&path)?,
+        None if prompt::is_possible() => prompted(key)?,
+        None => from_stdin()?,
+    };
+    let secrets = Secrets::new(&session.connection);
+    let stored = secrets.set(name, &BTreeMap::from([(key.to_owned(), value)])).await?;
+    secrets.adopt(&function).await?;
+    let has_it = |function: &Function| {
+        let keys = function.status.iter().flat_map(|status| &status.secret_keys);
+        let told: BTreeMap<_, _> = keys.map(|key| (&key.name, &key.rotated_at)).collect();
+        stored.iter().all(|(key, rotated_at)| told.get(key) == Some(&rotated_at))
+    };
+    taken_note(&session, name, has_it).await?;
+    output::line(format!("secret {key} of function {name} set"))
+}
+
+async fn delete(scope: &ScopeArgs, name: &str, keys: &[String]) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    session.functions.get(name).await?;
+    Secrets::new(&session.connection).delete(name, keys).await?;
+    let has_none = |function: &Function| {
+        let mut told = function.status.iter().flat_map(|status| &status.secret_keys);
+        told.all(|key| !keys.contains(&key.name))
+    };
+    taken_note(&session, name, has_none).await?;
+    keys.iter().try_for_each(|key| output::line(format!("secret {key} of function {name} deleted")))
+}
+
+/// Waits until the controller has seen the change, and says so if it does not.
+async fn taken_note(
+    session: &Session,
+    name: &str,
+    holds: impl Fn(&Function) -> bool,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LOOK;
+    if !wait::told_by_status(&session.functions, name, deadline, holds).await? {
+        eprintln!(
+            "warning: the controller has not taken note yet; pods keep what they started with until \
+             it has"
+        );
+    }
+    Ok(())
+}
+
+async fn list(scope: &ScopeArgs, name: &str, format: Option<Format>) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    let status = session.functions.get(name).await?.status.unwrap_or_default();
+    let keys = status.secret_keys;
+    match format {
+        None => {
+            let rows: Vec<_> = keys
+                .into_iter()
+                .map(|key| vec![key.name, key.rotated_at.unwrap_or_else(|| "no".to_owned())])
+                .collect();
+            output::print(output::table(&["NAME", "HAS PREVIOUS"], &rows))
+        }
+        Some(Format::Name) => keys.iter().try_for_each(|key| output::line(&key.name)),
+        Some(format) => {
+            let keys = keys.iter().map(|key| {
+                json!({
+                    "name": key.name,
+                    "has_previous": key.rotated_at.is_some(),
+                    "rotated_at": key.rotated_at,
+                })
+            });
+            output::value(format, &keys.collect::<Vec<_>>())
+        }
+    }
+}

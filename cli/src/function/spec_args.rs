@@ -1,0 +1,481 @@
+//! The flags that make or change a Function's spec.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use kipper_api::{
+    FunctionSpec, env_name,
+    function::{
+        ImagePullSecret, Resources, Runtime, Scaling, ServiceBinding, Source, Volume,
+        validate::MAX_CODE_BYTES,
+    },
+};
+use kipper_client::edits::{self, EditError};
+use kipper_process::exit::UsageError;
+
+use super::trigger_args::TriggerArgs;
+
+/// What a function is.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct SpecArgs {
+    /// Container image (or use --code-file for inline code)
+    #[arg(long, value_name = "IMAGE", conflicts_with = "code_file")]
+    pub image: Option<String>,
+
+    /// Source file with the handler; `-` reads it from stdin
+    #[arg(long, value_name = "PATH")]
+    pub code_file: Option<PathBuf>,
+
+    /// Runtime of --code-file: node or python [default: by the file's ending]
+    #[arg(long, value_name = "RUNTIME", value_parser = runtime)]
+    pub runtime: Option<Runtime>,
+
+    /// Name of the exported handler, where it is not the usual one
+    #[arg(long, value_name = "NAME")]
+    pub handler: Option<String>,
+
+    /// What invokes it.
+    #[command(flatten)]
+    pub trigger: TriggerArgs,
+
+    /// Port the function listens on [default: 8080]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// Environment variable (may be repeated)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+
+    /// Service to bind (may be repeated)
+    #[arg(long, value_name = "SERVICE[,prefix=P][,database=D]", value_parser = binding)]
+    pub bind: Vec<ServiceBinding>,
+
+    /// Package of inline code (may be repeated)
+    #[arg(long, value_name = "NAME@VERSION", value_parser = dependency)]
+    pub dependency: Vec<(String, String)>,
+
+    /// Kipper volume to mount (may be repeated)
+    #[arg(long, value_name = "NAME:/PATH", value_parser = volume)]
+    pub volume: Vec<Volume>,
+
+    /// Seconds idle before scale-to-zero [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub idle_timeout: Option<i64>,
+
+    /// CPU a pod may use, 500m or 1.5 [default: no limit]
+    #[arg(long, value_name = "QUANTITY")]
+    pub cpu: Option<String>,
+
+    /// CPU reserved for a pod [default: 50m]
+    #[arg(long, value_name = "QUANTITY")]
+    pub cpu_request: Option<String>,
+
+    /// Memory a pod may use, 512Mi [default: 256Mi]
+    #[arg(long, value_name = "QUANTITY")]
+    pub memory: Option<String>,
+
+    /// Memory reserved for a pod [default: 64Mi]
+    #[arg(long, value_name = "QUANTITY")]
+    pub memory_request: Option<String>,
+
+    /// Replicas kept while idle [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    pub min_replicas: Option<i32>,
+
+    /// Replicas never exceeded [default: 10]
+    #[arg(long, value_name = "COUNT")]
+    pub max_replicas: Option<i32>,
+
+    /// Requests in flight a pod never exceeds; 0 is no limit [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    pub concurrency: Option<i32>,
+
+    /// Add no security headers to responses
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_security_headers: Option<bool>,
+
+    /// External origin the Content-Security-Policy allows (may be repeated)
+    #[arg(long, value_name = "ORIGIN")]
+    pub csp_allow: Vec<String>,
+
+    /// Secret with registry credentials (may be repeated)
+    #[arg(long, value_name = "SECRET")]
+    pub image_pull_secret: Vec<String>,
+}
+
+/// The flags, with the file that one of them names.
+#[derive(Clone, Debug)]
+pub(super) struct Change<'a> {
+    args: &'a SpecArgs,
+    code: Option<Code>,
+}
+
+#[derive(Clone, Debug)]
+struct Code {
+    text: String,
+    runtime: Runtime,
+}
+
+impl SpecArgs {
+    /// Reads the code.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or nothing says what runs it.
+    pub(super) fn read(&self) -> anyhow::Result<Change<'_>> {
+        let Some(path) = &self.code_file else {
+            return Ok(Change { args: self, code: None });
+        };
+        let by_ending = || match path.extension().and_then(|ending| ending.to_str()) {
+            Some("js" | "cjs" | "mjs") => Some(Runtime::Node),
+            Some("py") => Some(Runtime::Python),
+            _ => None,
+        };
+        let runtime = self.runtime.or_else(by_ending);
+        let runtime =
+            runtime.ok_or_else(|| UsageError::new("--code-file needs --runtime node or python"))?;
+        let text = read_code(path).with_context(|| path.display().to_string())?;
+        Ok(Change { args: self, code: Some(Code { text, runtime }) })
+    }
+}
+
+fn read_code(path: &PathBuf) -> anyhow::Result<String> {
+    // One byte more than there may be tells that there are too many.
+    let limit = u64::try_from(MAX_CODE_BYTES)? + 1;
+    let mut text = String::new();
+    if path.as_os_str() == "-" {
+        io::stdin().lock().take(limit).read_to_string(&mut text)?;
+    } else {
+        fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+    }
+    anyhow::ensure!(text.len() <= MAX_CODE_BYTES, "code must be at most {MAX_CODE_BYTES} bytes");
+    anyhow::ensure!(!text.trim().is_empty(), "there is no code in it");
+    Ok(text)
+}
+
+impl Change<'_> {
+    /// A spec of nothing but the flags.
+    ///
+    /// # Errors
+    /// When they make none.
+    pub(super) fn create(&self) -> Result<FunctionSpec, UsageError> {
+        if self.args.image.is_none() && self.code.is_none() {
+            return Err(UsageError::new("either --image or --code-file is needed"));
+        }
+        let mut spec = FunctionSpec::default();
+        self.change(&mut spec, true).map_err(UsageError::new)?;
+        Ok(spec)
+    }
+
+    /// Changes a spec where a flag says so.
+    ///
+    /// # Errors
+    /// When a flag does not fit the function.
+    pub(super) fn update(&self, spec: &mut FunctionSpec) -> Result<(), EditError> {
+        self.change(spec, false)
+    }
+
+    fn change(&self, spec: &mut FunctionSpec, is_new: bool) -> Result<(), EditError> {
+        let args = self.args;
+        self.workload(spec)?;
+        args.trigger.apply(spec, is_new).map_err(EditError::Misfit)?;
+        if let Some(port) = args.port {
+            spec.port = Some(port.into());
+        }
+        edits::set_env(spec, &args.env);
+        for binding in &args.bind {
+            edits::bind(spec, binding);
+        }
+        edits::add_dependencies(spec, &args.dependency)?;
+        for volume in &args.volume {
+            edits::mount(spec, volume);
+        }
+        if args.idle_timeout.is_some() {
+            spec.idle_timeout_seconds = args.idle_timeout;
+        }
+        self.resources(spec);
+        self.scaling(spec);
+        if let Some(off) = args.no_security_headers {
+            spec.no_security_headers = off;
+        }
+        add(&mut spec.csp_allowlist, args.csp_allow.iter().cloned());
+        let secrets = args.image_pull_secret.iter();
+        add(
+            &mut spec.image_pull_secrets,
+            secrets.map(|name| ImagePullSecret { name: name.clone() }),
+        );
+        Ok(())
+    }
+
+    /// Image or code. One takes the other's place.
+    fn workload(&self, spec: &mut FunctionSpec) -> Result<(), EditError> {
+        if let Some(image) = &self.args.image {
+            spec.image = Some(image.clone());
+            spec.source = None;
+            spec.runtime = None;
+        }
+        if let Some(code) = &self.code {
+            spec.image = None;
+            spec.runtime = Some(code.runtime.as_str().to_owned());
+            let source = spec.source.get_or_insert_default();
+            source.code = Some(code.text.clone());
+        } else if let Some(runtime) = self.args.runtime {
+            inline(spec, "--runtime")?;
+            spec.runtime = Some(runtime.as_str().to_owned());
+        }
+        if let Some(handler) = &self.args.handler {
+            inline(spec, "--handler")?.handler = Some(handler.clone());
+        }
+        Ok(())
+    }
+
+    fn resources(&self, spec: &mut FunctionSpec) {
+        let args = self.args;
+        let given = Resources {
+            cpu_request: args.cpu_request.clone(),
+            cpu_limit: args.cpu.clone(),
+            memory_request: args.memory_request.clone(),
+            memory_limit: args.memory.clone(),
+        };
+        if given == Resources::default() {
+            return;
+        }
+        let resources = spec.resources.get_or_insert_default();
+        for (field, value) in [
+            (&mut resources.cpu_request, given.cpu_request),
+            (&mut resources.cpu_limit, given.cpu_limit),
+            (&mut resources.memory_request, given.memory_request),
+            (&mut resources.memory_limit, given.memory_limit),
+        ] {
+            *field = value.or(field.take());
+        }
+    }
+
+    fn scaling(&self, spec: &mut FunctionSpec) {
+        let args = self.args;
+        let (min, max, concurrency) = (args.min_replicas, args.max_replicas, args.concurrency);
+        if min.or(max).or(concurrency).is_none() {
+            return;
+        }
+        let scaling = spec.scaling.get_or_insert_with(Scaling::default);
+        scaling.min_replicas = min.or(scaling.min_replicas);
+        scaling.max_replicas = max.or(scaling.max_replicas);
+        scaling.concurrency = concurrency.or(scaling.concurrency);
+    }
+}
+
+fn inline<'a>(spec: &'a mut FunctionSpec, flag: &str) -> Result<&'a mut Source, EditError> {
+    let misfit = || EditError::Misfit(format!("{flag} is for --code-file, not for an image"));
+    spec.source.as_mut().ok_or_else(misfit)
+}
+
+/// Adds what is not there.
+fn add<T: PartialEq>(list: &mut Vec<T>, items: impl Iterator<Item = T>) {
+    for item in items {
+        if !list.contains(&item) {
+            list.push(item);
+        }
+    }
+}
+
+fn runtime(text: &str) -> Result<Runtime, String> {
+    Runtime::parse(text).ok_or_else(|| "is neither node nor python".to_owned())
+}
+
+/// `NAME=VALUE` of an environment variable.
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
+    env_name::check(name).map_err(|error| format!("name {error}"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `NAME@VERSION` of a package; the name of one of npm's may begin with `@`.
+pub(super) fn dependency(text: &str) -> Result<(String, String), String> {
+    let missing = || format!("names no version; write {text}@<version>");
+    let at = text.char_indices().skip(1).find(|(_, c)| *c == '@').map(|(at, _)| at);
+    let (name, version) = text.split_at(at.ok_or_else(missing)?);
+    let version = &version[1..];
+    if version.is_empty() {
+        return Err("names no version after '@'".to_owned());
+    }
+    Ok((name.to_owned(), version.to_owned()))
+}
+
+fn volume(text: &str) -> Result<Volume, String> {
+    let (name, path) = text.split_once(':').ok_or("is not NAME:/PATH")?;
+    if name.is_empty() || !path.starts_with('/') {
+        return Err("is not NAME:/PATH".to_owned());
+    }
+    Ok(Volume { name: name.to_owned(), mount_path: path.to_owned() })
+}
+
+fn binding(text: &str) -> Result<ServiceBinding, String> {
+    let mut parts = text.split(',');
+    let name = parts.next().unwrap_or_default();
+    if name.is_empty() {
+        return Err("names no service".to_owned());
+    }
+    let mut binding = ServiceBinding { name: name.to_owned(), ..ServiceBinding::default() };
+    for part in parts {
+        match part.split_once('=') {
+            Some(("prefix", prefix)) => binding.prefix = Some(prefix.to_owned()),
+            Some(("database", database)) => binding.database = Some(database.to_owned()),
+            _ => return Err(format!("{part:?} is neither prefix=… nor database=…")),
+        }
+    }
+    Ok(binding)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Example {
+        #[command(flatten)]
+        args: SpecArgs,
+    }
+
+    fn parse(flags: &[&str]) -> Result<SpecArgs, clap::Error> {
+        Example::try_parse_from([&["x"], flags].concat()).map(|example| example.args)
+    }
+
+    fn update(before: Value, flags: &[&str]) -> Result<Value, String> {
+        let args = parse(flags).unwrap();
+        let change = args.read().map_err(|error| error.to_string())?;
+        let mut spec: FunctionSpec = serde_json::from_value(before).unwrap();
+        change.update(&mut spec).map_err(|error| error.to_string())?;
+        Ok(serde_json::to_value(spec).unwrap())
+    }
+
+    #[test]
+    fn flags_make_a_spec() {
+        let args = parse(&[
+            "--image=registry/x:1",
+            "--port=3000",
+            "--env=A=b=c",
+            "--bind=db,prefix=PG_,database=shop",
+            "--volume=cache:/data",
+            "--idle-timeout=60",
+            "--memory=1Gi",
+            "--max-replicas=3",
+            "--no-security-headers",
+            "--csp-allow=https://cdn.example.com",
+            "--image-pull-secret=registry",
+        ])
+        .unwrap();
+        let spec = args.read().unwrap().create().unwrap();
+        assert_eq!(
+            serde_json::to_value(&spec).unwrap(),
+            json!({
+                "image": "registry/x:1",
+                "port": 3000,
+                "env": { "A": "b=c" },
+                "resources": { "memoryLimit": "1Gi" },
+                "serviceBindings": [{ "name": "db", "prefix": "PG_", "database": "shop" }],
+                "volumes": [{ "name": "cache", "mountPath": "/data" }],
+                "triggers": [{ "type": "http" }],
+                "noSecurityHeaders": true,
+                "cspAllowlist": ["https://cdn.example.com"],
+                "idleTimeoutSeconds": 60,
+                "scaling": { "maxReplicas": 3 },
+                "imagePullSecrets": [{ "name": "registry" }],
+            })
+        );
+        assert_eq!(spec.validate(), []);
+    }
+
+    #[test]
+    fn code_says_what_runs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let create = |path: &str, more: &[&str]| {
+            let args = parse(&[&["--code-file", path], more].concat()).unwrap();
+            let spec = args.read().map_err(|error| format!("{error:#}"))?.create();
+            spec.map(|spec| spec.runtime.unwrap()).map_err(|error| error.to_string())
+        };
+        assert_eq!(create(&file("a.py", "x"), &[]).unwrap(), "python");
+        assert_eq!(create(&file("a.mjs", "x"), &[]).unwrap(), "node");
+        assert_eq!(create(&file("a.js", "x"), &["--runtime=python"]).unwrap(), "python");
+        let unknown = create(&file("a", "x"), &[]).unwrap_err();
+        assert_eq!(unknown, "--code-file needs --runtime node or python");
+        let empty = create(&file("b.js", " \n"), &[]).unwrap_err();
+        assert!(empty.ends_with("b.js: there is no code in it"), "{empty}");
+        let large = create(&file("c.js", &"x".repeat(MAX_CODE_BYTES + 1)), &[]).unwrap_err();
+        assert!(large.ends_with("code must be at most 1000000 bytes"), "{large}");
+        let gone = create(folder.path().join("gone.js").to_str().unwrap(), &[]).unwrap_err();
+        assert!(gone.contains("gone.js: No such file"), "{gone}");
+        let nothing = parse(&[]).unwrap();
+        let error = nothing.read().unwrap().create().unwrap_err();
+        assert_eq!(error.to_string(), "either --image or --code-file is needed");
+    }
+
+    #[test]
+    fn an_update_leaves_alone_what_no_flag_is_about() {
+        let image = json!({
+            "image": "x:1", "env": { "A": "1" }, "triggers": [{ "type": "http" }],
+            "resources": { "cpuLimit": "1" }, "noSecurityHeaders": true,
+        });
+        let updated = update(image.clone(), &["--image=x:2", "--memory=1Gi", "--env=B=2"]).unwrap();
+        assert_eq!(
+            updated,
+            json!({
+                "image": "x:2", "env": { "A": "1", "B": "2" }, "triggers": [{ "type": "http" }],
+                "resources": { "cpuLimit": "1", "memoryLimit": "1Gi" }, "noSecurityHeaders": true,
+            })
+        );
+        let on = update(image.clone(), &["--no-security-headers=false"]).unwrap();
+        assert_eq!(on["noSecurityHeaders"], Value::Null);
+        let misfit = update(image.clone(), &["--handler=main"]).unwrap_err();
+        assert_eq!(misfit, "--handler is for --code-file, not for an image");
+        let packages = update(image, &["--dependency=pg@8"]).unwrap_err();
+        assert_eq!(packages, "it runs an image, which brings its own packages");
+        let code = json!({ "source": { "code": "x", "dependencies": { "pg": "8" } } });
+        let replaced = update(code, &["--image=x:1"]).unwrap();
+        assert_eq!(replaced, json!({ "image": "x:1" }));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for flags in [
+            &["--image=x", "--code-file=a.js"][..],
+            &["--runtime=ruby"],
+            &["--port=0"],
+            &["--port=70000"],
+            &["--env=NOVALUE"],
+            &["--env=KIPPER_MODE=x"],
+            &["--dependency=pg"],
+            &["--dependency=@scope/x"],
+            &["--dependency=pg@"],
+            &["--volume=cache"],
+            &["--volume=cache:data"],
+            &["--bind="],
+            &["--bind=db,name=x"],
+            &["--trigger=kafka"],
+            &["--schedule=often"],
+        ] {
+            parse(flags).unwrap_err();
+        }
+        let scoped = parse(&["--dependency=@scope/x@1.0.0", "--dependency=a[b]@>=1,<2"]).unwrap();
+        let expected = [("@scope/x", "1.0.0"), ("a[b]", ">=1,<2")];
+        assert_eq!(scoped.dependency, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+}

@@ -1,0 +1,46 @@
+//! `kip function test`: a cron function's run, now; its exit code is the Job's.
+
+use clap::Args as ClapArgs;
+use kipper_client::test_run::{TestRuns, Verdict};
+
+use crate::{failure::Told, output, settings::ScopeArgs};
+
+use super::Session;
+
+/// Run a cron function once, now, and follow its logs.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Name of the function
+    pub name: String,
+
+    /// Only start it
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
+pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    let session = Session::open(scope).await?;
+    session.functions.get(&args.name).await?;
+    let runs = TestRuns::new(&session.connection);
+    let job = runs.start(&args.name).await?;
+    if args.no_follow {
+        return output::line(format!("test run {job} started"));
+    }
+    eprintln!("test run {job}");
+    let mut printed = Ok(());
+    let verdict = runs
+        .follow(&job, |line| {
+            if printed.is_ok() {
+                printed = output::line(&line.text);
+            }
+        })
+        .await?;
+    printed?;
+    match verdict {
+        Verdict::Complete => {
+            eprintln!("test run {job} succeeded");
+            Ok(())
+        }
+        Verdict::Failed(why) => Err(Told(format!("test run {job} failed: {why}")).into()),
+    }
+}

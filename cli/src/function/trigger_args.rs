@@ -1,0 +1,286 @@
+//! The flags that say what invokes a function. Pure.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use kipper_api::{
+    FunctionSpec,
+    cron::Schedule,
+    function::{Trigger, TriggerKind, event},
+};
+
+/// What invokes a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Trigger")]
+pub struct TriggerArgs {
+    /// What invokes it: http, cron, postgres, mysql, redis or minio [default: http]
+    #[arg(long, value_name = "TYPE", value_parser = trigger)]
+    pub trigger: Option<TriggerKind>,
+
+    /// Cron expression for --trigger cron, in UTC
+    #[arg(long, value_name = "CRON", value_parser = schedule)]
+    pub schedule: Option<String>,
+
+    /// Service that events come from
+    #[arg(long, value_name = "SERVICE")]
+    pub source: Option<String>,
+
+    /// Query whose rows are the events of postgres and mysql
+    #[arg(long, value_name = "SQL")]
+    pub query: Option<String>,
+
+    /// Statement run after each row is handled; {{column}} is the row's value
+    #[arg(long, value_name = "SQL")]
+    pub mark_done: Option<String>,
+
+    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
+    #[arg(long, value_name = "SQL")]
+    pub on_failed: Option<String>,
+
+    /// Columns that tell rows apart [default: the primary key]
+    #[arg(long, value_name = "COLUMNS")]
+    pub key: Option<String>,
+
+    /// Redis list
+    #[arg(long, value_name = "NAME")]
+    pub list: Option<String>,
+
+    /// MinIO bucket
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+
+    /// Only objects whose names begin so
+    #[arg(long, value_name = "TEXT")]
+    pub object_prefix: Option<String>,
+
+    /// Only objects whose names end so
+    #[arg(long, value_name = "TEXT")]
+    pub object_suffix: Option<String>,
+
+    /// Any other setting of an event trigger: batch, concurrency, maxAttempts, … (may be repeated)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub trigger_setting: Vec<(String, String)>,
+}
+
+impl TriggerArgs {
+    /// Makes the trigger of a spec be as the flags say. A function that is created has one at all
+    /// events; of one that is changed the trigger stays as it is where no flag is about it.
+    ///
+    /// # Errors
+    /// When flags do not fit each other, or the trigger that is there.
+    pub(super) fn apply(&self, spec: &mut FunctionSpec, is_new: bool) -> Result<(), String> {
+        let settings = self.settings();
+        let Some(kind) = self.kind(spec, &settings)? else {
+            if is_new {
+                spec.triggers = vec![new(TriggerKind::Http)];
+            }
+            return Ok(());
+        };
+        self.fits(kind, &settings)?;
+        let there = spec.triggers.iter().position(|trigger| trigger.kind() == Some(kind));
+        let at = match there {
+            Some(at) => at,
+            None => {
+                spec.triggers = vec![new(kind)];
+                0
+            }
+        };
+        let trigger = &mut spec.triggers[at];
+        if let Some(schedule) = &self.schedule {
+            trigger.schedule = Some(schedule.clone());
+        }
+        for (_, key, value) in settings {
+            trigger.config.insert(key, value);
+        }
+        complete(trigger, kind)
+    }
+
+    /// The kind that is meant; `None` where no flag is about a trigger.
+    fn kind(
+        &self,
+        spec: &FunctionSpec,
+        settings: &[(String, String, String)],
+    ) -> Result<Option<TriggerKind>, String> {
+        if self.trigger.is_some() {
+            return Ok(self.trigger);
+        }
+        let there = match (&self.schedule, settings.first()) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => spec.cron_trigger(),
+            (None, Some(_)) => spec.event_trigger(),
+            (Some(_), Some((flag, ..))) => {
+                return Err(format!("--schedule does not go with {flag}"));
+            }
+        };
+        let flag = settings.first().map_or("--schedule", |(flag, ..)| flag.as_str());
+        let needed = || format!("{flag} needs --trigger");
+        there.and_then(Trigger::kind).ok_or_else(needed).map(Some)
+    }
+
+    fn fits(&self, kind: TriggerKind, settings: &[(String, String, String)]) -> Result<(), String> {
+        if self.schedule.is_some() && kind != TriggerKind::Cron {
+            return Err(format!("--schedule is for --trigger cron, not {kind}"));
+        }
+        let known = |key: &str| event::settings(kind).any(|known| known == key);
+        match settings.iter().find(|(_, key, _)| !known(key)) {
+            Some((flag, ..)) => Err(format!("{flag} is not for --trigger {kind}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Flag, setting and value of everything that was given.
+    fn settings(&self) -> Vec<(String, String, String)> {
+        let flags = [
+            ("--source", "source", &self.source),
+            ("--query", "query", &self.query),
+            ("--mark-done", "markDone", &self.mark_done),
+            ("--on-failed", "onFailed", &self.on_failed),
+            ("--key", "key", &self.key),
+            ("--list", "list", &self.list),
+            ("--bucket", "bucket", &self.bucket),
+            ("--object-prefix", "prefix", &self.object_prefix),
+            ("--object-suffix", "suffix", &self.object_suffix),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, key, value)| {
+            Some((flag.to_owned(), key.to_owned(), value.clone()?))
+        });
+        let others = self.trigger_setting.iter();
+        let others = others
+            .map(|(key, value)| (format!("--trigger-setting {key}"), key.clone(), value.clone()));
+        given.chain(others).collect()
+    }
+}
+
+fn new(kind: TriggerKind) -> Trigger {
+    Trigger { type_: kind.as_str().to_owned(), schedule: None, config: BTreeMap::new() }
+}
+
+/// Says which flags are missing, before the resource's own checks say which fields are.
+fn complete(trigger: &Trigger, kind: TriggerKind) -> Result<(), String> {
+    let needed: &[(&str, &str)] = match kind {
+        TriggerKind::Http => &[],
+        TriggerKind::Cron => &[("--schedule", "")],
+        TriggerKind::Postgres | TriggerKind::Mysql => {
+            &[("--source", "source"), ("--query", "query")]
+        }
+        TriggerKind::Redis => &[("--source", "source"), ("--list", "list")],
+        TriggerKind::Minio => &[("--source", "source"), ("--bucket", "bucket")],
+    };
+    let is_missing = |key: &str| match key {
+        "" => trigger.schedule().is_none(),
+        key => trigger.setting(key).is_none(),
+    };
+    let missing: Vec<&str> =
+        needed.iter().filter(|(_, key)| is_missing(key)).map(|(flag, _)| *flag).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("--trigger {kind} needs {}", missing.join(" and ")))
+}
+
+fn trigger(text: &str) -> Result<TriggerKind, String> {
+    let known = || TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+    TriggerKind::parse(text).ok_or_else(|| format!("is none of {}", known()))
+}
+
+fn schedule(text: &str) -> Result<String, String> {
+    Schedule::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Example {
+        #[command(flatten)]
+        args: TriggerArgs,
+    }
+
+    /// Applies the flags to a spec with these triggers; the triggers as `type schedule config`.
+    fn apply(before: &[Trigger], flags: &[&str], is_new: bool) -> Result<Vec<String>, String> {
+        let args = Example::try_parse_from([&["x"], flags].concat()).unwrap().args;
+        let mut spec = FunctionSpec { triggers: before.to_vec(), ..FunctionSpec::default() };
+        args.apply(&mut spec, is_new)?;
+        let told = spec.triggers.iter().map(|trigger| {
+            let config: Vec<_> = trigger.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let schedule = trigger.schedule.clone().unwrap_or_default();
+            format!("{} {schedule} {}", trigger.type_, config.join(" ")).trim().to_owned()
+        });
+        Ok(told.collect())
+    }
+
+    fn cron(schedule: &str) -> Trigger {
+        Trigger { schedule: Some(schedule.to_owned()), ..new(TriggerKind::Cron) }
+    }
+
+    #[test]
+    fn a_new_function_has_a_trigger() {
+        let create = |flags: &[&str]| apply(&[], flags, true).map(|told| told.join("; "));
+        assert_eq!(create(&[]).unwrap(), "http");
+        assert_eq!(
+            create(&["--trigger", "cron", "--schedule", "0 2 * * *"]).unwrap(),
+            "cron 0 2 * * *"
+        );
+        let minio = ["--trigger=minio", "--source=s3", "--bucket=b", "--object-suffix=.jpg"];
+        assert_eq!(create(&minio).unwrap(), "minio  bucket=b source=s3 suffix=.jpg");
+        let batch = ["--trigger=redis", "--source=c", "--list=l", "--trigger-setting=batch=5"];
+        assert_eq!(create(&batch).unwrap(), "redis  batch=5 list=l source=c");
+        for (flags, expected) in [
+            (&["--schedule", "* * * * *"][..], "--schedule needs --trigger"),
+            (&["--query=x"], "--query needs --trigger"),
+            (&["--trigger=cron"], "--trigger cron needs --schedule"),
+            (&["--trigger=postgres"], "--trigger postgres needs --source and --query"),
+            (&["--trigger=redis", "--source=c"], "--trigger redis needs --list"),
+            (&["--trigger=http", "--list=l"], "--list is not for --trigger http"),
+            (&["--trigger=redis", "--bucket=b"], "--bucket is not for --trigger redis"),
+            (
+                &["--trigger=redis", "--trigger-setting=query=x"],
+                "--trigger-setting query is not for --trigger redis",
+            ),
+            (
+                &["--trigger=http", "--schedule", "@daily"],
+                "--schedule is for --trigger cron, not http",
+            ),
+            (&["--schedule", "@daily", "--list=l"], "--schedule does not go with --list"),
+        ] {
+            assert_eq!(create(flags).unwrap_err(), expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_of_what_is_there() {
+        let config = [("source", "db"), ("query", "SELECT 1")];
+        let config = config.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let postgres = [Trigger { config, ..new(TriggerKind::Postgres) }];
+        let both = [new(TriggerKind::Http), cron("@daily")];
+        let update = |before: &[Trigger], flags: &[&str]| {
+            apply(before, flags, false).map(|told| told.join("; "))
+        };
+        assert_eq!(update(&both, &[]).unwrap(), "http; cron @daily");
+        assert_eq!(update(&both, &["--schedule", "@hourly"]).unwrap(), "http; cron @hourly");
+        assert_eq!(update(&both, &["--trigger=http"]).unwrap(), "http; cron @daily");
+        assert_eq!(
+            update(&postgres, &["--query=SELECT 2"]).unwrap(),
+            "postgres  query=SELECT 2 source=db"
+        );
+        assert_eq!(update(&postgres, &["--trigger=http"]).unwrap(), "http");
+        assert_eq!(
+            update(&postgres, &["--list=l"]).unwrap_err(),
+            "--list is not for --trigger postgres"
+        );
+        assert_eq!(update(&both, &["--list=l"]).unwrap_err(), "--list needs --trigger");
+        assert_eq!(
+            update(&postgres, &["--trigger=mysql"]).unwrap_err(),
+            "--trigger mysql needs --source and --query"
+        );
+    }
+}

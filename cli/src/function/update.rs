@@ -1,0 +1,47 @@
+//! `kip function update`: changes what the flags say, under the version it was read at.
+
+use clap::Args as ClapArgs;
+use kipper_process::exit::UsageError;
+
+use crate::{output::OutputArgs, settings::ScopeArgs};
+
+use super::{
+    Session,
+    create::{WaitArgs, serves},
+    report,
+    spec_args::SpecArgs,
+};
+
+/// Change what the flags say, and nothing else.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Name of the function
+    pub name: String,
+
+    /// What changes.
+    #[command(flatten)]
+    pub spec: SpecArgs,
+
+    /// How it is waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+
+    /// Form of the output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
+    if args.spec == SpecArgs::default() {
+        return Err(UsageError::new("no flag says what to change").into());
+    }
+    let change = args.spec.read()?;
+    let session = Session::open(scope).await?;
+    if !args.spec.bind.is_empty() || args.spec.trigger.source.is_some() {
+        let mut function = session.functions.get(&args.name).await?;
+        change.update(&mut function.spec)?;
+        serves(&session, &function).await?;
+    }
+    let written = session.functions.edit(&args.name, |spec| change.update(spec)).await?;
+    report::after(&session, written, args.wait, args.output.output).await
+}

@@ -1,0 +1,256 @@
+//! What is printed on stdout: tables for people, and stable forms for programs.
+//!
+//! `-o json` and `-o yaml` are the objects as the API server has them, without `managedFields`; one
+//! object where one was asked for, else a `List`. `-o name` is `<resource>/<name>`, a line each.
+//! Colour is for terminals, and never with NO_COLOR.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use kipper_api::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Forms of output for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The objects, as JSON
+    Json,
+    /// The objects, as YAML
+    Yaml,
+    /// `<resource>/<name>`, a line each
+    Name,
+}
+
+/// The flag for it.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct OutputArgs {
+    /// Form of the output, instead of text for people
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub output: Option<Format>,
+}
+
+/// Writes text to stdout. Nobody reading any more is no failure.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Writes a line to stdout.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
+    print(format!("{}\n", text.as_ref()))
+}
+
+/// Any value in a form that has no names.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn value(format: Format, value: &impl Serialize) -> anyhow::Result<()> {
+    match format {
+        Format::Json => line(serde_json::to_string_pretty(value)?),
+        Format::Yaml | Format::Name => print(yaml(value)?),
+    }
+}
+
+fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+    let text = serde_saphyr::to_string(value)?;
+    Ok(if text.ends_with('\n') { text } else { text + "\n" })
+}
+
+/// One object. `resource` is its plural with its group, `functions.kipper.run`.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn object(format: Format, resource: &str, object: &impl Serialize) -> anyhow::Result<()> {
+    let object = shown(object)?;
+    match format {
+        Format::Name => line(name(resource, &object)),
+        format => value(format, &object),
+    }
+}
+
+/// Any number of objects.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn objects<T: Serialize>(
+    format: Format,
+    resource: &str,
+    objects: impl IntoIterator<Item = T>,
+) -> anyhow::Result<()> {
+    let objects = objects.into_iter().map(|object| shown(&object));
+    let objects: Vec<Value> = objects.collect::<anyhow::Result<_>>()?;
+    match format {
+        Format::Name => objects.iter().try_for_each(|object| line(name(resource, object))),
+        format => {
+            let list =
+                json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": objects });
+            value(format, &list)
+        }
+    }
+}
+
+fn name(resource: &str, object: &Value) -> String {
+    // A resource is named in the singular there, as kubectl does.
+    let (kind, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let kind = kind.strip_suffix('s').unwrap_or(kind);
+    let dot = if group.is_empty() { "" } else { "." };
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    format!("{kind}{dot}{group}/{name}")
+}
+
+/// An object without what is of no interest to anybody but the API server.
+fn shown(object: &impl Serialize) -> anyhow::Result<Value> {
+    let mut object = serde_json::to_value(object)?;
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Ok(object)
+}
+
+/// Columns under their headings, a line per row. Without rows it is empty.
+pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
+    let width = |column: usize| {
+        let cells = all.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| visible(cell)).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let mut text = String::new();
+    for row in all {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width.saturating_sub(visible(cell)) + 3));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Characters of a cell that take room: colours do not.
+fn visible(cell: &str) -> usize {
+    let mut count = 0;
+    let mut in_escape = false;
+    for c in cell.chars() {
+        match (in_escape, c) {
+            (false, '\x1b') => in_escape = true,
+            (false, _) => count += 1,
+            (true, 'm') => in_escape = false,
+            (true, _) => {}
+        }
+    }
+    count
+}
+
+/// Colours a terminal has.
+#[derive(Clone, Copy, Debug)]
+pub enum Colour {
+    /// Broken.
+    Red,
+    /// Serving.
+    Green,
+    /// On its way.
+    Yellow,
+}
+
+/// The text in that colour, where stdout shows colours.
+pub fn coloured(text: &str, colour: Colour) -> String {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if no_colour || !io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    let code = match colour {
+        Colour::Red => 31,
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// Time since then in its largest unit, as kubectl shows ages.
+pub fn age(since: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(since) = since else { return "-".to_owned() };
+    let seconds = now.as_second().saturating_sub(since.as_second()).max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A duration as people read it: `812 ms`, `3.4 s`.
+pub fn duration(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["hello", "1"]), row(["\x1b[32mé\x1b[0m", ""])];
+        let expected = "NAME    N\nhello   1\n\x1b[32mé\x1b[0m\n";
+        assert_eq!(table(&["NAME", "N"], &rows), expected);
+        assert_eq!(table(&["NAME"], &[]), "");
+    }
+
+    #[test]
+    fn names_are_those_of_kubectl() {
+        let object = json!({ "metadata": { "name": "hello" } });
+        assert_eq!(name("functions.kipper.run", &object), "function.kipper.run/hello");
+        let claim = "persistentvolumeclaims";
+        assert_eq!(name(claim, &object), "persistentvolumeclaim/hello");
+    }
+
+    #[test]
+    fn what_only_the_server_needs_is_left_out() {
+        let object = json!({ "metadata": { "name": "a", "managedFields": [1] }, "spec": {} });
+        assert_eq!(shown(&object).unwrap(), json!({ "metadata": { "name": "a" }, "spec": {} }));
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (seconds, expected) in
+            [(0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (200_000, "2d")]
+        {
+            assert_eq!(age(Some(at(1000)), at(1000 + seconds)), expected);
+        }
+        assert_eq!(age(Some(at(1000)), at(10)), "0s");
+        assert_eq!(age(None, at(10)), "-");
+    }
+
+    #[test]
+    fn yaml_keeps_code_readable() {
+        let object = json!({ "spec": { "source": { "code": "a\n  b\n" }, "port": "8080" } });
+        let text = yaml(&object).unwrap();
+        assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), object);
+        assert!(text.contains("code: |\n"), "{text}");
+    }
+}
