@@ -24,7 +24,7 @@ test: setup lint
 	$(BINARIES)/kipper-loadtest all --quick
 	deploy/local-cluster/test
 
-# What needs a Kubernetes with KEDA: the chart, the controller and the load scenarios against it.
+# What needs a Kubernetes with KEDA: the chart, the controller, kip and the load scenarios against it.
 # Brings the local cluster up and takes it down again, unless it was up.
 test-cluster: setup
 	deploy/local-cluster/test
@@ -32,7 +32,7 @@ test-cluster: setup
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
-	cargo clippy --locked -p kipper-controller --test cluster --quiet -- -D warnings
+	cargo clippy --locked -p kipper-controller -p kip --test cluster --quiet -- -D warnings
 	cargo deny --locked --log-level error check bans licenses sources
 
 # Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// Several times what anything here takes on a busy machine, polls of KEDA's included.
-const DEADLINE: Duration = Duration::from_secs(300);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(200);
 

@@ -1,0 +1,133 @@
+//! Values that go in and never come out.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    process::{Command, Stdio},
+};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::json;
+
+use crate::{
+    kip::Kip,
+    sandbox::run,
+    wait::{expect, until},
+};
+
+/// Tells the value's length, which the test may know.
+const CODE: &str = "module.exports = async () => String((process.env.TOKEN ?? '').length)\n";
+
+#[tokio::test]
+async fn a_secret_is_set_rotated_and_deleted_without_being_shown() {
+    run("secret", |sandbox| async move {
+        let kip = Kip::new(&sandbox, &[("code.js", CODE), ("token", "four\n")]).await;
+        let name = sandbox.name("secret");
+        let name = name.as_str();
+        let create = ["function", "create", name, "--code-file", "code.js", "--secret", "TOKEN"];
+        let end = kip.with_stdin(&[&create[..], &["--wait"]].concat(), "hunter2\n").await;
+        assert_eq!(end.code, 0, "{end:?}");
+        let mut shown = format!("{end:?}");
+        until("the first value", || async {
+            let answer = kip.ok(&["function", "invoke", name]).await;
+            expect(answer == "7", || answer.clone())
+        })
+        .await;
+
+        let list = ["function", "secret", "list", name, "-o", "json"];
+        until("the status to tell of the secret", || async {
+            let keys = kip.json(&list).await;
+            let expected = json!([{ "name": "TOKEN", "has_previous": false, "rotated_at": null }]);
+            expect(keys == expected, || keys.to_string())
+        })
+        .await;
+        let set = ["function", "secret", "set", name, "TOKEN"];
+        // The same value is no rotation.
+        let end = kip.with_stdin(&set, "hunter2").await;
+        assert_eq!(end.code, 0, "{end:?}");
+        assert_eq!(kip.json(&list).await[0]["has_previous"], json!(false));
+        let end = kip.run(&[&set[..], &["--from-file", "token"]].concat()).await;
+        assert_eq!((end.code, end.stderr.as_str()), (0, ""), "{end:?}");
+        shown.push_str(&format!("{end:?}"));
+        let keys = kip.json(&list).await;
+        assert_eq!(keys[0]["has_previous"], json!(true), "{keys}");
+        until("the second value", || async {
+            let answer = kip.ok(&["function", "invoke", name]).await;
+            expect(answer == "5", || answer.clone())
+        })
+        .await;
+
+        let described = kip.ok(&["function", "describe", name]).await;
+        assert!(described.contains("TOKEN (another value since "), "{described}");
+        shown.push_str(&described);
+        shown.push_str(&kip.ok(&["function", "get", name, "-o", "yaml"]).await);
+        assert!(!shown.contains("hunter2") && !shown.contains("four"), "{shown}");
+
+        let end = kip.with_stdin(&set, "").await;
+        assert!(end.code == 1 && end.stderr.contains("no value on stdin"), "{end:?}");
+        let stderr = kip.fails(1, &["function", "secret", "delete", name, "OTHER"]).await;
+        assert!(stderr.contains("has no secret OTHER; it has TOKEN"), "{stderr}");
+        kip.ok(&["function", "secret", "delete", name, "TOKEN"]).await;
+        assert_eq!(kip.json(&list).await, json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_typed_at_a_terminal_is_not_echoed() {
+    run("typed", |sandbox| async move {
+        let kip = Kip::new(&sandbox, &[("code.js", CODE)]).await;
+        let name = sandbox.name("typed");
+        kip.ok(&["function", "create", &name, "--code-file", "code.js"]).await;
+        let command = kip.command(&["function", "secret", "set", &name, "TOKEN"]).into_std();
+        let (code, terminal) =
+            tokio::task::spawn_blocking(|| type_at(command, "hunter2\r")).await.unwrap();
+        assert_eq!(code, Some(0), "{terminal}");
+        assert!(terminal.contains("Value of TOKEN: "), "{terminal}");
+        assert!(!terminal.contains("hunter2"), "{terminal}");
+        let secret = sandbox.object("Secret", &format!("{name}-secrets")).await.unwrap();
+        assert_eq!(secret["data"]["TOKEN"], "aHVudGVyMg==");
+        // It was made for the function and goes with it.
+        assert_eq!(secret["metadata"]["ownerReferences"][0]["name"], name);
+
+        // Nothing changes after Ctrl-C, and the terminal echoes again.
+        let command = kip.command(&["function", "secret", "set", &name, "TOKEN"]).into_std();
+        let (code, terminal) =
+            tokio::task::spawn_blocking(|| type_at(command, "other\x03")).await.unwrap();
+        assert_eq!(code, Some(130), "{terminal}");
+        let after = sandbox.object("Secret", &format!("{name}-secrets")).await.unwrap();
+        assert_eq!(after["data"], secret["data"]);
+    })
+    .await;
+}
+
+/// Runs the command at a terminal and types `keys` once it asks; its exit code, and what the terminal
+/// showed.
+fn type_at(mut command: Command, keys: &str) -> (Option<i32>, String) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let path = ptsname(&master, Vec::new()).unwrap();
+    let slave = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+    let end = |slave: &File| Stdio::from(OwnedFd::from(slave.try_clone().unwrap()));
+    command.stdin(end(&slave)).stderr(end(&slave)).stdout(end(&slave));
+    let mut child = command.spawn().unwrap();
+    // Nobody but the command has the terminal open, so reading it ends with the command.
+    drop((command, slave));
+    let mut master = File::from(master);
+    let mut shown = Vec::new();
+    let mut chunk = [0; 1024];
+    let mut has_typed = false;
+    while let Ok(read) = master.read(&mut chunk) {
+        if read == 0 {
+            break;
+        }
+        shown.extend_from_slice(&chunk[..read]);
+        if !has_typed && String::from_utf8_lossy(&shown).contains(": ") {
+            master.write_all(keys.as_bytes()).unwrap();
+            has_typed = true;
+        }
+    }
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
+}
