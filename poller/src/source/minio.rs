@@ -369,22 +369,19 @@ impl Source for Minio {
         Ok(Vec::new())
     }
 
-    async fn recover(&self, held: &[Arc<Event<Leased>>]) -> Result<(), SourceError> {
+    async fn recover(&self, held: &[Arc<Event<Leased>>]) -> Result<Vec<Key>, SourceError> {
         self.s3.list(&self.bucket, &self.pending, None).await.map_err(failed)?;
         let results = self
             .for_each(held, |source, event| async move {
                 if !event.claim.is_kept() {
-                    return Ok(true);
+                    return Ok(event.claim.hold());
                 }
-                source.write(&event.claim, true).await.map(|hold| hold != Hold::Lost)
+                source.write(&event.claim, true).await
             })
             .await;
-        let kept: Vec<bool> = results.into_iter().collect::<Result<_, _>>().map_err(failed)?;
-        let lost = kept.iter().filter(|kept| !**kept).count();
-        if lost > 0 {
-            tracing::warn!(lost, "events in work were claimed by another pod meanwhile");
-        }
-        Ok(())
+        let holds: Vec<Hold> = results.into_iter().collect::<Result<_, _>>().map_err(failed)?;
+        let others = held.iter().zip(holds).filter(|(_, hold)| *hold == Hold::Lost);
+        Ok(others.map(|(event, _)| Key::clone(&event.key)).collect())
     }
 
     fn attempted(&self, event: &Event<Leased>, attempts: u32, _rest: Duration) {
