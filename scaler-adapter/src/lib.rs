@@ -139,7 +139,10 @@ impl Adapter {
                 server::serve(counts, self.counts, "counts", end_streams.cancelled()),
             )
         };
-        let bucket_watcher = OptionFuture::from(self.bucket_watcher.map(BucketWatcher::serve));
+        let watcher = self.bucket_watcher.map(|watcher| watcher.serve(end_streams.clone()));
+        let watcher = async { OptionFuture::from(watcher).await.unwrap_or(Ok(())) };
+        // Neither ends by itself but for an error; after a signal both do.
+        let work = async { tokio::try_join!(servers, watcher).map(|_| ()) };
         let upkeep = async {
             tokio::join!(warmup.watch(&expected), sweep(&functions));
         };
@@ -151,8 +154,7 @@ impl Adapter {
             tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
-            served = servers => served.map(|_| ()),
-            Some(watched) = bucket_watcher => watched,
+            served = work => served,
             () = upkeep => Ok(()),
             () = stop => Ok(()),
         }
