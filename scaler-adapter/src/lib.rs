@@ -139,7 +139,9 @@ impl Adapter {
                 server::serve(counts, self.counts, "counts", end_streams.cancelled()),
             )
         };
-        let watcher = self.bucket_watcher.map(|watcher| watcher.serve(end_streams.clone()));
+        // On the heap: it is much larger than everything else here.
+        let watcher =
+            self.bucket_watcher.map(|watcher| Box::pin(watcher.serve(end_streams.clone())));
         let watcher = async { OptionFuture::from(watcher).await.unwrap_or(Ok(())) };
         // Neither ends by itself but for an error; after a signal both do.
         let work = async { tokio::try_join!(servers, watcher).map(|_| ()) };
