@@ -62,7 +62,10 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let mut loaded = load::load(&args.sources)?;
     trigger::declare(&args.trigger, &mut loaded.functions)?;
-    let sources = Sources(args.source.iter().cloned().collect());
+    let sources = Sources {
+        urls: args.source.iter().cloned().collect(),
+        authorities: args.source_ca.iter().cloned().collect(),
+    };
     if let [function] = loaded.functions.as_slice() {
         can_run(function, &sources).await?;
     }

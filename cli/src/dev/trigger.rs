@@ -4,7 +4,11 @@
 //! flags and then in the environment. Connects to nothing: whether the source is there, and whether
 //! the trigger works on it, is found out by those who use it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _, builder::Resettable};
 use kipper_api::function::{Trigger, TriggerKind};
@@ -41,18 +45,32 @@ const SETTINGS: [(&str, &str); 13] = [
     ("bucket", "--bucket"),
 ];
 
-/// Where sources are, by the names of their Services.
+/// Where sources are.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources(pub(super) BTreeMap<String, Secret>);
+pub(super) struct Sources {
+    /// By the names of their Services.
+    pub(super) urls: BTreeMap<String, Secret>,
+    /// Files with their certificate authorities; a source that is a URL itself has the empty name.
+    pub(super) authorities: BTreeMap<String, PathBuf>,
+}
 
 impl Sources {
     fn find(&self, source: &str) -> Option<Secret> {
-        if source.contains("://") {
+        if is_url(source) {
             return Some(source.into());
         }
         let in_environment = || std::env::var(variable(source)).ok().map(Secret);
-        self.0.get(source).cloned().or_else(in_environment)
+        self.urls.get(source).cloned().or_else(in_environment)
     }
+
+    fn authority(&self, source: &str) -> Option<&Path> {
+        let name = if is_url(source) { "" } else { source };
+        self.authorities.get(name).map(PathBuf::as_path)
+    }
+}
+
+fn is_url(source: &str) -> bool {
+    source.contains("://")
 }
 
 /// `KIPPER_SOURCE_ORDERS_DB` for `orders-db`.
@@ -109,6 +127,7 @@ impl EventTrigger {
             return Err(Unavailable::Kind(kind));
         }
         let source_name = trigger.setting("source").unwrap_or_default().to_owned();
+        let authority = sources.authority(&source_name);
         let url = sources.find(&source_name).ok_or(Unavailable::NoSource { source_name })?;
         let mut flags = vec![
             "kipper-poll".to_owned(),
@@ -119,6 +138,7 @@ impl EventTrigger {
         ];
         let given = |(key, flag)| Some(format!("{flag}={}", trigger.setting(key)?));
         flags.extend(SETTINGS.into_iter().filter_map(given));
+        flags.extend(authority.map(|file| format!("--source-ca={}", file.display())));
         let config = parse(&flags).map_err(Unavailable::Setting)?;
         let is_sql = matches!(kind, TriggerKind::Postgres | TriggerKind::Mysql);
         let is_marked = !is_sql || trigger.setting("markDone").is_some();

@@ -21,6 +21,7 @@ fn bad_flags_are_one_line_and_exit_64() {
         &["--idle-timeout", "soon", "a.js"],
         &["--log-level", "a=b=c", "a.js"],
         &["--source", "db", "a.js"],
+        &["--source-ca", "db=/no/such/file", "a.js"],
         &["--unknown"],
         &[],
     ] {

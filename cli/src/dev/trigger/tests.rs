@@ -21,7 +21,12 @@ fn function(kind: &str, config: &[(&str, &str)]) -> LocalFunction {
 }
 
 fn sources() -> Sources {
-    Sources([("shop-db".to_owned(), Secret::from("postgres://u:p@h/db"))].into())
+    let urls = [("shop-db", "postgres://u:p@h/db"), ("store", "https://k:s%2F+@h:9000")];
+    let authorities = [("shop-db", "/named.pem"), ("", "/of-urls.pem")];
+    Sources {
+        urls: urls.map(|(name, url)| (name.to_owned(), Secret::from(url))).into(),
+        authorities: authorities.map(|(name, file)| (name.to_owned(), PathBuf::from(file))).into(),
+    }
 }
 
 #[test]
@@ -35,6 +40,20 @@ fn a_source_is_a_url_or_a_name_that_is_known() {
     assert_eq!(url("postgres://other/db").unwrap(), "postgres://other/db");
     let error = url("orders-db").unwrap_err().to_string();
     assert_eq!(error, "needs --source orders-db=<url> or KIPPER_SOURCE_ORDERS_DB");
+}
+
+#[test]
+fn an_authority_belongs_to_a_name_or_to_urls() {
+    for kind in ["postgres", "mysql", "redis"] {
+        let authority = |source: &str| {
+            let function = function(kind, &[("source", source)]);
+            let trigger = EventTrigger::of(&function, &sources()).unwrap().unwrap();
+            trigger.config().source_ca.clone()
+        };
+        assert_eq!(authority("shop-db"), Some("/named.pem".into()));
+        assert_eq!(authority("redis://h"), Some("/of-urls.pem".into()));
+        assert_eq!(authority("store"), None);
+    }
 }
 
 #[test]
