@@ -8,6 +8,7 @@
 
 mod args;
 mod backlog;
+mod buckets;
 mod console;
 mod cron;
 mod fleet;
@@ -145,7 +146,8 @@ impl Dev {
         }
         let watch = (!args.no_watch).then(Watch::start).transpose();
         let watch = watch.context("cannot watch files, try --no-watch")?;
-        let plane = Plane::start(SocketAddr::new(args.host, args.port), args.grace).await?;
+        let listen = SocketAddr::new(args.host, args.port);
+        let plane = Plane::start(listen, args.grace, args.polling_interval, &console).await?;
         Ok(Self {
             args,
             sources,

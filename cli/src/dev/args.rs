@@ -113,6 +113,14 @@ pub struct TriggerArgs {
     /// MinIO bucket
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
+
+    /// What the keys of its objects begin with
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+
+    /// And end with
+    #[arg(long, value_name = "TEXT")]
+    pub suffix: Option<String>,
 }
 
 impl TriggerArgs {
@@ -153,7 +161,7 @@ impl TriggerArgs {
         config
     }
 
-    fn settings(&self) -> [(&'static str, &'static str, &Option<String>); 6] {
+    fn settings(&self) -> [(&'static str, &'static str, &Option<String>); 8] {
         [
             ("--query", "query", &self.query),
             ("--mark-done", "markDone", &self.mark_done),
@@ -161,6 +169,8 @@ impl TriggerArgs {
             ("--key", "key", &self.key),
             ("--list", "list", &self.list),
             ("--bucket", "bucket", &self.bucket),
+            ("--prefix", "prefix", &self.prefix),
+            ("--suffix", "suffix", &self.suffix),
         ]
     }
 }

@@ -57,6 +57,26 @@ fn an_authority_belongs_to_a_name_or_to_urls() {
 }
 
 #[test]
+fn a_bucket_is_watched_as_its_trigger_says() {
+    let of = |source: &str, prefix: &str| {
+        let config = [("source", source), ("bucket", "photos"), ("prefix", prefix)];
+        EventTrigger::of(&function("minio", &config), &sources()).unwrap()
+    };
+    let trigger = of("store", "in/").unwrap();
+    let bucket = trigger.bucket.clone().unwrap();
+    assert_eq!((&*bucket.namespace, &*bucket.function), ("local", "orders"));
+    assert_eq!((&*bucket.bucket, &*bucket.prefix, &*bucket.suffix), ("photos", "in/", ""));
+    let endpoint = &bucket.endpoint;
+    assert_eq!(endpoint.url, "https://h:9000");
+    assert_eq!((&*endpoint.access_key, &*endpoint.secret_key), ("k", "s/+"));
+    assert!(trigger != of("store", "out/").unwrap() && trigger == of("store", "in/").unwrap());
+    // The authority of URLs is read where the trigger is: it is not there.
+    assert!(of("http://k:s@h", "").unwrap_err().to_string().contains("/of-urls.pem"));
+    let postgres = function("postgres", &[("source", "shop-db"), ("query", "SELECT 1")]);
+    assert!(EventTrigger::of(&postgres, &sources()).unwrap().unwrap().bucket.is_none());
+}
+
+#[test]
 fn settings_reach_the_poller_and_no_password_is_printed() {
     let settings = [
         ("source", "shop-db"),
