@@ -34,6 +34,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber as _;
 
 pub(crate) use self::pending::{Count, Pending};
 use self::{
@@ -277,7 +278,8 @@ impl BucketWatcher {
                 pending: self.pending(),
                 metrics: self.metrics.clone(),
             };
-            let task = tasks.spawn(watch.run());
+            // Whoever runs this adapter within another process hears what it logs.
+            let task = tasks.spawn(watch.run().with_current_subscriber());
             let route = Route { trigger: Arc::clone(&trigger), asks, status: told_status };
             let ruled = Ruled { trigger: Arc::clone(&trigger), s3, has_rules };
             let running = Running { trigger, task };
