@@ -20,7 +20,7 @@ mod warmup;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{OptionFuture, try_join};
 use kipper_process::{admin::AdminServer, readiness::Readiness};
 use kipper_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use prometheus::Registry;
@@ -144,7 +144,7 @@ impl Adapter {
             self.bucket_watcher.map(|watcher| Box::pin(watcher.serve(end_streams.clone())));
         let watcher = async { OptionFuture::from(watcher).await.unwrap_or(Ok(())) };
         // Neither ends by itself but for an error; after a signal both do.
-        let work = async { tokio::try_join!(servers, watcher).map(|_| ()) };
+        let work = try_join(servers, watcher);
         let upkeep = async {
             tokio::join!(warmup.watch(&expected), sweep(&functions));
         };
@@ -156,7 +156,7 @@ impl Adapter {
             tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
-            served = work => served,
+            served = work => served.map(|_| ()),
             () = upkeep => Ok(()),
             () = stop => Ok(()),
         }
