@@ -8,6 +8,7 @@
 
 mod args;
 mod backlog;
+mod buckets;
 mod console;
 mod cron;
 mod fleet;
@@ -62,7 +63,10 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let mut loaded = load::load(&args.sources)?;
     trigger::declare(&args.trigger, &mut loaded.functions)?;
-    let sources = Sources(args.source.iter().cloned().collect());
+    let sources = Sources {
+        urls: args.source.iter().cloned().collect(),
+        authorities: args.source_ca.iter().cloned().collect(),
+    };
     if let [function] = loaded.functions.as_slice() {
         can_run(function, &sources).await?;
     }
@@ -142,7 +146,8 @@ impl Dev {
         }
         let watch = (!args.no_watch).then(Watch::start).transpose();
         let watch = watch.context("cannot watch files, try --no-watch")?;
-        let plane = Plane::start(SocketAddr::new(args.host, args.port), args.grace).await?;
+        let listen = SocketAddr::new(args.host, args.port);
+        let plane = Plane::start(listen, args.grace, args.polling_interval, &console).await?;
         Ok(Self {
             args,
             sources,

@@ -5,6 +5,17 @@ install_chart() {
     images="$(ctr images ls | awk '/\/kipper\/(interceptor|scaler-adapter|controller):/ { print $1, $3 }')"
     # Helm installs definitions, and never brings them up to date.
     apply "$here/../crds"
+    # What MinIO brings with its notifications.
+    apply <<'EOF'
+apiVersion: v1
+kind: Namespace
+metadata: { name: kipper-system }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: bucket-webhook, namespace: kipper-system }
+stringData: { token: local-cluster }
+EOF
     "$bin/helm" --kubeconfig "$kubeconfig" upgrade --install kipper "$here/../chart" \
         --namespace kipper-system --create-namespace --values "$here/values.yaml" --wait "$@"
     if [ -e "$state/installed" ] && [ "$(cat "$state/installed")" != "$images" ]; then

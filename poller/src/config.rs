@@ -295,29 +295,41 @@ impl Config {
         self.query.clone().ok_or_else(missing)
     }
 
-    pub(crate) fn minio(&self) -> Result<MinioConfig, Error> {
-        let needed = |what: &str| Error::Config(format!("a minio trigger needs {what}"));
+    /// What a minio trigger is configured with.
+    ///
+    /// # Errors
+    /// When something is missing, or cannot be read.
+    pub fn minio(&self) -> Result<MinioConfig, Error> {
         if self.bucket.is_none() {
-            return Err(needed("--bucket (KIPPER_MINIO_BUCKET)"));
+            let missing = "a minio trigger needs --bucket (KIPPER_MINIO_BUCKET)";
+            return Err(Error::Config(missing.to_owned()));
         }
-        let access_key = self.source_access_key.clone();
-        let access_key =
-            access_key.ok_or_else(|| needed("--source-access-key (KIPPER_SOURCE_ACCESS_KEY)"))?;
-        let secret_key = self.source_secret_key.clone();
-        let secret_key =
-            secret_key.ok_or_else(|| needed("--source-secret-key (KIPPER_SOURCE_SECRET_KEY)"))?;
         Ok(MinioConfig {
-            endpoint: Endpoint {
-                url: self.source_url.0.clone(),
-                access_key: access_key.0,
-                secret_key: secret_key.0,
-                authority: self.authority()?,
-            },
+            endpoint: self.endpoint()?,
             state_bucket: self.state_bucket.clone(),
             namespace: self.namespace.clone(),
             function: self.function.clone(),
             lease: self.lease,
         })
+    }
+
+    /// The keys are in the URL, or given by themselves.
+    fn endpoint(&self) -> Result<Endpoint, Error> {
+        let endpoint = Endpoint::from_url(&self.source_url.0);
+        let mut endpoint = endpoint.map_err(|error| Error::Config(error.to_string()))?;
+        if let Some(key) = &self.source_access_key {
+            endpoint.access_key.clone_from(&key.0);
+        }
+        if let Some(key) = &self.source_secret_key {
+            endpoint.secret_key.clone_from(&key.0);
+        }
+        if endpoint.access_key.is_empty() || endpoint.secret_key.is_empty() {
+            let missing = "a minio trigger needs access key and secret key; its URL may have them \
+                           as user and password";
+            return Err(Error::Config(missing.to_owned()));
+        }
+        endpoint.authority = self.authority()?;
+        Ok(endpoint)
     }
 
     fn authority(&self) -> Result<Option<String>, Error> {

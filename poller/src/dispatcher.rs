@@ -186,11 +186,12 @@ impl<C> Dispatcher<C> {
         probe.into_iter().chain(waiting).min()
     }
 
-    /// Takes in how a delivery ended.
+    /// Takes in how a delivery ended. What is not `owned` any more is another pod's to try again.
     pub(crate) fn ended(
         &mut self,
         mut held: Held<C>,
         ending: Ending,
+        owned: bool,
         now: Instant,
         jitter: f64,
     ) -> Verdict<C> {
@@ -209,6 +210,9 @@ impl<C> Dispatcher<C> {
         }
         if self.breaker.is_open() {
             return self.failed_probe(held, was_open, now, jitter);
+        }
+        if !owned {
+            return Verdict::Release(vec![held]);
         }
         held.attempts += 1;
         let limits = &self.limits;
@@ -382,7 +386,7 @@ mod tests {
                 self.deliveries += 1;
                 let works = works(&held.event.key);
                 let ending = if works { Ending::Done } else { Ending::Retryable(None) };
-                match dispatcher.ended(held, ending, now, 0.5) {
+                match dispatcher.ended(held, ending, true, now, 0.5) {
                     Verdict::Mark(_) => {
                         self.done += 1;
                         self.held -= 1;

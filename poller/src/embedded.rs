@@ -43,7 +43,7 @@ pub async fn check(config: &Config) -> Result<(), Error> {
         }
         Trigger::Mysql => drop(Box::pin(mysql::Mysql::open(config.mysql()?)).await?),
         Trigger::Redis => drop(Box::pin(redis::Redis::open(config.redis()?)).await?),
-        Trigger::Minio => drop(Box::pin(minio::Minio::open(config.minio()?)).await?),
+        Trigger::Minio => Box::pin(minio::Minio::check(config.minio()?)).await?,
     }
     Ok(())
 }

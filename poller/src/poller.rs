@@ -5,10 +5,12 @@
 //! out and keeps the one list of what is held.
 
 mod calls;
+mod draining;
 mod failure;
+mod upkeep;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -31,7 +33,7 @@ use crate::{
     drain::DrainRequest,
     identity::Identity,
     metrics::Metrics,
-    rescuer::{Rescuer, Task},
+    rescuer::Rescuer,
     retry::{Ending, exponential},
     source::{Event, Key, Source, SourceError, Unusable, Wanted},
     target::{Delivery, Outcome, Target},
@@ -43,11 +45,6 @@ const CLAIM_BACKOFF_BASE: Duration = Duration::from_millis(100);
 const CLAIM_BACKOFF_CAP: Duration = Duration::from_secs(30);
 /// Pause after claims that could not be given up.
 const RELEASE_PAUSE: Duration = Duration::from_secs(1);
-/// After a drain nobody followed up with a signal, a function that answers all the while is taken
-/// to stay.
-const RESUME_AFTER: Duration = Duration::from_secs(30);
-/// How often a drained poller looks whether the function went away.
-const RESUME_POLL: Duration = Duration::from_millis(200);
 
 /// What is configured.
 #[derive(Clone, Debug)]
@@ -72,7 +69,8 @@ enum Mode {
     Running,
     /// Finishing what runs, for whoever asked.
     Draining(Vec<oneshot::Sender<()>>),
-    /// Nothing is held. Runs again when the function has been away and answers, see [`RESUME_AFTER`].
+    /// Nothing is held. Runs again when the function has been away and answers, see
+    /// `draining`.
     Drained,
 }
 
@@ -92,6 +90,9 @@ pub struct Poller<S: Source> {
     /// Everything claimed and not yet released, in whatever state.
     held: HashMap<Key, Arc<Event<Claim<S>>>>,
     held_bytes: usize,
+    /// Held events that another pod has claimed since this one's claims were lost. What runs here ends
+    /// here; nothing more is done for them.
+    disowned: HashSet<Key>,
     /// Not needed any more, still claimed.
     to_release: Vec<Arc<Event<Claim<S>>>>,
     mode: Mode,
@@ -132,6 +133,7 @@ impl<S: Source> Poller<S> {
             calls,
             held: HashMap::new(),
             held_bytes: 0,
+            disowned: HashSet::new(),
             to_release: Vec::new(),
             mode: Mode::Running,
             deadline: None,
@@ -188,7 +190,8 @@ impl<S: Source> Poller<S> {
     /// Starts whatever may be started now.
     fn start(&mut self, now: Instant) {
         self.start_upkeep(now);
-        if self.calls.gate.is_none() {
+        // What failed meanwhile may be another pod's by now.
+        if self.calls.gate.is_none() && self.rescuer.claims() {
             while let Some(held) = self.dispatcher.next(now) {
                 self.start_delivery(held);
             }
@@ -199,29 +202,6 @@ impl<S: Source> Poller<S> {
         self.metrics.held.set(self.held.len());
         self.metrics.unmarked.set(self.completer.unmarked());
         self.metrics.suppressed.set(self.completer.suppressed().len());
-    }
-
-    fn start_upkeep(&mut self, now: Instant) {
-        if self.calls.upkeep.is_some() {
-            return;
-        }
-        let Some(task) = self.rescuer.task(now) else { return };
-        // What is being released must not be taken again.
-        if task == Task::Recover && self.calls.release.is_some() {
-            return;
-        }
-        let source = Arc::clone(&self.source);
-        let held: Vec<_> = self.held.values().cloned().collect();
-        self.calls.upkeep = Some(
-            async move {
-                let result = match task {
-                    Task::Extend => source.extend(&held).await,
-                    Task::Recover => source.recover(&held).await,
-                };
-                (task, result)
-            }
-            .boxed(),
-        );
     }
 
     fn start_delivery(&mut self, held: Held<Claim<S>>) {
@@ -276,6 +256,12 @@ impl<S: Source> Poller<S> {
             return;
         }
         let events = std::mem::take(&mut self.to_release);
+        let (others, events): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| self.disowned.contains(&event.key));
+        self.forget(&others);
+        if events.is_empty() {
+            return;
+        }
         let source = Arc::clone(&self.source);
         self.calls.release = Some(
             async move {
@@ -402,7 +388,8 @@ impl<S: Source> Poller<S> {
             Outcome::Permanent { .. } => (Ending::Permanent, reason(&outcome)),
         };
         let was_open = self.dispatcher.is_open();
-        let verdict = self.dispatcher.ended(held, ending, now, fastrand::f64());
+        let owned = !self.disowned.contains(&key);
+        let verdict = self.dispatcher.ended(held, ending, owned, now, fastrand::f64());
         if ending != Ending::Done {
             log_failure(&key, attempt, &reason, &verdict);
         }
@@ -484,78 +471,8 @@ impl<S: Source> Poller<S> {
             if self.held.remove(&event.key).is_some() {
                 self.held_bytes -= event.body.len();
             }
+            self.disowned.remove(&event.key);
         }
-    }
-
-    fn kept_up(&mut self, (task, result): (Task, Result<(), SourceError>)) {
-        let now = Instant::now();
-        if let Err(error) = &result {
-            self.failed("upkeep", error, now);
-        } else if task == Task::Recover {
-            self.metrics.reconnects.inc();
-            tracing::info!("connected to the source again");
-        }
-        self.rescuer.ended(task, result.is_ok(), now);
-    }
-
-    /// Takes in an error of the source. With the claims everything that only waits is gone too.
-    fn failed(&mut self, call: &'static str, error: &SourceError, now: Instant) {
-        tracing::warn!(call, "{error}");
-        if !self.rescuer.failed(error, now) {
-            return;
-        }
-        let waiting = self.dispatcher.give_up(now).into_iter().map(|held| held.event);
-        let gone: Vec<_> = waiting.chain(self.to_release.drain(..)).collect();
-        self.forget(&gone);
-    }
-
-    /// The function answers.
-    fn answering(&mut self) {
-        if matches!(self.mode, Mode::Drained) && self.deadline.is_none() {
-            tracing::info!("the function answers, no signal came: polling again");
-            self.mode = Mode::Running;
-        }
-    }
-
-    fn drain(&mut self, reply: Option<oneshot::Sender<()>>) {
-        let given_up = self.dispatcher.give_up(Instant::now());
-        self.give_back(given_up);
-        match &mut self.mode {
-            Mode::Draining(replies) => replies.extend(reply),
-            Mode::Running => {
-                tracing::info!(held = self.held.len(), "draining");
-                self.mode = Mode::Draining(reply.into_iter().collect());
-            }
-            Mode::Drained => {
-                self.mode = Mode::Draining(reply.into_iter().collect());
-            }
-        }
-    }
-
-    fn is_drained(&self) -> bool {
-        matches!(self.mode, Mode::Draining(_)) && self.held.is_empty() && self.calls.claim.is_none()
-    }
-
-    fn drained(&mut self) {
-        let Mode::Draining(replies) = std::mem::replace(&mut self.mode, Mode::Drained) else {
-            return;
-        };
-        tracing::info!("drained");
-        for reply in replies {
-            // Whoever asked may have gone away; the drain stands.
-            let _ = reply.send(());
-        }
-        let target = Arc::clone(&self.target);
-        self.calls.gate = Some(
-            async move {
-                let give_up = Instant::now() + RESUME_AFTER;
-                while Instant::now() < give_up && target.answers().await {
-                    tokio::time::sleep(RESUME_POLL).await;
-                }
-                target.wait_until_answering().await;
-            }
-            .boxed(),
-        );
     }
 
     /// When to look again if nothing happens.

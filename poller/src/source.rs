@@ -158,10 +158,10 @@ pub trait Source: Send + Sync + 'static {
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<(Key, Digest)>, SourceError>> + Send;
 
-    /// Connects again after [`SourceError::Lost`] or [`SourceError::Broken`], and takes the claims of `held` again where
-    /// nobody else has them meanwhile.
+    /// Connects again after [`SourceError::Lost`] or [`SourceError::Broken`], and takes the claims of
+    /// `held` again. Returns those that somebody else has meanwhile.
     fn recover(
         &self,
         held: &[Arc<Event<Self::Claim>>],
-    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Key>, SourceError>> + Send;
 }

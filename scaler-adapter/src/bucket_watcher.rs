@@ -33,6 +33,8 @@ use tokio::{
     sync::{mpsc, watch as channel},
     task::{AbortHandle, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber as _;
 
 pub(crate) use self::pending::{Count, Pending};
 use self::{
@@ -114,11 +116,11 @@ impl BucketWatcher {
         Arc::clone(&self.pending)
     }
 
-    /// Watches until it is dropped.
-    pub(crate) async fn serve(mut self) -> Result<(), Error> {
+    /// Watches until `shutdown`; then another adapter may at once.
+    pub(crate) async fn serve(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
-        let sources = match self.sources.take() {
-            Some(sources) => sources,
+        let (sources, election) = match self.sources.take() {
+            Some(sources) => (sources, None),
             None => self.kubernetes(&mut tasks).await?,
         };
         let (routes, told) = channel::channel(None);
@@ -128,15 +130,22 @@ impl BucketWatcher {
         });
         let has_webhook = webhook.is_some();
         tokio::select! {
-            Some(()) = OptionFuture::from(webhook) => {}
-            () = self.keep(sources, routes, has_webhook) => {}
+            Some(()) = OptionFuture::from(webhook) => return Err(Error::BucketWatcher),
+            () = self.keep(sources, routes, has_webhook) => return Err(Error::BucketWatcher),
+            () = shutdown.cancelled() => {}
         }
-        drop(tasks);
+        tasks.shutdown().await;
+        if let Some(election) = election {
+            election.release().await;
+        }
         Ok(())
     }
 
     /// Secrets and a Lease in the adapter's own namespace.
-    async fn kubernetes(&self, tasks: &mut JoinSet<()>) -> Result<BucketSources, Error> {
+    async fn kubernetes(
+        &self,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(BucketSources, Option<Election>), Error> {
         let namespace = self.args.bucket_namespace.clone().unwrap_or_default();
         let client = kube::Client::try_default()
             .await
@@ -145,9 +154,11 @@ impl BucketWatcher {
         let (triggers, told_triggers) = channel::channel(None);
         let address = self.args.bucket_advertise.or(self.webhook_addr());
         let leases = kube::Api::namespaced(client.clone(), &namespace);
-        tasks.spawn(Election::new(leases, address).run(leader));
+        let election = Election::new(leases, address);
+        tasks.spawn(election.clone().run(leader));
         tasks.spawn(secrets::watch(kube::Api::namespaced(client, &namespace), triggers));
-        Ok(BucketSources { triggers: told_triggers, leader: told_leader })
+        let sources = BucketSources { triggers: told_triggers, leader: told_leader };
+        Ok((sources, Some(election)))
     }
 
     /// Starts and ends tasks as triggers and leadership come and go.
@@ -267,7 +278,8 @@ impl BucketWatcher {
                 pending: self.pending(),
                 metrics: self.metrics.clone(),
             };
-            let task = tasks.spawn(watch.run());
+            // Whoever runs this adapter within another process hears what it logs.
+            let task = tasks.spawn(watch.run().with_current_subscriber());
             let route = Route { trigger: Arc::clone(&trigger), asks, status: told_status };
             let ruled = Ruled { trigger: Arc::clone(&trigger), s3, has_rules };
             let running = Running { trigger, task };

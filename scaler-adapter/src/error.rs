@@ -46,6 +46,9 @@ pub enum Error {
     /// Kubernetes, which is to say what buckets are watched, is not to be had.
     #[error("connect to Kubernetes")]
     Kubernetes(#[source] Box<kube::Error>),
+    /// The bucket watcher ended by itself.
+    #[error("bucket watcher ended")]
+    BucketWatcher,
     /// The admin port failed.
     #[error(transparent)]
     Admin(#[from] kipper_process::admin::AdminError),

@@ -20,7 +20,7 @@ mod warmup;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{OptionFuture, try_join};
 use kipper_process::{admin::AdminServer, readiness::Readiness};
 use kipper_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use prometheus::Registry;
@@ -139,7 +139,12 @@ impl Adapter {
                 server::serve(counts, self.counts, "counts", end_streams.cancelled()),
             )
         };
-        let bucket_watcher = OptionFuture::from(self.bucket_watcher.map(BucketWatcher::serve));
+        // On the heap: it is much larger than everything else here.
+        let watcher =
+            self.bucket_watcher.map(|watcher| Box::pin(watcher.serve(end_streams.clone())));
+        let watcher = async { OptionFuture::from(watcher).await.unwrap_or(Ok(())) };
+        // Neither ends by itself but for an error; after a signal both do.
+        let work = try_join(servers, watcher);
         let upkeep = async {
             tokio::join!(warmup.watch(&expected), sweep(&functions));
         };
@@ -151,8 +156,7 @@ impl Adapter {
             tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
-            served = servers => served.map(|_| ()),
-            Some(watched) = bucket_watcher => watched,
+            served = work => served.map(|_| ()),
             () = upkeep => Ok(()),
             () = stop => Ok(()),
         }

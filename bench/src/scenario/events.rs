@@ -1,4 +1,5 @@
-//! `kipper-bench events`: the poller on real sources, beside a plain consumer of the same table.
+//! `kipper-bench events`: the poller on real sources, beside a plain consumer of the same table, or
+//! beside the same requests of the same server alone.
 //!
 //! The servers are those of the tests, with commits that reach the disk. The handler answers 200 and
 //! does nothing. Poller and consumer take turns in every round; a drain is timed from the start of
@@ -8,8 +9,10 @@ mod consumer;
 mod drain;
 mod latency;
 mod mariadb;
+mod minio;
 mod postgres;
 mod redis;
+mod uploads;
 
 use std::{
     num::NonZeroUsize,
@@ -43,6 +46,14 @@ enum Part {
     Mariadb,
     /// Items of a Redis list: rate
     Redis,
+    /// Event objects of MinIO: rate against what the server allows
+    Minio,
+    /// Upload until handler, told by MinIO's webhook at once
+    MinioWebhook,
+    /// The same with MinIO's queue directory
+    MinioQueued,
+    /// The same by lists of 10,000 objects alone
+    MinioListed,
 }
 
 /// Options of the comparison.
@@ -53,7 +64,8 @@ pub struct EventsArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "postgres,postgres_each,postgres_large,postgres_latency,mariadb,redis"
+        default_value = "postgres,postgres_each,postgres_large,postgres_latency,mariadb,redis,\
+                         minio,minio_webhook,minio_queued,minio_listed"
     )]
     parts: Vec<Part>,
     /// How often poller and consumer take turns
@@ -62,7 +74,7 @@ pub struct EventsArgs {
     /// Events pending when the poller starts
     #[arg(long, default_value = "100000")]
     events: NonZeroUsize,
-    /// Events the plain consumer takes, with as many pending
+    /// Events the plain consumer takes, with as many pending; event objects of MinIO
     #[arg(long, default_value = "2000")]
     consumed: NonZeroUsize,
     /// Events measured one by one for latency
@@ -130,6 +142,10 @@ pub fn run(args: &EventsArgs) -> Result<(), anyhow::Error> {
             Part::PostgresLatency => latency::postgres(&bed, &runtime)?,
             Part::Mariadb => mariadb::batches(&bed, &runtime)?,
             Part::Redis => redis::batches(&bed)?,
+            Part::Minio => minio::drained(&bed, &runtime)?,
+            Part::MinioWebhook => uploads::told(&bed, &runtime)?,
+            Part::MinioQueued => uploads::queued(&bed, &runtime)?,
+            Part::MinioListed => uploads::listed(&bed, &runtime)?,
         });
     }
     println!();

@@ -40,6 +40,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME=URL", value_parser = source)]
     pub source: Vec<(String, Secret)>,
 
+    /// Certificate authority (PEM) of such a source, or without a name of those that a Function or
+    /// --source-url gives as a URL; may be repeated
+    #[arg(long, value_name = "[NAME=]FILE", value_parser = authority)]
+    pub source_ca: Vec<(String, PathBuf)>,
+
     /// The trigger of a code file.
     #[command(flatten)]
     pub trigger: TriggerArgs,
@@ -108,6 +113,14 @@ pub struct TriggerArgs {
     /// MinIO bucket
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
+
+    /// What the keys of its objects begin with
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+
+    /// And end with
+    #[arg(long, value_name = "TEXT")]
+    pub suffix: Option<String>,
 }
 
 impl TriggerArgs {
@@ -148,7 +161,7 @@ impl TriggerArgs {
         config
     }
 
-    fn settings(&self) -> [(&'static str, &'static str, &Option<String>); 6] {
+    fn settings(&self) -> [(&'static str, &'static str, &Option<String>); 8] {
         [
             ("--query", "query", &self.query),
             ("--mark-done", "markDone", &self.mark_done),
@@ -156,6 +169,8 @@ impl TriggerArgs {
             ("--key", "key", &self.key),
             ("--list", "list", &self.list),
             ("--bucket", "bucket", &self.bucket),
+            ("--prefix", "prefix", &self.prefix),
+            ("--suffix", "suffix", &self.suffix),
         ]
     }
 }
@@ -175,6 +190,15 @@ fn source(text: &str) -> Result<(String, Secret), String> {
         return Err("is not NAME=URL".to_owned());
     }
     Ok((name.to_owned(), url.into()))
+}
+
+/// A name has no slash, so that any file can be given as a path.
+fn authority(text: &str) -> Result<(String, PathBuf), String> {
+    let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
+    let (name, file) = named.unwrap_or(("", text));
+    // Whoever uses it reads it; here it is told at once that nobody can.
+    std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), file.into()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -236,11 +260,17 @@ mod tests {
             &["--grace", "400days", "a.js"],
             &["--source", "postgres://localhost/x", "a.js"],
             &["--source", "=postgres://localhost/x", "a.js"],
+            &["--source-ca", "db=/no/such/file", "a.js"],
             &["--trigger", "kafka", "a.js"],
             &["--trigger", "cron", "--schedule", "often", "a.js"],
         ] {
             parse(flags).unwrap_err();
         }
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let named = format!("--source-ca=db={file}");
+        let args = parse(&["a.js", &named, "--source-ca", file]).unwrap();
+        let expected = ["db", ""].map(|name| (name.to_owned(), PathBuf::from(file)));
+        assert_eq!(args.source_ca, expected);
         let args = parse(&["a.js", "--env", "A=b=c", "--env", "B="]).unwrap();
         let expected = [("A", "b=c"), ("B", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(args.env, expected);

@@ -1,7 +1,8 @@
 //! How many events of a function wait in its source, looked at again and again.
 //!
-//! KEDA's own scalers do this in a cluster, every five seconds. Whatever goes wrong is said once
-//! and tried again: in the meantime the number is unknown, which changes nothing.
+//! KEDA's own scalers do this in a cluster, or the bucket watcher does, every five seconds. Whatever
+//! goes wrong is said once and tried again: in the meantime the number is unknown, which changes
+//! nothing.
 
 use std::time::Duration;
 
@@ -13,7 +14,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::instrument::WithSubscriber as _;
 
-use super::{console::Voice, journal::Journal, trigger::EventTrigger};
+use super::{
+    buckets::{Buckets, Watched},
+    console::Voice,
+    journal::Journal,
+    trigger::EventTrigger,
+};
 
 /// Pause after a trigger turned out not to work: only the user can mend it.
 const RECHECK_PAUSE: Duration = Duration::from_secs(5);
@@ -35,6 +41,7 @@ impl Counts {
         trigger: EventTrigger,
         max_replicas: u32,
         polling_interval: Duration,
+        buckets: Buckets,
         voice: Voice,
         stop: CancellationToken,
     ) -> Self {
@@ -44,6 +51,8 @@ impl Counts {
             trigger: trigger.clone(),
             bound,
             backlog: None,
+            buckets,
+            _watched: None,
             voice: voice.clone(),
             told: None,
         };
@@ -69,6 +78,9 @@ struct Counter {
     bound: u64,
     /// `None` until the trigger was found to work.
     backlog: Option<Backlog>,
+    buckets: Buckets,
+    /// Its bucket, where events come from one and the trigger was found to work.
+    _watched: Option<Watched>,
     voice: Voice,
     /// What went wrong last.
     told: Option<String>,
@@ -99,12 +111,14 @@ impl Counter {
     }
 
     /// The whole trigger is checked before the first count: with a mark that cannot work, no
-    /// process should be started.
+    /// process should be started. Nor is a bucket watched before: one voice says what is wrong.
     async fn count(&mut self) -> Result<u64, Error> {
         let backlog = match &mut self.backlog {
             Some(backlog) => backlog,
             none => {
                 kipper_poller::check(self.trigger.config()).await?;
+                let bucket = self.trigger.bucket.clone();
+                self._watched = bucket.map(|bucket| self.buckets.watch(bucket));
                 none.insert(Backlog::new(self.trigger.config(), self.bound)?)
             }
         };

@@ -213,7 +213,8 @@ fn play(
     let scaled = ScaledObject::new(&id(&function.name), spec, policy, polling_interval);
     let counts = launch.events.clone().map(|events| {
         let stop = starter.stop_events.clone();
-        Counts::start(events, max, polling_interval, voice.clone(), stop)
+        let buckets = ground.plane.buckets.clone();
+        Counts::start(events, max, polling_interval, buckets, voice.clone(), stop)
     });
     let client = ground.plane.scaler.clone();
     let playing = keda::play(client, scaled, counts, Arc::clone(replicas), orders.clone(), voice);

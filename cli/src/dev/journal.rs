@@ -1,8 +1,8 @@
-//! What a poller logs, in the voice of its function.
+//! What a poller or the bucket watcher logs, for the user.
 //!
-//! A poller says of every failed delivery, dead letter and lost connection one line to its log.
-//! Here that log is what the user watches, so the lines go to the console instead; everything below
-//! a warning goes where the log of `kip` goes.
+//! A poller says of every failed delivery, dead letter and lost connection one line to its log, the
+//! watcher of every bucket that it watches or cannot watch. Here those logs are what the user
+//! watches, so the lines go to the console instead; all others go where the log of `kip` goes.
 
 use std::fmt::{self, Write as _};
 
@@ -14,45 +14,74 @@ use tracing::{
     subscriber::Interest,
 };
 
-use super::console::Voice;
+use super::console::{Console, Voice};
 
-/// Whose log this is.
 const POLLER: &str = "kipper_poller";
+const WATCHER: &str = "kipper_scaler_adapter::bucket_watcher";
 
-/// The log of one poller.
+/// Whose log it is.
+enum Author {
+    /// The poller of one function, which speaks with its voice.
+    Poller(Voice),
+    /// The watcher of all buckets, which names the function in each line.
+    Watcher(Console),
+}
+
+/// The log of one poller, or of the watcher.
 pub(super) struct Journal {
-    voice: Voice,
+    author: Author,
     /// The log of `kip`.
     outer: Dispatch,
 }
 
 impl Journal {
     pub(super) fn new(voice: Voice) -> Self {
-        Self { voice, outer: get_default(Dispatch::clone) }
+        Self::of(Author::Poller(voice))
     }
-}
 
-fn is_for_the_user(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::WARN && metadata.target().starts_with(POLLER)
+    pub(super) fn of_watcher(console: Console) -> Self {
+        Self::of(Author::Watcher(console))
+    }
+
+    fn of(author: Author) -> Self {
+        Self { author, outer: get_default(Dispatch::clone) }
+    }
+
+    fn is_for_the_user(&self, metadata: &Metadata<'_>) -> bool {
+        let (target, level) = match self.author {
+            Author::Poller(_) => (POLLER, Level::WARN),
+            // What happened in a bucket before it was watched is no event.
+            Author::Watcher(_) => (WATCHER, Level::INFO),
+        };
+        *metadata.level() <= level && metadata.target().starts_with(target)
+    }
 }
 
 impl Subscriber for Journal {
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // The other log may decide anew each time.
-        Interest::sometimes()
+    /// A journal is there as long as `kip`, so what nobody wants to hear must cost nothing.
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.is_for_the_user(metadata) {
+            return Interest::always();
+        }
+        self.outer.register_callsite(metadata)
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_for_the_user(metadata) || self.outer.enabled(metadata)
+        self.is_for_the_user(metadata) || self.outer.enabled(metadata)
     }
 
     fn event(&self, event: &Event<'_>) {
-        if is_for_the_user(event.metadata()) {
-            let mut line = Line::default();
-            event.record(&mut line);
-            self.voice.warn(line);
-        } else {
-            self.outer.event(event);
+        if !self.is_for_the_user(event.metadata()) {
+            return self.outer.event(event);
+        }
+        let mut line = Line::default();
+        event.record(&mut line);
+        match &self.author {
+            Author::Poller(voice) => voice.warn(line),
+            Author::Watcher(console) if *event.metadata().level() <= Level::WARN => {
+                console.warn(line);
+            }
+            Author::Watcher(console) => console.say(line),
         }
     }
 
@@ -89,6 +118,8 @@ impl Subscriber for Journal {
 #[derive(Default)]
 struct Line {
     message: String,
+    /// Whose line it is, where one log has several functions.
+    function: String,
     key: String,
     attempt: String,
     pause_ms: Option<u128>,
@@ -114,8 +145,9 @@ impl Visit for Line {
             "message" => write!(self.message, "{value:?}"),
             "key" => write!(self.key, "{value:?}"),
             "attempt" => write!(self.attempt, "{value:?}"),
-            // The message says it.
-            "condition" | "call" => Ok(()),
+            "function" => write!(self.function, "{value:?}"),
+            // The message says it, or there is only one.
+            "condition" | "call" | "bucket" | "namespace" => Ok(()),
             name => write!(self.others, ", {name} {value:?}"),
         };
     }
@@ -123,6 +155,9 @@ impl Visit for Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.function.is_empty() {
+            write!(f, "{}: ", self.function)?;
+        }
         if !self.key.is_empty() {
             write!(f, "event {}", self.key)?;
             if !self.attempt.is_empty() {
@@ -180,12 +215,15 @@ mod tests {
             tracing::error!(%key, attempt = 10, "event is dead: 400: no");
             tracing::warn!(call = "claim", "connection to the source lost: x");
             tracing::error!(held = 1, unmarked = 2, "ended");
+            let (namespace, function, bucket) = ("local", "f", "photos");
+            tracing::info!(%namespace, %function, %bucket, objects = 3, "watching");
         });
         let expected = [
             "event 42, attempt 3: delivery failed: 500, next try in 4.1 s",
             "event 42, attempt 10: event is dead: 400: no",
             "connection to the source lost: x",
             "ended, held 1, unmarked 2",
+            "f: watching, objects 3",
         ];
         assert_eq!(*lines.lock().unwrap(), expected);
     }

@@ -18,8 +18,9 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
+use tracing::instrument::WithSubscriber as _;
 
-use super::keda::Client;
+use super::{buckets::Buckets, console::Console, journal::Journal, keda::Client};
 
 /// Client connections: plenty for one user, and within every usual limit of open files.
 const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
@@ -34,6 +35,8 @@ pub(super) struct Plane {
     pub(super) feed: MemoryFeed,
     /// KEDA's way to the adapter.
     pub(super) scaler: Client,
+    /// What the adapter watches.
+    pub(super) buckets: Buckets,
     interceptor: JoinSet<anyhow::Result<usize>>,
     control: JoinSet<anyhow::Result<()>>,
     stop_interceptor: CancellationToken,
@@ -41,9 +44,18 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Binds and starts all of it. `grace` bounds the drain.
-    pub(super) async fn start(listen: SocketAddr, grace: Duration) -> anyhow::Result<Self> {
-        let adapter = Adapter::bind(&AdapterConfig::in_process()).await?;
+    /// Binds and starts all of it. `grace` bounds the drain; buckets are listed at `list_interval`,
+    /// and what is to be said of them the console says.
+    pub(super) async fn start(
+        listen: SocketAddr,
+        grace: Duration,
+        list_interval: Duration,
+        console: &Console,
+    ) -> anyhow::Result<Self> {
+        let (buckets, sources) = Buckets::new();
+        let mut config = AdapterConfig::in_process();
+        config.bucket.bucket_list_interval = list_interval;
+        let adapter = Adapter::bind_with_buckets(&config, Some(sources)).await?;
         let scaler = Client::new(channel(adapter.external_scaler_addr())?);
         let counts = adapter.counts_addr();
         let registry = Registry::new();
@@ -64,7 +76,8 @@ impl Plane {
         let (stop_interceptor, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let mut control = JoinSet::new();
         let stop = stop_control.clone();
-        control.spawn(async move { adapter.serve(stop).await.context("scaler-adapter") });
+        let serving = async move { adapter.serve(stop).await.context("scaler-adapter") };
+        control.spawn(serving.with_subscriber(Journal::of_watcher(console.clone())));
         let (counts, stop) = (Arc::clone(&router), stop_control.clone());
         control.spawn(async move {
             reporter::run(report_to, counts, metrics, stop).await.context("reporter")
@@ -88,6 +101,7 @@ impl Plane {
             router,
             feed,
             scaler,
+            buckets,
             interceptor: proxy,
             control,
             stop_interceptor,

@@ -1,19 +1,21 @@
-//! Event triggers: from what a Function and the command line say to what a poller needs.
+//! Event triggers: from what a Function and the command line say to what a poller needs, and of a
+//! bucket its watcher.
 //!
 //! `config.source` is a URL, or the name of a Service, which is looked up among the `--source`
 //! flags and then in the environment. Connects to nothing: whether the source is there, and whether
 //! the trigger works on it, is found out by those who use it.
 
-use std::{collections::BTreeMap, fmt};
-
-use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _, builder::Resettable};
-use kipper_api::function::{Trigger, TriggerKind};
-use kipper_poller::{
-    Config,
-    config::{Secret, Trigger as PollerTrigger},
-    target::TargetUrlError,
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
 };
+
+use clap::{CommandFactory as _, FromArgMatches as _, builder::Resettable};
+use kipper_api::function::{Trigger, TriggerKind};
+use kipper_poller::{Config, config::Secret, target::TargetUrlError};
 use kipper_process::exit::UsageError;
+use kipper_scaler_adapter::bucket_watcher::BucketTrigger;
 
 use super::{
     args::TriggerArgs,
@@ -41,18 +43,32 @@ const SETTINGS: [(&str, &str); 13] = [
     ("bucket", "--bucket"),
 ];
 
-/// Where sources are, by the names of their Services.
+/// Where sources are.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources(pub(super) BTreeMap<String, Secret>);
+pub(super) struct Sources {
+    /// By the names of their Services.
+    pub(super) urls: BTreeMap<String, Secret>,
+    /// Files with their certificate authorities; a source that is a URL itself has the empty name.
+    pub(super) authorities: BTreeMap<String, PathBuf>,
+}
 
 impl Sources {
     fn find(&self, source: &str) -> Option<Secret> {
-        if source.contains("://") {
+        if is_url(source) {
             return Some(source.into());
         }
         let in_environment = || std::env::var(variable(source)).ok().map(Secret);
-        self.0.get(source).cloned().or_else(in_environment)
+        self.urls.get(source).cloned().or_else(in_environment)
     }
+
+    fn authority(&self, source: &str) -> Option<&Path> {
+        let name = if is_url(source) { "" } else { source };
+        self.authorities.get(name).map(PathBuf::as_path)
+    }
+}
+
+fn is_url(source: &str) -> bool {
+    source.contains("://")
 }
 
 /// `KIPPER_SOURCE_ORDERS_DB` for `orders-db`.
@@ -67,8 +83,6 @@ fn variable(source: &str) -> String {
 pub(super) enum Unavailable {
     #[error("needs --source {source_name}=<url> or {}", variable(source_name))]
     NoSource { source_name: String },
-    #[error("{0} triggers are not available in kip dev yet")]
-    Kind(TriggerKind),
     #[error("{0}")]
     Setting(String),
 }
@@ -84,6 +98,8 @@ pub(super) struct EventTrigger {
     pub(super) batch: u64,
     /// Handled events leave the source, so that several replicas may share it.
     pub(super) is_marked: bool,
+    /// What is to be watched, where events come from a bucket.
+    pub(super) bucket: Option<BucketTrigger>,
 }
 
 impl EventTrigger {
@@ -103,12 +119,8 @@ impl EventTrigger {
     ) -> Result<Self, Unavailable> {
         // Validated when it was loaded.
         let kind = trigger.kind().unwrap_or(TriggerKind::Http);
-        // A bucket's events come from the bucket watcher, which does not run here.
-        let polled = PollerTrigger::from_str(kind.as_str(), false).is_ok();
-        if kind == TriggerKind::Minio || !polled {
-            return Err(Unavailable::Kind(kind));
-        }
         let source_name = trigger.setting("source").unwrap_or_default().to_owned();
+        let authority = sources.authority(&source_name);
         let url = sources.find(&source_name).ok_or(Unavailable::NoSource { source_name })?;
         let mut flags = vec![
             "kipper-poll".to_owned(),
@@ -119,10 +131,12 @@ impl EventTrigger {
         ];
         let given = |(key, flag)| Some(format!("{flag}={}", trigger.setting(key)?));
         flags.extend(SETTINGS.into_iter().filter_map(given));
+        flags.extend(authority.map(|file| format!("--source-ca={}", file.display())));
         let config = parse(&flags).map_err(Unavailable::Setting)?;
         let is_sql = matches!(kind, TriggerKind::Postgres | TriggerKind::Mysql);
         let is_marked = !is_sql || trigger.setting("markDone").is_some();
-        Ok(Self { kind, flags, config, batch: batch(trigger)?, is_marked })
+        let bucket = bucket(kind, trigger, &config)?;
+        Ok(Self { kind, flags, config, batch: batch(trigger)?, is_marked, bucket })
     }
 
     /// How its source is reached and read.
@@ -149,7 +163,7 @@ impl EventTrigger {
 
 impl PartialEq for EventTrigger {
     fn eq(&self, other: &Self) -> bool {
-        self.flags == other.flags && self.batch == other.batch
+        self.flags == other.flags && self.batch == other.batch && self.bucket == other.bucket
     }
 }
 
@@ -173,6 +187,27 @@ fn parse(flags: &[String]) -> Result<Config, String> {
         let line = text.lines().next().unwrap_or_default();
         line.strip_prefix("error: ").unwrap_or(line).to_owned()
     })
+}
+
+/// What the bucket watcher is to look at, as the controller would tell it.
+fn bucket(
+    kind: TriggerKind,
+    trigger: &Trigger,
+    config: &Config,
+) -> Result<Option<BucketTrigger>, Unavailable> {
+    if kind != TriggerKind::Minio {
+        return Ok(None);
+    }
+    let source = config.minio().map_err(|error| Unavailable::Setting(error.to_string()))?;
+    let setting = |key| trigger.setting(key).unwrap_or_default().to_owned();
+    Ok(Some(BucketTrigger {
+        namespace: source.namespace,
+        function: source.function,
+        endpoint: source.endpoint,
+        bucket: setting("bucket"),
+        prefix: setting("prefix"),
+        suffix: setting("suffix"),
+    }))
 }
 
 fn batch(trigger: &Trigger) -> Result<u64, Unavailable> {

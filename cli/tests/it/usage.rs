@@ -21,6 +21,7 @@ fn bad_flags_are_one_line_and_exit_64() {
         &["--idle-timeout", "soon", "a.js"],
         &["--log-level", "a=b=c", "a.js"],
         &["--source", "db", "a.js"],
+        &["--source-ca", "db=/no/such/file", "a.js"],
         &["--unknown"],
         &[],
     ] {
@@ -85,7 +86,7 @@ fn a_lone_trigger_that_cannot_work_is_one_line_and_exit_64() {
         (flags(query, "UPDATE orders SET status = {{nr}}"), "nr"),
         (given(&["--trigger=postgres", "--query=x"]), "a postgres trigger needs --source-url"),
         (given(&["--query=x"]), "--query needs --trigger"),
-        (vec![path("f.yaml")], "f: minio triggers are not available in kip dev yet"),
+        (vec![path("f.yaml"), "--source=queue=http://h:9000".into()], "access key and secret key"),
         (vec![path("g.yaml")], "f: needs --source queue=<url> or KIPPER_SOURCE_QUEUE"),
         (vec![path("g.yaml"), "--trigger=http".into()], "--trigger is for code files"),
     ] {

@@ -217,11 +217,15 @@ async fn has_database(kind: ServiceKind, name: &str) -> bool {
 /// The server of `kind` under an address that pods reach: it listens on loopback only.
 pub(crate) async fn reachable(kind: ServiceKind) -> SocketAddr {
     let server = tokio::task::spawn_blocking(move || servers::server(kind)).await.unwrap();
+    on_bridge(server.port).await
+}
+
+/// A port of the loopback, where pods reach it.
+pub(crate) async fn on_bridge(port: u16) -> SocketAddr {
     let listener = TcpListener::bind((BRIDGE, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let port = server.port;
             tokio::spawn(async move {
                 // Either side may leave; the other then sees it leave.
                 if let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await {

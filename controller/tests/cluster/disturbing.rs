@@ -18,23 +18,28 @@ use crate::{
     wait::{expect, until},
 };
 
-const CONTROLLER: &str = "app.kubernetes.io/component=controller";
+const CONTROLLER: &str = "controller";
 
-/// Kills every controller pod at once, without a chance to finish anything.
-async fn kill_controller(sandbox: &Sandbox) {
+fn of(component: &str) -> ListParams {
+    ListParams::default().labels(&format!("app.kubernetes.io/component={component}"))
+}
+
+/// Kills every pod of a component at once, without a chance to finish anything.
+pub(crate) async fn kill(sandbox: &Sandbox, component: &str) {
     let pods: Api<Pod> = Api::namespaced(sandbox.client.clone(), SYSTEM);
-    let running = pods.list(&ListParams::default().labels(CONTROLLER)).await.unwrap();
-    assert!(!running.items.is_empty(), "the controller does not run in the cluster");
+    let running = pods.list(&of(component)).await.unwrap();
+    assert!(!running.items.is_empty(), "no {component} runs in the cluster");
     for pod in running {
         let now = DeleteParams::default().grace_period(0);
         pods.delete(&pod.name_any(), &now).await.unwrap();
     }
 }
 
-async fn until_controller_ready(sandbox: &Sandbox) {
+/// Waits until a pod of a component is ready.
+pub(crate) async fn until_runs(sandbox: &Sandbox, component: &str) {
     let pods: Api<Pod> = Api::namespaced(sandbox.client.clone(), SYSTEM);
-    until("the controller", || async {
-        let running = pods.list(&ListParams::default().labels(CONTROLLER)).await.unwrap();
+    until(component, || async {
+        let running = pods.list(&of(component)).await.unwrap();
         let ready = |pod: &Pod| {
             let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
             conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
@@ -52,13 +57,13 @@ async fn deletions_outlive_the_controller() {
         for name in &names[..5] {
             gone.delete(name).await;
         }
-        kill_controller(&sandbox).await;
+        kill(&sandbox, CONTROLLER).await;
         delete_namespace(&gone.client, &gone.namespace).await;
         until_namespace_gone(&gone).await;
         for name in &names {
             until_unpublished(&gone, name).await;
         }
-        until_controller_ready(&sandbox).await;
+        until_runs(&sandbox, CONTROLLER).await;
     })
     .await;
 }
@@ -67,14 +72,14 @@ async fn deletions_outlive_the_controller() {
 async fn what_was_applied_while_nobody_looked_comes_to_be() {
     run_alone("absent", |sandbox| async move {
         let name = sandbox.name("absent");
-        kill_controller(&sandbox).await;
+        kill(&sandbox, CONTROLLER).await;
         sandbox.apply(&name, spec()).await;
         sandbox.until_answers(&name, "here").await;
-        kill_controller(&sandbox).await;
+        kill(&sandbox, CONTROLLER).await;
         // What serves goes on serving without a controller.
         let answer = sandbox.request(&name).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
-        until_controller_ready(&sandbox).await;
+        until_runs(&sandbox, CONTROLLER).await;
     })
     .await;
 }

@@ -1,98 +1,46 @@
 //! Functions that are fed by a source: from zero to several pods that share the work, through a
 //! rollout, and back to zero; and triggers that cannot work.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+mod feed;
+mod jobs;
+mod orders;
+mod photos;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kipper_api::{names, names::condition::TRIGGER_VALID, service::ServiceKind};
 use serde_json::{Value, json};
 
+use self::{feed::Feed, orders::Orders, photos::Photos};
 use crate::{
-    bindings::{reachable, service},
+    bindings::service,
+    disturbing::{kill, until_runs},
     names::SYSTEM,
     objects,
     recorder::Recorder,
-    sandbox::{Sandbox, condition_is, run},
-    servers::{ADMIN, ADMIN_PASSWORD, Session},
+    sandbox::{Sandbox, condition_is, run, run_alone},
+    servers::ADMIN_PASSWORD,
     wait::{Seen, expect, until},
 };
 
 /// Pods that share the work.
 const REPLICAS: usize = 3;
-/// For each of them the scaler wants so many rows; see `batch`.
-const ROWS_PER_REPLICA: usize = 10;
-/// Rows inserted at a time, and how often, while a rollout goes on.
-const ROWS_AT_ONCE: usize = 5;
-const INSERT_PERIOD: Duration = Duration::from_millis(200);
+/// For each of them the scaler wants so many events; see `batch`.
+const EVENTS_PER_REPLICA: usize = 10;
+/// Events added at a time, and how often, while a rollout goes on.
+const EVENTS_AT_ONCE: usize = 5;
+const ADD_PERIOD: Duration = Duration::from_millis(200);
 
-/// A table of orders in a database of its own, and the Service by which functions reach it.
-struct Orders {
-    kind: ServiceKind,
-    database: String,
-    address: SocketAddr,
-    /// Ids handed out so far.
-    last: usize,
-}
+/// What happened to which object, as an expression over `event`.
+const CHANGE: &str = "`${event.EventName.split(':')[1]}-${event.key}`";
+/// Photos that are uploaded while no adapter runs.
+const UPLOADS: usize = 20;
+const ADAPTER: &str = "scaler-adapter";
 
-impl Orders {
-    async fn create(sandbox: &Sandbox, kind: ServiceKind) -> Self {
-        let database = sandbox.name("orders").replace('-', "_");
-        let sql = format!("CREATE DATABASE {database}");
-        Session::admin(kind).await.run(&sql).await.unwrap();
-        let address = reachable(kind).await;
-        let orders = Self { kind, database, address, last: 0 };
-        let table = "CREATE TABLE orders (id int PRIMARY KEY, state varchar(10) NOT NULL)";
-        orders.session().await.run(table).await.unwrap();
-        service(sandbox, "db", kind.as_str()).await;
-        orders.credentials(sandbox, ADMIN_PASSWORD).await;
-        orders
-    }
-
-    async fn credentials(&self, sandbox: &Sandbox, password: &str) {
-        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
-        let values = [
-            ("HOST", &*host),
-            ("PORT", &port),
-            ("USERNAME", ADMIN),
-            ("PASSWORD", password),
-            ("NAME", &self.database),
-        ];
-        sandbox.secret("db-credentials", &values).await;
-    }
-
-    async fn session(&self) -> Session {
-        Session::admin_in(self.kind, &self.database).await
-    }
-
-    async fn insert(&mut self, count: usize) {
-        let ids = self.last + 1..=self.last + count;
-        let rows: Vec<_> = ids.map(|id| format!("({id}, 'new')")).collect();
-        let sql = format!("INSERT INTO orders VALUES {}", rows.join(", "));
-        self.session().await.run(&sql).await.unwrap();
-        self.last += count;
-    }
-
-    async fn unfinished(&self) -> usize {
-        let sql = "SELECT count(*) FROM orders WHERE state <> 'done'";
-        let count = self.session().await.value(sql).await.unwrap();
-        count.unwrap().parse().unwrap()
-    }
-}
-
-/// An event trigger on `orders`, with these settings on top.
-fn trigger(kind: ServiceKind, settings: &Value) -> Value {
-    let mut config = json!({
-        "source": "db",
-        "query": "SELECT id FROM orders WHERE state = 'new'",
-        "markDone": "UPDATE orders SET state = 'done' WHERE id = {{id}}",
-        "batch": ROWS_PER_REPLICA.to_string(),
-        "concurrency": "4",
-    });
-    let settings = settings.as_object().unwrap().clone();
-    config.as_object_mut().unwrap().extend(settings);
-    json!({ "type": kind.as_str(), "config": config })
-}
-
-fn spec(code: &str, color: &str, trigger: Value) -> Value {
+fn spec(code: &str, color: &str, mut trigger: Value) -> Value {
+    let config = trigger["config"].as_object_mut().unwrap();
+    config.insert("batch".to_owned(), EVENTS_PER_REPLICA.to_string().into());
+    config.insert("concurrency".to_owned(), "4".into());
     json!({
         "source": { "code": code },
         "env": { "COLOR": color },
@@ -112,60 +60,76 @@ async fn rows_of_mysql_are_shared_through_a_rollout_and_each_handled_once() {
     shares("myevents", ServiceKind::Mysql).await;
 }
 
+#[tokio::test]
+async fn items_of_redis_are_shared_through_a_rollout_and_each_handled_once() {
+    shares("rdevents", ServiceKind::Redis).await;
+}
+
+#[tokio::test]
+async fn uploads_are_shared_through_a_rollout_and_each_handled_once() {
+    shares("s3events", ServiceKind::Minio).await;
+}
+
 async fn shares(short: &str, kind: ServiceKind) {
     run(short, move |sandbox| async move {
         let name = sandbox.name("events");
-        let mut orders = Orders::create(&sandbox, kind).await;
+        let mut feed = Feed::create(&sandbox, &name, kind).await;
         let recorder = Recorder::start().await;
-        let code = recorder.handler("event.id");
-        let with = |color: &str| spec(&code, color, trigger(kind, &json!({})));
+        let code = recorder.handler(feed.id());
+        let trigger = feed.trigger();
+        let with = |color: &str| spec(&code, color, trigger.clone());
         sandbox.apply(&name, with("red")).await;
         sandbox.until_ready(&name).await;
         sandbox.until_phase(&name, "Idle").await;
+        feed.until_watched().await;
         assert!(sandbox.pods(&name).await.is_empty());
 
         // Handlers are held until as many pods as there may be have some.
-        orders.insert(REPLICAS * ROWS_PER_REPLICA * 2).await;
+        feed.add(REPLICAS * EVENTS_PER_REPLICA * 2).await;
         until("work in every replica", || async {
             let pods = recorder.record().pods;
             expect(pods.len() == REPLICAS, || format!("{pods:?}"))
         })
         .await;
         recorder.set_open(true);
-        let orders = rollout(&sandbox, &name, with("blue"), orders).await;
+        let feed = rollout(&sandbox, &name, with("blue"), feed).await;
 
-        until("the end of all rows", || async {
-            let left = orders.unfinished().await;
-            expect(left == 0, || format!("{left} rows of {}", orders.last))
+        let last = feed.last();
+        until("the end of all events", || async {
+            let (left, ended) = (feed.left().await, recorder.record().ended.len());
+            expect(left == 0 && ended == last, || format!("{left} left, {ended} of {last} ended"))
         })
         .await;
         let record = recorder.record();
-        let once: Vec<_> = (1..=orders.last).map(|id| (id.to_string(), 1)).collect();
+        let once: Vec<_> = (1..=last).map(|id| (id.to_string(), 1)).collect();
         let once = once.into_iter().collect();
         assert_eq!((&record.begun, &record.ended), (&once, &once));
         assert_eq!(record.overlapping, BTreeSet::new());
         assert!(record.pods.len() > REPLICAS, "{:?}", record.pods);
-
-        sandbox.until_phase(&name, "Idle").await;
-        until("the end of the pods", || async {
-            let pods = sandbox.pods(&name).await;
-            expect(pods.is_empty(), || format!("{} pods", pods.len()))
-        })
-        .await;
+        until_none_runs(&sandbox, &name).await;
     })
     .await;
 }
 
-/// Applies `spec` while rows go on coming, until none of the former pods is left.
-async fn rollout(sandbox: &Sandbox, name: &str, spec: Value, orders: Orders) -> Orders {
+async fn until_none_runs(sandbox: &Sandbox, name: &str) {
+    sandbox.until_phase(name, "Idle").await;
+    until("the end of the pods", || async {
+        let pods = sandbox.pods(name).await;
+        expect(pods.is_empty(), || format!("{} pods", pods.len()))
+    })
+    .await;
+}
+
+/// Applies `spec` while events go on coming, until none of the former pods is left.
+async fn rollout(sandbox: &Sandbox, name: &str, spec: Value, feed: Feed) -> Feed {
     let former = pod_names(sandbox, name).await;
-    let orders = Arc::new(tokio::sync::Mutex::new(orders));
+    let feed = Arc::new(tokio::sync::Mutex::new(feed));
     let feeding = tokio::spawn({
-        let orders = Arc::clone(&orders);
+        let feed = Arc::clone(&feed);
         async move {
             loop {
-                orders.lock().await.insert(ROWS_AT_ONCE).await;
-                tokio::time::sleep(INSERT_PERIOD).await;
+                feed.lock().await.add(EVENTS_AT_ONCE).await;
+                tokio::time::sleep(ADD_PERIOD).await;
             }
         }
     });
@@ -176,17 +140,91 @@ async fn rollout(sandbox: &Sandbox, name: &str, spec: Value, orders: Orders) -> 
         expect(left.is_empty() && !pods.is_empty(), || format!("{left:?} of {pods:?}"))
     })
     .await;
-    // No insert is cut in two.
-    let orders_now = orders.lock().await;
+    // None is added by half.
+    let feed_now = feed.lock().await;
     feeding.abort();
-    drop(orders_now);
+    drop(feed_now);
     let _ = feeding.await;
-    Arc::into_inner(orders).unwrap().into_inner()
+    Arc::into_inner(feed).unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn an_upload_and_a_removal_each_wake_a_function_from_zero() {
+    run("s3wake", |sandbox| async move {
+        let name = sandbox.name("wake");
+        let photos = Photos::create(&sandbox, &name).await;
+        photos.upload("old.jpg").await;
+        let recorder = Recorder::start().await;
+        recorder.set_open(true);
+        let code = recorder.handler(CHANGE);
+        sandbox.apply(&name, spec(&code, "red", photos.trigger())).await;
+        sandbox.until_ready(&name).await;
+        photos.until_watched().await;
+        until_none_runs(&sandbox, &name).await;
+
+        photos.upload("cat.jpg").await;
+        until_ended(&recorder, &["ObjectCreated-cat.jpg"]).await;
+        until_none_runs(&sandbox, &name).await;
+        photos.remove("old.jpg").await;
+        until_ended(&recorder, &["ObjectCreated-cat.jpg", "ObjectRemoved-old.jpg"]).await;
+        until_none_runs(&sandbox, &name).await;
+        let record = recorder.record();
+        assert_eq!(record.begun, record.ended);
+        // Nobody kept a pod for the next event.
+        assert_eq!((record.pods.len(), photos.pending().await), (2, 0), "{record:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_of_a_bucket_while_no_adapter_runs_are_handled_once() {
+    run_alone("s3adapter", |sandbox| async move {
+        let name = sandbox.name("adapter");
+        let photos = Photos::create(&sandbox, &name).await;
+        photos.upload("old.jpg").await;
+        let recorder = Recorder::start().await;
+        recorder.set_open(true);
+        let code = recorder.handler(CHANGE);
+        sandbox.apply(&name, spec(&code, "red", photos.trigger())).await;
+        sandbox.until_ready(&name).await;
+        photos.until_watched().await;
+
+        kill(&sandbox, ADAPTER).await;
+        let mut expected = vec!["ObjectRemoved-old.jpg".to_owned()];
+        photos.remove("old.jpg").await;
+        for number in 1..=UPLOADS {
+            photos.upload(&number.to_string()).await;
+            expected.push(format!("ObjectCreated-{number}"));
+        }
+        until_runs(&sandbox, ADAPTER).await;
+        until_ended(&recorder, &expected).await;
+        until_none_runs(&sandbox, &name).await;
+        let record = recorder.record();
+        assert_eq!((record.begun, photos.pending().await), (record.ended, 0));
+    })
+    .await;
+}
+
+/// Until these events and no others were handled, each once.
+async fn until_ended(recorder: &Recorder, events: &[impl AsRef<str>]) {
+    let once = events.iter().map(|event| (event.as_ref().to_owned(), 1)).collect();
+    until("the end of the events", || async {
+        let ended = recorder.record().ended;
+        expect(ended == once, || format!("{ended:?}"))
+    })
+    .await;
 }
 
 async fn pod_names(sandbox: &Sandbox, name: &str) -> BTreeSet<String> {
     let pods = sandbox.pods(name).await;
     pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The trigger with these settings on top.
+fn with(mut trigger: Value, settings: &Value) -> Value {
+    let config = trigger["config"].as_object_mut().unwrap();
+    config.extend(settings.as_object().unwrap().clone());
+    trigger
 }
 
 /// The message of `TriggerValid=False` with this reason.
@@ -205,7 +243,7 @@ async fn a_trigger_that_cannot_work_says_why_and_is_not_scaled() {
         let code = recorder.handler("event.id");
         let kind = ServiceKind::Postgres;
         let apply = |settings: Value| {
-            let spec = spec(&code, "red", trigger(kind, &settings));
+            let spec = spec(&code, "red", with(orders::trigger(kind), &settings));
             let (sandbox, name) = (&sandbox, &name);
             async move { drop(sandbox.apply(name, spec).await) }
         };
@@ -221,10 +259,10 @@ async fn a_trigger_that_cannot_work_says_why_and_is_not_scaled() {
         assert_eq!(sandbox.object("Deployment", &name).await, None);
 
         // What only the server knows is found by the poller.
-        let mut orders = Orders::create(&sandbox, kind).await;
+        let orders = Orders::create(&sandbox, kind).await;
         apply(json!({ "markDone": "UPDATE orders SET state = {{status}}" })).await;
         sandbox.until_ready(&name).await;
-        orders.insert(REPLICAS * ROWS_PER_REPLICA).await;
+        orders.insert(1..=REPLICAS * EVENTS_PER_REPLICA).await;
         let message = until_invalid(&sandbox, &name, "TriggerRefused").await;
         assert!(message.contains("unknown column status"), "{message}");
         until_paused(&sandbox, &name, true).await;
@@ -260,12 +298,12 @@ async fn a_wrong_password_is_mended_by_the_right_one() {
         let recorder = Recorder::start().await;
         recorder.set_open(true);
         let kind = ServiceKind::Postgres;
-        let mut orders = Orders::create(&sandbox, kind).await;
-        orders.insert(1).await;
+        let orders = Orders::create(&sandbox, kind).await;
+        orders.insert(1..=1).await;
         orders.credentials(&sandbox, "wrong").await;
         let code = recorder.handler("event.id");
         // KEDA does not get in either: the pod has to be asked for.
-        let mut spec = spec(&code, "red", trigger(kind, &json!({})));
+        let mut spec = spec(&code, "red", orders.trigger());
         spec["scaling"]["minReplicas"] = json!(1);
         sandbox.apply(&name, spec).await;
         let message = until_invalid(&sandbox, &name, "TriggerRefused").await;

@@ -4,6 +4,11 @@
 pub(crate) const SYSTEM: &str = "kipper-system";
 /// Service of the interceptors there.
 pub(crate) const INTERCEPTOR: &str = "kipper-interceptor";
+/// Service of the scaler-adapters there, and its port for notifications of buckets.
+pub(crate) const SCALER_ADAPTER: &str = "kipper-scaler-adapter";
+pub(crate) const WEBHOOK_PORT: u16 = 9092;
+/// What notifications bring, from the local cluster's `install.sh`.
+pub(crate) const WEBHOOK_TOKEN: &str = "local-cluster";
 /// Domain of the functions' hosts, from the local cluster's `values.yaml`.
 pub(crate) const CLUSTER_DOMAIN: &str = "127-0-0-1.kipper.run";
 /// Image that answers every request and knows nothing of Kipper; it listens on 8080.

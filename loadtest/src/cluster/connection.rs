@@ -98,7 +98,7 @@ impl Cluster {
             }
         }
         started?;
-        self.until_streams_ended().await
+        self.until_keda_listens().await
     }
 
     /// Only held for one statement, never across an await.

@@ -65,38 +65,32 @@ impl Cluster {
     }
 
     /// Functions that KEDA listens for.
-    pub(crate) async fn keda_streams(&self) -> Result<usize, anyhow::Error> {
+    async fn keda_streams(&self) -> Result<usize, anyhow::Error> {
         let (component, name) = KEDA_STREAMS;
         // A gauge of whole numbers.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Ok(self.metric(component, name).await? as usize)
     }
 
-    /// Resolves once KEDA listens for no function that is gone: it counts beside the new ones, and
-    /// ends later than its object.
-    pub(crate) async fn until_streams_ended(&self) -> Result<(), anyhow::Error> {
+    /// Resolves once KEDA listens for the functions there are and for no others: a wake of one that it
+    /// does not know would take the second path, and one that is gone counts beside them, for longer
+    /// than its object lasts.
+    pub(crate) async fn until_keda_listens(&self) -> Result<(), anyhow::Error> {
         let all: Api<DynamicObject> =
             Api::all_with(self.client.clone(), &objects::scaled_objects());
         let deadline = Instant::now() + PATIENCE * 2;
         loop {
-            let left = all.list_metadata(&ListParams::default()).await?.items.len();
+            let functions = all.list_metadata(&ListParams::default()).await?.items.len();
             let streams = self.keda_streams().await?;
-            if streams <= left {
+            if streams == functions {
                 return Ok(());
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
-                "KEDA listens for {streams} functions, and {left} are left"
+                "KEDA listens for {streams} functions, and there are {functions}"
             );
             sleep(ASK_EVERY).await;
         }
-    }
-
-    /// Resolves once KEDA listens for this many functions: until then a wake of a new function
-    /// would take the second path.
-    pub(crate) async fn until_keda_streams(&self, least: usize) -> Result<(), anyhow::Error> {
-        #[allow(clippy::cast_precision_loss)] // far below 2^53
-        self.until_metric(KEDA_STREAMS, least as f64, PATIENCE).await.map(drop)
     }
 }
 

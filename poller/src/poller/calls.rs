@@ -48,7 +48,8 @@ pub(super) struct Calls<C> {
     pub(super) claim: Call<ClaimEnded<C>>,
     pub(super) complete: Call<CompleteEnded<C>>,
     pub(super) release: Call<ReleaseEnded<C>>,
-    pub(super) upkeep: Call<(Task, Result<(), SourceError>)>,
+    /// With the events that turned out to be somebody else's.
+    pub(super) upkeep: Call<(Task, Result<Vec<Key>, SourceError>)>,
     /// Ends when the function answers; nothing is claimed or delivered before.
     pub(super) gate: Call<()>,
     pub(super) deliveries: FuturesUnordered<BoxFuture<'static, DeliveryEnded<C>>>,

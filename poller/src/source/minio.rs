@@ -63,14 +63,29 @@ impl Minio {
     /// # Errors
     /// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
     pub async fn open(config: MinioConfig) -> Result<Self, SourceError> {
+        Self::connect(config).await.map_err(refused)
+    }
+
+    /// The same for the time before there is a state bucket: the bucket watcher makes it.
+    ///
+    /// # Errors
+    /// As [`Minio::open`].
+    pub async fn check(config: MinioConfig) -> Result<(), SourceError> {
+        match Self::connect(config).await {
+            Ok(_) | Err(S3Error::NoBucket { .. }) => Ok(()),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    async fn connect(config: MinioConfig) -> Result<Self, S3Error> {
         let MinioConfig { endpoint, state_bucket: bucket, namespace, function, lease } = config;
-        let s3 = S3::new(&endpoint).map_err(refused)?;
+        let s3 = S3::new(&endpoint)?;
         let pending = names::pending(&namespace, &function);
         let failed = names::failed(&namespace, &function);
         let owner = nonce();
         let probe = format!("{}{owner}", names::probe(&namespace, &function));
-        s3.check_conditions(&bucket, &probe).await.map_err(refused)?;
-        s3.list(&bucket, &pending, None).await.map_err(refused)?;
+        s3.check_conditions(&bucket, &probe).await?;
+        s3.list(&bucket, &pending, None).await?;
         let listing = parking_lot::Mutex::default();
         Ok(Self { s3, bucket, pending, failed, owner, lease, listing })
     }
@@ -369,22 +384,19 @@ impl Source for Minio {
         Ok(Vec::new())
     }
 
-    async fn recover(&self, held: &[Arc<Event<Leased>>]) -> Result<(), SourceError> {
+    async fn recover(&self, held: &[Arc<Event<Leased>>]) -> Result<Vec<Key>, SourceError> {
         self.s3.list(&self.bucket, &self.pending, None).await.map_err(failed)?;
         let results = self
             .for_each(held, |source, event| async move {
                 if !event.claim.is_kept() {
-                    return Ok(true);
+                    return Ok(event.claim.hold());
                 }
-                source.write(&event.claim, true).await.map(|hold| hold != Hold::Lost)
+                source.write(&event.claim, true).await
             })
             .await;
-        let kept: Vec<bool> = results.into_iter().collect::<Result<_, _>>().map_err(failed)?;
-        let lost = kept.iter().filter(|kept| !**kept).count();
-        if lost > 0 {
-            tracing::warn!(lost, "events in work were claimed by another pod meanwhile");
-        }
-        Ok(())
+        let holds: Vec<Hold> = results.into_iter().collect::<Result<_, _>>().map_err(failed)?;
+        let others = held.iter().zip(holds).filter(|(_, hold)| *hold == Hold::Lost);
+        Ok(others.map(|(event, _)| Key::clone(&event.key)).collect())
     }
 
     fn attempted(&self, event: &Event<Leased>, attempts: u32, _rest: Duration) {

@@ -164,7 +164,8 @@ impl Source for Mysql {
         self.marks().peek(keys.iter().map(|key| &**key)).await
     }
 
-    async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+    async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<Vec<Key>, SourceError> {
+        let mut lost = Vec::new();
         if self.marks().is_closed() {
             let link = self.connector.connect(Role::Marks).await?;
             let (done, failed) = (self.mark_done.as_ref(), self.on_failed.as_ref());
@@ -178,16 +179,12 @@ impl Source for Mysql {
             let (plan, names) = (Arc::clone(&self.plan), self.names.clone());
             let session = Session::prepare(link, plan, names).await?;
             let locks: Vec<Lock> = held.iter().map(|event| event.claim.lock.clone()).collect();
-            let kept = session.lock(&locks).await?;
-            if kept < locks.len() {
-                tracing::warn!(
-                    lost = locks.len() - kept,
-                    "events in work were claimed by another pod while the session was gone"
-                );
-            }
+            let taken = session.lock(&locks).await?;
+            let others = held.iter().zip(taken).filter(|(_, taken)| !taken);
+            lost.extend(others.map(|(event, _)| Key::clone(&event.key)));
             *self.session.lock() = Arc::new(session);
         }
-        Ok(())
+        Ok(lost)
     }
 }
 

@@ -162,7 +162,8 @@ impl Source for Postgres {
         self.marks()?.peek(keys.iter().map(|key| &**key)).await
     }
 
-    async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<(), SourceError> {
+    async fn recover(&self, held: &[Arc<Event<Row>>]) -> Result<Vec<Key>, SourceError> {
+        let mut lost = Vec::new();
         if self.marks().is_err() {
             let client = self.recipe.connector.connect(Role::Marks).await?;
             let recipe = Arc::clone(&self.recipe);
@@ -175,16 +176,12 @@ impl Source for Postgres {
             check_locks(&client, &probe).await?;
             let session = Session::prepare(client, &self.recipe.plan).await?;
             let locks: Vec<i64> = held.iter().map(|event| event.claim.lock).collect();
-            let kept = session.lock(&locks).await?;
-            if kept < locks.len() {
-                tracing::warn!(
-                    lost = locks.len() - kept,
-                    "events in work were claimed by another pod while the session was gone"
-                );
-            }
+            let taken = session.lock(&locks).await?;
+            let others = held.iter().filter(|event| !taken.contains(&event.claim.lock));
+            lost.extend(others.map(|event| Key::clone(&event.key)));
             *self.session.lock() = Some(Arc::new(session));
         }
-        Ok(())
+        Ok(lost)
     }
 }
 

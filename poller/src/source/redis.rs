@@ -23,6 +23,7 @@ mod keys;
 mod scripts;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,6 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use clap::ValueEnum;
 use fred::types::Value;
 use parking_lot::Mutex;
@@ -37,7 +39,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub use self::backlog::Backlog;
 use self::{
-    answer::{array, number},
+    answer::{array, bytes, number},
     connection::{Connection, Connector, Script, invalid},
     keys::Keys,
     scripts::{Scripts, Taken},
@@ -364,7 +366,7 @@ impl Source for Redis {
         Ok(Vec::new())
     }
 
-    async fn recover(&self, held: &[Arc<Event<Lease>>]) -> Result<(), SourceError> {
+    async fn recover(&self, held: &[Arc<Event<Lease>>]) -> Result<Vec<Key>, SourceError> {
         // What would still be taken on the old one would be given back as not held.
         if let Some(link) = self.link.lock().take() {
             link.connection.close();
@@ -379,15 +381,11 @@ impl Source for Redis {
         ];
         arguments.extend(leased.iter().map(|event| Value::from(&*event.key)));
         let answer = connection.run(&self.scripts.adopt, self.keys.all(), arguments).await?;
-        let lost = array(answer).map_or(0, |ids| ids.len());
-        if lost > 0 {
-            tracing::warn!(
-                lost,
-                "events in work were claimed by another pod, or are gone, since the connection was lost"
-            );
-        }
+        let lost: HashSet<Bytes> =
+            array(answer).unwrap_or_default().into_iter().filter_map(bytes).collect();
         self.take(connection, number);
-        Ok(())
+        let others = leased.iter().filter(|event| lost.contains(event.key.as_bytes()));
+        Ok(others.map(|event| Key::clone(&event.key)).collect())
     }
 
     fn attempted(&self, event: &Event<Lease>, attempts: u32, rest: Duration) {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use clap::Parser as _;
-use kipper_poller::{Config, Error, run};
+use kipper_poller::{Config, Error, Metrics, embed, run};
+use prometheus::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,41 @@ impl Poller {
     pub(crate) async fn error(self) -> Error {
         let ended = tokio::time::timeout(Duration::from_secs(60), self.running).await;
         ended.expect("the poller runs").unwrap().expect_err("the poller ended in peace")
+    }
+}
+
+/// A poller in this process, without ports, that can be looked into.
+pub(crate) struct Embedded {
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+    registry: Registry,
+}
+
+impl Embedded {
+    pub(crate) fn start(flags: &[String]) -> Self {
+        let flags = ["kipper-poll".to_owned()].into_iter().chain(flags.iter().cloned());
+        let config = Config::try_parse_from(flags).unwrap();
+        let (stop, registry) = (CancellationToken::new(), Registry::new());
+        let metrics = Metrics::register(&registry).unwrap();
+        let shutdown = stop.clone();
+        let running = tokio::spawn(async move { embed(&config, metrics, || {}, shutdown).await });
+        Self { stop, running, registry }
+    }
+
+    /// Whether it has claimed anything that it has not released.
+    pub(crate) fn is_holding(&self) -> bool {
+        let families = self.registry.gather();
+        let held = families.iter().find(|family| family.name() == "kipper_poll_held").unwrap();
+        held.get_metric()[0].get_gauge().get_value() > 0.0
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(60), self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 }
 

@@ -42,6 +42,7 @@ pub enum Leader {
 }
 
 /// This adapter's part in the election.
+#[derive(Clone)]
 pub(super) struct Election {
     api: Api<Lease>,
     /// Unique among the adapters; the part before the slash is an address.
@@ -86,6 +87,25 @@ impl Election {
             }
             sleep(RETRY.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
         }
+    }
+
+    /// Lets another adapter lead at once, if this one does. Nothing may be watched any more.
+    pub(super) async fn release(&self) {
+        match tokio::time::timeout(RETRY, self.give_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "give the bucket watcher's lease back"),
+            Err(_) => tracing::warn!("give the bucket watcher's lease back: no answer"),
+        }
+    }
+
+    async fn give_back(&self) -> kube::Result<()> {
+        let Some(mut lease) = self.api.get_opt(LEASE).await? else { return Ok(()) };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_deref() == Some(self.me.as_str()) {
+            spec.holder_identity = None;
+            self.api.replace(LEASE, &PostParams::default(), &lease).await?;
+        }
+        Ok(())
     }
 
     /// Takes or renews the Lease if that may be, else reads who has it.

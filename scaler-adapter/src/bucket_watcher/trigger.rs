@@ -31,12 +31,12 @@ impl BucketTrigger {
         key.starts_with(&self.prefix) && key.ends_with(&self.suffix)
     }
 
-    /// `host:port` of the service, as a webhook's path names it.
     pub(crate) fn key(&self) -> crate::functions::FunctionKey {
         let (namespace, name) = (self.namespace.clone(), self.function.clone());
         crate::functions::FunctionKey { namespace, name }
     }
 
+    /// `host:port` of the service, as a webhook's path names it.
     pub(crate) fn authority(&self) -> &str {
         let url = self.endpoint.url.trim_end_matches('/');
         url.split_once("://").map_or(url, |(_, authority)| authority)

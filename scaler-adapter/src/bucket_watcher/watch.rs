@@ -141,6 +141,7 @@ impl Watch {
         let mut touched = HashSet::new();
         let mut list_due = Instant::now();
         let mut asks = Vec::new();
+        let mut said = String::new();
         loop {
             if !diff.is_done() {
                 while asks.len() < MAX_BATCH
@@ -169,7 +170,7 @@ impl Watch {
                     }
                 }
                 listed = finished(&mut listing) => {
-                    let found = self.compare(listed, &inventory, &touched);
+                    let found = self.compare(listed, &inventory, &touched, &mut said);
                     let failed = found.is_none().then_some(self.settings.list_interval);
                     diff = found.unwrap_or_default();
                     list_due = Instant::now() + failed.unwrap_or_else(|| self.pause(&diff));
@@ -321,12 +322,13 @@ impl Watch {
         }
     }
 
-    /// What a list shows, if it succeeded.
+    /// What a list shows, if it succeeded. What was `said` of the one before is not said again.
     fn compare(
         &self,
         listed: Result<Listing, S3Error>,
         inventory: &Inventory,
         touched: &HashSet<String>,
+        said: &mut String,
     ) -> Option<Diff> {
         self.metrics.listed(listed.is_ok());
         let BucketTrigger { namespace, function, bucket, .. } = &*self.trigger;
@@ -335,15 +337,22 @@ impl Watch {
                 tracing::warn!(%namespace, %function, %bucket, "too much happened during a list");
                 None
             }
-            Ok(listing) => Some(Diff {
-                absent: inventory.not_in(&listing.objects).into(),
-                objects: listing.objects.into(),
-                listed_ms: listing.ended_ms,
-                took: listing.took,
-                events: 0,
-            }),
+            Ok(listing) => {
+                said.clear();
+                Some(Diff {
+                    absent: inventory.not_in(&listing.objects).into(),
+                    objects: listing.objects.into(),
+                    listed_ms: listing.ended_ms,
+                    took: listing.took,
+                    events: 0,
+                })
+            }
             Err(error) => {
-                tracing::warn!(%namespace, %function, %bucket, "bucket not listed: {error}");
+                let words = error.to_string();
+                if words != *said {
+                    tracing::warn!(%namespace, %function, %bucket, "bucket not listed: {words}");
+                    *said = words;
+                }
                 None
             }
         }

@@ -18,6 +18,9 @@ use crate::{
     proc_stat::ProcessTree,
 };
 
+/// The function whose pollers these are.
+pub(super) const NAMESPACE: &str = "bench";
+pub(super) const FUNCTION: &str = "fn";
 /// How often the poller's metrics are read. They cost it a tenth of a millisecond.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +49,7 @@ impl Poller {
         let admin = free_addr()?;
         let mut command = Command::new(&bed.poller);
         command
-            .args(["--namespace", "bench", "--function", "fn", "--log-level", "warn"])
+            .args(["--namespace", NAMESPACE, "--function", FUNCTION, "--log-level", "warn"])
             .args(["--target-url", handler, "--admin-listen", &admin.to_string()])
             .args(args)
             .stdout(Stdio::null());
@@ -60,7 +63,7 @@ impl Poller {
         loop {
             bed.budget.check()?;
             self.process.check_running()?;
-            let metrics = metrics(self.admin).unwrap_or_default();
+            let metrics = metrics(self.admin, "/metrics").unwrap_or_default();
             let handled = value(&metrics, "kipper_poll_deliveries_total{outcome=\"done\"}");
             let held = value(&metrics, "kipper_poll_held");
             if handled.is_some_and(|handled| handled >= events as f64) && held == Some(0.0) {
@@ -87,10 +90,11 @@ fn peak_mib(pid: u32) -> Result<f64, anyhow::Error> {
     Ok(kib.context("the kernel does not tell VmHWM")? / 1024.0)
 }
 
-fn metrics(admin: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&admin, READ_TIMEOUT)?;
+/// What a server tells of itself. In HTTP/1.0, which has no chunks.
+pub(super) fn metrics(addr: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, READ_TIMEOUT)?;
     stream.set_read_timeout(Some(READ_TIMEOUT))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: bench\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

@@ -25,14 +25,14 @@ use crate::{
 /// Pause of the idle poller between two looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest wait for one event.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const BUFFER_BYTES: usize = 64 * 1024;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// One request: when it was complete, and when its answer was written.
 #[derive(Clone, Copy, Debug)]
-struct Handled {
-    seen: Instant,
+pub(super) struct Handled {
+    pub(super) seen: Instant,
     answered: Instant,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn postgres(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyh
     })
 }
 
-fn millis(duration: Duration) -> f64 {
+pub(super) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
@@ -119,12 +119,12 @@ async fn commit(committed: &mut mpsc::Receiver<Instant>) -> Result<Instant, anyh
 }
 
 /// The next request. Blocks: nothing of this process has to run meanwhile.
-fn next(handled: &std_mpsc::Receiver<Handled>) -> Result<Handled, anyhow::Error> {
+pub(super) fn next(handled: &std_mpsc::Receiver<Handled>) -> Result<Handled, anyhow::Error> {
     Ok(handled.recv_timeout(PATIENCE)?)
 }
 
 /// A handler on threads of their own, one per connection of the one poller.
-fn handler() -> Result<(SocketAddr, std_mpsc::Receiver<Handled>), anyhow::Error> {
+pub(super) fn handler() -> Result<(SocketAddr, std_mpsc::Receiver<Handled>), anyhow::Error> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let addr = listener.local_addr()?;
     let (tx, rx) = std_mpsc::sync_channel(16);

@@ -21,7 +21,12 @@ fn function(kind: &str, config: &[(&str, &str)]) -> LocalFunction {
 }
 
 fn sources() -> Sources {
-    Sources([("shop-db".to_owned(), Secret::from("postgres://u:p@h/db"))].into())
+    let urls = [("shop-db", "postgres://u:p@h/db"), ("store", "https://k:s%2F+@h:9000")];
+    let authorities = [("shop-db", "/named.pem"), ("", "/of-urls.pem")];
+    Sources {
+        urls: urls.map(|(name, url)| (name.to_owned(), Secret::from(url))).into(),
+        authorities: authorities.map(|(name, file)| (name.to_owned(), PathBuf::from(file))).into(),
+    }
 }
 
 #[test]
@@ -35,6 +40,40 @@ fn a_source_is_a_url_or_a_name_that_is_known() {
     assert_eq!(url("postgres://other/db").unwrap(), "postgres://other/db");
     let error = url("orders-db").unwrap_err().to_string();
     assert_eq!(error, "needs --source orders-db=<url> or KIPPER_SOURCE_ORDERS_DB");
+}
+
+#[test]
+fn an_authority_belongs_to_a_name_or_to_urls() {
+    for kind in ["postgres", "mysql", "redis"] {
+        let authority = |source: &str| {
+            let function = function(kind, &[("source", source)]);
+            let trigger = EventTrigger::of(&function, &sources()).unwrap().unwrap();
+            trigger.config().source_ca.clone()
+        };
+        assert_eq!(authority("shop-db"), Some("/named.pem".into()));
+        assert_eq!(authority("redis://h"), Some("/of-urls.pem".into()));
+        assert_eq!(authority("store"), None);
+    }
+}
+
+#[test]
+fn a_bucket_is_watched_as_its_trigger_says() {
+    let of = |source: &str, prefix: &str| {
+        let config = [("source", source), ("bucket", "photos"), ("prefix", prefix)];
+        EventTrigger::of(&function("minio", &config), &sources()).unwrap()
+    };
+    let trigger = of("store", "in/").unwrap();
+    let bucket = trigger.bucket.clone().unwrap();
+    assert_eq!((&*bucket.namespace, &*bucket.function), ("local", "orders"));
+    assert_eq!((&*bucket.bucket, &*bucket.prefix, &*bucket.suffix), ("photos", "in/", ""));
+    let endpoint = &bucket.endpoint;
+    assert_eq!(endpoint.url, "https://h:9000");
+    assert_eq!((&*endpoint.access_key, &*endpoint.secret_key), ("k", "s/+"));
+    assert!(trigger != of("store", "out/").unwrap() && trigger == of("store", "in/").unwrap());
+    // The authority of URLs is read where the trigger is: it is not there.
+    assert!(of("http://k:s@h", "").unwrap_err().to_string().contains("/of-urls.pem"));
+    let postgres = function("postgres", &[("source", "shop-db"), ("query", "SELECT 1")]);
+    assert!(EventTrigger::of(&postgres, &sources()).unwrap().unwrap().bucket.is_none());
 }
 
 #[test]

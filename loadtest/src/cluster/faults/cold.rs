@@ -14,13 +14,12 @@ pub(super) async fn prepare(
     space: &Space,
     functions: &[Function],
 ) -> Result<Vec<String>, anyhow::Error> {
-    let before = cluster.keda_streams().await?;
     for function in functions {
         space.apply(function).await?;
     }
     let names: Vec<String> = functions.iter().map(Function::name_any).collect();
     let ready = try_join_all(names.iter().map(|name| space.until_ready(name))).await?;
-    cluster.until_keda_streams(before + functions.len()).await?;
+    cluster.until_keda_listens().await?;
     let hosts = ready.iter().map(|function| objects::host(function).context("no URL"));
     hosts.collect()
 }

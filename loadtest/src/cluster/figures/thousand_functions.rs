@@ -44,14 +44,13 @@ const MAX_OFFENDERS: usize = 10;
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let count = run.size(1000, 100);
     let space = cluster.space(SCENARIO).await?;
-    let streams = cluster.keda_streams().await?;
     rendered(run, cluster, &space, count).await?;
 
     // KEDA is still at it: its writes are in the objects that are compared below.
     let started = Instant::now();
     let scaling = |object: &DynamicObject| objects::is_scaling(object);
     until::objects(&space.scaled_objects(), count, KEDA_PATIENCE, scaling).await?;
-    cluster.until_keda_streams(streams + count).await?;
+    cluster.until_keda_listens().await?;
     println!("   KEDA had them {:.1} s later", started.elapsed().as_secs_f64());
 
     resync(run, cluster, &space, count).await?;

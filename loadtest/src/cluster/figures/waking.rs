@@ -88,12 +88,11 @@ pub(super) async fn prepare(
     names: &[String],
     make: impl Fn(&str) -> Function,
 ) -> Result<Vec<(String, String)>, anyhow::Error> {
-    let before = cluster.keda_streams().await?;
     for name in names {
         space.apply(&make(name)).await?;
     }
     let ready = try_join_all(names.iter().map(|name| space.until_ready(name))).await?;
-    cluster.until_keda_streams(before + names.len()).await?;
+    cluster.until_keda_listens().await?;
     let host = |function: &Function| objects::host(function).context("a function without a URL");
     ready.iter().map(|function| Ok((function.name_any(), host(function)?))).collect()
 }

@@ -249,15 +249,13 @@ impl Session {
         Ok(())
     }
 
-    /// Takes locks again in a new session. Returns how many nobody else has.
-    pub(super) async fn lock(&self, locks: &[Lock]) -> Result<usize, SourceError> {
-        let (mut rest, mut kept) = (locks, 0);
-        while !rest.is_empty() {
-            let got = self.try_locks(rest).await?;
-            kept += got.iter().filter(|got| **got).count();
-            rest = &rest[got.len()..];
+    /// Takes locks again in a new session. Says of each whether nobody else has it.
+    pub(super) async fn lock(&self, locks: &[Lock]) -> Result<Vec<bool>, SourceError> {
+        let mut taken = Vec::with_capacity(locks.len());
+        while taken.len() < locks.len() {
+            taken.extend(self.try_locks(&locks[taken.len()..]).await?);
         }
-        Ok(kept)
+        Ok(taken)
     }
 }
 

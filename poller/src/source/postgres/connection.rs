@@ -21,7 +21,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pinned for every session, where the server knows the setting. Formats, so that a key or a value
-/// is the same text in each; plans, because one that was made for ten rows is wrong for none.
+/// is the same text in each.
 const SETTINGS: &[(&str, &str)] = &[
     ("timezone", "UTC"),
     ("datestyle", "ISO, MDY"),
@@ -30,7 +30,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("extra_float_digits", "1"),
     ("client_min_messages", "error"),
     ("standard_conforming_strings", "on"),
-    ("plan_cache_mode", "force_custom_plan"),
     ("jit", "off"),
     ("idle_session_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
@@ -40,9 +39,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("tcp_user_timeout", "30000"),
 ];
 
-/// What the session of the claims has besides: it never writes, and no query of it runs for ever.
-const CLAIM_SETTINGS: &[(&str, &str)] =
-    &[("default_transaction_read_only", "on"), ("statement_timeout", "30s")];
+/// What the session of the claims has besides: it never writes, and no query of it runs for ever. Its
+/// plans are made anew, because one that was made for ten rows is wrong for none; marks are by key,
+/// and planning each would cost the server more than running it.
+const CLAIM_SETTINGS: &[(&str, &str)] = &[
+    ("default_transaction_read_only", "on"),
+    ("statement_timeout", "30s"),
+    ("plan_cache_mode", "force_custom_plan"),
+];
 
 /// What the connection of the marks has besides.
 const MARK_SETTINGS: &[(&str, &str)] =

@@ -178,14 +178,11 @@ impl Marks {
             [&self.first].into_iter().chain(more.iter().map(|l| &**l)).collect();
         let count = lanes.len();
         let runs = lanes.iter().enumerate().map(|(at, lane)| async move {
-            let mut marks = Vec::with_capacity(batch.len() / count + 1);
-            for event in batch.iter().skip(at).step_by(count) {
-                marks.push(match lane.transaction(Kind::Done, &[event]).await {
-                    Ok(answer) => one(answer),
-                    Err(error) => Mark::Unknown(error.to_string()),
-                });
-            }
-            marks.into_iter()
+            let answers = lane.singles(batch.iter().skip(at).step_by(count).copied()).await;
+            answers.into_iter().map(|answer| match answer {
+                Ok(answer) => one(answer),
+                Err(error) => Mark::Unknown(error.to_string()),
+            })
         });
         let mut runs = join_all(runs).await;
         Ok((0..batch.len()).filter_map(|at| runs[at % count].next()).collect())

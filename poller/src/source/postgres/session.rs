@@ -174,16 +174,14 @@ impl Session {
         Ok(())
     }
 
-    /// Takes locks again in a new session. Returns how many nobody else has.
-    pub(super) async fn lock(&self, locks: &[i64]) -> Result<usize, SourceError> {
+    /// Takes locks again in a new session. Returns those that nobody else has.
+    pub(super) async fn lock(&self, locks: &[i64]) -> Result<HashSet<i64>, SourceError> {
         let sql = "SELECT l, pg_try_advisory_lock(l) FROM unnest($1::int8[]) l";
         let rows = self.client.query(sql, &[&locks]).await;
         let rows = rows.map_err(|error| explain(Role::Claims, &error))?;
+        let taken = rows.iter().filter(|row| row.get(1)).map(|row| row.get(0));
         let mut held = self.locks.lock();
-        for row in rows.iter().filter(|row| row.get(1)) {
-            *held.entry(row.get(0)).or_default() += 1;
-        }
-        Ok(rows.iter().filter(|row| row.get(1)).count())
+        Ok(taken.inspect(|lock| *held.entry(*lock).or_default() += 1).collect())
     }
 
     /// Gives up what the server says this session holds and it does not know of.

@@ -6,6 +6,7 @@ use super::bucket::{Bucket, endpoint};
 use crate::{
     function::Function,
     poller::{Poller, Process},
+    scenario::faults::is_soak,
     wait::until,
 };
 
@@ -26,16 +27,15 @@ fn duplicates(function: &Function) -> usize {
 /// out; only what it had delivered and not deleted comes twice, with the same id.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_pollers_lose_nothing() {
-    const EVENTS: u64 = 1_000;
-    const KILLS: usize = 3;
+    let (events, kills, between) = if is_soak() { (20_000, 20, 800) } else { (1_000, 3, 100) };
     let (bucket, function) = (Bucket::new().await, Function::start().await);
-    bucket.fill(0, EVENTS).await;
+    bucket.fill(0, events).await;
     let flags = flags(&bucket, &function);
     let mut pollers: Vec<Process> = (0..2).map(|_| Process::start(&flags)).collect();
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let seen = function.count();
         until("progress", async || {
-            function.count() >= seen + 100 || bucket.left().await == Some(0)
+            function.count() >= seen + between || bucket.left().await == Some(0)
         })
         .await;
         pollers.remove(kill % 2).kill();
@@ -43,8 +43,9 @@ async fn killed_pollers_lose_nothing() {
     }
     until("all deleted", async || bucket.left().await == Some(0)).await;
     drop(pollers);
-    assert_eq!(function.by_id().len(), usize::try_from(EVENTS).unwrap());
-    assert!(duplicates(&function) <= KILLS * MAX_HELD, "{} twice", duplicates(&function));
+    println!("{events} events, {kills} kills: {} twice", duplicates(&function));
+    assert_eq!(function.by_id().len(), usize::try_from(events).unwrap());
+    assert!(duplicates(&function) <= kills * MAX_HELD, "{} twice", duplicates(&function));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,9 @@ async fn what_only_the_user_can_mend_is_one_line_and_exit_64() {
     for (name, value, says) in [
         ("source-secret-key", "wrong", "SignatureDoesNotMatch"),
         ("source-access-key", "nobody", "InvalidAccessKeyId"),
+        ("source-secret-key", "", "needs access key and secret key"),
         ("source-url", "ftp://127.0.0.1", "http"),
+        ("source-url", "http://me:100%@127.0.0.1", "percent-encoded"),
         ("source-ca", "/dev/null", ""),
         ("lease", "1s", "lease"),
     ] {

@@ -60,6 +60,15 @@ async fn cut_connections_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_pod_took_over_is_not_tried_again() {
+    let server = Postgres::start(Options::default()).unwrap();
+    let database = Database::on(&server).await;
+    let proxy = Proxy::start(server.port()).unwrap();
+    let url = database.url.replace(&server.port().to_string(), &proxy.port().to_string());
+    faults::taken_over(database, &proxy, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_restarts_loses_nothing() {
     faults::function_that_restarts(Database::new().await).await;
 }

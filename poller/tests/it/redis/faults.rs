@@ -12,6 +12,7 @@ use super::list::List;
 use crate::{
     function::{Function, status},
     poller::{Poller, Process},
+    scenario::faults::is_soak,
     wait::until,
 };
 
@@ -29,25 +30,25 @@ fn rows(function: &Function) -> usize {
 /// twice, under the same id, all else once.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_pollers_lose_nothing() {
-    const ITEMS: usize = 10_000;
-    const KILLS: usize = 8;
     const MAX_HELD: usize = 64;
+    let (items, kills, between) = if is_soak() { (100_000, 20, 4_000) } else { (10_000, 8, 400) };
     let (list, function) = (List::new().await, Function::start().await);
-    list.fill(ITEMS).await;
+    list.fill(items).await;
     let mut flags = list.flags(&function.url());
     flags.extend([format!("--max-held={MAX_HELD}"), "--lease=10s".to_owned()]);
     let mut pollers: Vec<Process> = (0..3).map(|_| Process::start(&flags)).collect();
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let seen = function.count();
-        until("progress", async || function.count() >= seen + 400 || list.waiting().await == 0)
+        until("progress", async || function.count() >= seen + between || list.waiting().await == 0)
             .await;
         pollers.remove(kill % 3).kill();
         pollers.push(Process::start(&flags));
     }
     until("all gone", async || list.is_done().await).await;
     drop(pollers);
-    assert_eq!((rows(&function), function.by_id().len()), (ITEMS, ITEMS));
-    assert!(duplicates(&function) <= KILLS * MAX_HELD, "{} twice", duplicates(&function));
+    println!("{items} items, {kills} kills: {} twice", duplicates(&function));
+    assert_eq!((rows(&function), function.by_id().len()), (items, items));
+    assert!(duplicates(&function) <= kills * MAX_HELD, "{} twice", duplicates(&function));
     assert_eq!(list.dead().await, 0);
     list.assert_clean().await;
 }

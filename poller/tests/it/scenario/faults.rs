@@ -1,12 +1,16 @@
 //! What dies, and what that costs: nothing lost, and nothing delivered twice that was not in work.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use kipper_servers::Proxy;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     function::{Function, status},
-    poller::{Poller, Process},
+    poller::{Embedded, Poller, Process},
     table::Table,
     wait::until,
 };
@@ -16,13 +20,16 @@ pub(crate) fn duplicates(function: &Function) -> usize {
     function.count() - function.by_id().len()
 }
 
+/// Whether this is `make soak`: the same over many more events.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("KIPPER_SOAK").is_some()
+}
+
 /// SIGKILL of one of three pollers, again and again. What it had claimed and not marked may come
 /// twice, all else once. `make soak` runs it longer.
 pub(crate) async fn killed_pollers(database: impl Table) {
     const MAX_HELD: usize = 64;
-    let soak = std::env::var_os("KIPPER_SOAK").is_some();
-    let (rows, kills) = if soak { (100_000, 20) } else { (10_000, 8) };
-    let between = if soak { 4_000 } else { 400 };
+    let (rows, kills, between) = if is_soak() { (100_000, 20, 4_000) } else { (10_000, 8, 400) };
     let function = Function::start().await;
     database.fill(rows).await;
     let mut flags = database.flags(&function.url());
@@ -111,6 +118,41 @@ pub(crate) async fn lost_session<T: Table>(database: T, end: impl AsyncFnOnce(&T
     poller.stop().await;
     assert_eq!(function.count(), 40);
     assert_eq!(function.overlaps(), 0);
+}
+
+/// The session is away for so long that another pod claims what is in work: it ends there, and a
+/// failure of what still runs here is not tried again. The URL leads through the proxy.
+pub(crate) async fn taken_over(database: impl Table, proxy: &Proxy, url: &str) {
+    let (fail, finish) = (CancellationToken::new(), CancellationToken::new());
+    let function = Function::with({
+        let (fail, finish, calls) = (fail.clone(), finish.clone(), AtomicUsize::new(0));
+        move |_| {
+            let is_first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+            let (fail, finish) = (fail.clone(), finish.clone());
+            async move {
+                let (end, code) = if is_first { (fail, 500) } else { (finish, 200) };
+                end.cancelled().await;
+                status(code)
+            }
+        }
+    })
+    .await;
+    database.fill(1).await;
+    let cut = Embedded::start(&database.flags_at(url, &function.url()));
+    until("at work", async || function.count() == 1).await;
+    proxy.refuse();
+    proxy.cut();
+    let other = Poller::start(&database.flags(&function.url()));
+    until("taken over", async || function.count() == 2).await;
+    proxy.resume();
+    fail.cancel();
+    until("left to the other", async || !cut.is_holding()).await;
+    finish.cancel();
+    until("marked", async || database.count("done").await == 1).await;
+    cut.stop().await;
+    other.stop().await;
+    assert_eq!(function.count(), 2);
+    assert_eq!(database.locks().await, 0);
 }
 
 /// Answers 200 after a while.
