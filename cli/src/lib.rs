@@ -52,7 +52,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run functions on this machine, as a cluster would: from zero, up, and back to zero
-    Dev(dev::Args),
+    Dev(Box<dev::Args>),
     /// Functions of a cluster: create, change, invoke, read their logs
     #[command(visible_alias = "fn")]
     Function(Box<function::Args>),
@@ -102,7 +102,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     telemetry::init(&log)
         .map_err(|error| UsageError::new(format!("invalid value for '--log-level': {error}")))?;
     match cli.command {
-        Command::Dev(args) => dev::main(args),
+        Command::Dev(args) => dev::main(*args),
         Command::Function(args) => function::main(*args),
         Command::Volume(args) => volume::main(args),
         Command::Completion(args) => shell::complete(&args),
