@@ -43,10 +43,8 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn start(flags: &[String]) -> Self {
-        let flags = ["kipper-poll".to_owned()].into_iter().chain(flags.iter().cloned());
-        let config = Config::try_parse_from(flags).unwrap();
         let stop = CancellationToken::new();
-        let running = tokio::spawn(run(config, stop.clone()));
+        let running = tokio::spawn(run(config(flags), stop.clone()));
         Self { stop, running }
     }
 
@@ -67,22 +65,24 @@ impl Poller {
     }
 }
 
+fn config(flags: &[String]) -> Config {
+    let flags = ["kipper-poll".to_owned()].into_iter().chain(flags.iter().cloned());
+    Config::try_parse_from(flags).unwrap()
+}
+
 /// A poller in this process, without ports, that can be looked into.
 pub(crate) struct Embedded {
-    stop: CancellationToken,
-    running: JoinHandle<Result<(), Error>>,
+    poller: Poller,
     registry: Registry,
 }
 
 impl Embedded {
     pub(crate) fn start(flags: &[String]) -> Self {
-        let flags = ["kipper-poll".to_owned()].into_iter().chain(flags.iter().cloned());
-        let config = Config::try_parse_from(flags).unwrap();
-        let (stop, registry) = (CancellationToken::new(), Registry::new());
+        let (config, stop, registry) = (config(flags), CancellationToken::new(), Registry::new());
         let metrics = Metrics::register(&registry).unwrap();
         let shutdown = stop.clone();
         let running = tokio::spawn(async move { embed(&config, metrics, || {}, shutdown).await });
-        Self { stop, running, registry }
+        Self { poller: Poller { stop, running }, registry }
     }
 
     /// Whether it has claimed anything that it has not released.
@@ -92,13 +92,9 @@ impl Embedded {
         held.get_metric()[0].get_gauge().get_value() > 0.0
     }
 
+    /// As [`Poller::stop`].
     pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(60), self.running)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        self.poller.stop().await;
     }
 }
 

@@ -4,16 +4,14 @@
 //! afterwards: one round trip and one flush of the server's log for all of it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     future::Future,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     pin::Pin,
 };
 
-use futures_util::{future::BoxFuture, poll};
-use tokio_postgres::{
-    Client, Error as SqlError, Row as SqlRow, Statement, error::SqlState, types::ToSql,
-};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, poll, stream};
+use tokio_postgres::{Client, Row as SqlRow, Statement, error::SqlState, types::ToSql};
 
 use super::Recipe;
 use crate::{
@@ -149,7 +147,7 @@ impl Lane {
         keys: impl Iterator<Item = &'a str>,
     ) -> Result<Vec<(Key, Digest)>, SourceError> {
         let arrays = key_arrays(keys, self.key_columns)?;
-        let rows = query(&self.client, &self.peek, arrays).await;
+        let rows = query(&self.client, &self.peek, &arrays).await;
         Ok(digests(&rows.map_err(|error| explain(Role::Marks, &error))?))
     }
 
@@ -160,7 +158,54 @@ impl Lane {
         kind: Kind<'_>,
         batch: &[&Event<Row>],
     ) -> Result<Result<Vec<Mark>, Refused>, SourceError> {
-        self.send(kind, batch).await?.end().await
+        let action = match kind {
+            Kind::Done => &self.done,
+            Kind::Failed { .. } => &self.failed,
+        };
+        let Some(action) = action else {
+            return Err(SourceError::Invalid("there is no such statement".to_owned()));
+        };
+        let arrays = key_arrays(batch.iter().map(|event| &*event.key), self.key_columns)?;
+        let values: Vec<Vec<Text<'_>>> =
+            batch.iter().map(|event| action.values(&event.claim, kind)).collect();
+
+        let begin = sent(self.client.batch_execute("BEGIN")).await;
+        let mut executed = Vec::with_capacity(batch.len());
+        for values in &values {
+            executed.push(sent(execute(&self.client, &action.statement, values)).await);
+        }
+        let still = sent(query(&self.client, &self.peek, &arrays)).await;
+        let commit = sent(self.client.batch_execute("COMMIT")).await;
+
+        let mut failure = begin.await.err();
+        let mut counts = Vec::with_capacity(batch.len());
+        for answer in executed {
+            match answer.await {
+                Ok(rows) => counts.push(rows),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        let still = match still.await {
+            Ok(rows) => digests(&rows),
+            Err(error) => {
+                failure = failure.or(Some(error));
+                Vec::new()
+            }
+        };
+        let commit = commit.await;
+        // After an earlier error COMMIT rolls back, and says nothing of it.
+        if let Some(error) = failure.or(commit.err()) {
+            if self.client.is_closed() || is_gone(&error) {
+                return Err(explain(Role::Marks, &error));
+            }
+            return Ok(Err(Refused { code: error.code().cloned(), text: cause(&error) }));
+        }
+        let still: HashMap<Key, Digest> = still.into_iter().collect();
+        let marks = batch.iter().zip(counts).map(|(event, rows)| Mark::Done {
+            rows: Some(rows),
+            still: still.get(&event.key).copied(),
+        });
+        Ok(Ok(marks.collect()))
     }
 
     /// Transactions of one handled event each, several of them under way at a time: the server goes
@@ -170,96 +215,10 @@ impl Lane {
         events: impl Iterator<Item = &'a Event<Row>>,
     ) -> Vec<Result<Result<Vec<Mark>, Refused>, SourceError>> {
         let events: Vec<&Event<Row>> = events.collect();
-        let mut ended = Vec::with_capacity(events.len());
-        let mut under_way = VecDeque::with_capacity(MAX_PIPELINED);
-        for event in events.chunks(1) {
-            if under_way.len() == MAX_PIPELINED
-                && let Some(first) = under_way.pop_front()
-            {
-                ended.push(Transaction::end_sent(first).await);
-            }
-            under_way.push_back(self.send(Kind::Done, event).await);
-        }
-        for transaction in under_way {
-            ended.push(Transaction::end_sent(transaction).await);
-        }
-        ended
-    }
-
-    /// Writes a whole transaction to the socket.
-    async fn send<'a>(
-        &'a self,
-        kind: Kind<'a>,
-        batch: &'a [&'a Event<Row>],
-    ) -> Result<Transaction<'a>, SourceError> {
-        let action = match kind {
-            Kind::Done => &self.done,
-            Kind::Failed { .. } => &self.failed,
-        };
-        let Some(action) = action else {
-            return Err(SourceError::Invalid("there is no such statement".to_owned()));
-        };
-        let arrays = key_arrays(batch.iter().map(|event| &*event.key), self.key_columns)?;
-        let begin = sent(self.client.batch_execute("BEGIN")).await;
-        let mut executed = Vec::with_capacity(batch.len());
-        for event in batch {
-            let values = action.values(&event.claim, kind);
-            executed.push(sent(execute(&self.client, &action.statement, values)).await);
-        }
-        let still = sent(query(&self.client, &self.peek, arrays)).await;
-        let commit = sent(self.client.batch_execute("COMMIT")).await;
-        Ok(Transaction { client: &self.client, batch, begin, executed, still, commit })
-    }
-}
-
-/// A transaction that was written to the socket.
-struct Transaction<'a> {
-    client: &'a Client,
-    batch: &'a [&'a Event<Row>],
-    begin: Sent<'a, Result<(), SqlError>>,
-    executed: Vec<Sent<'a, Result<u64, SqlError>>>,
-    still: Sent<'a, Result<Vec<SqlRow>, SqlError>>,
-    commit: Sent<'a, Result<(), SqlError>>,
-}
-
-impl Transaction<'_> {
-    async fn end_sent(
-        sent: Result<Self, SourceError>,
-    ) -> Result<Result<Vec<Mark>, Refused>, SourceError> {
-        sent?.end().await
-    }
-
-    /// Reads its answers.
-    async fn end(self) -> Result<Result<Vec<Mark>, Refused>, SourceError> {
-        let mut failure = self.begin.await.err();
-        let mut counts = Vec::with_capacity(self.batch.len());
-        for answer in self.executed {
-            match answer.await {
-                Ok(rows) => counts.push(rows),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        let still = match self.still.await {
-            Ok(rows) => digests(&rows),
-            Err(error) => {
-                failure = failure.or(Some(error));
-                Vec::new()
-            }
-        };
-        let commit = self.commit.await;
-        // After an earlier error COMMIT rolls back, and says nothing of it.
-        if let Some(error) = failure.or(commit.err()) {
-            if self.client.is_closed() || is_gone(&error) {
-                return Err(explain(Role::Marks, &error));
-            }
-            return Ok(Err(Refused { code: error.code().cloned(), text: cause(&error) }));
-        }
-        let still: HashMap<Key, Digest> = still.into_iter().collect();
-        let marks = self.batch.iter().zip(counts).map(|(event, rows)| Mark::Done {
-            rows: Some(rows),
-            still: still.get(&event.key).copied(),
-        });
-        Ok(Ok(marks.collect()))
+        // Each writes itself whole when it is first polled, in this order.
+        let transactions: Vec<_> =
+            events.chunks(1).map(|event| self.transaction(Kind::Done, event).boxed()).collect();
+        stream::iter(transactions).buffered(MAX_PIPELINED).collect().await
     }
 }
 
@@ -299,16 +258,16 @@ impl<T: Unpin> Future for Sent<'_, T> {
 async fn execute(
     client: &Client,
     statement: &Statement,
-    values: Vec<Text<'_>>,
-) -> Result<u64, SqlError> {
+    values: &[Text<'_>],
+) -> Result<u64, tokio_postgres::Error> {
     client.execute_raw(statement, values.iter().map(|value| value as &(dyn ToSql + Sync))).await
 }
 
 async fn query(
     client: &Client,
     statement: &Statement,
-    arrays: Vec<String>,
-) -> Result<Vec<SqlRow>, SqlError> {
+    arrays: &[String],
+) -> Result<Vec<SqlRow>, tokio_postgres::Error> {
     let texts: Vec<Text<'_>> = arrays.iter().map(|array| Text(Some(array))).collect();
     let parameters: Vec<&(dyn ToSql + Sync)> =
         texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
