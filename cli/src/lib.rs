@@ -14,6 +14,7 @@ pub mod progress;
 pub mod prompt;
 pub mod settings;
 pub mod shell;
+pub mod trigger_flags;
 pub mod volume;
 
 use std::process::ExitCode;

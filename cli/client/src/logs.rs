@@ -25,7 +25,8 @@ use tokio::{
 use crate::{ApiError, Connection};
 
 use container::{Run, containers};
-use lines::{Cutter, line};
+pub use lines::Cutter;
+use lines::line;
 
 /// Pods of a function that are read.
 const MAX_PODS: u32 = 100;
@@ -35,6 +36,8 @@ const MAX_LINES: i64 = 10_000;
 const MAX_BYTES: i64 = 4 << 20;
 /// Bytes read at once.
 const CHUNK: usize = 8 << 10;
+/// Longest line that is kept together, in bytes.
+const MAX_LINE: usize = 64 << 10;
 /// Containers that are followed.
 const MAX_STREAMS: usize = 200;
 /// Lines that wait to be taken.
@@ -328,7 +331,7 @@ async fn stream(
     // A pod that is gone has nothing more to say.
     let Ok(reader) = api.log_stream(&pod, &params).await else { return };
     let mut reader = Box::pin(reader);
-    let mut cutter = Cutter::default();
+    let mut cutter = Cutter::new(MAX_LINE);
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = read(&mut reader, &mut chunk).await;

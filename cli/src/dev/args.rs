@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
-use kipper_api::{cron::Schedule, env_name, function::TriggerKind};
+use kipper_api::{env_name, function::TriggerKind};
 use kipper_poller::config::Secret;
+
+use crate::trigger_flags::{self, EventArgs, Setting};
 
 /// Shortest polling interval: below it the player would mostly measure itself.
 const MIN_POLLING_INTERVAL: Duration = Duration::from_millis(100);
@@ -79,40 +81,20 @@ pub struct Args {
 #[command(next_help_heading = "Trigger of a code file")]
 pub struct TriggerArgs {
     /// What invokes it: http, cron, postgres, mysql, redis or minio [default: http]
-    #[arg(long, value_name = "TYPE", value_parser = trigger)]
+    #[arg(long, value_name = "TYPE", value_parser = trigger_flags::kind)]
     pub trigger: Option<TriggerKind>,
 
     /// Cron expression, in UTC
-    #[arg(long, value_name = "CRON", value_parser = schedule)]
+    #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
     pub schedule: Option<String>,
 
     /// Where the source of events is, with user and password
     #[arg(long, value_name = "URL", env = "KIPPER_SOURCE_URL", hide_env_values = true)]
     pub source_url: Option<Secret>,
 
-    /// Query whose rows are the events
-    #[arg(long, value_name = "SQL")]
-    pub query: Option<String>,
-
-    /// Statement run after each row is handled; {{column}} is the row's value
-    #[arg(long, value_name = "SQL")]
-    pub mark_done: Option<String>,
-
-    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
-    #[arg(long, value_name = "SQL")]
-    pub on_failed: Option<String>,
-
-    /// Columns that tell rows apart [default: the primary key]
-    #[arg(long, value_name = "COLUMNS")]
-    pub key: Option<String>,
-
-    /// Redis list
-    #[arg(long, value_name = "NAME")]
-    pub list: Option<String>,
-
-    /// MinIO bucket
-    #[arg(long, value_name = "NAME")]
-    pub bucket: Option<String>,
+    /// What `kip function create` calls the same.
+    #[command(flatten)]
+    pub events: EventArgs,
 
     /// What the keys of its objects begin with
     #[arg(long, value_name = "TEXT")]
@@ -126,7 +108,7 @@ pub struct TriggerArgs {
 impl TriggerArgs {
     /// The first of these flags that was given; the URL may stand in the environment unasked.
     pub(super) fn given(&self) -> Option<&'static str> {
-        let first = self.settings().into_iter().find(|(_, _, value)| value.is_some());
+        let first = self.settings().find(|(_, _, value)| value.is_some());
         self.schedule.as_ref().map(|_| "--schedule").or(first.map(|(flag, ..)| flag))
     }
 
@@ -135,9 +117,9 @@ impl TriggerArgs {
         let flags = [
             ("--schedule", self.schedule.is_some()),
             ("--source-url", self.source_url.is_some()),
-            ("--query", self.query.is_some()),
-            ("--list", self.list.is_some()),
-            ("--bucket", self.bucket.is_some()),
+            ("--query", self.events.query.is_some()),
+            ("--list", self.events.list.is_some()),
+            ("--bucket", self.events.bucket.is_some()),
         ];
         let needed: &[&str] = match kind {
             TriggerKind::Http => &[],
@@ -154,34 +136,17 @@ impl TriggerArgs {
 
     /// They as a trigger's `config`.
     pub(super) fn config(&self) -> BTreeMap<String, String> {
-        let settings = self.settings().into_iter();
+        let settings = self.settings();
         let mut config: BTreeMap<String, String> =
             settings.filter_map(|(_, key, value)| Some((key.to_owned(), value.clone()?))).collect();
         config.extend(self.source_url.iter().map(|url| ("source".to_owned(), url.0.clone())));
         config
     }
 
-    fn settings(&self) -> [(&'static str, &'static str, &Option<String>); 8] {
-        [
-            ("--query", "query", &self.query),
-            ("--mark-done", "markDone", &self.mark_done),
-            ("--on-failed", "onFailed", &self.on_failed),
-            ("--key", "key", &self.key),
-            ("--list", "list", &self.list),
-            ("--bucket", "bucket", &self.bucket),
-            ("--prefix", "prefix", &self.prefix),
-            ("--suffix", "suffix", &self.suffix),
-        ]
+    fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
+        let keys = [("--prefix", "prefix", &self.prefix), ("--suffix", "suffix", &self.suffix)];
+        self.events.settings().into_iter().chain(keys)
     }
-}
-
-fn trigger(text: &str) -> Result<TriggerKind, String> {
-    TriggerKind::parse(text)
-        .ok_or_else(|| "is none of http, cron, postgres, mysql, redis, minio".to_owned())
-}
-
-fn schedule(text: &str) -> Result<String, String> {
-    Schedule::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn source(text: &str) -> Result<(String, Secret), String> {

@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+use kipper_client::logs::Cutter;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::{mpsc, watch},
@@ -74,7 +75,7 @@ pub(super) async fn forward<R: AsyncRead + Unpin>(
     let Some(mut from) = from else {
         return Vec::new();
     };
-    let mut lines = Lines::default();
+    let mut lines = Cutter::new(MAX_LINE);
     let mut chunk = vec![0; CHUNK];
     loop {
         // An error is as good as an end: there is nothing more to read.
@@ -110,32 +111,6 @@ pub(super) async fn forward<R: AsyncRead + Unpin>(
     }
 }
 
-/// Cuts bytes into lines.
-#[derive(Default)]
-struct Lines(Vec<u8>);
-
-impl Lines {
-    /// The lines that `bytes` complete.
-    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut found = Vec::new();
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.0.extend_from_slice(part);
-            if part.ends_with(b"\n") || self.0.len() >= MAX_LINE {
-                found.extend(self.finish());
-            }
-        }
-        found
-    }
-
-    /// What came after the last line's end.
-    fn finish(&mut self) -> Option<String> {
-        let bytes = std::mem::take(&mut self.0);
-        let text = String::from_utf8_lossy(&bytes);
-        let line = text.trim_end_matches(['\n', '\r']);
-        (!bytes.is_empty()).then(|| line.to_owned())
-    }
-}
-
 /// Why the runtime gave up, from its last words: its own first line, without its name.
 pub(super) fn reason(last_words: &[String]) -> Option<&str> {
     last_words.iter().find_map(|line| line.strip_prefix("kipper: "))
@@ -144,20 +119,6 @@ pub(super) fn reason(last_words: &[String]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_cut_at_their_end_or_at_the_bound() {
-        let mut lines = Lines::default();
-        assert!(lines.push(b"a").is_empty());
-        assert_eq!(lines.push(b"b\r\n\nc"), ["ab", ""]);
-        assert_eq!(lines.finish().as_deref(), Some("c"));
-        assert_eq!(lines.finish(), None);
-        let long = vec![b'x'; MAX_LINE + 1];
-        let found = lines.push(&long);
-        assert_eq!(found.len(), 1);
-        assert_eq!(lines.push(b"\n"), [""]);
-        assert_eq!(lines.push(b"\xff\n"), ["\u{fffd}"]);
-    }
 
     #[test]
     fn the_reason_is_what_the_runtime_said_first() {

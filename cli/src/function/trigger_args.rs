@@ -5,49 +5,30 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kipper_api::{
     FunctionSpec,
-    cron::Schedule,
     function::{Trigger, TriggerKind, event},
 };
+
+use crate::trigger_flags::{self, EventArgs};
 
 /// What invokes a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Trigger")]
 pub struct TriggerArgs {
     /// What invokes it: http, cron, postgres, mysql, redis or minio [default: http]
-    #[arg(long, value_name = "TYPE", value_parser = trigger)]
+    #[arg(long, value_name = "TYPE", value_parser = trigger_flags::kind)]
     pub trigger: Option<TriggerKind>,
 
     /// Cron expression for --trigger cron, in UTC
-    #[arg(long, value_name = "CRON", value_parser = schedule)]
+    #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
     pub schedule: Option<String>,
 
     /// Service that events come from
     #[arg(long, value_name = "SERVICE")]
     pub source: Option<String>,
 
-    /// Query whose rows are the events of postgres and mysql
-    #[arg(long, value_name = "SQL")]
-    pub query: Option<String>,
-
-    /// Statement run after each row is handled; {{column}} is the row's value
-    #[arg(long, value_name = "SQL")]
-    pub mark_done: Option<String>,
-
-    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
-    #[arg(long, value_name = "SQL")]
-    pub on_failed: Option<String>,
-
-    /// Columns that tell rows apart [default: the primary key]
-    #[arg(long, value_name = "COLUMNS")]
-    pub key: Option<String>,
-
-    /// Redis list
-    #[arg(long, value_name = "NAME")]
-    pub list: Option<String>,
-
-    /// MinIO bucket
-    #[arg(long, value_name = "NAME")]
-    pub bucket: Option<String>,
+    /// What `kip dev` calls the same.
+    #[command(flatten)]
+    pub events: EventArgs,
 
     /// Only objects whose names begin so
     #[arg(long, value_name = "TEXT")]
@@ -130,18 +111,13 @@ impl TriggerArgs {
 
     /// Flag, setting and value of everything that was given.
     fn settings(&self) -> Vec<(String, String, String)> {
-        let flags = [
-            ("--source", "source", &self.source),
-            ("--query", "query", &self.query),
-            ("--mark-done", "markDone", &self.mark_done),
-            ("--on-failed", "onFailed", &self.on_failed),
-            ("--key", "key", &self.key),
-            ("--list", "list", &self.list),
-            ("--bucket", "bucket", &self.bucket),
+        let source = [("--source", "source", &self.source)];
+        let object = [
             ("--object-prefix", "prefix", &self.object_prefix),
             ("--object-suffix", "suffix", &self.object_suffix),
         ];
-        let given = flags.into_iter().filter_map(|(flag, key, value)| {
+        let flags = source.into_iter().chain(self.events.settings()).chain(object);
+        let given = flags.filter_map(|(flag, key, value)| {
             Some((flag.to_owned(), key.to_owned(), value.clone()?))
         });
         let others = self.trigger_setting.iter();
@@ -176,15 +152,6 @@ fn complete(trigger: &Trigger, kind: TriggerKind) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("--trigger {kind} needs {}", missing.join(" and ")))
-}
-
-fn trigger(text: &str) -> Result<TriggerKind, String> {
-    let known = || TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
-    TriggerKind::parse(text).ok_or_else(|| format!("is none of {}", known()))
-}
-
-fn schedule(text: &str) -> Result<String, String> {
-    Schedule::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -4,20 +4,25 @@ use kipper_api::Timestamp;
 
 use super::Line;
 
-/// Longest line that is kept together, in bytes.
-const MAX_LINE: usize = 64 << 10;
-
-/// Cuts bytes into lines, and lines beyond the bound into several.
-#[derive(Default)]
-pub(super) struct Cutter(Vec<u8>);
+/// Cuts bytes into lines, and lines beyond a bound into several.
+#[derive(Debug)]
+pub struct Cutter {
+    max_line: usize,
+    begun: Vec<u8>,
+}
 
 impl Cutter {
+    /// Keeps lines of up to so many bytes together.
+    pub fn new(max_line: usize) -> Self {
+        Self { max_line, begun: Vec::new() }
+    }
+
     /// The lines that `bytes` complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.0.extend_from_slice(part);
-            if part.ends_with(b"\n") || self.0.len() >= MAX_LINE {
+            self.begun.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.begun.len() >= self.max_line {
                 found.extend(self.finish());
             }
         }
@@ -25,8 +30,8 @@ impl Cutter {
     }
 
     /// What came after the last line's end.
-    pub(super) fn finish(&mut self) -> Option<String> {
-        let bytes = std::mem::take(&mut self.0);
+    pub fn finish(&mut self) -> Option<String> {
+        let bytes = std::mem::take(&mut self.begun);
         let text = String::from_utf8_lossy(&bytes);
         (!bytes.is_empty()).then(|| text.trim_end_matches(['\n', '\r']).to_owned())
     }
@@ -59,11 +64,14 @@ mod tests {
 
     #[test]
     fn lines_are_cut_at_their_end_or_at_the_bound() {
-        let mut cutter = Cutter::default();
+        const MAX_LINE: usize = 1_000;
+        let mut cutter = Cutter::new(MAX_LINE);
         assert!(cutter.push(b"a").is_empty());
         assert_eq!(cutter.push(b"b\r\n\nc"), ["ab", ""]);
         assert_eq!(cutter.finish().as_deref(), Some("c"));
         assert_eq!(cutter.finish(), None);
         assert_eq!(cutter.push(&vec![b'x'; MAX_LINE + 1]).len(), 1);
+        assert_eq!(cutter.push(b"\n"), [""]);
+        assert_eq!(cutter.push(b"\xff\n"), ["\u{fffd}"]);
     }
 }

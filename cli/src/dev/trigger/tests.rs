@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use kipper_api::{FunctionSpec, function::Runtime};
 
+use crate::trigger_flags::EventArgs;
+
 use super::*;
 
 fn function(kind: &str, config: &[(&str, &str)]) -> LocalFunction {
@@ -117,7 +119,7 @@ fn flags_declare_the_trigger_of_one_code_file() {
     let flags = |kind| TriggerArgs {
         trigger: Some(kind),
         source_url: Some("postgres://h/db".into()),
-        query: Some("SELECT 1".to_owned()),
+        events: EventArgs { query: Some("SELECT 1".to_owned()), ..EventArgs::default() },
         ..TriggerArgs::default()
     };
     let mut functions = [function("http", &[])];

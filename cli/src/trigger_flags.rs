@@ -1,0 +1,60 @@
+//! Flags of triggers that `kip dev` and `kip function create` call the same. Pure.
+
+use clap::Args;
+use kipper_api::{cron::Schedule, function::TriggerKind};
+
+/// What events are, and what becomes of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct EventArgs {
+    /// Query whose rows are the events of postgres and mysql
+    #[arg(long, value_name = "SQL")]
+    pub query: Option<String>,
+
+    /// Statement run after each row is handled; {{column}} is the row's value
+    #[arg(long, value_name = "SQL")]
+    pub mark_done: Option<String>,
+
+    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
+    #[arg(long, value_name = "SQL")]
+    pub on_failed: Option<String>,
+
+    /// Columns that tell rows apart [default: the primary key]
+    #[arg(long, value_name = "COLUMNS")]
+    pub key: Option<String>,
+
+    /// Redis list
+    #[arg(long, value_name = "NAME")]
+    pub list: Option<String>,
+
+    /// MinIO bucket
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+}
+
+/// A flag, the setting of a trigger's `config` that it is, and its value.
+pub(crate) type Setting<'a> = (&'static str, &'static str, &'a Option<String>);
+
+impl EventArgs {
+    /// All of them, given or not.
+    pub(crate) fn settings(&self) -> [Setting<'_>; 6] {
+        [
+            ("--query", "query", &self.query),
+            ("--mark-done", "markDone", &self.mark_done),
+            ("--on-failed", "onFailed", &self.on_failed),
+            ("--key", "key", &self.key),
+            ("--list", "list", &self.list),
+            ("--bucket", "bucket", &self.bucket),
+        ]
+    }
+}
+
+/// The value of `--trigger`.
+pub(crate) fn kind(text: &str) -> Result<TriggerKind, String> {
+    let known = || TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+    TriggerKind::parse(text).ok_or_else(|| format!("is none of {}", known()))
+}
+
+/// The value of `--schedule`.
+pub(crate) fn schedule(text: &str) -> Result<String, String> {
+    Schedule::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
