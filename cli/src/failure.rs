@@ -7,6 +7,7 @@ use kipper_client::{
     ApiError, ConnectError,
     functions::ChangeError,
     invoke::InvokeError,
+    loki::LokiError,
     secrets::SecretError,
     services::ServiceError,
     test_run::TestRunError,
@@ -16,6 +17,9 @@ use kipper_process::exit::UsageError;
 
 /// Exit code of a command line that makes no sense.
 pub const USAGE: u8 = 2;
+
+/// What helps where a Loki does not.
+const OF_LOKI: &str = "`--pods` reads what the pods there are still have";
 
 /// A failure that was told already, line by line.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,7 @@ pub fn one_of(mut failures: Vec<anyhow::Error>, of: usize) -> anyhow::Result<()>
 fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         let connect = cause.downcast_ref::<ConnectError>().map(of_connect);
+        let loki = cause.downcast_ref::<LokiError>().map(|_| OF_LOKI);
         let api = cause.downcast_ref::<ApiError>().and_then(of_api);
         let secret = cause.downcast_ref::<SecretError>().and_then(of_secret);
         let service = cause.downcast_ref::<ServiceError>().and_then(of_service);
@@ -77,6 +82,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         let test = cause.downcast_ref::<TestRunError>().and_then(of_test);
         let wait = cause.downcast_ref::<WaitError>().and_then(of_wait);
         connect
+            .or(loki)
             .or(api)
             .or(secret)
             .or(service)

@@ -8,7 +8,12 @@ use std::{env, fs, io, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use kipper_client::{Target, invoke::Door, namespaces::Place};
+use kipper_client::{
+    Target,
+    invoke::Door,
+    loki::{Address, AddressError, Tenant, TenantError},
+    namespaces::Place,
+};
 use kipper_process::exit::UsageError;
 use serde::Deserialize;
 
@@ -46,7 +51,7 @@ pub struct ScopeArgs {
 
 /// What one place says. The file's keys are these names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Layer {
     namespace: Option<String>,
     project: Option<String>,
@@ -54,6 +59,8 @@ struct Layer {
     context: Option<String>,
     kubeconfig: Option<String>,
     interceptor: Option<String>,
+    loki: Option<String>,
+    loki_tenant: Option<String>,
 }
 
 /// What all of them say together.
@@ -65,6 +72,10 @@ pub struct Settings {
     pub place: Option<Place>,
     /// How requests reach functions.
     pub door: Door,
+    /// Where lines of pods are collected, if anywhere.
+    pub loki: Option<Address>,
+    /// Whose lines are meant there.
+    pub loki_tenant: Option<Tenant>,
     /// Whether flags name the namespace, which nothing else may then contradict.
     pub is_flagged: bool,
 }
@@ -83,6 +94,8 @@ impl ScopeArgs {
             context: variable("KIP_CONTEXT"),
             kubeconfig: variable("KIP_KUBECONFIG"),
             interceptor: variable("KIP_INTERCEPTOR"),
+            loki: variable("KIP_LOKI"),
+            loki_tenant: variable("KIP_LOKI_TENANT"),
         };
         resolve(&[self.layer(), environment, file()?]).map_err(anyhow::Error::new)
     }
@@ -95,6 +108,9 @@ impl ScopeArgs {
             context: self.context.clone(),
             kubeconfig: self.kubeconfig.clone(),
             interceptor: self.interceptor.clone(),
+            // The one command that reads them has their flags.
+            loki: None,
+            loki_tenant: None,
         }
     }
 }
@@ -137,6 +153,9 @@ fn resolve(layers: &[Layer; 3]) -> Result<Settings, UsageError> {
     let is_flagged =
         flags.namespace.is_some() || flags.project.is_some() || flags.environment.is_some();
     let interceptor = first(|layer| &layer.interceptor).map(|url| interceptor(&url)).transpose()?;
+    let told = |error: &dyn std::error::Error| UsageError::new(error.to_string());
+    let loki = first(|layer| &layer.loki).map(|text| text.parse()).transpose();
+    let tenant = first(|layer| &layer.loki_tenant).map(|text| text.parse()).transpose();
     Ok(Settings {
         target: Target {
             kubeconfig: first(|layer| &layer.kubeconfig).map(PathBuf::from),
@@ -145,6 +164,8 @@ fn resolve(layers: &[Layer; 3]) -> Result<Settings, UsageError> {
         },
         place,
         door: Door { interceptor },
+        loki: loki.map_err(|error: AddressError| told(&error))?,
+        loki_tenant: tenant.map_err(|error: TenantError| told(&error))?,
         is_flagged,
     })
 }
@@ -253,6 +274,12 @@ mod tests {
         assert_eq!(settings.target.kubeconfig, Some(PathBuf::from("k")));
         assert_eq!(settings.door.interceptor, Some("http://10.0.0.7".parse().unwrap()));
         assert!(!settings.is_flagged);
+        let layers = ["", "loki: logs/loki", "loki: http://loki:3100\nlokiTenant: shop"];
+        let settings = resolve(&layers.map(layer)).unwrap();
+        assert_eq!(settings.loki, Some("logs/loki:3100".parse().unwrap()));
+        assert_eq!(settings.loki_tenant, Some("shop".parse().unwrap()));
+        let error = resolve(&["loki: loki", "", ""].map(layer)).unwrap_err().to_string();
+        assert!(error.contains("neither the URL of a Loki nor a Service"), "{error}");
         assert!(resolve(&["namespace: n", "", ""].map(layer)).unwrap().is_flagged);
         for bad in ["ftp://x", "http://x/path", "http://", "a b"] {
             let layer = Layer { interceptor: Some(bad.to_owned()), ..Layer::default() };

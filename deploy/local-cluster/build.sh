@@ -30,6 +30,8 @@ build() {
     build_kubernetes
     build_keda
     programs coredns "$(module_stamp coredns "$(cat "$here/go/coredns/main.go")")" module_build coredns "-s -w" "$bin/coredns" .
+    programs loki "$(module_stamp loki "-s -w")" \
+        module_build loki "-s -w" "$bin/loki" github.com/grafana/loki/v3/cmd/loki
     build_installed helm helm.sh/helm/v3/cmd/helm "$helm_version"
     programs pause "$(stamp_of "$(cat "$here/images/pause.c")")" \
         cc -Os -static -s -o "$bin/pause" "$here/images/pause.c"
@@ -84,7 +86,7 @@ keda_manifests() {
 built() {
     local program
     for program in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl \
-        keda-operator keda-adapter coredns helm pause; do
+        keda-operator keda-adapter coredns loki helm pause; do
         [ -x "$bin/$program" ] || die "$bin/$program is missing; build it with \`$0 build\`"
     done
 }

@@ -5,14 +5,18 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use kipper_api::names::CONTAINER;
-use kipper_client::logs::{Line, Logs, Query};
+use kipper_client::{
+    logs::{Line, Logs, Query, Recent},
+    loki::{Address, Loki, Tenant},
+};
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::{output, settings::ScopeArgs};
 
 use super::Session;
 
-/// Show what the pods of a function say.
+/// Show what the pods of a function say, and with Loki what former ones said.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     /// Name of the function
@@ -37,41 +41,77 @@ pub struct Args {
     /// A JSON object per line: pod, container, time, text
     #[arg(long)]
     pub json: bool,
+
+    /// Loki that collects the lines: its URL, or <namespace>/<service>[:<port>] to go through the API
+    /// server [env: KIP_LOKI]
+    #[arg(long, value_name = "ADDRESS")]
+    pub loki: Option<Address>,
+
+    /// Tenant of that Loki, where it has several [env: KIP_LOKI_TENANT]
+    #[arg(long, value_name = "NAME")]
+    pub loki_tenant: Option<Tenant>,
+
+    /// Read the pods there are, Loki or not
+    #[arg(long, conflicts_with_all = ["loki", "loki_tenant"])]
+    pub pods: bool,
 }
 
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
+    let loki = loki(args, &session);
     let function = session.functions.get(&args.name).await?;
     let logs = Logs::new(&session.connection);
     let query = Query { search: args.search.clone(), ..Query::function(&args.name, args.since) };
     let mut shown = Shown { args, pods: BTreeSet::new(), result: Ok(()) };
     if args.follow {
-        if logs.pods(&query).await?.is_empty() {
-            eprintln!("{} has no pods now; its lines follow when it has", args.name);
-        }
-        logs.follow(query).run(|line| shown.line(&line)).await?;
-        return shown.result;
+        return follow(&mut shown, &logs, loki.as_ref(), query).await;
     }
-    let recent = logs.recent(&query).await?;
-    for notice in &recent.notices {
-        eprintln!("{notice}");
-    }
-    shown.pods = recent.lines.iter().map(|line| line.pod.clone()).collect();
-    for line in &recent.lines {
-        shown.line(line);
-    }
+    let recent = match &loki {
+        Some(loki) => loki.recent(&args.name, &query).await?,
+        None => logs.recent(&query).await?,
+    };
+    shown.recent(&recent);
     if recent.lines.is_empty() {
-        let since = humantime::format_duration(args.since);
+        let (name, since) = (&args.name, humantime::format_duration(args.since));
         match recent.pods {
+            _ if loki.is_some() => eprintln!("{name} said nothing of that in the last {since}"),
             0 if function.spec.is_served() => eprintln!(
-                "{} is at zero replicas: it has no pods, and what former ones said went with them",
-                args.name
+                "{name} is at zero replicas: it has no pods, and what former ones said went with them"
             ),
-            0 => eprintln!("{} has no run whose pod is still there", args.name),
+            0 => eprintln!("{name} has no run whose pod is still there"),
             _ => eprintln!("its pods said nothing of that in the last {since}"),
         }
     }
     shown.result
+}
+
+/// Flags before what is set elsewhere.
+fn loki(args: &Args, session: &Session) -> Option<Loki> {
+    let settings = &session.settings;
+    let address = args.loki.as_ref().or(settings.loki.as_ref()).filter(|_| !args.pods)?;
+    let tenant = args.loki_tenant.as_ref().or(settings.loki_tenant.as_ref());
+    Some(Loki::new(&session.connection, address.clone(), tenant))
+}
+
+/// Pods tell a line at once, and Loki a moment later: it is asked only for those that are gone.
+async fn follow(
+    shown: &mut Shown<'_>,
+    logs: &Logs,
+    loki: Option<&Loki>,
+    query: Query,
+) -> anyhow::Result<()> {
+    let name = &shown.args.name;
+    let pods: BTreeSet<_> = logs.pods(&query).await?.iter().map(|pod| pod.name_any()).collect();
+    if let Some(loki) = loki {
+        let mut gone = loki.recent(name, &query).await?;
+        gone.lines.retain(|line| !pods.contains(&line.pod));
+        shown.recent(&gone);
+    }
+    if pods.is_empty() {
+        eprintln!("{name} has no pods now; its lines follow when it has");
+    }
+    logs.follow(query).run(|line| shown.line(&line)).await?;
+    std::mem::replace(&mut shown.result, Ok(()))
 }
 
 /// Prints lines. As soon as there is a second pod, each says whose it is.
@@ -82,6 +122,16 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    fn recent(&mut self, recent: &Recent) {
+        for notice in &recent.notices {
+            eprintln!("{notice}");
+        }
+        self.pods.extend(recent.lines.iter().map(|line| line.pod.clone()));
+        for line in &recent.lines {
+            self.line(line);
+        }
+    }
+
     fn line(&mut self, line: &Line) {
         if self.result.is_err() {
             return;

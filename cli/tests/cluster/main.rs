@@ -9,6 +9,7 @@ mod apply;
 mod edits;
 mod kip;
 mod life;
+mod loki;
 mod page;
 mod refused;
 mod rights;
@@ -17,6 +18,8 @@ mod secrets;
 mod volumes;
 
 // The cluster as the controller's tests see it, which use more of it.
+#[path = "../../../controller/tests/cluster/bridge.rs"]
+mod bridge;
 #[allow(dead_code)]
 #[path = "../../../controller/tests/cluster/http.rs"]
 mod http;

@@ -8,9 +8,10 @@ use kipper_api::{
 };
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::{
+    bridge::on_bridge,
     deletion::{until_namespace_gone, until_unpublished},
     names::BRIDGE,
     objects,
@@ -218,23 +219,6 @@ async fn has_database(kind: ServiceKind, name: &str) -> bool {
 pub(crate) async fn reachable(kind: ServiceKind) -> SocketAddr {
     let server = tokio::task::spawn_blocking(move || servers::server(kind)).await.unwrap();
     on_bridge(server.port).await
-}
-
-/// A port of the loopback, where pods reach it.
-pub(crate) async fn on_bridge(port: u16) -> SocketAddr {
-    let listener = TcpListener::bind((BRIDGE, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                // Either side may leave; the other then sees it leave.
-                if let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await {
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                }
-            });
-        }
-    });
-    address
 }
 
 #[tokio::test]

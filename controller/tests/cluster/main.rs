@@ -8,6 +8,7 @@
 
 mod admission;
 mod bindings;
+mod bridge;
 mod broken;
 mod changes;
 mod cron;

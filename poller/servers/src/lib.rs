@@ -11,6 +11,7 @@
 mod credentials;
 mod error;
 mod guard;
+pub mod loki;
 pub mod mariadb;
 pub mod minio;
 pub mod pgbouncer;
@@ -24,6 +25,7 @@ mod tls;
 pub use credentials::{ADMIN, ADMIN_PASSWORD};
 pub use error::ServerError;
 pub use guard::Server;
+pub use loki::Loki;
 pub use mariadb::MariaDb;
 pub use minio::Minio;
 pub use pgbouncer::PgBouncer;

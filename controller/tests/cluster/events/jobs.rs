@@ -11,10 +11,7 @@ use kipper_servers::redis::{Options, Redis};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    bindings::{on_bridge, service},
-    sandbox::Sandbox,
-};
+use crate::{bindings::service, bridge::on_bridge, sandbox::Sandbox};
 
 static SERVER: LazyLock<Redis> =
     LazyLock::new(|| Redis::start(Options::default()).unwrap_or_else(|error| panic!("{error}")));

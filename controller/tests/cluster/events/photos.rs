@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::{
-    bindings::{on_bridge, service},
+    bindings::service,
+    bridge::on_bridge,
     names::{SCALER_ADAPTER, SYSTEM, WEBHOOK_PORT, WEBHOOK_TOKEN},
     objects,
     sandbox::Sandbox,
