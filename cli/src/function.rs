@@ -24,7 +24,9 @@ mod update;
 
 use clap::Subcommand;
 use kipper_client::{
-    Connection, connect,
+    ApiError, Connection,
+    cluster::Cluster,
+    connect,
     functions::{Functions, Outcome},
 };
 
@@ -127,6 +129,11 @@ impl Session {
         let connection = connect::connect(&settings.target).await?;
         let functions = Functions::new(&connection);
         Ok(Self { settings, connection, functions })
+    }
+
+    /// What the cluster's chart tells, if it may be read.
+    async fn cluster(&self) -> Result<Option<Cluster>, ApiError> {
+        Cluster::read(&self.connection, &self.settings.system_namespace).await
     }
 
     fn namespace(&self) -> &str {

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use kipper_client::{
     Target,
+    cluster::SYSTEM_NAMESPACE,
     invoke::Door,
     loki::{Address, AddressError, Tenant, TenantError},
     namespaces::Place,
@@ -61,6 +62,7 @@ struct Layer {
     interceptor: Option<String>,
     loki: Option<String>,
     loki_tenant: Option<String>,
+    system_namespace: Option<String>,
 }
 
 /// What all of them say together.
@@ -76,6 +78,8 @@ pub struct Settings {
     pub loki: Option<Address>,
     /// Whose lines are meant there.
     pub loki_tenant: Option<Tenant>,
+    /// Where the chart is installed.
+    pub system_namespace: String,
     /// Whether flags name the namespace, which nothing else may then contradict.
     pub is_flagged: bool,
 }
@@ -96,6 +100,7 @@ impl ScopeArgs {
             interceptor: variable("KIP_INTERCEPTOR"),
             loki: variable("KIP_LOKI"),
             loki_tenant: variable("KIP_LOKI_TENANT"),
+            system_namespace: variable("KIP_SYSTEM_NAMESPACE"),
         };
         resolve(&[self.layer(), environment, file()?]).map_err(anyhow::Error::new)
     }
@@ -111,6 +116,7 @@ impl ScopeArgs {
             // The one command that reads them has their flags.
             loki: None,
             loki_tenant: None,
+            system_namespace: None,
         }
     }
 }
@@ -166,6 +172,8 @@ fn resolve(layers: &[Layer; 3]) -> Result<Settings, UsageError> {
         door: Door { interceptor },
         loki: loki.map_err(|error: AddressError| told(&error))?,
         loki_tenant: tenant.map_err(|error: TenantError| told(&error))?,
+        system_namespace: first(|layer| &layer.system_namespace)
+            .unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
         is_flagged,
     })
 }

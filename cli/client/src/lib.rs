@@ -3,7 +3,8 @@
 //! `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
 //! of a spec; `events` and `wait` follow what becomes of one; `invoke` sends it a request, `test_run` runs its
-//! schedule now, `logs` reads what its pods say and `loki` what they said. A later module may use an earlier one, never the
+//! schedule now, `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
+//! cluster, and `hosts` who has a host in it. A later module may use an earlier one, never the
 //! other way round.
 //!
 //! A leaf crate: `kip` is its first user and a web console's API can be the second. It prints
@@ -38,6 +39,10 @@ pub mod invoke;
 pub mod logs;
 
 pub mod loki;
+
+pub mod cluster;
+
+pub mod hosts;
 
 pub mod test_run;
 

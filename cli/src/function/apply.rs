@@ -26,7 +26,7 @@ use crate::{
 
 use super::{
     RESOURCE, Session,
-    create::{DryRun, WaitArgs, WriteArgs, refuse, serves},
+    create::{DryRun, WaitArgs, WriteArgs, host_taken, refuse, serves},
     outcome, report,
 };
 
@@ -171,9 +171,13 @@ async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Res
     if args.create_namespace && !is_dry {
         namespaces::ensure(&session.connection, session.settings.place.as_ref()).await?;
     }
-    // A file may come before the services it needs; its function then waits for them.
+    // A file may come before the services it needs and before its host is free; its function then
+    // waits for them.
     if let Err(error) = serves(&session, function).await {
         eprintln!("warning: function {}: {error}", function.name_any());
+    }
+    if let Some(taken) = host_taken(&session, function).await? {
+        eprintln!("warning: function {}: {taken}", function.name_any());
     }
     let mut written = session.functions.apply(function, args.write.apply()).await?;
     let name = function.name_any();

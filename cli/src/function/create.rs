@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use humantime::parse_duration;
-use kipper_api::{Function, names::condition::HOST_RESERVED};
+use kipper_api::Function;
 use kipper_client::{
     ApiError, check,
     functions::{self, Apply, Written},
+    hosts::{self, Taken},
     namespaces,
     secrets::{self, SecretValue, Secrets},
     services::Services,
@@ -112,7 +113,9 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         namespaces::ensure(&session.connection, session.settings.place.as_ref()).await?;
     }
     serves(&session, &function).await?;
-    owns_host(&session, &function).await?;
+    if let Some(taken) = host_taken(&session, &function).await? {
+        return Err(taken.into());
+    }
     if args.write.dry_run.is_some() {
         let written = session.functions.apply(&function, args.write.apply()).await?;
         return shown(args.output.output, &written.function, "would be accepted by the cluster");
@@ -181,25 +184,16 @@ pub(super) async fn serves(session: &Session, function: &Function) -> anyhow::Re
     Err(problem.into())
 }
 
-/// Whether another function has the host already: a host is a name, whatever the namespace. Who may
-/// not look elsewhere hears of it from the controller.
-async fn owns_host(session: &Session, function: &Function) -> anyhow::Result<()> {
+/// Who has the host of the function already, if anybody.
+pub(super) async fn host_taken(
+    session: &Session,
+    function: &Function,
+) -> Result<Option<Taken>, ApiError> {
     if !function.spec.is_http() {
-        return Ok(());
+        return Ok(None);
     }
-    let name = function.name_any();
-    let others = match session.functions.namesakes(&name).await {
-        Ok(others) => others,
-        Err(ApiError::Forbidden(_)) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let has_host = |other: &&Function| {
-        other.status.as_ref().is_some_and(|status| status.is_true(HOST_RESERVED))
-    };
-    let Some(owner) = others.iter().find(has_host) else { return Ok(()) };
-    let url = owner.status.as_ref().and_then(|status| status.endpoint.clone()).unwrap_or_default();
-    let namespace = owner.namespace().unwrap_or_default();
-    anyhow::bail!("{url} belongs to function {name} of namespace {namespace}: choose another name")
+    let cluster = session.cluster().await?;
+    hosts::taken(&session.connection, cluster.as_ref(), &function.name_any()).await
 }
 
 /// A secret that is to be set, and where its value comes from.

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use kipper_api::names::CONTAINER;
 use kipper_client::{
+    ApiError,
     logs::{Line, Logs, Query, Recent},
     loki::{Address, Loki, Tenant},
 };
@@ -58,7 +59,7 @@ pub struct Args {
 
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
-    let loki = loki(args, &session);
+    let loki = loki(args, &session).await?;
     let function = session.functions.get(&args.name).await?;
     let logs = Logs::new(&session.connection);
     let query = Query { search: args.search.clone(), ..Query::function(&args.name, args.since) };
@@ -85,12 +86,21 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     shown.result
 }
 
-/// Flags before what is set elsewhere.
-fn loki(args: &Args, session: &Session) -> Option<Loki> {
+/// The flags' before the one that is set elsewhere, and that before the cluster's.
+async fn loki(args: &Args, session: &Session) -> Result<Option<Loki>, ApiError> {
+    if args.pods {
+        return Ok(None);
+    }
     let settings = &session.settings;
-    let address = args.loki.as_ref().or(settings.loki.as_ref()).filter(|_| !args.pods)?;
-    let tenant = args.loki_tenant.as_ref().or(settings.loki_tenant.as_ref());
-    Some(Loki::new(&session.connection, address.clone(), tenant))
+    let mut address = args.loki.clone().or_else(|| settings.loki.clone());
+    let mut tenant = args.loki_tenant.clone().or_else(|| settings.loki_tenant.clone());
+    if address.is_none()
+        && let Some(cluster) = session.cluster().await?
+    {
+        address = cluster.loki;
+        tenant = tenant.or(cluster.loki_tenant);
+    }
+    Ok(address.map(|address| Loki::new(&session.connection, address, tenant.as_ref())))
 }
 
 /// Pods tell a line at once, and Loki a moment later: it is asked only for those that are gone.

@@ -148,15 +148,21 @@ async fn every_range_and_every_text_is_found_of_pods_that_are_gone() {
         assert_eq!((end.code, end.stdout.as_str()), (0, ""), "{end:?}");
         assert!(end.stderr.contains("said nothing of that in the last 1h"), "{end:?}");
 
-        // Set once, it is meant by every command; and not where the pods are asked for.
-        let mut set = kip.command(&["function", "logs", &name, "--since", "5m", "--json"]);
-        let set = set.env("KIP_LOKI", &url).output().await.unwrap();
-        let line = String::from_utf8(set.stdout).unwrap();
-        let line: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
-        assert_eq!(
-            (&line["pod"], &line["container"]),
-            (&json!(format!("{name}-5m")), &json!("function"))
-        );
+        // Set once, it is meant by every command: by the user, or for all by the chart.
+        let info = json!({
+            "metadata": { "name": "kipper-cluster-info" },
+            "data": { "clusterDomain": "example.com", "loki": url },
+        });
+        objects::create(&sandbox.client, "ConfigMap", &sandbox.namespace, info).await;
+        for set in [("KIP_LOKI", url.as_str()), ("KIP_SYSTEM_NAMESPACE", &sandbox.namespace)] {
+            let mut logs = kip.command(&["function", "logs", &name, "--since", "5m", "--json"]);
+            let logs = logs.env(set.0, set.1).output().await.unwrap();
+            let lines = String::from_utf8(logs.stdout).unwrap();
+            let line: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+            assert_eq!(line["pod"], json!(format!("{name}-5m")), "{set:?}");
+            assert_eq!(line["container"], json!("function"), "{set:?}");
+        }
+        // And not where the pods are asked for.
         let mut pods = kip.command(&["function", "logs", &name, "--pods"]);
         let pods = pods.env("KIP_LOKI", &url).output().await.unwrap();
         assert!(pods.status.success() && pods.stdout.is_empty(), "{pods:?}");

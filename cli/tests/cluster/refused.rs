@@ -1,10 +1,15 @@
 //! What is refused before it is written, and what is said about it.
 
+use std::fs;
+
 use kipper_api::names::condition::HOST_RESERVED;
+
+use serde_json::json;
 
 use crate::{
     kip::{Kip, service},
     names::SERVER_IMAGE,
+    objects,
     sandbox::{condition_is, create_namespace, delete_namespace, run},
 };
 
@@ -60,6 +65,41 @@ async fn a_host_has_one_owner_and_the_owner_is_named() {
         let owner = format!("belongs to function {name} of namespace {}", sandbox.namespace);
         assert!(stderr.contains(&owner), "{stderr}");
         assert_eq!(other.object("Function", &name).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_of_somebody_elses_ingress_is_told_before_anything_is_written() {
+    run("foreign", |sandbox| async move {
+        let kip = Kip::new(&sandbox, &[("f.yaml", "")]).await;
+        let name = sandbox.name("foreign");
+        let backend = json!({ "service": { "name": "shop", "port": { "number": 80 } } });
+        let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
+        let host = sandbox.host(&name);
+        let ingress = json!({
+            "metadata": { "name": "shop" },
+            "spec": { "rules": [{ "host": host, "http": { "paths": [path] } }] },
+        });
+        objects::create(&sandbox.client, "Ingress", &sandbox.namespace, ingress).await;
+        let owner = format!("{host} belongs to Ingress shop of namespace {}", sandbox.namespace);
+        let create = ["function", "create", &name, "--image", SERVER_IMAGE];
+        for dry in [&["--dry-run=server"][..], &[]] {
+            let stderr = kip.fails(1, &[&create[..], dry].concat()).await;
+            assert!(stderr.contains(&owner), "{stderr}");
+        }
+        assert_eq!(sandbox.object("Function", &name).await, None);
+        // A cron function has no host.
+        let cron = ["--trigger", "cron", "--schedule", "0 4 1 1 *"];
+        kip.ok(&[&create[..], &cron].concat()).await;
+        kip.ok(&["function", "delete", &name]).await;
+
+        // `apply` may come before the host is free, and says that it is not.
+        let yaml = kip.ok(&[&create[..], &["--dry-run=client", "-o", "yaml"]].concat()).await;
+        fs::write(kip.folder.path().join("f.yaml"), yaml).unwrap();
+        let end = kip.run(&["function", "apply", "-f", "f.yaml"]).await;
+        assert_eq!(end.code, 0, "{end:?}");
+        assert!(end.stderr.contains(&format!("warning: function {name}: {owner}")), "{end:?}");
     })
     .await;
 }
