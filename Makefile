@@ -9,7 +9,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test test-cluster lint bench bench-cluster soak setup fmt cluster-up cluster-down cluster-status
+.PHONY: run test test-cluster lint bench bench-cluster soak package setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -21,6 +21,7 @@ test: setup lint
 	cargo test --locked --workspace --quiet
 	runtimes/test
 	deploy/images/binaries >/dev/null
+	cli/package $(CACHE)/package $(BINARIES)/kip
 	$(BINARIES)/kipper-loadtest all --quick
 	deploy/local-cluster/test
 
@@ -65,6 +66,10 @@ cluster-down:
 # One line per part; fails unless all of them run.
 cluster-status:
 	deploy/local-cluster/cluster status
+
+# kip for other machines: a static binary with its man pages and completions.
+package: setup-run
+	cli/package $(CACHE)/package
 
 fmt:
 	cargo fmt --all

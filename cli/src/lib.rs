@@ -1,7 +1,7 @@
 //! What the `kip` command does: one module per subcommand.
 //!
-//! `dev` runs functions on this machine. `function` and `volume` are what is in a cluster, by way of
-//! `kipper-client`; they share `settings` (which cluster, which namespace), `output` (what is
+//! `dev` runs functions on this machine. `function`, `volume` and `version` are about a cluster, by way
+//! of `kipper-client`; they share `settings` (which cluster, which namespace), `output` (what is
 //! printed), `progress` and `prompt` (what a person at a terminal sees and is asked) and `failure`
 //! (how a command ends).
 
@@ -15,6 +15,7 @@ pub mod prompt;
 pub mod settings;
 pub mod shell;
 pub mod trigger_flags;
+pub mod version;
 pub mod volume;
 
 use std::process::ExitCode;
@@ -59,6 +60,8 @@ pub enum Command {
     Function(Box<function::Args>),
     /// Volumes that functions mount
     Volume(volume::Args),
+    /// Tell the versions of kip, of Kipper in the cluster, and of the cluster
+    Version(version::Args),
     /// Print completions for a shell
     Completion(shell::CompletionArgs),
     /// Write the man pages into a folder
@@ -106,6 +109,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev(args) => dev::main(*args),
         Command::Function(args) => function::main(*args),
         Command::Volume(args) => volume::main(args),
+        Command::Version(args) => version::main(&args),
         Command::Completion(args) => shell::complete(&args),
         Command::Man(args) => shell::man(&args),
     }

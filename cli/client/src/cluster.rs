@@ -18,6 +18,8 @@ pub const SYSTEM_NAMESPACE: &str = "kipper-system";
 /// A cluster as its administrator set it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
+    /// Version of Kipper in it.
+    pub version: Option<String>,
     /// Domain under which functions have their hosts.
     pub domain: String,
     /// Domains under which every cluster has one label.
@@ -52,6 +54,7 @@ impl Cluster {
         let parents = data.get("sharedParents").map_or("", String::as_str);
         let parents = parents.split(',').filter(|parent| !parent.is_empty());
         Ok(Self {
+            version: data.get("version").cloned(),
             domain: data.get("clusterDomain").cloned().ok_or("it has no clusterDomain")?,
             shared_parents: parents.map(str::to_owned).collect(),
             loki: parsed(data, "loki")?,

@@ -9,6 +9,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
+use crate::ApiError;
+
 /// How long a connection to the cluster may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the cluster may take to answer, or to go on with an answer.
@@ -78,6 +80,16 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// What the API server is of, `v1.34.0`.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn kubernetes_version(&self) -> Result<String, ApiError> {
+        let version = self.client.apiserver_version().await;
+        let told = |error| ApiError::read(error, "version", &self.namespace);
+        Ok(version.map_err(told)?.git_version)
+    }
+
     /// The same cluster, in another namespace.
     pub fn within(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }

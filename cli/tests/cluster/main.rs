@@ -14,6 +14,7 @@ mod page;
 mod refused;
 mod rights;
 mod runs;
+mod schemas;
 mod secrets;
 mod volumes;
 
