@@ -1,6 +1,6 @@
 //! The command, in a folder and with an environment of a test's own.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{borrow::BorrowMut, fs, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -115,21 +115,26 @@ impl Kip {
         end(child.wait_with_output().await.unwrap())
     }
 
-    /// Runs a line as it is typed at a shell; it has to succeed.
-    pub(crate) async fn typed(&self, line: &str) -> String {
+    /// A line as it is typed at a shell.
+    pub(crate) fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         self.prepare(&mut command);
         let folder = Path::new(env!("CARGO_BIN_EXE_kip")).parent().unwrap().to_str().unwrap();
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{folder}:{path}")).arg("-c").arg(line);
-        let end = ended(command).await;
+        command
+    }
+
+    /// Runs such a line; it has to succeed.
+    pub(crate) async fn typed(&self, line: &str) -> String {
+        let end = ended(self.shell(line)).await;
         assert_eq!(end.code, 0, "{line}: {end:?}");
         end.stdout
     }
 }
 
-async fn ended(mut command: Command) -> End {
-    end(command.output().await.unwrap())
+pub(crate) async fn ended(mut command: impl BorrowMut<Command>) -> End {
+    end(command.borrow_mut().output().await.unwrap())
 }
 
 fn end(output: std::process::Output) -> End {

@@ -7,6 +7,7 @@
 
 mod apply;
 mod edits;
+mod ingress;
 mod kip;
 mod life;
 mod loki;
