@@ -25,7 +25,11 @@ images() {
     for entry in "${rust_images[@]}"; do
         [[ " ${wanted[*]} " != *" ${entry%%=*} "* ]] || rust+=("$entry")
     done
-    [ ${#rust[@]} -eq 0 ] || folder="$("$here/../images/binaries")"
+    if [ ${#rust[@]} -gt 0 ]; then
+        folder="$("$here/../images/binaries")"
+        # Where `env` puts kubectl and helm.
+        ln -sf "$folder/kip" "$bin/kip"
+    fi
     for entry in "${rust[@]}"; do rust_image "${entry%%=*}" "$folder" "${entry#*:}"; done
     for name in "${wanted[@]}"; do
         case "$name" in

@@ -17,6 +17,7 @@ mod rights;
 mod runs;
 mod schemas;
 mod secrets;
+mod terminal;
 mod volumes;
 
 // The cluster as the controller's tests see it, which use more of it.

@@ -1,18 +1,11 @@
 //! Values that go in and never come out.
 
-use std::{
-    fs::File,
-    io::{Read as _, Write as _},
-    os::fd::OwnedFd,
-    process::{Command, Stdio},
-};
-
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 
 use crate::{
     kip::Kip,
     sandbox::run,
+    terminal::answered,
     wait::{expect, until},
 };
 
@@ -80,9 +73,8 @@ async fn a_value_typed_at_a_terminal_is_not_echoed() {
         let kip = Kip::new(&sandbox, &[("code.js", CODE)]).await;
         let name = sandbox.name("typed");
         kip.ok(&["function", "create", &name, "--code-file", "code.js"]).await;
-        let command = kip.command(&["function", "secret", "set", &name, "TOKEN"]).into_std();
-        let (code, terminal) =
-            tokio::task::spawn_blocking(|| type_at(command, "hunter2\r")).await.unwrap();
+        let command = kip.command(&["function", "secret", "set", &name, "TOKEN"]);
+        let (code, terminal) = answered(command, "hunter2\r").await;
         assert_eq!(code, Some(0), "{terminal}");
         assert!(terminal.contains("Value of TOKEN: "), "{terminal}");
         assert!(!terminal.contains("hunter2"), "{terminal}");
@@ -92,42 +84,11 @@ async fn a_value_typed_at_a_terminal_is_not_echoed() {
         assert_eq!(secret["metadata"]["ownerReferences"][0]["name"], name);
 
         // Nothing changes after Ctrl-C, and the terminal echoes again.
-        let command = kip.command(&["function", "secret", "set", &name, "TOKEN"]).into_std();
-        let (code, terminal) =
-            tokio::task::spawn_blocking(|| type_at(command, "other\x03")).await.unwrap();
+        let command = kip.command(&["function", "secret", "set", &name, "TOKEN"]);
+        let (code, terminal) = answered(command, "other\x03").await;
         assert_eq!(code, Some(130), "{terminal}");
         let after = sandbox.object("Secret", &format!("{name}-secrets")).await.unwrap();
         assert_eq!(after["data"], secret["data"]);
     })
     .await;
-}
-
-/// Runs the command at a terminal and types `keys` once it asks; its exit code, and what the terminal
-/// showed.
-fn type_at(mut command: Command, keys: &str) -> (Option<i32>, String) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let path = ptsname(&master, Vec::new()).unwrap();
-    let slave = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
-    let end = |slave: &File| Stdio::from(OwnedFd::from(slave.try_clone().unwrap()));
-    command.stdin(end(&slave)).stderr(end(&slave)).stdout(end(&slave));
-    let mut child = command.spawn().unwrap();
-    // Nobody but the command has the terminal open, so reading it ends with the command.
-    drop((command, slave));
-    let mut master = File::from(master);
-    let mut shown = Vec::new();
-    let mut chunk = [0; 1024];
-    let mut has_typed = false;
-    while let Ok(read) = master.read(&mut chunk) {
-        if read == 0 {
-            break;
-        }
-        shown.extend_from_slice(&chunk[..read]);
-        if !has_typed && String::from_utf8_lossy(&shown).contains(": ") {
-            master.write_all(keys.as_bytes()).unwrap();
-            has_typed = true;
-        }
-    }
-    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
 }
