@@ -29,6 +29,14 @@ pub struct EventArgs {
     /// MinIO bucket
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
+
+    /// Only objects whose names begin so
+    #[arg(long, value_name = "TEXT")]
+    pub object_prefix: Option<String>,
+
+    /// Only objects whose names end so
+    #[arg(long, value_name = "TEXT")]
+    pub object_suffix: Option<String>,
 }
 
 /// A flag, the setting of a trigger's `config` that it is, and its value.
@@ -36,7 +44,7 @@ pub(crate) type Setting<'a> = (&'static str, &'static str, &'a Option<String>);
 
 impl EventArgs {
     /// All of them, given or not.
-    pub(crate) fn settings(&self) -> [Setting<'_>; 6] {
+    pub(crate) fn settings(&self) -> [Setting<'_>; 8] {
         [
             ("--query", "query", &self.query),
             ("--mark-done", "markDone", &self.mark_done),
@@ -44,6 +52,8 @@ impl EventArgs {
             ("--key", "key", &self.key),
             ("--list", "list", &self.list),
             ("--bucket", "bucket", &self.bucket),
+            ("--object-prefix", "prefix", &self.object_prefix),
+            ("--object-suffix", "suffix", &self.object_suffix),
         ]
     }
 }

@@ -7,7 +7,7 @@ use humantime::parse_duration;
 use kipper_api::{env_name, function::TriggerKind};
 use kipper_poller::config::Secret;
 
-use crate::trigger_flags::{self, EventArgs, Setting};
+use crate::trigger_flags::{self, EventArgs};
 
 /// Shortest polling interval: below it the player would mostly measure itself.
 const MIN_POLLING_INTERVAL: Duration = Duration::from_millis(100);
@@ -95,20 +95,12 @@ pub struct TriggerArgs {
     /// What `kip function create` calls the same.
     #[command(flatten)]
     pub events: EventArgs,
-
-    /// What the keys of its objects begin with
-    #[arg(long, value_name = "TEXT")]
-    pub prefix: Option<String>,
-
-    /// And end with
-    #[arg(long, value_name = "TEXT")]
-    pub suffix: Option<String>,
 }
 
 impl TriggerArgs {
     /// The first of these flags that was given; the URL may stand in the environment unasked.
     pub(super) fn given(&self) -> Option<&'static str> {
-        let first = self.settings().find(|(_, _, value)| value.is_some());
+        let first = self.events.settings().into_iter().find(|(_, _, value)| value.is_some());
         self.schedule.as_ref().map(|_| "--schedule").or(first.map(|(flag, ..)| flag))
     }
 
@@ -136,16 +128,11 @@ impl TriggerArgs {
 
     /// They as a trigger's `config`.
     pub(super) fn config(&self) -> BTreeMap<String, String> {
-        let settings = self.settings();
+        let settings = self.events.settings().into_iter();
         let mut config: BTreeMap<String, String> =
             settings.filter_map(|(_, key, value)| Some((key.to_owned(), value.clone()?))).collect();
         config.extend(self.source_url.iter().map(|url| ("source".to_owned(), url.0.clone())));
         config
-    }
-
-    fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
-        let keys = [("--prefix", "prefix", &self.prefix), ("--suffix", "suffix", &self.suffix)];
-        self.events.settings().into_iter().chain(keys)
     }
 }
 

@@ -30,14 +30,6 @@ pub struct TriggerArgs {
     #[command(flatten)]
     pub events: EventArgs,
 
-    /// Only objects whose names begin so
-    #[arg(long, value_name = "TEXT")]
-    pub object_prefix: Option<String>,
-
-    /// Only objects whose names end so
-    #[arg(long, value_name = "TEXT")]
-    pub object_suffix: Option<String>,
-
     /// Any other setting of an event trigger: batch, concurrency, maxAttempts, … (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     pub trigger_setting: Vec<(String, String)>,
@@ -112,11 +104,7 @@ impl TriggerArgs {
     /// Flag, setting and value of everything that was given.
     fn settings(&self) -> Vec<(String, String, String)> {
         let source = [("--source", "source", &self.source)];
-        let object = [
-            ("--object-prefix", "prefix", &self.object_prefix),
-            ("--object-suffix", "suffix", &self.object_suffix),
-        ];
-        let flags = source.into_iter().chain(self.events.settings()).chain(object);
+        let flags = source.into_iter().chain(self.events.settings());
         let given = flags.filter_map(|(flag, key, value)| {
             Some((flag.to_owned(), key.to_owned(), value.clone()?))
         });

@@ -12,6 +12,7 @@ mod kip;
 mod life;
 mod loki;
 mod page;
+mod readme;
 mod refused;
 mod rights;
 mod runs;
