@@ -2,13 +2,14 @@
 //!
 //! `dev` runs functions on this machine. `function`, `volume` and `version` are about a cluster, by way
 //! of `kipper-client`; they share `settings` (which cluster, which namespace), `output` (what is
-//! printed), `progress` and `prompt` (what a person at a terminal sees and is asked) and `failure`
-//! (how a command ends).
+//! printed), `progress` and `prompt` (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C
+//! does) and `failure` (how a command ends).
 
 pub mod dev;
 
 pub mod failure;
 pub mod function;
+pub mod interrupt;
 pub mod output;
 pub mod progress;
 pub mod prompt;

@@ -4,10 +4,10 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use crate::interrupt::INTERRUPTED;
+
 /// Longest answer, in bytes: a Secret holds no more.
 const MAX_ANSWER: u64 = 1 << 20;
-/// Exit code after Ctrl-C, as a shell has it.
-const INTERRUPTED: i32 = 130;
 /// Keys.
 const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;

@@ -18,6 +18,7 @@ use kipper_process::exit::UsageError;
 use kube::ResourceExt as _;
 
 use crate::{
+    interrupt,
     output::{self, Format, OutputArgs},
     prompt,
     settings::ScopeArgs,
@@ -148,11 +149,14 @@ async fn write(
     for key in keys {
         values.insert(key.name.clone(), key.value()?);
     }
-    let secrets = Secrets::new(&session.connection);
-    secrets.set(&args.name, &values).await?;
-    let written = session.functions.apply(function, args.write.apply()).await?;
-    secrets.adopt(&written.function).await?;
-    Ok(written)
+    interrupt::whole(async {
+        let secrets = Secrets::new(&session.connection);
+        secrets.set(&args.name, &values).await?;
+        let written = session.functions.apply(function, args.write.apply()).await?;
+        secrets.adopt(&written.function).await?;
+        Ok(written)
+    })
+    .await?
 }
 
 /// Refuses what cannot work, in the words of the resource.

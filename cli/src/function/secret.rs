@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
+    interrupt,
     output::{self, Format, OutputArgs},
     prompt,
     settings::ScopeArgs,
@@ -94,9 +95,13 @@ async fn set(
         None if prompt::is_possible() => prompted(key)?,
         None => from_stdin()?,
     };
-    let secrets = Secrets::new(&session.connection);
-    let stored = secrets.set(name, &BTreeMap::from([(key.to_owned(), value)])).await?;
-    secrets.adopt(&function).await?;
+    let written = interrupt::whole(async {
+        let secrets = Secrets::new(&session.connection);
+        let stored = secrets.set(name, &BTreeMap::from([(key.to_owned(), value)])).await?;
+        secrets.adopt(&function).await?;
+        anyhow::Ok(stored)
+    });
+    let stored = written.await??;
     let has_it = |function: &Function| {
         let keys = function.status.iter().flat_map(|status| &status.secret_keys);
         let told: BTreeMap<_, _> = keys.map(|key| (&key.name, &key.rotated_at)).collect();

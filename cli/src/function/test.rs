@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use kipper_client::test_run::{TestRuns, Verdict};
 
-use crate::{failure::Told, output, settings::ScopeArgs};
+use crate::{failure::Told, interrupt, output, settings::ScopeArgs};
 
 use super::Session;
 
@@ -28,13 +28,16 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     }
     eprintln!("test run {job}");
     let mut printed = Ok(());
-    let verdict = runs
-        .follow(&job, |line| {
-            if printed.is_ok() {
-                printed = output::line(&line.text);
-            }
-        })
-        .await?;
+    let following = runs.follow(&job, |line| {
+        if printed.is_ok() {
+            printed = output::line(&line.text);
+        }
+    });
+    let goes_on = format!(
+        "the test run goes on without being followed; `kubectl delete job {job} -n {}` ends it",
+        session.namespace()
+    );
+    let verdict = interrupt::told(following, &goes_on).await??;
     printed?;
     match verdict {
         Verdict::Complete => {

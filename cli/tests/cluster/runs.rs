@@ -1,10 +1,12 @@
 //! Test runs of a schedule, and logs that are followed.
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::{
     kip::Kip,
     names::SERVER_IMAGE,
+    objects,
     sandbox::run,
     wait::{expect, until},
 };
@@ -43,6 +45,39 @@ async fn a_test_run_tells_its_lines_and_how_it_ended() {
         assert!(end.stderr.contains("failed: exit code "), "{end:?}");
         let stderr = kip.fails(1, &["function", "invoke", &name]).await;
         assert!(stderr.contains(&format!("kip function test {name}")), "{stderr}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_test_run_goes_on_when_nobody_follows_it_any_more() {
+    run("left", |sandbox| async move {
+        let code = "module.exports = async () => {
+  console.log('begun')
+  await new Promise((resolve) => setTimeout(resolve, 3000))
+  console.log('done')
+}
+";
+        let kip = Kip::new(&sandbox, &[("slow.js", code)]).await;
+        let name = sandbox.name("left");
+        let cron = ["--trigger", "cron", "--schedule", "0 4 1 1 *", "--wait"];
+        let create = ["function", "create", &name, "--code-file", "slow.js"];
+        kip.ok(&[&create[..], &cron].concat()).await;
+        let mut test = kip.command(&["function", "test", &name]).spawn().unwrap();
+        let mut lines = BufReader::new(test.stdout.take().unwrap()).lines();
+        while !lines.next_line().await.unwrap().unwrap().contains("begun") {}
+        let pid = Pid::from_raw(test.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+        let end = test.wait_with_output().await.unwrap();
+        let stderr = String::from_utf8(end.stderr).unwrap();
+        assert_eq!(end.status.code(), Some(130), "{stderr}");
+        assert!(stderr.contains("the test run goes on"), "{stderr}");
+        until("the end of the run", || async {
+            let jobs = objects::list(&sandbox.client, "Job", &sandbox.namespace, "").await;
+            let succeeded = jobs.iter().any(|job| job["status"]["succeeded"] == 1);
+            expect(jobs.len() == 1 && succeeded, || format!("{jobs:?}"))
+        })
+        .await;
     })
     .await;
 }

@@ -39,7 +39,7 @@ fn home() -> TempDir {
 }
 
 /// A kubeconfig of the contexts `one` and `two`, whose cluster is at this address.
-fn kubeconfig(address: &str, current: &str) -> String {
+pub(crate) fn kubeconfig(address: &str, current: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Config

@@ -6,6 +6,7 @@ mod cron;
 mod database;
 mod events;
 mod function;
+mod interrupt;
 mod lifecycle;
 mod manifest;
 mod reload;
