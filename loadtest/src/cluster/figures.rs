@@ -2,6 +2,7 @@
 
 mod cold_start;
 mod dependencies;
+mod kip;
 mod load;
 mod thousand_functions;
 mod waking;
@@ -50,6 +51,12 @@ pub(super) const FIGURES: &[Scenario] = &[
         about: "The first one while KEDA's operator is stopped",
         max_time: MINUTE.saturating_mul(5),
         start: |run, cluster| Box::pin(without_keda::run(run, cluster)),
+    },
+    Scenario {
+        name: "kip",
+        about: "What a user waits for: kip function list among twenty functions",
+        max_time: MINUTE.saturating_mul(5),
+        start: |run, cluster| Box::pin(kip::run(run, cluster)),
     },
     Scenario {
         name: "thousand_functions",
