@@ -98,10 +98,11 @@ impl Loki {
             let is_last = page.len() < PAGE;
             let Some(oldest) = page.iter().map(|entry| entry.time).min() else { break true };
             // Lines of one nanosecond may lie on both sides of a page's edge.
-            let at_edge = page.iter().filter(|entry| entry.time == oldest).cloned().collect();
+            let at_edge: Vec<_> = page.iter().filter(|e| e.time == oldest).cloned().collect();
             let fresh: Vec<_> = page.into_iter().filter(|entry| !edge.contains(entry)).collect();
             let stands_still = fresh.is_empty();
-            edge = at_edge;
+            edge.retain(|entry| entry.time == oldest);
+            edge.extend(at_edge);
             pages.push(fresh);
             if is_last {
                 break true;
