@@ -1,6 +1,6 @@
 //! What programs may rely on: the form of everything that `-o json` prints.
 
-use kipper_api::names::condition::READY;
+use kipper_api::{Function, names::condition::READY};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -59,9 +59,13 @@ async fn what_is_printed_for_programs_keeps_its_form() {
         let end = kip.with_stdin(&create, "hunter2").await;
         assert_eq!(end.code, 0, "{end:?}");
         check("create", &serde_json::from_str(&end.stdout).unwrap());
-        sandbox
-            .function_that(name, "to be ready", |f| condition_is(f, READY, "True", "Reconciled"))
-            .await;
+        // The secret may be seen a moment after the function.
+        let is_told = |f: &Function| {
+            condition_is(f, READY, "True", "Reconciled")?;
+            let keys = f.status.clone().unwrap_or_default().secret_keys;
+            expect(keys.len() == 1, || format!("{keys:?}"))
+        };
+        sandbox.function_that(name, "to be ready", is_told).await;
         check("get", &kip.json(&["function", "get", name, "-o", "json"]).await);
         check("list", &kip.json(&["function", "list", "-o", "json"]).await);
         check("list_nothing", &kip.json(&["fn", "list", "-o", "json", "-n", "default"]).await);
