@@ -15,6 +15,21 @@ prepare() {
 
 start() {
     launch minio server --quiet --certs-dir "$dir/certs" --address "127.0.0.1:$port" "$dir/data"
-    await curl --fail --silent --noproxy '*' --max-time 5 --cacert "$dir/ca.pem" \
-        "http${TLS:+s}://127.0.0.1:$port/minio/health/ready"
+    await makes_bucket
+    s3 DELETE >/dev/null || true
+}
+
+# Ready is what MinIO calls itself before it knows its users and its buckets: until then it refuses
+# writes with 503. One that it takes, or says it took before, tells.
+makes_bucket() {
+    local status
+    status="$(s3 PUT)" && [[ "$status" = 200 || "$status" = 409 ]]
+}
+
+# Makes or removes a bucket that nobody else has a use for, and prints the answer's status.
+s3() {
+    curl --silent --noproxy '*' --max-time 5 --cacert "$dir/ca.pem" --request "$1" --output /dev/null \
+        --write-out '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 \
+        --user "$MINIO_ROOT_USER:$MINIO_ROOT_PASSWORD" \
+        "http${TLS:+s}://127.0.0.1:$port/kipper-starts"
 }
