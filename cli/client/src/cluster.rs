@@ -39,10 +39,8 @@ impl Cluster {
         let api: Api<ConfigMap> = Api::namespaced(connection.client.clone(), namespace);
         let what = format!("ConfigMap {NAME}");
         let found = api.get_opt(NAME).await;
-        let found = match found.map_err(|error| ApiError::read(error, &what, namespace)) {
-            Err(ApiError::Forbidden(_)) => return Ok(None),
-            found => found?,
-        };
+        let found = found.map_err(|error| ApiError::read(error, &what, namespace));
+        let found = ApiError::allowed(found)?.flatten();
         let Some(data) = found.and_then(|found| found.data) else { return Ok(None) };
         let cluster = Self::of(&data);
         cluster.map(Some).map_err(|error| {

@@ -123,6 +123,17 @@ impl ApiError {
         }
     }
 
+    /// What the user may not see is nothing, and no failure.
+    ///
+    /// # Errors
+    /// Any other.
+    pub fn allowed<T>(result: Result<T, Self>) -> Result<Option<T>, Self> {
+        match result {
+            Err(Self::Forbidden(_)) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// True when the object is not there, or nothing it could be in.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoNamespace(_))

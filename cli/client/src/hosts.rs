@@ -51,11 +51,11 @@ pub async fn taken(
     name: &str,
 ) -> Result<Option<Taken>, ApiError> {
     let functions = Functions::new(connection);
-    let own = allowed(functions.find(name).await)?.flatten();
+    let own = ApiError::allowed(functions.find(name).await)?.flatten();
     if own.is_some_and(|function| has_host(&function)) {
         return Ok(None);
     }
-    let namesakes = allowed(functions.namesakes(name).await)?.unwrap_or_default();
+    let namesakes = ApiError::allowed(functions.namesakes(name).await)?.unwrap_or_default();
     if let Some(owner) = namesakes.iter().find(|other| has_host(other)) {
         return Ok(Some(Taken::ByFunction {
             url: owner.status.as_ref().and_then(|s| s.endpoint.clone()).unwrap_or_default(),
@@ -67,19 +67,12 @@ pub async fn taken(
     let host = cluster.and_then(|c| host::host(name, &c.domain, &c.shared_parents).ok());
     match host {
         None => Ok(None),
-        Some(host) => Ok(allowed(ingress_of(connection, &host).await)?.flatten()),
+        Some(host) => Ok(ApiError::allowed(ingress_of(connection, &host).await)?.flatten()),
     }
 }
 
 fn has_host(function: &Function) -> bool {
     function.status.as_ref().is_some_and(|status| status.is_true(HOST_RESERVED))
-}
-
-fn allowed<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-    match result {
-        Err(ApiError::Forbidden(_)) => Ok(None),
-        other => other.map(Some),
-    }
 }
 
 async fn ingress_of(connection: &Connection, host: &str) -> Result<Option<Taken>, ApiError> {

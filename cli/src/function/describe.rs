@@ -32,10 +32,13 @@ pub struct Args {
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
     let function = session.functions.get(&args.name).await?;
-    let services = allowed(Services::read(&session.connection).await)?.unwrap_or_default();
+    let services =
+        ApiError::allowed(Services::read(&session.connection).await)?.unwrap_or_default();
     let query = Query::function(&args.name, Duration::ZERO);
-    let pods = allowed(Logs::new(&session.connection).pods(&query).await)?.unwrap_or_default();
-    let events = allowed(events::about(&session.connection, &args.name).await)?.unwrap_or_default();
+    let pods =
+        ApiError::allowed(Logs::new(&session.connection).pods(&query).await)?.unwrap_or_default();
+    let events = ApiError::allowed(events::about(&session.connection, &args.name).await)?
+        .unwrap_or_default();
     let now = Timestamp::now();
     let mut text = String::new();
     for (what, lines) in [
@@ -52,14 +55,6 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         section(&mut text, what, &lines);
     }
     output::print(text)
-}
-
-/// What the user may not see is left out.
-fn allowed<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-    match result {
-        Err(ApiError::Forbidden(_)) => Ok(None),
-        other => other.map(Some),
-    }
 }
 
 fn section(text: &mut String, heading: &str, lines: &[String]) {

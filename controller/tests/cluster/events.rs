@@ -148,18 +148,24 @@ async fn rollout(sandbox: &Sandbox, name: &str, spec: Value, feed: Feed) -> Feed
     Arc::into_inner(feed).unwrap().into_inner()
 }
 
+/// A bucket with `old.jpg` in it, and a function for whatever changes in it from now on.
+async fn watched(sandbox: &Sandbox, name: &str) -> (Photos, Recorder) {
+    let photos = Photos::create(sandbox, name).await;
+    photos.upload("old.jpg").await;
+    let recorder = Recorder::start().await;
+    recorder.set_open(true);
+    let code = recorder.handler(CHANGE);
+    sandbox.apply(name, spec(&code, "red", photos.trigger())).await;
+    sandbox.until_ready(name).await;
+    photos.until_watched().await;
+    (photos, recorder)
+}
+
 #[tokio::test]
 async fn an_upload_and_a_removal_each_wake_a_function_from_zero() {
     run("s3wake", |sandbox| async move {
         let name = sandbox.name("wake");
-        let photos = Photos::create(&sandbox, &name).await;
-        photos.upload("old.jpg").await;
-        let recorder = Recorder::start().await;
-        recorder.set_open(true);
-        let code = recorder.handler(CHANGE);
-        sandbox.apply(&name, spec(&code, "red", photos.trigger())).await;
-        sandbox.until_ready(&name).await;
-        photos.until_watched().await;
+        let (photos, recorder) = watched(&sandbox, &name).await;
         until_none_runs(&sandbox, &name).await;
 
         photos.upload("cat.jpg").await;
@@ -180,14 +186,7 @@ async fn an_upload_and_a_removal_each_wake_a_function_from_zero() {
 async fn changes_of_a_bucket_while_no_adapter_runs_are_handled_once() {
     run_alone("s3adapter", |sandbox| async move {
         let name = sandbox.name("adapter");
-        let photos = Photos::create(&sandbox, &name).await;
-        photos.upload("old.jpg").await;
-        let recorder = Recorder::start().await;
-        recorder.set_open(true);
-        let code = recorder.handler(CHANGE);
-        sandbox.apply(&name, spec(&code, "red", photos.trigger())).await;
-        sandbox.until_ready(&name).await;
-        photos.until_watched().await;
+        let (photos, recorder) = watched(&sandbox, &name).await;
 
         kill(&sandbox, ADAPTER).await;
         let mut expected = vec!["ObjectRemoved-old.jpg".to_owned()];
