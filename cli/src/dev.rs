@@ -35,7 +35,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_api::function::Runtime;
+use kipper_function::function::Runtime;
 use kipper_process::{exit::UsageError, signals};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

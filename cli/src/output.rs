@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use kipper_api::Timestamp;
+use kipper_function::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Flags of triggers that `kip dev` and `kip function create` call the same. Pure.
 
 use clap::Args;
-use kipper_api::{cron::Schedule, function::TriggerKind};
+use kipper_function::{cron::Schedule, function::TriggerKind};
 
 /// What events are, and what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]

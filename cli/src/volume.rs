@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use kipper_api::{names, quantity};
 use kipper_client::{
     ApiError, Connection, connect,
     functions::Functions,
     volumes::{AccessMode, NewVolume, Volume, Volumes, mounted_by},
     wait,
 };
+use kipper_function::{names, quantity};
 use kipper_process::exit::UsageError;
 use tokio::time::Instant;
 

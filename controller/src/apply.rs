@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use kipper_api::names;
+use kipper_function::names;
 use kube::{
     Api, Client,
     api::{

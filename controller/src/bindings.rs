@@ -19,7 +19,7 @@ pub(crate) mod server;
 
 use std::{fmt, time::Duration};
 
-use kipper_api::service::ServiceKind;
+use kipper_function::service::ServiceKind;
 use ring::rand::{SecureRandom, SystemRandom};
 
 pub use error::BindingError;

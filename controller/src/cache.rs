@@ -9,7 +9,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kipper_api::{Function, names};
+use kipper_function::{Function, names};
 use kube::{
     api::{DynamicObject, ObjectMeta},
     runtime::reflector::ObjectRef,

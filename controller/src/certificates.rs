@@ -12,7 +12,7 @@ use k8s_openapi::{
     api::core::v1::Secret,
     jiff::{Timestamp, ToSpan as _, tz::TimeZone},
 };
-use kipper_api::names;
+use kipper_function::names;
 use kube::{
     Api, ResourceExt as _,
     api::{ObjectMeta, Patch, PatchParams},

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
-use kipper_api::host;
+use kipper_function::host;
 use kipper_process::telemetry::LogArgs;
 
 use crate::render::{IngressSettings, Settings};

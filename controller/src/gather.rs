@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kipper_api::{
+use kipper_function::{
     Function, names,
     service::{ServiceKind, credentials},
 };
@@ -93,7 +93,7 @@ type Resolved = Result<Binding, Problem>;
 async fn resolve(
     function: &Function,
     me: &Key,
-    wanted: &kipper_api::function::ServiceBinding,
+    wanted: &kipper_function::function::ServiceBinding,
     namespaces: &Namespaces,
     metrics: &Metrics,
 ) -> kube::Result<Resolved> {
@@ -128,7 +128,7 @@ async fn resolve(
 struct Database<'a> {
     function: &'a Function,
     me: &'a Key,
-    wanted: &'a kipper_api::function::ServiceBinding,
+    wanted: &'a kipper_function::function::ServiceBinding,
     kind: ServiceKind,
     credentials: Key,
     view: SecretView,

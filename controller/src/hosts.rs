@@ -10,7 +10,7 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     jiff::Timestamp,
 };
-use kipper_api::{Function, host, names};
+use kipper_function::{Function, host, names};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},

@@ -17,7 +17,7 @@ use k8s_openapi::{
         rbac::v1::{RoleBinding, RoleRef, Subject},
     },
 };
-use kipper_api::{Function, names};
+use kipper_function::{Function, names};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, PartialObjectMeta, PostParams},

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kipper_api::{Function, names::condition::TRIGGER_VALID};
+use kipper_function::{Function, names::condition::TRIGGER_VALID};
 
 use crate::{
     cache::{Cache, Failure, Key, Pod},
@@ -94,7 +94,7 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use kipper_api::FunctionStatus;
+    use kipper_function::FunctionStatus;
     use serde_json::json;
 
     use super::*;

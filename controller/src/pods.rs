@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod as PodObject},
     jiff::Timestamp,
 };
-use kipper_api::names;
+use kipper_function::names;
 
 use crate::cache::{Failure, Key, Pod, Poller};
 

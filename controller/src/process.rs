@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
-use kipper_api::{Function, Service, function::Phase, names};
+use kipper_function::{Function, Service, function::Phase, names};
 use kipper_process::{admin::AdminServer, metrics as process_metrics, readiness::Readiness};
 use kube::{
     Api, Client,

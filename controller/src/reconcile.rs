@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use k8s_openapi::jiff::Timestamp;
-use kipper_api::{
+use kipper_function::{
     Function, FunctionStatus,
     function::SecretKeyStatus,
     names::{self, condition::READY},

@@ -15,7 +15,7 @@ use k8s_openapi::api::{
     core::v1::{Pod, Secret},
     networking::v1::Ingress,
 };
-use kipper_api::{Function, names};
+use kipper_function::{Function, names};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},

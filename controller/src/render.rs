@@ -22,7 +22,7 @@ use std::{
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kipper_api::{
+use kipper_function::{
     Function, FunctionSpec, code, function::effective::Workload, names, service::ServiceKind,
 };
 use kube::Resource;
@@ -111,7 +111,7 @@ pub struct Binding {
     pub kind: ServiceKind,
     /// Prefix of the injected names, as the binding says or the kind's default.
     pub prefix: String,
-    /// Secret that holds the values under the keys of [`kipper_api::service::credentials`]: the
+    /// Secret that holds the values under the keys of [`kipper_function::service::credentials`]: the
     /// Service's own, or the function's for a database.
     pub secret: String,
     /// Digest of that Secret's values.

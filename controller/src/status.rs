@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
-use kipper_api::{
+use kipper_function::{
     Function, FunctionStatus,
     function::{Phase, SecretKeyStatus},
     names::condition::{
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn function(previous: Option<FunctionStatus>, generation: i64) -> Function {
-        let mut function = Function::new("f", kipper_api::FunctionSpec::default());
+        let mut function = Function::new("f", kipper_function::FunctionSpec::default());
         function.metadata.generation = Some(generation);
         function.status = previous;
         function

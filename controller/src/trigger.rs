@@ -12,7 +12,7 @@ mod connection;
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kipper_api::{
+use kipper_function::{
     Function,
     function::{
         TriggerKind,
@@ -21,7 +21,7 @@ use kipper_api::{
     names,
     service::ServiceKind,
 };
-use kipper_template::{Dialect, Purpose, Query, Template, TemplateError};
+use kipper_statement::{Dialect, Purpose, Query, Template, TemplateError};
 use kube::{
     Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},

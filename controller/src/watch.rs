@@ -13,7 +13,7 @@ use kube::runtime::{
 };
 use tokio::sync::mpsc;
 
-use kipper_api::Function;
+use kipper_function::Function;
 
 use crate::cache::{Changed, Table};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use kipper_proto::externalscaler::{
+use kipper_externalscaler::{
     GetMetricsRequest, IsActiveResponse, ScaledObjectRef,
     external_scaler_client::ExternalScalerClient,
 };

@@ -10,7 +10,7 @@ pub mod error;
 mod metrics;
 
 pub mod source;
-pub use kipper_template as template;
+pub use kipper_statement as template;
 
 mod dispatcher;
 mod pace;

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kipper_proto::counts::{CountsReport, FunctionCounts, Welcome, counts_server::Counts};
+use kipper_counts::{CountsReport, FunctionCounts, Welcome, counts_server::Counts};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;

@@ -21,8 +21,8 @@ mod warmup;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::{OptionFuture, try_join};
+use kipper_externalscaler::external_scaler_server::ExternalScalerServer;
 use kipper_process::{admin::AdminServer, readiness::Readiness};
-use kipper_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};

@@ -14,7 +14,7 @@
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
-use kipper_proto::externalscaler::ScaledObjectRef;
+use kipper_externalscaler::ScaledObjectRef;
 
 use crate::{aggregate::Cadence, functions::FunctionKey};
 

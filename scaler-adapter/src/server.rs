@@ -2,10 +2,8 @@
 
 use std::{future::Future, io, path::PathBuf, time::Duration};
 
-use kipper_proto::{
-    counts::counts_server::CountsServer,
-    externalscaler::external_scaler_server::ExternalScalerServer,
-};
+use kipper_counts::counts_server::CountsServer;
+use kipper_externalscaler::external_scaler_server::ExternalScalerServer;
 use tokio::net::TcpListener;
 use tonic::transport::{
     Certificate, Identity, Server, ServerTlsConfig,

@@ -3,11 +3,11 @@
 //! What the resource types know of themselves, and the statements of an event trigger, read by the
 //! rules that controller and poller read them by.
 
-use kipper_api::{
+use kipper_function::{
     Function, FunctionSpec,
     function::{Problem, TriggerKind},
 };
-use kipper_template::{Dialect, Purpose, Query, Template};
+use kipper_statement::{Dialect, Purpose, Query, Template};
 
 /// Every problem of a whole Function; empty when there is none.
 pub fn function(function: &Function) -> Vec<Problem> {
@@ -58,7 +58,7 @@ fn is_sql(kind: Option<TriggerKind>) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kipper_api::function::Trigger;
+    use kipper_function::function::Trigger;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! Each is total: it says what it found or why it makes no sense, and leaves what it was not asked
 //! about as it is.
 
-use kipper_api::{
+use kipper_function::{
     FunctionSpec,
     function::{ServiceBinding, Volume},
 };
@@ -128,7 +128,7 @@ pub fn mount(spec: &mut FunctionSpec, volume: &Volume) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use kipper_api::function::Source;
+    use kipper_function::function::Source;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! What was reported of a Function, as Kubernetes Events. They are kept for an hour or so.
 
 use k8s_openapi::api::core::v1::Event;
-use kipper_api::Timestamp;
+use kipper_function::Timestamp;
 use kube::{Api, api::ListParams};
 
 use crate::{ApiError, Connection};

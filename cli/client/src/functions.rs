@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use kipper_api::{Function, FunctionSpec, function::Problem};
+use kipper_function::{Function, FunctionSpec, function::Problem};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -357,7 +357,7 @@ mod tests {
         function.metadata.resource_version = Some("7".to_owned());
         function.metadata.uid = Some("u".to_owned());
         function.metadata.labels = Some([("team".to_owned(), "web".to_owned())].into());
-        function.status = Some(kipper_api::FunctionStatus::default());
+        function.status = Some(kipper_function::FunctionStatus::default());
         let object = serde_json::to_value(applied(&function)).unwrap_or_default();
         assert_eq!(
             object,

@@ -3,7 +3,7 @@
 //! The controller decides; this tells before anything is written, as far as the user may look.
 
 use k8s_openapi::api::networking::v1::Ingress;
-use kipper_api::{
+use kipper_function::{
     Function, host,
     names::{self, condition::HOST_RESERVED},
 };

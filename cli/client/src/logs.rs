@@ -10,7 +10,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::{AsyncBufRead, AsyncReadExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
-use kipper_api::{Timestamp, names};
+use kipper_function::{Timestamp, names};
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, LogParams},

@@ -12,7 +12,7 @@ use k8s_openapi::{
     api::core::v1::Secret,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kipper_api::{Function, Timestamp, env_name, names};
+use kipper_function::{Function, Timestamp, env_name, names};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},

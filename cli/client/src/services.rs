@@ -1,7 +1,7 @@
 //! The Services of a namespace, as far as functions use them: which there are, and what a binding
 //! injects.
 
-use kipper_api::{
+use kipper_function::{
     FunctionSpec, Service,
     function::{ServiceBinding, event::EventTrigger},
     service::ServiceKind,
@@ -166,7 +166,7 @@ pub fn injected(binding: &ServiceBinding, kind: ServiceKind) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kipper_api::function::Trigger;
+    use kipper_function::function::Trigger;
 
     use super::*;
 

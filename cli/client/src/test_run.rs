@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::Pod,
 };
-use kipper_api::{names, test_run};
+use kipper_function::{names, test_run};
 use kube::{
     Api, ResourceExt as _,
     api::PostParams,

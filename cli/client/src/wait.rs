@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kipper_api::{
+use kipper_function::{
     Function,
     names::{self, condition::READY},
 };
@@ -296,7 +296,7 @@ pub async fn told_by_status(
 
 #[cfg(test)]
 mod tests {
-    use kipper_api::{FunctionSpec, FunctionStatus};
+    use kipper_function::{FunctionSpec, FunctionStatus};
     use serde_json::{Value, json};
 
     use super::*;

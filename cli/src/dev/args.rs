@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
-use kipper_api::{env_name, function::TriggerKind};
+use kipper_function::{env_name, function::TriggerKind};
 use kipper_poller::config::Secret;
 
 use crate::trigger_flags::{self, EventArgs};

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use kipper_api::{Timestamp, cron::Schedule, function::TriggerKind};
+use kipper_function::{Timestamp, cron::Schedule, function::TriggerKind};
 use tokio::sync::{mpsc, watch};
 
 use super::{

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_api::{Timestamp, cron::Schedule, function::Protocol as ApiProtocol, host};
+use kipper_function::{Timestamp, cron::Schedule, function::Protocol as ApiProtocol, host};
 use kipper_interceptor::source::{
     FunctionId, Probe, Protocol, RouteSpec, SecurityHeaders, Timeouts,
 };

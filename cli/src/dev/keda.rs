@@ -14,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kipper_api::FunctionSpec;
-use kipper_interceptor::source::FunctionId;
-use kipper_proto::externalscaler::{
+use kipper_externalscaler::{
     GetMetricsRequest, MetricSpec, ScaledObjectRef, external_scaler_client::ExternalScalerClient,
 };
+use kipper_function::FunctionSpec;
+use kipper_interceptor::source::FunctionId;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},

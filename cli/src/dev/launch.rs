@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_api::{
+use kipper_function::{
     code,
     function::{Trigger, TriggerKind},
 };
@@ -101,7 +101,7 @@ impl Launch {
         let mut command = std::process::Command::new(&self.interpreter.program);
         command.arg(&self.interpreter.entry).current_dir(&self.folder);
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(kipper_api::env_name::is_reserved) {
+            if name.to_str().is_some_and(kipper_function::env_name::is_reserved) {
                 command.env_remove(name);
             }
         }

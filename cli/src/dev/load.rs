@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kipper_api::{
+use kipper_function::{
     Function, FunctionSpec,
     function::{Problem, Runtime},
     manifest::{self, ManifestError},

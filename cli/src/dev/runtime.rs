@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_api::function::Runtime;
+use kipper_function::function::Runtime;
 use tempfile::{NamedTempFile, TempDir};
 
 /// The files of both runtimes, written by the build script.

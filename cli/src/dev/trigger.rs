@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, builder::Resettable};
-use kipper_api::function::{Trigger, TriggerKind};
+use kipper_function::function::{Trigger, TriggerKind};
 use kipper_poller::{Config, config::Secret, target::TargetUrlError};
 use kipper_process::exit::UsageError;
 use kipper_scaler_adapter::bucket_watcher::BucketTrigger;

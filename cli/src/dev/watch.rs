@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_api::function::Runtime;
+use kipper_function::function::Runtime;
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode, ModifyKind},
@@ -185,7 +185,7 @@ fn is_loadable(path: &Path, runtime: Runtime) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kipper_api::FunctionSpec;
+    use kipper_function::FunctionSpec;
 
     use super::*;
 

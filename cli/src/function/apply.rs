@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
-use kipper_api::{Function, manifest};
 use kipper_client::{
     functions::{Functions, Written},
     namespaces,
 };
+use kipper_function::{Function, manifest};
 use kipper_process::exit::UsageError;
 use kube::ResourceExt as _;
 use tokio::time::Instant;

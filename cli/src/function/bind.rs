@@ -1,12 +1,12 @@
 //! `kip function bind` and `unbind`.
 
 use clap::Args as ClapArgs;
-use kipper_api::function::ServiceBinding;
 use kipper_client::{
     ApiError, edits,
     functions::Outcome,
     services::{Services, injected},
 };
+use kipper_function::function::ServiceBinding;
 
 use crate::{output, settings::ScopeArgs};
 

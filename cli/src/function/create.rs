@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use humantime::parse_duration;
-use kipper_api::Function;
 use kipper_client::{
     ApiError, check,
     functions::{self, Apply, Written},
@@ -14,6 +13,7 @@ use kipper_client::{
     secrets::{self, SecretValue, Secrets},
     services::Services,
 };
+use kipper_function::Function;
 use kipper_process::exit::UsageError;
 use kube::ResourceExt as _;
 

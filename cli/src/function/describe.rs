@@ -2,15 +2,15 @@
 
 use clap::Args as ClapArgs;
 use k8s_openapi::api::core::v1::Pod;
-use kipper_api::{
-    Function, Timestamp,
-    function::{ServiceBinding, effective::Workload},
-};
 use kipper_client::{
     ApiError,
     events::{self, Reported},
     logs::{Logs, Query},
     services::{Services, injected},
+};
+use kipper_function::{
+    Function, Timestamp,
+    function::{ServiceBinding, effective::Workload},
 };
 use kube::ResourceExt as _;
 use std::time::Duration;

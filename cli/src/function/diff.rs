@@ -1,8 +1,8 @@
 //! `kip function diff -f`: what `apply` would change, as the API server sees it.
 
 use clap::Args as ClapArgs;
-use kipper_api::Function;
 use kipper_client::functions::Apply;
+use kipper_function::Function;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use similar::TextDiff;

@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use humantime::parse_duration;
-use kipper_api::Function;
 use kipper_client::invoke::{self, Answer, Phase, Request};
+use kipper_function::Function;
 use serde_json::{Value, json};
 
 use crate::{failure::Told, output, progress::Progress, settings::ScopeArgs};
@@ -203,7 +203,7 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use clap::Parser;
-    use kipper_api::FunctionSpec;
+    use kipper_function::FunctionSpec;
 
     use super::*;
 

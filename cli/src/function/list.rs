@@ -1,8 +1,8 @@
 //! `kip function list` and `get`.
 
 use clap::Args as ClapArgs;
-use kipper_api::{Function, Timestamp, function::Phase};
 use kipper_client::ApiError;
+use kipper_function::{Function, Timestamp, function::Phase};
 use kube::ResourceExt as _;
 
 use crate::{

@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
-use kipper_api::names::CONTAINER;
 use kipper_client::{
     ApiError,
     logs::{Line, Logs, Query, Recent},
     loki::{Address, Loki, Tenant},
 };
+use kipper_function::names::CONTAINER;
 use kube::ResourceExt as _;
 use serde_json::json;
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kipper_api::{Function, Timestamp, cron::Schedule};
 use kipper_client::{
     functions::Written,
     invoke::Door,
     wait::{self, Stage, WaitError, Woken},
 };
+use kipper_function::{Function, Timestamp, cron::Schedule};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
@@ -160,7 +160,7 @@ fn curl(url: &str, door: &Door) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use kipper_api::{FunctionSpec, FunctionStatus};
+    use kipper_function::{FunctionSpec, FunctionStatus};
     use serde_json::json;
 
     use super::*;

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Subcommand};
-use kipper_api::Function;
 use kipper_client::{
     secrets::{self, Secrets},
     wait,
 };
+use kipper_function::Function;
 use kipper_process::exit::UsageError;
 use serde_json::json;
 use tokio::time::Instant;

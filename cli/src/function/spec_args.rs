@@ -8,14 +8,14 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use kipper_api::{
+use kipper_client::edits::{self, EditError};
+use kipper_function::{
     FunctionSpec, env_name,
     function::{
         ImagePullSecret, Resources, Runtime, Scaling, ServiceBinding, Source, Volume,
         validate::MAX_CODE_BYTES,
     },
 };
-use kipper_client::edits::{self, EditError};
 use kipper_process::exit::UsageError;
 
 use super::trigger_args::TriggerArgs;

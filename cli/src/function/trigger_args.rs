@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kipper_api::{
+use kipper_function::{
     FunctionSpec,
     function::{Trigger, TriggerKind, event},
 };

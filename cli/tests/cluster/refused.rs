@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kipper_api::names::condition::HOST_RESERVED;
+use kipper_function::names::condition::HOST_RESERVED;
 
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! What programs may rely on: the form of everything that `-o json` prints.
 
-use kipper_api::{Function, names::condition::READY};
+use kipper_function::{Function, names::condition::READY};
 use serde_json::{Map, Value, json};
 
 use crate::{

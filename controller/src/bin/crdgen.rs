@@ -1,6 +1,6 @@
 //! Prints the CustomResourceDefinitions as YAML; `deploy/crds` holds what it prints.
 
-use kipper_api::{Function, Service};
+use kipper_function::{Function, Service};
 use kube::CustomResourceExt as _;
 
 fn main() -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! What can go wrong with a binding, in words that may be shown: they name the server, the
 //! database and the user, never a password and never a statement.
 
-use kipper_api::service::ServiceKind;
+use kipper_function::service::ServiceKind;
 
 /// Why a database could not be given or taken away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

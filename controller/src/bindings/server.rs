@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use kipper_api::service::{ServiceKind, credentials};
+use kipper_function::service::{ServiceKind, credentials};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,

@@ -1,7 +1,7 @@
 //! ConfigMap `<fn>-code`: inline code as the files its runtime loads.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kipper_api::names;
+use kipper_function::names;
 
 use super::Subject;
 

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kipper_api::{function::Trigger, names};
+use kipper_function::{function::Trigger, names};
 
 use super::{RenderError, Subject, pod, seconds};
 

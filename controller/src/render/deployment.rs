@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use kipper_api::names;
+use kipper_function::names;
 
 use super::{Subject, pod};
 

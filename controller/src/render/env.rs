@@ -13,7 +13,7 @@ use std::{
 use k8s_openapi::api::core::v1::{
     EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource, SecretKeySelector,
 };
-use kipper_api::{
+use kipper_function::{
     env_name, names,
     service::{ServiceKind, credentials},
 };

@@ -11,7 +11,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kipper_api::names;
+use kipper_function::names;
 
 use super::Subject;
 

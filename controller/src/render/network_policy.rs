@@ -13,7 +13,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use kipper_api::names;
+use kipper_function::names;
 
 use super::{Subject, poller};
 

@@ -23,7 +23,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use kipper_api::{
+use kipper_function::{
     FunctionSpec,
     function::{
         Runtime, TriggerKind,

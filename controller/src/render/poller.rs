@@ -14,7 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
-use kipper_api::{
+use kipper_function::{
     function::{effective::Readiness, event::EventTrigger},
     names,
 };

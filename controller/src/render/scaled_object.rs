@@ -11,7 +11,7 @@ mod events;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kipper_api::{FunctionSpec, names};
+use kipper_function::{FunctionSpec, names};
 use serde::Serialize;
 
 use super::{Subject, seconds};

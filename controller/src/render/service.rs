@@ -8,7 +8,7 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kipper_api::names;
+use kipper_function::names;
 
 use super::Subject;
 

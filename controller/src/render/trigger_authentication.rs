@@ -2,7 +2,7 @@
 //! source. No credential stands in the ScaledObject itself.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kipper_api::{function::TriggerKind, names};
+use kipper_function::{function::TriggerKind, names};
 use serde::Serialize;
 
 use super::{Event, Subject};

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
-use kipper_api::service::{ServiceKind, credentials};
+use kipper_function::service::{ServiceKind, credentials};
 
 use crate::{
     bindings::{

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use kipper_api::FunctionSpec;
+use kipper_function::FunctionSpec;
 use serde_json::json;
 
 use super::*;

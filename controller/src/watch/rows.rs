@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
-use kipper_api::{Function, Service, names};
+use kipper_function::{Function, Service, names};
 use kube::{
     ResourceExt as _,
     api::{DynamicObject, ObjectMeta, PartialObjectMeta},

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use kipper_api::{
+use kipper_function::{
     names::{self, condition::BINDINGS_RESOLVED},
     service::ServiceKind,
 };

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use kipper_api::names::condition::READY;
+use kipper_function::names::condition::READY;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use kipper_api::{
+use kipper_function::{
     Function,
     names::{
         self,

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kipper_api::names;
+use kipper_function::names;
 use kube::{
     Api,
     api::{DeleteParams, ListParams},

@@ -1,6 +1,6 @@
 //! Rendered objects stay as rendered, and nothing is written where nothing changed.
 
-use kipper_api::names;
+use kipper_function::names;
 use serde_json::{Value, json};
 
 use crate::{

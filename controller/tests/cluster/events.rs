@@ -8,7 +8,7 @@ mod photos;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use kipper_api::{names, names::condition::TRIGGER_VALID, service::ServiceKind};
+use kipper_function::{names, names::condition::TRIGGER_VALID, service::ServiceKind};
 use serde_json::{Value, json};
 
 use self::{feed::Feed, orders::Orders, photos::Photos};
@@ -228,7 +228,7 @@ fn with(mut trigger: Value, settings: &Value) -> Value {
 
 /// The message of `TriggerValid=False` with this reason.
 async fn until_invalid(sandbox: &Sandbox, name: &str, reason: &str) -> String {
-    let holds = |f: &kipper_api::Function| condition_is(f, TRIGGER_VALID, "False", reason);
+    let holds = |f: &kipper_function::Function| condition_is(f, TRIGGER_VALID, "False", reason);
     let function = sandbox.function_that(name, reason, holds).await;
     function.status.unwrap().condition(TRIGGER_VALID).unwrap().message.clone()
 }

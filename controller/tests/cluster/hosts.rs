@@ -1,6 +1,6 @@
 //! One host has one owner, whoever else asks for it; and no function touches what is not its own.
 
-use kipper_api::{
+use kipper_function::{
     Function,
     names::{
         self,

@@ -9,7 +9,7 @@ use k8s_openapi::{
     ByteString,
     api::core::v1::{Namespace, Secret, Service},
 };
-use kipper_api::{Function, host, names as kipper, names::condition::READY};
+use kipper_function::{Function, host, names as kipper, names::condition::READY};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},

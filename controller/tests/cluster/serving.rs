@@ -1,6 +1,6 @@
 //! From `kubectl apply` to an answer, for every form a function has.
 
-use kipper_api::{function::validate::Problem, names};
+use kipper_function::{function::validate::Problem, names};
 use serde_json::{Value, json};
 
 use crate::{

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kipper_api::service::ServiceKind;
 use kipper_controller::bindings::{self, BindingError, Grant, Server, ensure, new_password};
+use kipper_function::service::ServiceKind;
 use tokio::net::TcpListener;
 
 use crate::servers::{self, ADMIN, Session, server};
@@ -19,13 +19,13 @@ macro_rules! scenarios {
         mod postgres {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(kipper_api::service::ServiceKind::Postgres).await;
+                super::$name(kipper_function::service::ServiceKind::Postgres).await;
             })+
         }
         mod mariadb {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(kipper_api::service::ServiceKind::Mysql).await;
+                super::$name(kipper_function::service::ServiceKind::Mysql).await;
             })+
         }
     };

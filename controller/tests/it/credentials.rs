@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kipper_api::service::ServiceKind;
 use kipper_controller::bindings::{BindingError, Server, new_password};
+use kipper_function::service::ServiceKind;
 
 #[test]
 fn functions_get_no_database_in_redis_and_minio() {

@@ -8,8 +8,8 @@ pub(crate) mod fixtures;
 
 use std::collections::BTreeSet;
 
-use kipper_api::{names, service::ServiceKind};
 use kipper_controller::render::{Holder, Kind, Object, RenderError, clashes};
+use kipper_function::{names, service::ServiceKind};
 use serde_json::Value;
 
 use fixtures::Case;

@@ -1,10 +1,10 @@
 //! KEDA's queries on real servers: what is counted, and how far.
 
-use kipper_api::service::ServiceKind;
 use kipper_controller::{
     bindings,
     render::{Event, Kind},
 };
+use kipper_function::service::ServiceKind;
 
 use crate::{
     render::fixtures::Case,

@@ -3,8 +3,8 @@
 
 use std::{error::Error, sync::LazyLock};
 
-use kipper_api::service::ServiceKind;
 use kipper_controller::bindings::Server;
+use kipper_function::service::ServiceKind;
 pub(crate) use kipper_servers::{ADMIN, ADMIN_PASSWORD};
 use kipper_servers::{CertificateFor, MariaDb, Postgres, mariadb, postgres};
 use mysql_async::prelude::Queryable;

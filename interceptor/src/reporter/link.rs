@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_proto::counts::{CountsReport, FunctionCounts, Welcome, counts_client::CountsClient};
+use kipper_counts::{CountsReport, FunctionCounts, Welcome, counts_client::CountsClient};
 use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,

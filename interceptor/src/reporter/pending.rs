@@ -8,7 +8,7 @@ use std::{
     mem,
 };
 
-use kipper_proto::counts::FunctionCounts;
+use kipper_counts::FunctionCounts;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kipper_proto::counts::{
+use kipper_counts::{
     CountsReport, FunctionCounts, Welcome,
     counts_server::{Counts as CountsService, CountsServer},
 };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{apps::v1::Deployment, discovery::v1::EndpointSlice};
-use kipper_api::{
+use kipper_function::{
     Function, FunctionSpec,
     function::{Resources, Source},
     names,

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fs, net::SocketAddr, path::Path, time::Duration};
 
+use kipper_externalscaler::{ScaledObjectRef, external_scaler_client::ExternalScalerClient};
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
@@ -10,7 +11,6 @@ use kipper_interceptor::{
     source::{FunctionId, RouteSpec, memory},
 };
 use kipper_process::metrics;
-use kipper_proto::externalscaler::{ScaledObjectRef, external_scaler_client::ExternalScalerClient};
 use kipper_scaler_adapter::{Adapter, Config, config::CountsTls};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_proto::counts::CountsReport;
+use kipper_counts::CountsReport;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 

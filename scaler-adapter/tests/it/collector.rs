@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kipper_proto::counts::FunctionCounts;
+use kipper_counts::FunctionCounts;
 use kipper_scaler_adapter::Config;
 use tonic::Code;
 
@@ -112,8 +112,8 @@ async fn a_stream_that_breaks_the_rules_is_ended() {
     let endpoint =
         tonic::transport::Channel::from_shared(format!("http://{}", served.counts)).unwrap();
     let mut client =
-        kipper_proto::counts::counts_client::CountsClient::new(endpoint.connect().await.unwrap());
-    let report = kipper_proto::counts::CountsReport {
+        kipper_counts::counts_client::CountsClient::new(endpoint.connect().await.unwrap());
+    let report = kipper_counts::CountsReport {
         interceptor: "i-1".to_owned(),
         functions: vec![waiting("hello", 1)],
         ..Default::default()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kipper_proto::externalscaler::GetMetricsRequest;
+use kipper_externalscaler::GetMetricsRequest;
 use kipper_scaler_adapter::{
     Config,
     external_scaler::{CONCURRENCY, REQUEST_RATE},
@@ -101,7 +101,7 @@ async fn a_wake_is_pushed_and_resent_while_it_waits() {
     }
     assert!(keda.is_active("hello").await.unwrap());
 
-    let answered = kipper_proto::counts::FunctionCounts { base: 1, ..counts("hello", 1) };
+    let answered = kipper_counts::FunctionCounts { base: 1, ..counts("hello", 1) };
     interceptor.report(vec![answered]).await;
     // Once the third report was taken in, there is nothing more to come.
     let poll = async {

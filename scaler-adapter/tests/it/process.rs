@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_proto::counts::FunctionCounts;
+use kipper_counts::FunctionCounts;
 
 use crate::support::{Interceptor, Keda, counts, patiently};
 

@@ -2,12 +2,10 @@
 
 use std::{collections::HashMap, future::Future, net::SocketAddr, time::Duration};
 
-use kipper_proto::{
-    counts::{CountsReport, FunctionCounts, Welcome, counts_client::CountsClient},
-    externalscaler::{
-        GetMetricsRequest, IsActiveResponse, ScaledObjectRef,
-        external_scaler_client::ExternalScalerClient,
-    },
+use kipper_counts::{CountsReport, FunctionCounts, Welcome, counts_client::CountsClient};
+use kipper_externalscaler::{
+    GetMetricsRequest, IsActiveResponse, ScaledObjectRef,
+    external_scaler_client::ExternalScalerClient,
 };
 use kipper_scaler_adapter::{Adapter, Config, Error};
 use tokio::{sync::mpsc, task::JoinHandle};

@@ -108,9 +108,7 @@ async fn keda_may_be_asked_for_a_certificate_too() {
     let served = serve(&Config { grpc_tls, ..pki.config() }).await;
     let keda = |identity| {
         let channel = pki.channel(served.grpc, identity);
-        Keda(kipper_proto::externalscaler::external_scaler_client::ExternalScalerClient::new(
-            channel,
-        ))
+        Keda(kipper_externalscaler::external_scaler_client::ExternalScalerClient::new(channel))
     };
     let object = || crate::support::object("hello");
     let mut nobody = keda(None);

@@ -1,7 +1,7 @@
 //! Which containers of a pod have something to say. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
-use kipper_api::names;
+use kipper_function::names;
 
 /// A container of a pod that is read.
 pub(super) struct Container {

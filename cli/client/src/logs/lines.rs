@@ -1,6 +1,6 @@
 //! Bytes of a log as lines. Pure.
 
-use kipper_api::Timestamp;
+use kipper_function::Timestamp;
 
 use super::Line;
 

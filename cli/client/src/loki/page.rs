@@ -1,6 +1,6 @@
 //! An answer of Loki: streams with their labels, each with its lines. Pure.
 
-use kipper_api::Timestamp;
+use kipper_function::Timestamp;
 use serde::Deserialize;
 
 use crate::logs::Line;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
 use k8s_openapi::api::apps::v1::Deployment;
-use kipper_api::{Function, function::effective::Readiness};
+use kipper_function::{Function, function::effective::Readiness};
 use kube::{Api, ResourceExt as _};
 use tokio::time::{Instant, timeout_at};
 

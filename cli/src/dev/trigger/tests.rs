@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use kipper_api::{FunctionSpec, function::Runtime};
+use kipper_function::{FunctionSpec, function::Runtime};
 
 use crate::trigger_flags::EventArgs;
 

@@ -7,7 +7,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use kipper_api::names;
+use kipper_function::names;
 
 use crate::render::Subject;
 

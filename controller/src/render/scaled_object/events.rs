@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kipper_api::{
+use kipper_function::{
     function::{TriggerKind, event::EventTrigger},
     names,
 };

@@ -1,6 +1,6 @@
 //! What feeds a function, whichever source it is: numbered events, from 1.
 
-use kipper_api::service::ServiceKind;
+use kipper_function::service::ServiceKind;
 use serde_json::Value;
 
 use super::{jobs::Jobs, orders::Orders, photos::Photos};

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive};
 
-use kipper_api::service::ServiceKind;
+use kipper_function::service::ServiceKind;
 use serde_json::{Value, json};
 
 use crate::{

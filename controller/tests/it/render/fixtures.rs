@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kipper_api::{Function, service::ServiceKind};
 use kipper_controller::render::{
     Binding, Event, IngressSettings, Input, Object, RenderError, Settings, render,
 };
+use kipper_function::{Function, service::ServiceKind};
 
 pub(crate) fn settings() -> Settings {
     Settings {

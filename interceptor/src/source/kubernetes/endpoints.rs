@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kipper_api::names;
+use kipper_function::names;
 use kube::{Api, Client};
 
 use super::{

@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use kipper_api::{
+use kipper_function::{
     Function,
     function::{self as api, effective::Readiness},
     host, names,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use kipper_api::names;
+use kipper_function::names;
 
 use crate::source::{EndpointState, FunctionId};
 

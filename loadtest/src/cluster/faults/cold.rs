@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use kipper_api::Function;
+use kipper_function::Function;
 use kube::ResourceExt as _;
 
 use crate::cluster::{Cluster, objects, space::Space};

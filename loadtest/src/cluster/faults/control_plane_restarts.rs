@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kipper_api::function::Scaling;
+use kipper_function::function::Scaling;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use kipper_api::Function;
+use kipper_function::Function;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},

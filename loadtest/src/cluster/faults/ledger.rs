@@ -19,7 +19,7 @@ use http_body_util::Empty;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
-use kipper_api::Function;
+use kipper_function::Function;
 use kube::{Api, api::ListParams};
 use tokio::{
     net::TcpListener,

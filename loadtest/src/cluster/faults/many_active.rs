@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::jiff::Timestamp;
-use kipper_api::Function;
+use kipper_function::Function;
 use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,

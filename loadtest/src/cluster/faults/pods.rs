@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kipper_api::names;
+use kipper_function::names;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams},

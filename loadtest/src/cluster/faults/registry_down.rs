@@ -6,7 +6,7 @@ mod registry;
 
 use std::time::Duration;
 
-use kipper_api::{Function, names};
+use kipper_function::{Function, names};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 

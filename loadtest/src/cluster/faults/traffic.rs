@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_api::{Function, function::Scaling};
+use kipper_function::{Function, function::Scaling};
 use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,

@@ -1,7 +1,7 @@
 //! Cold starts over the KEDA path: of the static test server, and of inline code without
 //! dependencies. Each wake's own phases are paired; the floor is measured in the same run.
 
-use kipper_api::Function;
+use kipper_function::Function;
 
 use super::waking::{self, Plan, Woken};
 use crate::{

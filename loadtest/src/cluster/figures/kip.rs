@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use kipper_api::Function;
+use kipper_function::Function;
 use tokio::{process::Command, time::Instant};
 
 use crate::{

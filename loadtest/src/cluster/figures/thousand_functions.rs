@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Pod, Service},
     networking::v1::Ingress,
 };
-use kipper_api::{Function, names};
+use kipper_function::{Function, names};
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams},

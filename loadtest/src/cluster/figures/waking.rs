@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
-use kipper_api::Function;
+use kipper_function::Function;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 

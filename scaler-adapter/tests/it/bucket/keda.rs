@@ -1,6 +1,6 @@
 //! What KEDA is told of a bucket's trigger.
 
-use kipper_proto::externalscaler::{GetMetricsRequest, ScaledObjectRef};
+use kipper_externalscaler::{GetMetricsRequest, ScaledObjectRef};
 use kipper_scaler_adapter::external_scaler::BUCKET_EVENTS;
 use tonic::Code;
 

@@ -1,0 +1,7 @@
+//! KEDA's external scaler service (`external` and `external-push` triggers), generated from
+//! `proto/externalscaler.proto`. Its names and field numbers are KEDA's and cannot change here.
+//!
+//! This is a leaf crate: it never depends on a process.
+#![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+
+tonic::include_proto!("externalscaler");

@@ -1,0 +1,1 @@
+//! The contract of event triggers: settings with bounds and defaults, variables of the sidecar, keys of the Secret.

@@ -1,0 +1,1 @@
+//! Watches and leader election over the Kubernetes API, once for every process.

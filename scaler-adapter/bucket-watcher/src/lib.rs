@@ -1,0 +1,1 @@
+//! Turns changes of buckets into event objects, and counts what waits.

@@ -1,0 +1,1 @@
+//! A sandbox on the local cluster for tests and load tests.
