@@ -23,17 +23,8 @@ mod trigger_args;
 mod update;
 
 use clap::Subcommand;
-use kipper_client::{
-    ApiError, Connection,
-    cluster::Cluster,
-    connect,
-    functions::{Functions, Outcome},
-};
 
-use crate::settings::{ScopeArgs, Settings};
-
-/// Plural of Functions, with their group.
-const RESOURCE: &str = "functions.kipper.run";
+use crate::settings::ScopeArgs;
 
 /// Functions of a cluster.
 #[derive(Clone, Debug, clap::Args)]
@@ -113,39 +104,5 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Command::Env(args) => env::run(args, scope).await,
         Command::Secret(args) => secret::run(args, scope).await,
         Command::Deps(args) => deps::run(args, scope).await,
-    }
-}
-
-/// A cluster that is connected to.
-struct Session {
-    settings: Settings,
-    connection: Connection,
-    functions: Functions,
-}
-
-impl Session {
-    async fn open(scope: &ScopeArgs) -> anyhow::Result<Self> {
-        let settings = scope.settings()?;
-        let connection = connect::connect(&settings.target).await?;
-        let functions = Functions::new(&connection);
-        Ok(Self { settings, connection, functions })
-    }
-
-    /// What the cluster's chart tells, if it may be read.
-    async fn cluster(&self) -> Result<Option<Cluster>, ApiError> {
-        Cluster::read(&self.connection, &self.settings.system_namespace).await
-    }
-
-    fn namespace(&self) -> &str {
-        &self.connection.namespace
-    }
-}
-
-/// `function hello created`, or `function hello is as it was`.
-fn outcome(name: &str, outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Created => format!("function {name} created"),
-        Outcome::Changed => format!("function {name} changed"),
-        Outcome::Unchanged => format!("function {name} is as it was"),
     }
 }

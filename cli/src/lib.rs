@@ -11,13 +11,17 @@ pub mod failure;
 pub mod function;
 pub mod interrupt;
 pub mod output;
+mod preflight;
 pub mod progress;
 pub mod prompt;
+mod secret_value;
+mod session;
 pub mod settings;
 pub mod shell;
 pub mod trigger_flags;
 pub mod version;
 pub mod volume;
+pub mod write;
 
 use std::process::ExitCode;
 
@@ -111,7 +115,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Function(args) => function::main(*args),
         Command::Volume(args) => volume::main(args),
         Command::Version(args) => version::main(&args),
-        Command::Completion(args) => shell::complete(&args),
-        Command::Man(args) => shell::man(&args),
+        Command::Completion(args) => shell::complete(Cli::command(), &args),
+        Command::Man(args) => shell::man(Cli::command(), &args),
     }
 }

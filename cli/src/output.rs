@@ -14,6 +14,9 @@ use kipper_function::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+/// The resource of functions: its plural, with its group.
+pub const FUNCTIONS: &str = "functions.kipper.run";
+
 /// Forms of output for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -118,6 +121,31 @@ fn shown(object: &impl Serialize) -> anyhow::Result<Value> {
         metadata.remove("managedFields");
     }
     Ok(object)
+}
+
+/// Names and values: a table, or a list of objects with these keys; with `-o name` the names.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn pairs(
+    format: Option<Format>,
+    headings: [&str; 2],
+    keys: [&str; 2],
+    pairs: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<()> {
+    let pairs = pairs.into_iter();
+    match format {
+        None => {
+            let rows: Vec<_> = pairs.map(|(name, value)| vec![name, value]).collect();
+            print(table(&headings, &rows))
+        }
+        Some(Format::Name) => pairs.into_iter().try_for_each(|(name, _)| line(name)),
+        Some(format) => {
+            let [name_key, value_key] = keys;
+            let object = |(name, value)| json!({ name_key: name, value_key: value });
+            value(format, &pairs.map(object).collect::<Vec<_>>())
+        }
+    }
 }
 
 /// Columns under their headings, a line per row. Without rows it is empty.

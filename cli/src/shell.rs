@@ -3,10 +3,10 @@
 use std::{fs, io, path::PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::{Cli, output};
+use crate::output;
 
 /// Print completions for a shell.
 #[derive(Clone, Debug, Args)]
@@ -27,9 +27,9 @@ pub struct ManArgs {
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn complete(args: &CompletionArgs) -> anyhow::Result<()> {
+pub fn complete(mut kip: Command, args: &CompletionArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "kip", &mut script);
+    clap_complete::generate(args.shell, &mut kip, "kip", &mut script);
     output::print(script)
 }
 
@@ -37,10 +37,10 @@ pub fn complete(args: &CompletionArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub fn man(args: &ManArgs) -> anyhow::Result<()> {
-    let write = || -> io::Result<()> {
+pub fn man(kip: Command, args: &ManArgs) -> anyhow::Result<()> {
+    let write = |kip| -> io::Result<()> {
         fs::create_dir_all(&args.folder)?;
-        clap_mangen::generate_to(Cli::command(), &args.folder)
+        clap_mangen::generate_to(kip, &args.folder)
     };
-    write().with_context(|| args.folder.display().to_string())
+    write(kip).with_context(|| args.folder.display().to_string())
 }

@@ -9,7 +9,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use crate::ApiError;
+use crate::error::ApiError;
 
 /// How long a connection to the cluster may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

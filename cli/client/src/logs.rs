@@ -10,7 +10,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::{AsyncBufRead, AsyncReadExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
-use kipper_function::{Timestamp, names};
+use kipper_function::names;
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, LogParams},
@@ -25,8 +25,8 @@ use tokio::{
 use crate::{ApiError, Connection};
 
 use container::{Run, containers};
-pub use lines::Cutter;
 use lines::line;
+pub use lines::{Cutter, Line};
 
 /// Pods of a function that are read.
 const MAX_PODS: u32 = 100;
@@ -67,19 +67,6 @@ impl Query {
     fn seconds(&self) -> Option<i64> {
         i64::try_from(self.since.as_secs().max(1)).ok()
     }
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Who said it.
-    pub pod: String,
-    /// In which container: the function, or its poller.
-    pub container: String,
-    /// When; `None` where the kubelet did not say.
-    pub time: Option<Timestamp>,
-    /// What.
-    pub text: String,
 }
 
 /// Lines up to now.

@@ -3,159 +3,26 @@
 //! A Function is watched, never polled. Ready alone proves little at zero replicas, so [`woken`]
 //! also sends one request the way users' requests go and takes an answer of the function itself.
 
-mod awake;
+mod stage;
 
-use std::fmt::Debug;
+mod error;
+
+mod states;
+
+mod awake;
 
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kipper_function::{
-    Function,
-    names::{self, condition::READY},
-};
-use kube::{
-    Api, Resource, ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, watch_object},
-    },
-};
-use serde::de::DeserializeOwned;
+use kipper_function::{Function, names};
+use kube::{Api, Resource, ResourceExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    ApiError, Connection,
-    functions::{Functions, what},
-};
+use crate::{ApiError, Connection, functions::Functions};
 
 pub use awake::{Woken, rolled_out, woken};
-
-/// Reasons that no waiting helps against: the Function itself has to change, or what it meets with.
-const FINAL: [&str; 8] = [
-    "EnvironmentClash",
-    "HostInvalid",
-    "HostTaken",
-    "Invalid",
-    "NameTaken",
-    "NamespaceDenied",
-    "TriggerInvalid",
-    "TriggerRefused",
-];
-
-/// Where a Function stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The controller has not looked at the present spec.
-    NotObserved,
-    /// It cannot run now.
-    NotReady {
-        /// One word.
-        reason: String,
-        /// The rest, as a sentence.
-        message: String,
-    },
-    /// Everything declared is in place.
-    Ready,
-}
-
-impl Stage {
-    /// Whether waiting cannot help.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::NotReady { reason, .. } if FINAL.contains(&reason.as_str()))
-    }
-}
-
-impl std::fmt::Display for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotObserved => f.write_str("the controller has not looked at it yet"),
-            Self::NotReady { reason, message } if message.is_empty() => f.write_str(reason),
-            Self::NotReady { reason, message } => write!(f, "{reason}: {message}"),
-            Self::Ready => f.write_str("ready"),
-        }
-    }
-}
-
-/// Why a Function did not become what was waited for.
-#[derive(Debug, thiserror::Error)]
-pub enum WaitError {
-    /// The cluster said no.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// It cannot become ready.
-    #[error("function {name} is not ready: {stage}")]
-    Broken {
-        /// The function.
-        name: String,
-        /// Where it stands.
-        stage: Stage,
-    },
-    /// Time is up.
-    #[error("function {name} did not get ready in time: {last}")]
-    TooLate {
-        /// The function.
-        name: String,
-        /// What was seen last.
-        last: String,
-    },
-    /// It is being deleted, or gone.
-    #[error("function {0} was deleted")]
-    Deleted(String),
-}
-
-/// Where a Function stands with the spec of `generation`.
-pub fn stage(function: &Function, generation: i64) -> Stage {
-    let Some(status) = &function.status else { return Stage::NotObserved };
-    if status.observed_generation.is_none_or(|observed| observed < generation) {
-        return Stage::NotObserved;
-    }
-    match status.condition(READY) {
-        Some(ready) if ready.status == "True" => Stage::Ready,
-        Some(ready) => {
-            Stage::NotReady { reason: ready.reason.clone(), message: ready.message.clone() }
-        }
-        None => Stage::NotObserved,
-    }
-}
-
-/// Each state of a Function from now on; `None` where there is none.
-fn states(
-    functions: &Functions,
-    name: &str,
-) -> impl Stream<Item = Result<Option<Function>, ApiError>> + use<> {
-    watched(functions.watched(), name, what(name), functions.namespace().to_owned())
-}
-
-/// Each state of an object from now on; `None` where there is none.
-fn watched<K>(
-    api: Api<K>,
-    name: &str,
-    what: String,
-    namespace: String,
-) -> impl Stream<Item = Result<Option<K>, ApiError>> + use<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    watch_object(api, name).default_backoff().filter_map(move |seen| {
-        let state = match seen {
-            Ok(object) => Some(Ok(object)),
-            Err(error) => told(error, &what, &namespace).map(Err),
-        };
-        std::future::ready(state)
-    })
-}
-
-/// An error of a watch that will not pass; the others are tried again, with a pause.
-fn told(error: watcher::Error, what: &str, namespace: &str) -> Option<ApiError> {
-    use watcher::Error;
-    let source = match error {
-        Error::InitialListFailed(source) | Error::WatchStartFailed(source) => source,
-        _ => return None,
-    };
-    let error = ApiError::read(source, what, namespace);
-    matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized | ApiError::NotInstalled(_))
-        .then_some(error)
-}
+pub use error::WaitError;
+pub use stage::{Stage, stage};
+use states::{states, watched};
 
 /// The Function once the controller has looked at the spec of its generation; `None` if it has not
 /// until `deadline`.
@@ -291,39 +158,5 @@ pub async fn told_by_status(
         Ok(_) => Ok(true),
         Err(WaitError::TooLate { .. }) => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kipper_function::{FunctionSpec, FunctionStatus};
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[track_caller]
-    fn check(status: Value, expected: &str, is_final: bool) {
-        let mut function = Function::new("f", FunctionSpec::default());
-        function.status = serde_json::from_value::<FunctionStatus>(status).ok();
-        let stage = stage(&function, 2);
-        assert_eq!((stage.to_string().as_str(), stage.is_final()), (expected, is_final));
-    }
-
-    #[test]
-    fn a_stage_is_that_of_the_present_spec() {
-        let ready = |status: &str, reason: &str, message: &str| {
-            json!([{
-                "type": "Ready", "status": status, "reason": reason, "message": message,
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }])
-        };
-        let told = |generation: i64, conditions: Value| json!({ "observedGeneration": generation, "conditions": conditions });
-        let unknown = "the controller has not looked at it yet";
-        check(json!(null), unknown, false);
-        check(json!({}), unknown, false);
-        check(told(1, ready("True", "Reconciled", "")), unknown, false);
-        check(told(2, ready("True", "Reconciled", "")), "ready", false);
-        check(told(2, ready("False", "HostTaken", "it is b/f")), "HostTaken: it is b/f", true);
-        check(told(2, ready("False", "ServiceNotFound", "")), "ServiceNotFound", false);
     }
 }

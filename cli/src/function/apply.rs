@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
-use kipper_client::{
-    functions::{Functions, Written},
-    namespaces,
-};
+use kipper_client::{functions::Written, namespaces};
 use kipper_function::{Function, manifest};
 use kipper_process::exit::UsageError;
 use kube::ResourceExt as _;
@@ -21,14 +18,13 @@ use tokio::time::Instant;
 use crate::{
     failure,
     output::{self, OutputArgs},
+    preflight,
+    session::Session,
     settings::ScopeArgs,
+    write::{self, DryRun, WaitArgs, WriteArgs},
 };
 
-use super::{
-    RESOURCE, Session,
-    create::{DryRun, WaitArgs, WriteArgs, host_taken, refuse, serves},
-    outcome, report,
-};
+use super::report;
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 64 << 20;
@@ -85,7 +81,8 @@ impl FileArgs {
                 eprintln!("warning: {told}: skipped {kind} {name}, which is no Function");
             }
             for function in found.functions {
-                refuse(&function).map_err(|error| UsageError::new(format!("{told}: {error}")))?;
+                preflight::fields(&function)
+                    .map_err(|error| UsageError::new(format!("{told}: {error}")))?;
                 if !seen.insert((function.namespace(), function.name_any())) {
                     let name = function.name_any();
                     let message = format!("{told}: function {name} is there twice");
@@ -143,7 +140,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let functions = args.files.read()?;
     if args.write.dry_run == Some(DryRun::Client) {
         return match args.output.output {
-            Some(format) => output::objects(format, RESOURCE, &functions),
+            Some(format) => output::objects(format, output::FUNCTIONS, &functions),
             None => functions.iter().try_for_each(|function| {
                 let name = function.name_any();
                 output::line(format!("function {name} would be applied (no cluster was asked)"))
@@ -160,28 +157,32 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         }
     }
     if let Some(format) = args.output.output {
-        output::objects(format, RESOURCE, written.iter().map(|written| &written.function))?;
+        output::objects(
+            format,
+            output::FUNCTIONS,
+            written.iter().map(|written| &written.function),
+        )?;
     }
     failure::one_of(failures, functions.len())
 }
 
 async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Result<Written> {
-    let session = within(session, function)?;
+    let session = session.within(function)?;
     let is_dry = args.write.dry_run.is_some();
     if args.create_namespace && !is_dry {
         namespaces::ensure(&session.connection, session.settings.place.as_ref()).await?;
     }
     // A file may come before the services it needs and before its host is free; its function then
     // waits for them.
-    if let Err(error) = serves(&session, function).await {
+    if let Err(error) = preflight::services(&session, function).await {
         eprintln!("warning: function {}: {error}", function.name_any());
     }
-    if let Some(taken) = host_taken(&session, function).await? {
+    if let Some(taken) = preflight::host(&session, function).await? {
         eprintln!("warning: function {}: {taken}", function.name_any());
     }
     let mut written = session.functions.apply(function, args.write.apply()).await?;
     let name = function.name_any();
-    let mut told = outcome(&name, written.outcome);
+    let mut told = write::outcome(&name, written.outcome);
     if is_dry {
         told.push_str(" (the cluster kept nothing)");
     } else if args.wait.wait {
@@ -192,23 +193,4 @@ async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Res
         output::line(told)?;
     }
     Ok(written)
-}
-
-/// The session in the namespace that the file names, unless flags name another one.
-pub(super) fn within(session: &Session, function: &Function) -> Result<Session, UsageError> {
-    let settings = session.settings.clone();
-    let connection = match function.namespace() {
-        Some(namespace) if namespace != session.namespace() => {
-            if settings.is_flagged {
-                let (name, asked) = (function.name_any(), session.namespace());
-                return Err(UsageError::new(format!(
-                    "function {name} is of namespace {namespace} in its file, not {asked}"
-                )));
-            }
-            session.connection.within(&namespace)
-        }
-        _ => session.connection.clone(),
-    };
-    let functions = Functions::new(&connection);
-    Ok(Session { settings, connection, functions })
 }

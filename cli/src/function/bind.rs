@@ -8,9 +8,7 @@ use kipper_client::{
 };
 use kipper_function::function::ServiceBinding;
 
-use crate::{output, settings::ScopeArgs};
-
-use super::{Session, create::serves};
+use crate::{output, preflight, session::Session, settings::ScopeArgs};
 
 /// Bind a service.
 #[derive(Clone, Debug, ClapArgs)]
@@ -50,7 +48,7 @@ pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<(
     };
     let mut function = session.functions.get(&args.name).await?;
     edits::bind(&mut function.spec, &binding);
-    serves(&session, &function).await?;
+    preflight::services(&session, &function).await?;
     let bind = |spec: &mut _| {
         edits::bind(spec, &binding);
         Ok(())

@@ -13,10 +13,9 @@ use crate::{
     output,
     progress::Progress,
     prompt,
+    session::Session,
     settings::ScopeArgs,
 };
-
-use super::Session;
 
 /// Delete functions.
 #[derive(Clone, Debug, ClapArgs)]

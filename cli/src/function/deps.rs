@@ -5,10 +5,12 @@ use kipper_client::edits;
 
 use crate::{
     output::{self, OutputArgs},
+    session::Session,
     settings::ScopeArgs,
+    write,
 };
 
-use super::{Session, env::pairs, outcome, spec_args::dependency};
+use super::spec_args::dependency;
 
 /// Packages of inline code.
 #[derive(Clone, Debug, ClapArgs)]
@@ -53,7 +55,8 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         Command::List { name, output } => {
             let source = session.functions.get(&name).await?.spec.source.unwrap_or_default();
             let headings = ["NAME", "VERSION"];
-            return pairs(output.output, headings, ["name", "version"], source.dependencies);
+            let keys = ["name", "version"];
+            return output::pairs(output.output, headings, keys, source.dependencies);
         }
         Command::Add { name, packages } => {
             let add = |spec: &mut _| edits::add_dependencies(spec, &packages);
@@ -66,5 +69,5 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             (name, written)
         }
     };
-    output::line(outcome(&name, written.outcome))
+    output::line(write::outcome(&name, written.outcome))
 }

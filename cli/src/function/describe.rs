@@ -15,9 +15,9 @@ use kipper_function::{
 use kube::ResourceExt as _;
 use std::time::Duration;
 
-use crate::{output, settings::ScopeArgs};
+use crate::{output, session::Session, settings::ScopeArgs};
 
-use super::{Session, list, report};
+use super::{list, report};
 
 /// Events that are shown, the last ones.
 const EVENTS: usize = 10;

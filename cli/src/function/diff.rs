@@ -7,12 +7,9 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use crate::{failure::Told, output, settings::ScopeArgs};
+use crate::{failure::Told, output, session::Session, settings::ScopeArgs};
 
-use super::{
-    Session,
-    apply::{FileArgs, within},
-};
+use super::apply::FileArgs;
 
 /// Lines shown around a change.
 const CONTEXT: usize = 3;
@@ -38,7 +35,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
     let mut differs = false;
     for function in &functions {
-        let session = within(&session, function)?;
+        let session = session.within(function)?;
         let name = function.name_any();
         let before = session.functions.find(&name).await?;
         let how = Apply { dry_run: true, force: args.force_conflicts };

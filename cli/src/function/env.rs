@@ -2,14 +2,15 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 use kipper_client::edits;
-use serde_json::json;
 
 use crate::{
     output::{self, Format, OutputArgs},
+    session::Session,
     settings::ScopeArgs,
+    write,
 };
 
-use super::{Session, outcome, spec_args::variable};
+use super::spec_args::variable;
 
 /// Environment variables.
 #[derive(Clone, Debug, ClapArgs)]
@@ -66,32 +67,10 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             (name, written)
         }
     };
-    output::line(outcome(&name, written.outcome))
+    output::line(write::outcome(&name, written.outcome))
 }
 
 async fn list(session: &Session, name: &str, format: Option<Format>) -> anyhow::Result<()> {
     let env = session.functions.get(name).await?.spec.env;
-    pairs(format, ["NAME", "VALUE"], ["name", "value"], env)
-}
-
-/// Names and values: a table, or a list of objects with these keys; with `-o name` the names.
-pub(super) fn pairs(
-    format: Option<Format>,
-    headings: [&str; 2],
-    keys: [&str; 2],
-    pairs: impl IntoIterator<Item = (String, String)>,
-) -> anyhow::Result<()> {
-    let pairs = pairs.into_iter();
-    match format {
-        None => {
-            let rows: Vec<_> = pairs.map(|(name, value)| vec![name, value]).collect();
-            output::print(output::table(&headings, &rows))
-        }
-        Some(Format::Name) => pairs.into_iter().try_for_each(|(name, _)| output::line(name)),
-        Some(format) => {
-            let [name_key, value_key] = keys;
-            let object = |(name, value)| json!({ name_key: name, value_key: value });
-            output::value(format, &pairs.map(object).collect::<Vec<_>>())
-        }
-    }
+    output::pairs(format, ["NAME", "VALUE"], ["name", "value"], env)
 }

@@ -15,9 +15,7 @@ use kipper_client::invoke::{self, Answer, Phase, Request};
 use kipper_function::Function;
 use serde_json::{Value, json};
 
-use crate::{failure::Told, output, progress::Progress, settings::ScopeArgs};
-
-use super::Session;
+use crate::{failure::Told, output, progress::Progress, session::Session, settings::ScopeArgs};
 
 /// Largest body that is sent.
 const MAX_BODY: u64 = 64 << 20;

@@ -8,10 +8,9 @@ use kube::ResourceExt as _;
 use crate::{
     failure,
     output::{self, Colour, Format, OutputArgs},
+    session::Session,
     settings::ScopeArgs,
 };
-
-use super::{RESOURCE, Session};
 
 /// List functions.
 #[derive(Clone, Debug, ClapArgs)]
@@ -45,7 +44,7 @@ pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<(
         session.functions.list().await?
     };
     if let Some(format) = args.output.output {
-        return output::objects(format, RESOURCE, functions);
+        return output::objects(format, output::FUNCTIONS, functions);
     }
     if functions.is_empty() {
         let place = if args.all_namespaces {
@@ -71,9 +70,9 @@ pub(super) async fn get(args: &GetArgs, scope: &ScopeArgs) -> anyhow::Result<()>
     match (args.output.output, found.as_slice()) {
         (_, []) => {}
         (Some(format @ (Format::Json | Format::Yaml)), [one]) if args.names.len() == 1 => {
-            output::object(format, RESOURCE, one)?;
+            output::object(format, output::FUNCTIONS, one)?;
         }
-        (Some(format), _) => output::objects(format, RESOURCE, &found)?,
+        (Some(format), _) => output::objects(format, output::FUNCTIONS, &found)?,
         (None, found) => output::print(table(found, false, Timestamp::now()))?,
     }
     failure::one_of(missing, args.names.len())

@@ -13,9 +13,7 @@ use kipper_function::names::CONTAINER;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::{output, settings::ScopeArgs};
-
-use super::Session;
+use crate::{output, session::Session, settings::ScopeArgs};
 
 /// Show what the pods of a function say, and with Loki what former ones said.
 #[derive(Clone, Debug, ClapArgs)]

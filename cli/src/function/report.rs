@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use crate::{
     output::{self, Format},
     progress::Progress,
+    session::Session,
+    write::{self, WaitArgs},
 };
 
-use super::{RESOURCE, Session, create::WaitArgs, invoke, outcome};
+use super::invoke;
 
 /// How long the controller is waited for where nobody asked to wait: it looks at once.
 const LOOK: Duration = Duration::from_secs(10);
@@ -31,7 +33,7 @@ pub(super) async fn after(
     format: Option<Format>,
 ) -> anyhow::Result<()> {
     let name = written.function.name_any();
-    let told = outcome(&name, written.outcome);
+    let told = write::outcome(&name, written.outcome);
     let (function, woken) = if args.wait {
         let deadline = Instant::now() + args.timeout;
         waited(session, &written.function, deadline).await?
@@ -39,7 +41,7 @@ pub(super) async fn after(
         (observed(session, &written.function).await?, None)
     };
     match format {
-        Some(format) => output::object(format, RESOURCE, &function),
+        Some(format) => output::object(format, output::FUNCTIONS, &function),
         None => {
             let told = format!("{told} in namespace {}", session.namespace());
             output::print(text(&told, &function, &session.settings.door, woken.as_ref()))

@@ -16,12 +16,9 @@ use crate::{
     interrupt,
     output::{self, Format, OutputArgs},
     prompt,
+    secret_value::{from_file, from_stdin, prompted},
+    session::Session,
     settings::ScopeArgs,
-};
-
-use super::{
-    Session,
-    create::{from_file, from_stdin, prompted},
 };
 
 /// How long the controller is waited for to take note: it does at once.

@@ -3,9 +3,7 @@
 use clap::Args as ClapArgs;
 use kipper_client::test_run::{TestRuns, Verdict};
 
-use crate::{failure::Told, interrupt, output, settings::ScopeArgs};
-
-use super::Session;
+use crate::{failure::Told, interrupt, output, session::Session, settings::ScopeArgs};
 
 /// Run a cron function once, now, and follow its logs.
 #[derive(Clone, Debug, ClapArgs)]

@@ -3,14 +3,11 @@
 use clap::Args as ClapArgs;
 use kipper_process::exit::UsageError;
 
-use crate::{output::OutputArgs, settings::ScopeArgs};
-
-use super::{
-    Session,
-    create::{WaitArgs, serves},
-    report,
-    spec_args::SpecArgs,
+use crate::{
+    output::OutputArgs, preflight, session::Session, settings::ScopeArgs, write::WaitArgs,
 };
+
+use super::{report, spec_args::SpecArgs};
 
 /// Change what the flags say, and nothing else.
 #[derive(Clone, Debug, ClapArgs)]
@@ -40,7 +37,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     if !args.spec.bind.is_empty() || args.spec.trigger.source.is_some() {
         let mut function = session.functions.get(&args.name).await?;
         change.update(&mut function.spec)?;
-        serves(&session, &function).await?;
+        preflight::services(&session, &function).await?;
     }
     let written = session.functions.edit(&args.name, |spec| change.update(spec)).await?;
     report::after(&session, written, args.wait, args.output.output).await

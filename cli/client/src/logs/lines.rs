@@ -2,7 +2,18 @@
 
 use kipper_function::Timestamp;
 
-use super::Line;
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Who said it.
+    pub pod: String,
+    /// In which container: the function, or its poller.
+    pub container: String,
+    /// When; `None` where the kubelet did not say.
+    pub time: Option<Timestamp>,
+    /// What.
+    pub text: String,
+}
 
 /// Cuts bytes into lines, and lines beyond a bound into several.
 #[derive(Debug)]

@@ -16,7 +16,11 @@ use crate::{
     invoke::{self, Door, InvokeError, Request},
 };
 
-use super::{Stage, WaitError, stage, states, watched};
+use super::{
+    error::WaitError,
+    stage::{Stage, stage},
+    states::{states, watched},
+};
 
 /// Between two requests that no function answered.
 const RETRY_PERIOD: Duration = Duration::from_millis(250);
