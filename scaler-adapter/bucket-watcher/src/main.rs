@@ -17,7 +17,7 @@ use prometheus::Registry;
 use tokio::sync::watch;
 
 /// Configuration of the process.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "kipper-bucket-watcher",
     version,
@@ -33,8 +33,8 @@ struct Config {
     function: String,
 
     /// URL of the S3 service, with access key and secret key as user and password
-    #[arg(long, env = "KIPPER_SOURCE_URL", hide_env_values = true, value_parser = endpoint)]
-    source_url: Endpoint,
+    #[arg(long, env = "KIPPER_SOURCE_URL", hide_env_values = true)]
+    source_url: String,
 
     /// Certificate authority of the service (PEM)
     #[arg(long, value_name = "FILE")]
@@ -61,10 +61,6 @@ struct Config {
     log: LogArgs,
 }
 
-fn endpoint(url: &str) -> Result<Endpoint, String> {
-    Endpoint::from_url(url).map_err(|error| error.to_string())
-}
-
 fn main() -> ExitCode {
     let config: Config = exit::parse();
     exit::main_result(start(config))
@@ -74,8 +70,7 @@ fn start(config: Config) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     // Fails only if a provider was installed before, and nothing before this could have.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let args =
-        BucketArgs { bucket_list_interval: config.list_interval, ..BucketArgs::default() };
+    let args = BucketArgs { bucket_list_interval: config.list_interval, ..BucketArgs::default() };
     let triggers = [config.trigger()?];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -97,10 +92,12 @@ impl Config {
             text.map_err(|error| UsageError::new(format!("{error:#}")))
         };
         let authority = self.source_ca.map(read).transpose()?;
+        // Not by clap, whose message would repeat the keys.
+        let endpoint = Endpoint::from_url(&self.source_url).map_err(UsageError::new)?;
         Ok(BucketTrigger {
             namespace: self.namespace,
             function: self.function,
-            endpoint: Endpoint { authority, ..self.source_url },
+            endpoint: Endpoint { authority, ..endpoint },
             bucket: self.bucket,
             prefix: self.prefix,
             suffix: self.suffix,
