@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use clap::{Args, Parser, Subcommand};
 use kipper_function::host;
 use kipper_process::telemetry::LogArgs;
+use kipper_trigger::DEFAULT_STATE_BUCKET;
 
 use crate::render::{IngressSettings, Settings};
 
@@ -59,6 +60,10 @@ pub struct Config {
     /// Let function pods accept connections from interceptors only
     #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_NETWORK_POLICY")]
     pub function_network_policy: bool,
+
+    /// Bucket in which events of a bucket wait, in the service of that bucket
+    #[arg(long, env = "KIPPER_CONTROLLER_BUCKET_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
+    pub bucket_state_bucket: String,
 
     /// Namespaces whose Functions are refused
     #[arg(
@@ -180,6 +185,7 @@ impl Config {
             image_pull_policy: set(&self.function_image_pull_policy),
             scaler_address: self.scaler_address.clone(),
             network_policy: self.function_network_policy,
+            state_bucket: self.bucket_state_bucket.clone(),
             ingress: IngressSettings {
                 namespace: self.own.namespace.clone(),
                 service: publication.interceptor_service.clone(),

@@ -193,7 +193,9 @@ impl Context {
                 None => Ok(()),
             };
         }
-        let event = match trigger::prepare(function, &self.namespaces).await? {
+        let event = match trigger::prepare(function, &self.settings.state_bucket, &self.namespaces)
+            .await?
+        {
             Ok(event) => event,
             Err(problem) => {
                 facts.trigger = Some(Reason::new(problem.reason, problem.message.clone()));

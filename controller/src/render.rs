@@ -25,6 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kipper_function::{
     Function, FunctionSpec, code, function::effective::Workload, names, service::ServiceKind,
 };
+use kipper_trigger::SecretKey;
 use kube::Resource;
 use serde::Serialize;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub scaler_address: String,
     /// Whether function pods accept connections from interceptors only.
     pub network_policy: bool,
+    /// Bucket in which events of a bucket wait, in the service of that bucket.
+    pub state_bucket: String,
     /// How functions are published.
     pub ingress: IngressSettings,
 }
@@ -93,7 +96,7 @@ pub struct Event {
     /// The query, fit to be a derived table; `None` where events are no rows.
     pub query: Option<String>,
     /// Keys of the Secret `<fn>-trigger`.
-    pub keys: BTreeSet<String>,
+    pub keys: BTreeSet<SecretKey>,
     /// Digest of that Secret's values.
     pub digest: String,
     /// What the kubelet brings to the poller's drain port.

@@ -12,16 +12,8 @@ mod connection;
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kipper_function::{
-    Function,
-    function::{
-        TriggerKind,
-        event::{DEFAULT_MAX_HELD, EventTrigger},
-    },
-    names,
-    service::ServiceKind,
-};
-use kipper_statement::{Dialect, Purpose, Query, Template, TemplateError};
+use kipper_function::{Function, names, service::ServiceKind};
+use kipper_trigger::{EventTrigger, Kind, SecretKey, Setting, Values, defaults};
 use kube::{
     Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
@@ -34,7 +26,7 @@ use crate::{
     digest::digest,
     gather::Problem,
     namespaces::{Namespaces, SecretView},
-    render::{Event, poller::keys},
+    render::Event,
 };
 
 pub(crate) use bucket::retract as retract_bucket;
@@ -64,20 +56,21 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks the trigger and makes its Secret; `None` where there is no event trigger.
 pub(crate) async fn prepare(
     function: &Function,
+    state_bucket: &str,
     namespaces: &Namespaces,
 ) -> kube::Result<Result<Option<Event>, Problem>> {
     let Some(event) = function.spec.event() else { return Ok(Ok(None)) };
-    let Some(kind) = event.service_kind() else { return Ok(Ok(None)) };
-    let query = match statements(&event) {
-        Ok(query) => query,
-        Err(message) => return Ok(Err(Problem::new("TriggerInvalid", message))),
-    };
+    let kind = ServiceKind::from(event.kind);
+    if let Some(problem) = event.statement_problems().first() {
+        let message = format!("{}: {}", problem.key, problem.message);
+        return Ok(Err(Problem::new("TriggerInvalid", message)));
+    }
     let me = Key::of(&function.metadata);
     let credentials = match credentials(kind, event.source(), &me, namespaces).await? {
         Ok(credentials) => credentials,
         Err(problem) => return Ok(Err(problem)),
     };
-    let source = Source { function, event, kind, me, credentials };
+    let source = Source { function, event, kind, me, credentials, state_bucket };
     let kept = match source.keep(namespaces).await? {
         Ok(kept) => kept,
         Err(problem) => return Ok(Err(problem)),
@@ -87,8 +80,8 @@ pub(crate) async fn prepare(
         Err(problem) => return Ok(Err(problem)),
     };
     Ok(Ok(Some(Event {
-        query,
-        keys: kept.view.keys,
+        query: event.query(),
+        keys: kept.view.keys.iter().filter_map(|key| SecretKey::parse(key)).collect(),
         digest: kept.view.digest,
         drain_token: kept.drain_token,
         max_held,
@@ -117,33 +110,15 @@ pub(crate) async fn prune(function: &Function, namespaces: &Namespaces) -> kube:
     }
 }
 
-/// The query as a derived table, if all statements are as a poller will take them.
-fn statements(event: &EventTrigger<'_>) -> Result<Option<String>, String> {
-    let dialect = match event.kind {
-        TriggerKind::Postgres => Dialect::Postgres,
-        TriggerKind::Mysql => Dialect::Mysql,
-        _ => return Ok(None),
-    };
-    let told = |setting: &str, error: TemplateError| format!("{setting}: {error}");
-    let query = event.setting("query").unwrap_or_default();
-    let query = Query::parse(dialect, query).map_err(|error| told("query", error))?;
-    for (setting, purpose) in [("markDone", Purpose::MarkDone), ("onFailed", Purpose::OnFailed)] {
-        if let Some(sql) = event.setting(setting) {
-            Template::parse(dialect, sql, purpose).map_err(|error| told(setting, error))?;
-        }
-    }
-    Ok(Some(query.text().to_owned()))
-}
-
 /// How many events one poller may have. Each is a lock of a PostgreSQL's.
 fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Result<u32, Problem> {
     let wanted = event.max_held();
-    if event.kind != TriggerKind::Postgres {
-        return Ok(wanted.unwrap_or(DEFAULT_MAX_HELD));
+    if event.kind != Kind::Postgres {
+        return Ok(wanted.unwrap_or(defaults::MAX_HELD));
     }
     let budget = capacity.unwrap_or(USUAL_LOCK_CAPACITY) / LOCK_SHARE;
     let each = u32::try_from(budget / u64::from(replicas.max(1))).unwrap_or(u32::MAX);
-    let held = wanted.unwrap_or_else(|| each.min(DEFAULT_MAX_HELD).max(event.concurrency()));
+    let held = wanted.unwrap_or_else(|| each.min(defaults::MAX_HELD).max(event.concurrency()));
     match capacity {
         Some(capacity) if held > each => {
             let message = format!(
@@ -190,6 +165,8 @@ struct Source<'a> {
     kind: ServiceKind,
     me: Key,
     credentials: (Key, SecretView),
+    /// Where events of a bucket wait.
+    state_bucket: &'a str,
 }
 
 /// The Secret as it is kept.
@@ -227,7 +204,7 @@ impl Source<'_> {
             }
         };
         let drain_token = annotation(DRAIN_TOKEN).unwrap_or_else(bindings::new_password);
-        values.insert(keys::DRAIN_TOKEN.to_owned(), drain_token.clone());
+        values.insert(SecretKey::DrainToken, drain_token.clone());
         let lock_capacity = self.lock_capacity(&credentials).await;
         if self.kind == ServiceKind::Minio {
             self.publish_bucket(&values, namespaces).await?;
@@ -242,10 +219,11 @@ impl Source<'_> {
 
     /// What the Secret is made of, with what it holds.
     fn state(&self, held: &str) -> String {
-        let own = ["bucket", "prefix", "suffix"].map(|key| self.event.setting(key));
-        let own = own.map(|setting| setting.unwrap_or_default());
+        let own = [Setting::Bucket, Setting::Prefix, Setting::Suffix];
+        let own = own.map(|setting| self.event.setting(setting).unwrap_or_default());
+        let state_bucket = (self.event.kind == Kind::Minio).then_some(self.state_bucket);
         let parts = [REVISION, self.kind.as_str(), &self.credentials.1.digest, held];
-        digest(parts.iter().chain(&own).map(|part| part.as_bytes()))
+        digest(parts.iter().chain(&own).chain(&state_bucket).map(|part| part.as_bytes()))
     }
 
     /// Whether the server's locks are unknown still, or were too few when it was asked.
@@ -271,20 +249,16 @@ impl Source<'_> {
             .ok()
     }
 
-    async fn publish_bucket(
-        &self,
-        values: &connection::Values,
-        namespaces: &Namespaces,
-    ) -> kube::Result<()> {
-        let bucket = bucket::values(&self.me, &self.event, values);
+    async fn publish_bucket(&self, values: &Values, namespaces: &Namespaces) -> kube::Result<()> {
+        let bucket = bucket::secret(&self.me, &self.event, values, self.state_bucket);
         let namespace = &namespaces.account.namespace;
-        bucket::publish(&namespaces.client, namespace, &self.me, bucket).await
+        bucket::publish(&namespaces.client, namespace, &self.me, &bucket).await
     }
 
     async fn store(
         &self,
         key: &Key,
-        values: &connection::Values,
+        values: &Values,
         drain_token: &str,
         lock_capacity: Option<u64>,
         namespaces: &Namespaces,
@@ -301,12 +275,17 @@ impl Source<'_> {
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(key.name.clone()),
-                labels: Some(names::labels(&self.me.name, names::SERVER, self.event.kind, None)),
+                labels: Some(names::labels(
+                    &self.me.name,
+                    names::SERVER,
+                    self.event.kind.into(),
+                    None,
+                )),
                 annotations: Some(annotations),
                 owner_references: self.function.controller_owner_ref(&()).map(|r| vec![r]),
                 ..ObjectMeta::default()
             },
-            data: Some(data(values)),
+            data: Some(data(values.iter())),
             ..Secret::default()
         };
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -317,16 +296,17 @@ impl Source<'_> {
     }
 }
 
-fn data(values: &connection::Values) -> BTreeMap<String, ByteString> {
-    let bytes =
-        |(key, value): (&String, &String)| (key.clone(), ByteString(value.clone().into_bytes()));
-    values.iter().map(bytes).collect()
+fn data<'k, 'v>(values: impl Iterator<Item = (&'k str, &'v str)>) -> BTreeMap<String, ByteString> {
+    values.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
 }
 
 /// As [`Namespaces::view`] will see it.
-fn view_of(values: &connection::Values) -> SecretView {
+fn view_of(values: &Values) -> SecretView {
     let parts = values.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
-    SecretView { keys: values.keys().cloned().collect(), digest: digest(parts) }
+    SecretView {
+        keys: values.iter().map(|(key, _)| key.to_owned()).collect(),
+        digest: digest(parts),
+    }
 }
 
 #[cfg(test)]

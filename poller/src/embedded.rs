@@ -3,11 +3,12 @@
 //!
 //! What is known of each kind of source for this stands here and in `poll`, nowhere else.
 
+use kipper_trigger::Kind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Trigger},
+    config::Config,
     error::Error,
     metrics::Metrics,
     source::{SourceError, minio, mysql, postgres, redis},
@@ -38,12 +39,12 @@ pub async fn check(config: &Config) -> Result<(), Error> {
     config.check()?;
     // On the heap: once per trigger, and much larger than what callers do besides.
     match config.trigger {
-        Trigger::Postgres => {
+        Kind::Postgres => {
             drop(Box::pin(postgres::Postgres::open(config.postgres()?)).await?);
         }
-        Trigger::Mysql => drop(Box::pin(mysql::Mysql::open(config.mysql()?)).await?),
-        Trigger::Redis => drop(Box::pin(redis::Redis::open(config.redis()?)).await?),
-        Trigger::Minio => Box::pin(minio::Minio::check(config.minio()?)).await?,
+        Kind::Mysql => drop(Box::pin(mysql::Mysql::open(config.mysql()?)).await?),
+        Kind::Redis => drop(Box::pin(redis::Redis::open(config.redis()?)).await?),
+        Kind::Minio => Box::pin(minio::Minio::check(config.minio()?)).await?,
     }
     Ok(())
 }
@@ -67,12 +68,10 @@ impl Backlog {
     /// When the trigger cannot work.
     pub fn new(config: &Config, bound: u64) -> Result<Self, Error> {
         Ok(match config.trigger {
-            Trigger::Postgres => {
-                Self::Postgres(postgres::Backlog::new(&config.postgres()?, bound)?)
-            }
-            Trigger::Mysql => Self::Mysql(mysql::Backlog::new(&config.mysql()?, bound)?),
-            Trigger::Redis => Self::Redis(redis::Backlog::new(&config.redis()?)?),
-            Trigger::Minio => Self::Minio(minio::Backlog::new(&config.minio()?)?),
+            Kind::Postgres => Self::Postgres(postgres::Backlog::new(&config.postgres()?, bound)?),
+            Kind::Mysql => Self::Mysql(mysql::Backlog::new(&config.mysql()?, bound)?),
+            Kind::Redis => Self::Redis(redis::Backlog::new(&config.redis()?)?),
+            Kind::Minio => Self::Minio(minio::Backlog::new(&config.minio()?)?),
         })
     }
 

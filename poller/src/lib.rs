@@ -30,6 +30,7 @@ mod embedded;
 use std::{future::Future, sync::Arc};
 
 use kipper_process::{admin::AdminServer, readiness::Readiness};
+use kipper_trigger::Kind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,6 @@ pub use metrics::Metrics;
 pub use poller::{Poller, Settings};
 
 use crate::{
-    config::Trigger,
     drain::{DrainRequest, DrainServer},
     rescuer::Reconnect,
     source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
@@ -95,22 +95,22 @@ async fn poll(
     drains: mpsc::Receiver<DrainRequest>,
 ) -> Result<(), Error> {
     match config.trigger {
-        Trigger::Postgres => {
+        Kind::Postgres => {
             let source = config.postgres()?;
             let open = || Postgres::open(source.clone());
             serve(open, config, metrics, connected, shutdown, drains).await
         }
-        Trigger::Mysql => {
+        Kind::Mysql => {
             let source = config.mysql()?;
             let open = || Mysql::open(source.clone());
             serve(open, config, metrics, connected, shutdown, drains).await
         }
-        Trigger::Redis => {
+        Kind::Redis => {
             let source = config.redis()?;
             let open = || Redis::open(source.clone());
             serve(open, config, metrics, connected, shutdown, drains).await
         }
-        Trigger::Minio => {
+        Kind::Minio => {
             let source = config.minio()?;
             let open = || Minio::open(source.clone());
             serve(open, config, metrics, connected, shutdown, drains).await

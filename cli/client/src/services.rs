@@ -1,11 +1,8 @@
 //! The Services of a namespace, as far as functions use them: which there are, and what a binding
 //! injects.
 
-use kipper_function::{
-    FunctionSpec, Service,
-    function::{ServiceBinding, event::EventTrigger},
-    service::ServiceKind,
-};
+use kipper_function::{FunctionSpec, Service, function::ServiceBinding, service::ServiceKind};
+use kipper_trigger::EventTrigger;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use crate::{ApiError, Connection};
@@ -144,7 +141,7 @@ impl Services {
     }
 
     fn source(&self, event: &EventTrigger<'_>) -> Result<(), ServiceError> {
-        let Some(needed) = event.service_kind() else { return Ok(()) };
+        let needed = ServiceKind::from(event.kind);
         match self.kind(event.source())? {
             kind if kind == needed => Ok(()),
             kind => {

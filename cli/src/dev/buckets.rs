@@ -68,6 +68,7 @@ mod tests {
             bucket: "photos".to_owned(),
             prefix: String::new(),
             suffix: suffix.to_owned(),
+            state_bucket: "events".to_owned(),
         };
         let (buckets, sources) = Buckets::new();
         let suffixes = || -> Vec<String> {

@@ -12,6 +12,7 @@ use kipper_function::{Timestamp, cron::Schedule, function::Protocol as ApiProtoc
 use kipper_interceptor::source::{
     FunctionId, Probe, Protocol, RouteSpec, SecurityHeaders, Timeouts,
 };
+use kipper_trigger::Setting;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -281,14 +282,15 @@ pub(super) fn summary(
         let next = schedule.next(Timestamp::now()).map(|next| format!(", next {next}"));
         parts.push(format!("{}{}", schedule.describe(), next.unwrap_or_default()));
     }
-    match (function.spec.event_trigger(), events) {
-        (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.type_)),
+    match (function.spec.event(), events) {
+        (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.kind)),
         (Some(trigger), events) => {
-            let name = trigger.setting("source").filter(|source| !source.contains("://"));
+            let source = trigger.setting(Setting::Source);
+            let name = source.filter(|source| !source.contains("://"));
             let from = name.map(|name| format!(" on {name}")).unwrap_or_default();
             let is_marked = !matches!(events, Some(Ok(events)) if !events.is_marked);
             let unmarked = if is_marked { "" } else { ", without markDone: one process at most" };
-            parts.push(format!("{} trigger{from}{unmarked}", trigger.type_));
+            parts.push(format!("{} trigger{from}{unmarked}", trigger.kind));
         }
         (None, _) => {}
     }

@@ -11,38 +11,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _, builder::Resettable};
-use kipper_function::function::{Trigger, TriggerKind};
+use kipper_function::function::Trigger;
 use kipper_poller::{Config, config::Secret, target::TargetUrlError};
 use kipper_process::exit::UsageError;
 use kipper_scaler_adapter::bucket_watcher::BucketTrigger;
+use kipper_trigger::{self as contract, Kind, Setting, Variable};
 
 use super::{
     args::TriggerArgs,
     load::{Code, LocalFunction},
 };
 
-/// Events that one replica is expected to take, as the controller has it.
-const DEFAULT_BATCH: u64 = 100;
 /// Variables that name a source: this and the name in capitals.
 const VARIABLE_PREFIX: &str = "KIPPER_SOURCE_";
-/// Settings of a trigger and the poller's flags for them.
-const SETTINGS: [(&str, &str); 13] = [
-    ("query", "--query"),
-    ("markDone", "--mark-done"),
-    ("onFailed", "--on-failed"),
-    ("key", "--key"),
-    ("maxAttempts", "--max-attempts"),
-    ("concurrency", "--concurrency"),
-    ("maxHeld", "--max-held"),
-    ("pollInterval", "--poll-interval"),
-    ("deliverTimeout", "--deliver-timeout"),
-    ("list", "--list"),
-    ("listEnd", "--list-end"),
-    ("lease", "--lease"),
-    ("bucket", "--bucket"),
-];
-
 /// Where sources are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sources {
@@ -90,9 +71,9 @@ pub(super) enum Unavailable {
 /// An event trigger whose source is known.
 #[derive(Clone)]
 pub(super) struct EventTrigger {
-    pub(super) kind: TriggerKind,
-    /// What the poller was configured from.
-    flags: Vec<String>,
+    pub(super) kind: Kind,
+    /// What the poller is configured with.
+    variables: Vec<(Variable, String)>,
     config: Config,
     /// Events that one replica is expected to take.
     pub(super) batch: u64,
@@ -108,35 +89,35 @@ impl EventTrigger {
         function: &LocalFunction,
         sources: &Sources,
     ) -> Option<Result<Self, Unavailable>> {
-        let trigger = function.spec.event_trigger()?;
-        Some(Self::resolve(function, trigger, sources))
+        let trigger = function.spec.event()?;
+        Some(Self::resolve(function, &trigger, sources))
     }
 
     fn resolve(
         function: &LocalFunction,
-        trigger: &Trigger,
+        trigger: &contract::EventTrigger<'_>,
         sources: &Sources,
     ) -> Result<Self, Unavailable> {
-        // Validated when it was loaded.
-        let kind = trigger.kind().unwrap_or(TriggerKind::Http);
-        let source_name = trigger.setting("source").unwrap_or_default().to_owned();
+        if let Some(problem) = trigger.problems().first() {
+            return Err(Unavailable::Setting(problem.to_string()));
+        }
+        let source_name = trigger.source().to_owned();
         let authority = sources.authority(&source_name);
         let url = sources.find(&source_name).ok_or(Unavailable::NoSource { source_name })?;
-        let mut flags = vec![
-            "kipper-poll".to_owned(),
-            format!("--trigger={kind}"),
-            format!("--namespace={}", super::function::NAMESPACE),
-            format!("--function={}", function.name),
-            format!("--source-url={}", url.0),
-        ];
-        let given = |(key, flag)| Some(format!("{flag}={}", trigger.setting(key)?));
-        flags.extend(SETTINGS.into_iter().filter_map(given));
-        flags.extend(authority.map(|file| format!("--source-ca={}", file.display())));
-        let config = parse(&flags).map_err(Unavailable::Setting)?;
-        let is_sql = matches!(kind, TriggerKind::Postgres | TriggerKind::Mysql);
-        let is_marked = !is_sql || trigger.setting("markDone").is_some();
-        let bucket = bucket(kind, trigger, &config)?;
-        Ok(Self { kind, flags, config, batch: batch(trigger)?, is_marked, bucket })
+        let mut variables = trigger.variables();
+        variables.extend([
+            (Variable::Trigger, trigger.kind.to_string()),
+            (Variable::Namespace, super::function::NAMESPACE.to_owned()),
+            (Variable::Function, function.name.clone()),
+            (Variable::SourceUrl, url.0),
+        ]);
+        variables.extend(trigger.max_held().map(|held| (Variable::MaxHeld, held.to_string())));
+        variables.extend(authority.map(|file| (Variable::SourceCa, file.display().to_string())));
+        let config = Config::from_variables(variables.clone())
+            .map_err(|error| Unavailable::Setting(error.to_string()))?;
+        let bucket = bucket(trigger, &config)?;
+        let (batch, is_marked) = (trigger.batch().into(), !trigger.leaves_no_mark());
+        Ok(Self { kind: trigger.kind, variables, config, batch, is_marked, bucket })
     }
 
     /// How its source is reached and read.
@@ -146,16 +127,16 @@ impl EventTrigger {
 
     /// The same for a poller that delivers to this loopback port.
     pub(super) fn config_for(&self, port: u16) -> Result<Config, TargetUrlError> {
-        let target_url = format!("http://127.0.0.1:{port}/event").parse()?;
+        let target_url = contract::target_url(port).parse()?;
         Ok(Config { target_url, ..self.config.clone() })
     }
 
     /// What its events are, for the user: `1 row`, `3 rows`.
     pub(super) fn events(&self, count: u64) -> String {
         let noun = match self.kind {
-            TriggerKind::Postgres | TriggerKind::Mysql => "row",
-            TriggerKind::Redis => "item",
-            TriggerKind::Minio | TriggerKind::Http | TriggerKind::Cron => "event",
+            Kind::Postgres | Kind::Mysql => "row",
+            Kind::Redis => "item",
+            Kind::Minio => "event",
         };
         if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
     }
@@ -163,39 +144,27 @@ impl EventTrigger {
 
 impl PartialEq for EventTrigger {
     fn eq(&self, other: &Self) -> bool {
-        self.flags == other.flags && self.batch == other.batch && self.bucket == other.bucket
+        self.variables == other.variables
+            && self.batch == other.batch
+            && self.bucket == other.bucket
     }
 }
 
 impl Eq for EventTrigger {}
 
 impl fmt::Debug for EventTrigger {
-    /// Without its flags, which have the password.
+    /// Without its variables, which have the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventTrigger").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-/// Reads the poller's flags as the poller does, but without its environment, which is another
-/// process's.
-fn parse(flags: &[String]) -> Result<Config, String> {
-    let command = Config::command().mut_args(|arg| arg.env(Resettable::Reset));
-    let matches = command.try_get_matches_from(flags);
-    let config = matches.and_then(|matches| Config::from_arg_matches(&matches));
-    config.map_err(|error| {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        line.strip_prefix("error: ").unwrap_or(line).to_owned()
-    })
-}
-
 /// What the bucket watcher is to look at, as the controller would tell it.
 fn bucket(
-    kind: TriggerKind,
-    trigger: &Trigger,
+    trigger: &contract::EventTrigger<'_>,
     config: &Config,
 ) -> Result<Option<BucketTrigger>, Unavailable> {
-    if kind != TriggerKind::Minio {
+    if trigger.kind != Kind::Minio {
         return Ok(None);
     }
     let source = config.minio().map_err(|error| Unavailable::Setting(error.to_string()))?;
@@ -204,18 +173,11 @@ fn bucket(
         namespace: source.namespace,
         function: source.function,
         endpoint: source.endpoint,
-        bucket: setting("bucket"),
-        prefix: setting("prefix"),
-        suffix: setting("suffix"),
+        bucket: setting(Setting::Bucket),
+        prefix: setting(Setting::Prefix),
+        suffix: setting(Setting::Suffix),
+        state_bucket: source.state_bucket,
     }))
-}
-
-fn batch(trigger: &Trigger) -> Result<u64, Unavailable> {
-    let Some(text) = trigger.setting("batch") else {
-        return Ok(DEFAULT_BATCH);
-    };
-    let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| Unavailable::Setting("batch must be a number above 0".to_owned()))
 }
 
 /// Gives the one code file the trigger that the flags describe.

@@ -7,7 +7,6 @@
 //! the caller says after when.
 
 mod describe;
-mod duration;
 mod field;
 
 use k8s_openapi::jiff::{
@@ -15,6 +14,8 @@ use k8s_openapi::jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
+
+use kipper_trigger::duration;
 
 use field::Field;
 
@@ -145,8 +146,8 @@ fn descriptor(text: &str) -> Result<Schedule, CronError> {
             let every = text
                 .strip_prefix("@every ")
                 .ok_or_else(|| CronError::Descriptor(text.to_owned()))?;
-            let nanoseconds =
-                duration::parse(every).ok_or_else(|| CronError::Duration(every.to_owned()))?;
+            let nanoseconds = duration::nanoseconds(every)
+                .ok_or_else(|| CronError::Duration(every.to_owned()))?;
             return Ok(Schedule(Kind::Every((nanoseconds / 1_000_000_000).max(1))));
         }
     };
@@ -201,10 +202,4 @@ fn next_month(date: Date) -> Option<Date> {
         (date.year(), date.month() + 1)
     };
     Date::new(year, month, 1).ok()
-}
-
-/// A duration as Go writes it, `1m30s`; `None` where it is none, or is below zero.
-pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
-    let nanoseconds = duration::parse(text)?;
-    u64::try_from(nanoseconds).ok().map(std::time::Duration::from_nanos)
 }

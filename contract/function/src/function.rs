@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod effective;
-pub mod event;
+mod event;
 mod kinds;
 pub mod validate;
 

@@ -31,6 +31,7 @@ use kipper_function::{
     },
     names,
 };
+use kipper_trigger::Variable;
 
 use super::{Event, Subject, env, poller, seconds};
 
@@ -58,7 +59,7 @@ const PROBE_FAILURES: i32 = 3;
 pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     let spec = subject.spec();
     let drain = drain(spec);
-    let trigger = spec.event().map_or(TriggerKind::Http, |event| event.kind);
+    let trigger = spec.event().map_or(TriggerKind::Http, |event| event.kind.into());
     let mut reserved = own_variables(subject, "http", trigger);
     if subject.code.is_some() {
         reserved.push(("KIPPER_DRAIN_SECONDS", seconds(drain).to_string()));
@@ -73,7 +74,7 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
         readiness_probe: Some(readiness(spec)),
         lifecycle: Some(Lifecycle {
             pre_stop: Some(match subject.event() {
-                Some(event) => poller::drain(subject, event),
+                Some(event) => poller::drain_hook(subject, event),
                 None => LifecycleHandler {
                     sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }),
                     ..LifecycleHandler::default()
@@ -213,7 +214,7 @@ fn own_variables(
 ) -> Vec<(&'static str, String)> {
     let mut own = vec![
         ("PORT", subject.spec().port().to_string()),
-        ("KIPPER_TRIGGER", trigger.as_str().to_owned()),
+        (Variable::Trigger.name(), trigger.as_str().to_owned()),
         ("KIPPER_MODE", mode.to_owned()),
     ];
     if subject.code.is_some() {

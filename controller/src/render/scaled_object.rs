@@ -8,23 +8,22 @@
 
 mod events;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kipper_function::{FunctionSpec, names};
+use kipper_trigger::scaler::{self, MAX_TARGET_REQUEST_RATE, Target};
 use serde::Serialize;
 
 use super::{Subject, seconds};
 
 /// KEDA writes an active object's last activity once per poll, out of 20 writes a second for all
 /// objects; waking does not wait for a poll.
-const POLLING_INTERVAL_SECONDS: i64 = 30;
+const POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// Of a function with a source of events: nothing tells KEDA of those between two polls.
-const EVENT_POLLING_INTERVAL_SECONDS: i64 = 5;
+const EVENT_POLLING_INTERVAL: Duration = Duration::from_secs(5);
 /// KEDA scales nothing while this is `true`, and leaves the replicas there are.
 const PAUSED: &str = "autoscaling.keda.sh/paused";
-/// Beyond it the scaler adapter calls a rate a mistake; no pod gets near it.
-const MAX_TARGET_REQUEST_RATE: f64 = 1e6;
 
 /// Scaling up waits for nothing, and one period takes one pod to ten.
 const SCALE_UP: Rules = Rules {
@@ -148,8 +147,7 @@ pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     let spec = subject.spec();
     let (min_replica_count, max_replica_count) = spec.replica_limits();
     let event = subject.event();
-    let polling_interval =
-        event.map_or(POLLING_INTERVAL_SECONDS, |_| EVENT_POLLING_INTERVAL_SECONDS);
+    let polling_interval = event.map_or(POLLING_INTERVAL, |_| EVENT_POLLING_INTERVAL);
     let mut triggers = Vec::new();
     if spec.is_http() {
         triggers.push(Trigger::new("external-push", metadata(subject, spec, polling_interval)));
@@ -166,7 +164,7 @@ pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
         spec: Spec {
             scale_target_ref: ScaleTarget { name: subject.name.to_owned() },
             idle: (min_replica_count == 0).then(|| Idle {
-                polling_interval,
+                polling_interval: seconds(polling_interval),
                 cooldown_period: seconds(spec.idle_timeout()),
                 initial_cooldown_period: 0,
             }),
@@ -182,18 +180,21 @@ pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     }
 }
 
-/// What the scaler adapter reads (its `metadata` module lists the keys), and its address.
-fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: i64) -> Metadata {
+/// What the scaler-adapter scales requests by.
+fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: Duration) -> Metadata {
     let rate = spec.target_request_rate().min(MAX_TARGET_REQUEST_RATE);
-    let mut metadata = BTreeMap::from([
-        ("scalerAddress", subject.settings.scaler_address.clone()),
-        ("function", subject.name.to_owned()),
-        ("targetRequestRate", rate.to_string()),
-        ("idleTimeoutSeconds", seconds(spec.idle_timeout()).to_string()),
-        ("pollingIntervalSeconds", polling_interval.to_string()),
-    ]);
-    if spec.concurrency() > 0 {
-        metadata.insert("concurrency", spec.concurrency().to_string());
-    }
+    let metadata = scaler::Metadata {
+        function: Some(subject.name.to_owned()),
+        idle_timeout: spec.idle_timeout(),
+        polling_interval,
+        target: Target::Requests { rate, concurrency: spec.concurrency() },
+    };
+    pushed(subject, &metadata)
+}
+
+/// With the adapter's address, which is KEDA's own.
+fn pushed(subject: &Subject<'_>, metadata: &scaler::Metadata) -> Metadata {
+    let mut metadata = metadata.texts();
+    metadata.insert("scalerAddress", subject.settings.scaler_address.clone());
     metadata
 }

@@ -32,8 +32,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use fred::types::Value;
+use kipper_trigger::ListEnd;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
@@ -52,16 +52,6 @@ const MAX_BATCH: usize = 1_000;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a replica did not answer in that time, claims do not wait for one for this long.
 const CONFIRM_PAUSE: Duration = Duration::from_secs(5);
-
-/// From which end of the list items are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ListEnd {
-    /// The head: a queue where items are pushed with RPUSH.
-    #[default]
-    Left,
-    /// The tail: a queue where items are pushed with LPUSH.
-    Right,
-}
 
 /// What is configured.
 #[derive(Clone, Debug)]
@@ -198,7 +188,7 @@ impl Redis {
 
     fn claim_arguments(&self, owner: &str, wanted: Wanted<'_>) -> Vec<Value> {
         let request = self.requests.fetch_add(1, Ordering::Relaxed);
-        let end = if self.end == ListEnd::Left { "left" } else { "right" };
+        let end = self.end.as_str();
         let mut arguments = vec![
             Value::from(owner),
             micros(self.lease),

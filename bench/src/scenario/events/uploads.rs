@@ -18,6 +18,7 @@ use kipper_scaler_adapter::{
     config::BucketArgs,
 };
 use kipper_servers::minio::{Minio, Webhook};
+use kipper_trigger::DEFAULT_STATE_BUCKET;
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -200,6 +201,7 @@ fn watch_bucket(
         bucket: BUCKET.to_owned(),
         prefix: String::new(),
         suffix: String::new(),
+        state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
     };
     let (_, triggers) = watch::channel(Some([trigger].into()));
     let (_, leader) = watch::channel(Leader::Me);

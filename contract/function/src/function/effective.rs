@@ -267,11 +267,6 @@ impl Trigger {
     pub fn schedule(&self) -> Option<&str> {
         text(&self.schedule)
     }
-
-    /// A setting of an event trigger; empty counts as absent.
-    pub fn setting(&self, key: &str) -> Option<&str> {
-        self.config.get(key).map(String::as_str).filter(|value| !value.is_empty())
-    }
 }
 
 impl ServiceBinding {

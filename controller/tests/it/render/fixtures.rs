@@ -6,6 +6,7 @@ use kipper_controller::render::{
     Binding, Event, IngressSettings, Input, Object, RenderError, Settings, render,
 };
 use kipper_function::{Function, service::ServiceKind};
+use kipper_trigger::{DEFAULT_STATE_BUCKET, SecretKey, Setting};
 
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -15,6 +16,7 @@ pub(crate) fn settings() -> Settings {
         image_pull_policy: None,
         scaler_address: "kipper-scaler-adapter.kipper-system.svc:9090".to_owned(),
         network_policy: false,
+        state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
         ingress: IngressSettings {
             namespace: "kipper-system".to_owned(),
             service: "kipper-interceptor".to_owned(),
@@ -75,8 +77,9 @@ impl Case {
     /// What was prepared for its event trigger: a Secret with these keys beside those of every kind.
     pub(crate) fn event(mut self, keys: &[&str]) -> Self {
         let trigger = self.function.spec.event().unwrap();
-        let query = trigger.setting("query").map(str::to_owned);
-        let keys = ["drain-token", "url"].iter().chain(keys).map(|key| (*key).to_owned()).collect();
+        let query = trigger.setting(Setting::Query).map(str::to_owned);
+        let keys = ["drain-token", "url"].iter().chain(keys);
+        let keys = keys.map(|key| SecretKey::parse(key).unwrap()).collect();
         self.event = Some(Event {
             query,
             keys,

@@ -94,6 +94,7 @@ impl World {
             bucket: self.bucket.clone(),
             prefix: String::new(),
             suffix: String::new(),
+            state_bucket: self.state.clone(),
         }
     }
 
@@ -119,7 +120,6 @@ impl World {
     /// An adapter's configuration: lists often, whether or not it is told.
     pub(crate) fn config(&self) -> Config {
         let bucket = BucketArgs {
-            bucket_state_bucket: self.state.clone(),
             bucket_list_interval: Duration::from_millis(200),
             bucket_backstop_interval: Duration::from_millis(200),
             ..BucketArgs::default()
