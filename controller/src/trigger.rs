@@ -11,7 +11,7 @@ mod connection;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kipper_function::{Function, names, service::ServiceKind};
 use kipper_trigger::{EventTrigger, Kind, SecretKey, Setting, Values, defaults};
 use kube::{
@@ -24,9 +24,8 @@ use crate::{
     bindings::{self, Server},
     cache::{Key, SecretMeta},
     digest::digest,
-    gather::Problem,
     namespaces::{Namespaces, SecretView},
-    render::Event,
+    plan::{Blocked, Concern, Event, PlanError},
 };
 
 pub(crate) use bucket::retract as retract_bucket;
@@ -58,35 +57,29 @@ pub(crate) async fn prepare(
     function: &Function,
     state_bucket: &str,
     namespaces: &Namespaces,
-) -> kube::Result<Result<Option<Event>, Problem>> {
-    let Some(event) = function.spec.event() else { return Ok(Ok(None)) };
+) -> Result<Option<Event>, PlanError> {
+    let Some(event) = function.spec.event() else { return Ok(None) };
     let kind = ServiceKind::from(event.kind);
     if let Some(problem) = event.statement_problems().first() {
         let message = format!("{}: {}", problem.key, problem.message);
-        return Ok(Err(Problem::new("TriggerInvalid", message)));
+        return Err(blocked("TriggerInvalid", message).into());
     }
     let me = Key::of(&function.metadata);
-    let credentials = match credentials(kind, event.source(), &me, namespaces).await? {
-        Ok(credentials) => credentials,
-        Err(problem) => return Ok(Err(problem)),
-    };
+    let credentials = credentials(kind, event.source(), &me, namespaces).await?;
     let source = Source { function, event, kind, me, credentials, state_bucket };
-    let kept = match source.keep(namespaces).await? {
-        Ok(kept) => kept,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let max_held = match held(&event, function.spec.replica_limits().1, kept.lock_capacity) {
-        Ok(max_held) => max_held,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    Ok(Ok(Some(Event {
+    let kept = source.keep(namespaces).await?;
+    let max_held = held(&event, function.spec.replica_limits().1, kept.lock_capacity)?;
+    Ok(Some(Event {
         query: event.query(),
         keys: kept.view.keys.iter().filter_map(|key| SecretKey::parse(key)).collect(),
         digest: kept.view.digest,
         drain_token: kept.drain_token,
         max_held,
-        refused: false,
-    })))
+    }))
+}
+
+fn blocked(reason: &'static str, message: String) -> Blocked {
+    Blocked::new(Concern::Trigger, reason, message)
 }
 
 /// Removes what a former event trigger of `function` had.
@@ -111,7 +104,7 @@ pub(crate) async fn prune(function: &Function, namespaces: &Namespaces) -> kube:
 }
 
 /// How many events one poller may have. Each is a lock of a PostgreSQL's.
-fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Result<u32, Problem> {
+fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Result<u32, Blocked> {
     let wanted = event.max_held();
     if event.kind != Kind::Postgres {
         return Ok(wanted.unwrap_or(defaults::MAX_HELD));
@@ -127,7 +120,7 @@ fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Resul
                  concurrency, or raise the server's max_locks_per_transaction",
                 u64::from(replicas) * u64::from(held),
             );
-            Err(Problem { reason: "LockBudget", message, retry: true })
+            Err(blocked("LockBudget", message).retried())
         }
         _ => Ok(held),
     }
@@ -139,21 +132,20 @@ async fn credentials(
     name: &str,
     me: &Key,
     namespaces: &Namespaces,
-) -> kube::Result<Result<(Key, SecretView), Problem>> {
-    let problem = |reason, message| Ok(Err(Problem::new(reason, message)));
+) -> Result<(Key, SecretView), PlanError> {
     let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
-        return problem("ServiceNotFound", format!("service {name} does not exist"));
+        return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
     };
     if ServiceKind::parse(&type_) != Some(kind) {
         let message = format!("service {name} is of type {type_}, and the trigger needs {kind}");
-        return problem("ServiceMismatch", message);
+        return Err(blocked("ServiceMismatch", message).into());
     }
     let key = Key::new(&me.namespace, names::service_credentials(name));
     match namespaces.view(&key).await? {
-        Some(view) => Ok(Ok((key, view))),
+        Some(view) => Ok((key, view)),
         None => {
             let message = format!("Secret {} of service {name} does not exist", key.name);
-            problem("CredentialsNotFound", message)
+            Err(blocked("CredentialsNotFound", message).into())
         }
     }
 }
@@ -178,12 +170,12 @@ struct Kept {
 
 impl Source<'_> {
     /// Makes the Secret hold what it has to.
-    async fn keep(&self, namespaces: &Namespaces) -> kube::Result<Result<Kept, Problem>> {
+    async fn keep(&self, namespaces: &Namespaces) -> Result<Kept, PlanError> {
         let key = Key::new(&self.me.namespace, names::trigger_secret(&self.me.name));
         let meta = namespaces.cache.secrets.get(&key);
         if meta.as_ref().is_some_and(|meta| meta.owner_uid != self.function.uid()) {
             let message = format!("Secret {} exists and is not this function's", key.name);
-            return Ok(Err(Problem::new("SecretTaken", message)));
+            return Err(blocked("SecretTaken", message).into());
         }
         let annotation = |name| meta.as_ref().and_then(|meta| meta.annotations.get(name).cloned());
         if let (Some(meta), Some(view)) = (&meta, namespaces.view(&key).await?)
@@ -192,17 +184,13 @@ impl Source<'_> {
             && !self.asks_for_locks(meta)
         {
             let lock_capacity = annotation(LOCK_CAPACITY).and_then(|locks| locks.parse().ok());
-            return Ok(Ok(Kept { view, drain_token, lock_capacity }));
+            return Ok(Kept { view, drain_token, lock_capacity });
         }
         let credentials = namespaces.values(&self.credentials.0).await?.unwrap_or_default();
         let values = connection::values(self.kind, &credentials, &self.me.namespace);
-        let mut values = match values {
-            Ok(values) => values,
-            Err(error) => {
-                let message = format!("Secret {}: {error}", self.credentials.0.name);
-                return Ok(Err(Problem::new("CredentialsInvalid", message)));
-            }
-        };
+        let mut values = values.map_err(|error| {
+            blocked("CredentialsInvalid", format!("Secret {}: {error}", self.credentials.0.name))
+        })?;
         let drain_token = annotation(DRAIN_TOKEN).unwrap_or_else(bindings::new_password);
         values.insert(SecretKey::DrainToken, drain_token.clone());
         let lock_capacity = self.lock_capacity(&credentials).await;
@@ -214,7 +202,7 @@ impl Source<'_> {
         }
         let view = view_of(&values);
         self.store(&key, &values, &drain_token, lock_capacity, namespaces).await?;
-        Ok(Ok(Kept { view, drain_token, lock_capacity }))
+        Ok(Kept { view, drain_token, lock_capacity })
     }
 
     /// What the Secret is made of, with what it holds.
@@ -285,7 +273,7 @@ impl Source<'_> {
                 owner_references: self.function.controller_owner_ref(&()).map(|r| vec![r]),
                 ..ObjectMeta::default()
             },
-            data: Some(data(values.iter())),
+            data: Some(connection::data(values.iter())),
             ..Secret::default()
         };
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -294,10 +282,6 @@ impl Source<'_> {
         namespaces.stored(key, &stored);
         Ok(())
     }
-}
-
-fn data<'k, 'v>(values: impl Iterator<Item = (&'k str, &'v str)>) -> BTreeMap<String, ByteString> {
-    values.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
 }
 
 /// As [`Namespaces::view`] will see it.

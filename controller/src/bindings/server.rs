@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::BindingError;
+use super::error::BindingError;
 
 /// Key of the certificate authority, in PEM. With it the connection is TLS, and certificate and
 /// host name are verified against it alone; without it the connection is plain.

@@ -17,8 +17,11 @@ use k8s_openapi::{
 use kipper_function::{function::effective::Readiness, names};
 use kipper_trigger::{CA_DIRECTORY, CA_FILE, SecretKey, Sidecar, Value, drain};
 
-use super::{Event, Subject, pod};
-use crate::digest::digest;
+use super::{
+    container::{PRE_STOP_SECONDS, security},
+    subject::Subject,
+};
+use crate::{digest::digest, plan::Event};
 
 /// The poller's ports, unless the function has one of them.
 const PORTS: [u16; 2] = [9990, 9991];
@@ -28,7 +31,7 @@ pub(super) const ADMIN_PORT: &str = "poll-admin";
 const CA_VOLUME: &str = "source-ca";
 
 /// A function that also serves requests goes on with it meanwhile.
-const DRAIN_DELAY: Duration = Duration::from_secs(pod::PRE_STOP_SECONDS.unsigned_abs());
+const DRAIN_DELAY: Duration = Duration::from_secs(PRE_STOP_SECONDS.unsigned_abs());
 
 /// One thread that mostly waits.
 const CPU_REQUEST: &str = "20m";
@@ -74,7 +77,7 @@ pub(super) fn container(subject: &Subject<'_>, event: &Event) -> Container {
         }),
         // What it said last is what the trigger's condition quotes.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(pod::security()),
+        security_context: Some(security()),
         ..Container::default()
     }
 }

@@ -7,21 +7,22 @@
 //! comes), the next apply would change the object again.
 
 mod events;
+mod trigger;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kipper_function::{FunctionSpec, names};
 use kipper_trigger::scaler::{self, MAX_TARGET_REQUEST_RATE, Target};
 use serde::Serialize;
 
-use super::{Subject, seconds};
+use trigger::{EVENT_POLLING_INTERVAL, Metadata, Trigger, pushed};
+
+use super::subject::{Subject, seconds};
 
 /// KEDA writes an active object's last activity once per poll, out of 20 writes a second for all
 /// objects; waking does not wait for a poll.
 const POLLING_INTERVAL: Duration = Duration::from_secs(30);
-/// Of a function with a source of events: nothing tells KEDA of those between two polls.
-const EVENT_POLLING_INTERVAL: Duration = Duration::from_secs(5);
 /// KEDA scales nothing while this is `true`, and leaves the replicas there are.
 const PAUSED: &str = "autoscaling.keda.sh/paused";
 
@@ -117,32 +118,6 @@ struct Policy {
     period_seconds: u32,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Trigger {
-    #[serde(rename = "type")]
-    type_: &'static str,
-    metric_type: &'static str,
-    use_cached_metrics: bool,
-    metadata: Metadata,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentication_ref: Option<AuthenticationRef>,
-}
-
-type Metadata = BTreeMap<&'static str, String>;
-
-#[derive(Serialize)]
-struct AuthenticationRef {
-    name: String,
-}
-
-impl Trigger {
-    fn new(type_: &'static str, metadata: Metadata) -> Self {
-        let (metric_type, use_cached_metrics) = ("AverageValue", false);
-        Self { type_, metric_type, use_cached_metrics, metadata, authentication_ref: None }
-    }
-}
-
 pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     let spec = subject.spec();
     let (min_replica_count, max_replica_count) = spec.replica_limits();
@@ -154,7 +129,7 @@ pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     }
     triggers.extend(event.into_iter().flat_map(|event| events::triggers(subject, event)));
     let mut meta = subject.meta(subject.name.to_owned(), names::SERVER);
-    if event.is_some_and(|event| event.refused) {
+    if event.is_some() && subject.refused {
         meta.annotations = Some([(PAUSED.to_owned(), "true".to_owned())].into());
     }
     ScaledObject {
@@ -190,11 +165,4 @@ fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: Durati
         target: Target::Requests { rate, concurrency: spec.concurrency() },
     };
     pushed(subject, &metadata)
-}
-
-/// With the adapter's address, which is KEDA's own.
-fn pushed(subject: &Subject<'_>, metadata: &scaler::Metadata) -> Metadata {
-    let mut metadata = metadata.texts();
-    metadata.insert("scalerAddress", subject.settings.scaler_address.clone());
-    metadata
 }

@@ -6,7 +6,8 @@ use kipper_function::names;
 use kipper_trigger::SecretKey;
 use serde::Serialize;
 
-use super::{Event, Subject};
+use super::subject::Subject;
+use crate::plan::Event;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

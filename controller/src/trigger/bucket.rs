@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, ObjectMeta, Patch, PatchParams},
 };
 
-use super::data;
+use super::connection::data;
 use crate::cache::Key;
 
 /// What the watcher has to know of one trigger.

@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
+use k8s_openapi::ByteString;
 use kipper_function::service::{ServiceKind, credentials};
 use kipper_trigger::{SecretKey, Values};
 
@@ -142,6 +143,13 @@ fn minio(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs,
         (SecretKey::AccessKey, required(credentials, credentials::ACCESS_KEY)?.trim().to_owned()),
         (SecretKey::SecretKey, required(credentials, credentials::SECRET_KEY)?.trim().to_owned()),
     ])
+}
+
+/// As the data of a Secret.
+pub(super) fn data<'k, 'v>(
+    values: impl Iterator<Item = (&'k str, &'v str)>,
+) -> BTreeMap<String, ByteString> {
+    values.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
 }
 
 /// `user:password@` of a URL, or as much of it as there is.

@@ -18,8 +18,8 @@ fn all_replicas_together_leave_the_server_its_locks() {
         match (&found, expected) {
             (Ok(held), Ok(expected)) => assert_eq!(*held, expected, "{config} {replicas}"),
             (Err(problem), Err(part)) => {
-                assert_eq!((problem.reason, problem.retry), ("LockBudget", true));
-                assert!(problem.message.contains(part), "{}", problem.message);
+                assert_eq!((problem.reason.reason, problem.retry), ("LockBudget", true));
+                assert!(problem.reason.message.contains(part), "{}", problem.reason.message);
             }
             _ => panic!("{config} {replicas}: {found:?}"),
         }

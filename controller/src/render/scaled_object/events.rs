@@ -11,8 +11,8 @@ use kipper_trigger::{
     scaler::{self, Target},
 };
 
-use super::{AuthenticationRef, Metadata, Trigger};
-use crate::render::{Event, Subject};
+use super::trigger::{EVENT_POLLING_INTERVAL, Metadata, Trigger, pushed};
+use crate::{plan::Event, render::subject::Subject};
 
 /// A count that takes longer than this on a MySQL or MariaDB is given up there. (PostgreSQL is told
 /// so in the connection string.)
@@ -57,22 +57,18 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
             let metadata = scaler::Metadata {
                 function: Some(subject.name.to_owned()),
                 idle_timeout: subject.spec().idle_timeout(),
-                polling_interval: super::EVENT_POLLING_INTERVAL,
+                polling_interval: EVENT_POLLING_INTERVAL,
                 // Which bucket the adapter knows from the Secret it has.
                 target: Target::Events(source.batch().into()),
             };
-            let metadata = super::pushed(subject, &metadata);
+            let metadata = pushed(subject, &metadata);
             vec![Trigger::new("external-push", metadata)]
         }
     }
 }
 
 fn authenticated(subject: &Subject<'_>, type_: &'static str, metadata: Metadata) -> Trigger {
-    let name = names::trigger_authentication(subject.name);
-    Trigger {
-        authentication_ref: Some(AuthenticationRef { name }),
-        ..Trigger::new(type_, metadata)
-    }
+    Trigger::new(type_, metadata).authenticated(names::trigger_authentication(subject.name))
 }
 
 /// How many rows there are, up to as many as make all replicas run. Line breaks, because a query may

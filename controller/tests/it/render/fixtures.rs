@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kipper_controller::render::{
-    Binding, Event, IngressSettings, Input, Object, RenderError, Settings, render,
+use kipper_controller::{
+    plan::{Binding, Event, Object},
+    render::{Clash, Draft, IngressSettings, Input, RenderError, Settings},
 };
 use kipper_function::{Function, service::ServiceKind};
 use kipper_trigger::{DEFAULT_STATE_BUCKET, SecretKey, Setting};
@@ -38,6 +39,7 @@ pub(crate) struct Case {
     pub(crate) secret_keys: BTreeSet<String>,
     pub(crate) secret_digest: Option<String>,
     pub(crate) event: Option<Event>,
+    pub(crate) refused: bool,
     pub(crate) settings: Settings,
 }
 
@@ -54,6 +56,7 @@ impl Case {
             secret_keys: BTreeSet::new(),
             secret_digest: None,
             event: None,
+            refused: false,
             settings: settings(),
         }
     }
@@ -86,15 +89,13 @@ impl Case {
             digest: "digest of the trigger's secret".to_owned(),
             drain_token: "0123456789abcdef0123456789abcdef".to_owned(),
             max_held: 160,
-            refused: false,
         });
         self.host = self.host.filter(|_| self.function.spec.is_http());
         self
     }
 
-    pub(crate) fn refused(mut self) -> Self {
-        self.event.as_mut().unwrap().refused = true;
-        self
+    pub(crate) fn refused(self) -> Self {
+        Self { refused: true, ..self }
     }
 
     pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -102,7 +103,7 @@ impl Case {
         self
     }
 
-    pub(crate) fn input(&self) -> Input<'_> {
+    fn input(&self) -> Input<'_> {
         Input {
             function: &self.function,
             host: self.host.as_deref(),
@@ -114,7 +115,17 @@ impl Case {
     }
 
     pub(crate) fn try_render(&self) -> Result<Vec<Object>, RenderError> {
-        render(&self.input(), &self.settings)
+        Draft::new(&self.input(), &self.settings)?.objects(self.refused)
+    }
+
+    pub(crate) fn clashes(&self) -> Vec<Clash> {
+        Draft::new(&self.input(), &self.settings).unwrap().clashes().to_vec()
+    }
+
+    pub(crate) fn trigger_digest(&self) -> Option<String> {
+        let input = self.input();
+        let draft = Draft::new(&input, &self.settings).unwrap();
+        draft.trigger_digest().map(str::to_owned)
     }
 
     pub(crate) fn render(&self) -> Vec<Object> {
