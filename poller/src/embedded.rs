@@ -1,8 +1,9 @@
 //! The poller as a part of another process, which has ports and signals of its own: `kip dev` runs
 //! one beside each process of a function, and counts what waits as KEDA does.
 //!
-//! What is known of each kind of source for this stands here and in `poll`, nowhere else.
+//! What is known of each kind of source for this stands here and in `run`, nowhere else.
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use kipper_trigger::Kind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use crate::{
     config::Config,
     error::Error,
     metrics::Metrics,
+    run::{Connected, poll},
     source::{SourceError, minio, mysql, postgres, redis},
 };
 
@@ -19,34 +21,48 @@ use crate::{
 ///
 /// # Errors
 /// When the trigger cannot work. A source that is away is waited for.
-pub async fn embed(
-    config: &Config,
+pub fn embed<'a>(
+    config: &'a Config,
     metrics: Metrics,
-    connected: impl FnOnce(),
+    connected: impl FnOnce() + Send + 'a,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    config.check()?;
-    // Nobody asks for a drain that may be taken back: whoever embeds has the token.
-    let (_, drains) = mpsc::channel(1);
-    crate::poll(config, metrics, connected, shutdown, drains).await
+) -> BoxFuture<'a, Result<(), Error>> {
+    embed_boxed(config, metrics, Box::new(connected), shutdown)
+}
+
+fn embed_boxed<'a>(
+    config: &'a Config,
+    metrics: Metrics,
+    connected: Connected<'a>,
+    shutdown: CancellationToken,
+) -> BoxFuture<'a, Result<(), Error>> {
+    async move {
+        config.check()?;
+        // A drain that may be taken back is asked for by nobody: whoever embeds has the token.
+        let (_, drains) = mpsc::channel(1);
+        poll(config, metrics, connected, shutdown, drains).await
+    }
+    .boxed()
 }
 
 /// Opens the source once and checks everything that can be checked before the first event.
 ///
 /// # Errors
 /// [`Error::is_usage`] tells what only the user can mend from a source that is away.
-pub async fn check(config: &Config) -> Result<(), Error> {
-    config.check()?;
-    // On the heap: once per trigger, and much larger than what callers do besides.
-    match config.trigger {
-        Kind::Postgres => {
-            drop(Box::pin(postgres::Postgres::open(config.postgres()?)).await?);
+pub fn check(config: &Config) -> BoxFuture<'_, Result<(), Error>> {
+    async move {
+        config.check()?;
+        match config.trigger {
+            Kind::Postgres => {
+                drop(postgres::Postgres::open(config.postgres()?).boxed().await?);
+            }
+            Kind::Mysql => drop(mysql::Mysql::open(config.mysql()?).boxed().await?),
+            Kind::Redis => drop(redis::Redis::open(config.redis()?).boxed().await?),
+            Kind::Minio => minio::Minio::check(config.minio()?).boxed().await?,
         }
-        Kind::Mysql => drop(Box::pin(mysql::Mysql::open(config.mysql()?)).await?),
-        Kind::Redis => drop(Box::pin(redis::Redis::open(config.redis()?)).await?),
-        Kind::Minio => Box::pin(minio::Minio::check(config.minio()?)).await?,
+        Ok(())
     }
-    Ok(())
+    .boxed()
 }
 
 /// How many events wait, by the same count that KEDA would scale on.
@@ -79,12 +95,12 @@ impl Backlog {
     ///
     /// # Errors
     /// When the source is away or refuses.
-    pub async fn count(&mut self) -> Result<u64, SourceError> {
+    pub fn count(&mut self) -> BoxFuture<'_, Result<u64, SourceError>> {
         match self {
-            Self::Postgres(backlog) => backlog.count().await,
-            Self::Mysql(backlog) => backlog.count().await,
-            Self::Redis(backlog) => backlog.count().await,
-            Self::Minio(backlog) => backlog.count().await,
+            Self::Postgres(backlog) => backlog.count().boxed(),
+            Self::Mysql(backlog) => backlog.count().boxed(),
+            Self::Redis(backlog) => backlog.count().boxed(),
+            Self::Minio(backlog) => backlog.count().boxed(),
         }
     }
 }

@@ -24,7 +24,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Endpoint, ServerClock, error::S3Error, escape::unescape};
+use crate::{clock::ServerClock, endpoint::Endpoint, error::S3Error, escape::unescape};
 
 /// Requests under way at once; further ones wait for their turn.
 const MAX_REQUESTS: usize = 16;

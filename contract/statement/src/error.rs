@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use super::lexer::MAX_SQL_BYTES;
+/// No longer text can be configured: it is the most that Linux takes as one environment variable.
+/// It also bounds tokens, open parentheses, and parameters to less than a statement can have.
+pub(super) const MAX_SQL_BYTES: usize = 128 * 1024;
 
 /// A place in the text that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

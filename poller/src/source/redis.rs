@@ -18,8 +18,10 @@ mod answer;
 mod backlog;
 mod body;
 mod check;
+mod config;
 mod connection;
 mod keys;
+mod lease;
 mod scripts;
 
 use std::{
@@ -37,13 +39,14 @@ use kipper_trigger::ListEnd;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-pub use self::backlog::Backlog;
 use self::{
     answer::{array, bytes, number},
     connection::{Connection, Connector, Script, invalid},
     keys::Keys,
+    lease::micros,
     scripts::{Scripts, Taken},
 };
+pub use self::{backlog::Backlog, config::RedisConfig, lease::Lease};
 use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
 
 /// Events in one call of a script at most: Lua can pass a few thousand arguments on.
@@ -52,50 +55,6 @@ const MAX_BATCH: usize = 1_000;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a replica did not answer in that time, claims do not wait for one for this long.
 const CONFIRM_PAUSE: Duration = Duration::from_secs(5);
-
-/// What is configured.
-#[derive(Clone, Debug)]
-pub struct RedisConfig {
-    /// `redis://user:password@host:port/database`, `rediss://…`, or
-    /// `redis-sentinel://…?sentinelServiceName=…`.
-    pub url: String,
-    /// Certificate authority in PEM.
-    pub authority: Option<String>,
-    /// Its items are the events.
-    pub list: String,
-    /// From where they are taken.
-    pub end: ListEnd,
-    /// How long a claim lives without being renewed.
-    pub lease: Duration,
-    /// After how many leases that ran out an event is dead.
-    pub max_attempts: u32,
-}
-
-/// What is kept of a claimed item.
-#[derive(Debug, Default)]
-pub struct Lease {
-    /// Failed attempts that Redis has not been told of, and until when the item shall rest.
-    noted: Mutex<Option<(u32, Instant)>>,
-    /// Marked or buried: there is nothing left to renew or to release.
-    is_over: AtomicBool,
-}
-
-impl Lease {
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// The noted attempts as scripts take them.
-    fn attempts(&self) -> Value {
-        let noted = self.noted.lock().map(|(attempts, _)| i64::from(attempts));
-        Value::from(noted.unwrap_or(-1))
-    }
-
-    fn rest(&self, now: Instant) -> Value {
-        let noted = *self.noted.lock();
-        micros(noted.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now)))
-    }
-}
 
 /// A connection and the name under which it owns leases.
 struct Link {
@@ -245,7 +204,7 @@ impl Redis {
 
     /// Takes in what a script says of a mark.
     fn marked(&self, event: &Event<Lease>, status: i64, retried: bool) -> Mark {
-        event.claim.is_over.store(true, Ordering::Relaxed);
+        event.claim.end();
         let rows = match status {
             1 => Some(1),
             // An earlier try did it, as far as anybody can know.
@@ -379,16 +338,11 @@ impl Source for Redis {
     }
 
     fn attempted(&self, event: &Event<Lease>, attempts: u32, rest: Duration) {
-        *event.claim.noted.lock() = Some((attempts, Instant::now() + rest));
+        event.claim.note(attempts, Instant::now() + rest);
     }
 }
 
 /// A number as scripts take it.
 fn whole(number: usize) -> Value {
     Value::from(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-/// A time as scripts take it.
-fn micros(time: Duration) -> Value {
-    Value::from(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
 }

@@ -2,7 +2,7 @@
 
 use kipper_trigger::EventTrigger;
 
-use super::{FunctionSpec, Trigger};
+use super::spec::{FunctionSpec, Trigger};
 
 impl Trigger {
     /// Ready to be asked for its settings, if it is an event trigger.

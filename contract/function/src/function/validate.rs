@@ -7,11 +7,14 @@ use std::{collections::BTreeMap, fmt};
 
 use kipper_trigger::EventTrigger;
 
-use super::{
-    DeletionPolicy, Function, FunctionSpec, MAX_NAME_LEN, Protocol, Resources, Runtime, Trigger,
-    TriggerKind,
+use super::spec::{Function, FunctionSpec, Resources, Trigger};
+use crate::{
+    cron::Schedule,
+    env_name,
+    kinds::{DeletionPolicy, Protocol, Runtime, TriggerKind},
+    names::{self, MAX_NAME_LEN},
+    quantity,
 };
-use crate::{cron::Schedule, env_name, names, quantity};
 
 /// Largest code, in bytes, that fits a ConfigMap beside its manifest of dependencies.
 pub const MAX_CODE_BYTES: usize = 1_000_000;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use fred::types::Resp3Frame;
 
 use super::{
-    Lease,
     answer::{array, bytes, number, text, texts},
     body::body,
     connection::Script,
+    lease::Lease,
 };
 use crate::source::Event;
 
