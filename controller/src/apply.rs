@@ -61,9 +61,9 @@ pub(crate) fn resource(kind: Kind) -> ApiResource {
 /// Why an object is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
-    #[error("{kind} {key} exists and is not this function's")]
+    #[error("{kind} {key} already exists and does not belong to this function")]
     Taken { kind: &'static str, key: Key },
-    #[error("{kind} {key} was there, and is gone")]
+    #[error("{kind} {key} disappeared")]
     Gone { kind: &'static str, key: Key },
     #[error("{verb} {kind} {key}")]
     Api { verb: &'static str, kind: &'static str, key: Key, source: kube::Error },

@@ -87,7 +87,7 @@ async fn resolve(
         return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
     };
     let Some(kind) = ServiceKind::parse(&type_) else {
-        let message = format!("service {name} has the unknown type {type_}");
+        let message = format!("service {name} has unknown type {type_}");
         return Err(blocked("ServiceUnknown", message).into());
     };
     let credentials = Key::new(&me.namespace, names::service_credentials(name));
@@ -127,7 +127,8 @@ impl Database<'_> {
             Key::new(&self.me.namespace, names::binding_secret(&self.me.name, &self.wanted.name));
         let meta = namespaces.cache.secrets.get(&key);
         if meta.as_ref().is_some_and(|m| m.owner_uid != self.function.uid()) {
-            let message = format!("Secret {} exists and is not this function's", key.name);
+            let message =
+                format!("Secret {} already exists and does not belong to this function", key.name);
             return Err(blocked("SecretTaken", message).into());
         }
         let (database, user) = self.names(meta.as_ref(), namespaces).await?;
@@ -139,7 +140,7 @@ impl Database<'_> {
             return Ok((key.name, view.digest));
         }
         let Ok(_place) = PROVISIONING.try_acquire() else {
-            let message = "other databases come first".to_owned();
+            let message = "waiting until other databases are provisioned".to_owned();
             return Err(blocked("DatabaseWaiting", message).retried().into());
         };
         let values = namespaces.values(&self.credentials).await?.unwrap_or_default();
@@ -163,7 +164,11 @@ impl Database<'_> {
         self.store(&key, &values, &grant, Some(&state), namespaces).await?;
         // The watch brings the new version; until then the view is made from what was stored.
         let not_seen = || {
-            blocked("DatabaseNotSeen", format!("Secret {} was just written", key.name)).retried()
+            blocked(
+                "DatabaseNotSeen",
+                format!("waiting for Secret {}, which was just written", key.name),
+            )
+            .retried()
         };
         let view = namespaces.view(&key).await?.ok_or_else(not_seen)?;
         Ok((key.name, view.digest))

@@ -74,7 +74,10 @@ impl Hosts {
             }
             return Ok(Reservation::Reserved(host));
         }
-        Ok(Reservation::Taken { host, owner: "a claim that is changing hands".to_owned() })
+        Ok(Reservation::Taken {
+            host,
+            owner: "a function whose claim is being transferred".to_owned(),
+        })
     }
 
     /// Gives up every host of the function with this key.

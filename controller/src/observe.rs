@@ -79,12 +79,14 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
     let seconds = limit.as_secs();
     if let Some(since) = pod.silent_since {
         let port = function.spec.port();
-        let message =
-            format!("the container runs but does not answer on port {port} for {seconds} s");
+        let message = format!(
+            "the container runs but does not answer on port {port}, for {seconds} s so far"
+        );
         return Some((since, Failure { reason: "NotListening", message }));
     }
     let since = pod.poller.as_ref()?.waiting_since?;
-    let message = format!("the poller waits for its source for {seconds} s; its log says why");
+    let message =
+        format!("the poller has been waiting for its source for {seconds} s; see its log");
     Some((since, Failure { reason: "SourceUnavailable", message }))
 }
 

@@ -401,8 +401,8 @@ const MAX_DROP_TIME: Duration = Duration::from_secs(120);
 
 /// What is to be known of a trigger that works.
 fn notice(function: &Function) -> Option<Reason> {
-    let message = "without markDone at most one replica runs, and a row that stays as it is comes \
-                   again when that replica is another one";
+    let message = "without markDone at most one replica runs, and rows that still match are \
+                   delivered again after it is replaced";
     let unmarked = function.spec.event().is_some_and(|event| event.leaves_no_mark());
     unmarked.then(|| Reason::new("NoMarkDone", message))
 }

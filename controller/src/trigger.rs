@@ -116,7 +116,7 @@ fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Resul
         Some(capacity) if held > each => {
             let message = format!(
                 "{replicas} replicas with {held} events each would take {} of the server's \
-                 {capacity} locks, and may take {budget}: lower maxReplicas, maxHeld or \
+                 {capacity} locks; at most {budget} are allowed: lower maxReplicas, maxHeld or \
                  concurrency, or raise the server's max_locks_per_transaction",
                 u64::from(replicas) * u64::from(held),
             );
@@ -137,7 +137,7 @@ async fn credentials(
         return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
     };
     if ServiceKind::parse(&type_) != Some(kind) {
-        let message = format!("service {name} is of type {type_}, and the trigger needs {kind}");
+        let message = format!("service {name} has type {type_}, but the trigger needs {kind}");
         return Err(blocked("ServiceMismatch", message).into());
     }
     let key = Key::new(&me.namespace, names::service_credentials(name));
@@ -174,7 +174,8 @@ impl Source<'_> {
         let key = Key::new(&self.me.namespace, names::trigger_secret(&self.me.name));
         let meta = namespaces.cache.secrets.get(&key);
         if meta.as_ref().is_some_and(|meta| meta.owner_uid != self.function.uid()) {
-            let message = format!("Secret {} exists and is not this function's", key.name);
+            let message =
+                format!("Secret {} already exists and does not belong to this function", key.name);
             return Err(blocked("SecretTaken", message).into());
         }
         let annotation = |name| meta.as_ref().and_then(|meta| meta.annotations.get(name).cloned());

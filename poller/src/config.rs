@@ -70,7 +70,7 @@ impl From<&str> for Secret {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kipper-poll", version, about = "Delivers events of a source to a function")]
 pub struct Config {
-    /// What events come from
+    /// Kind of the source of events
     #[arg(long, env = Variable::Trigger.name(), value_parser = kinds())]
     pub trigger: Kind,
 
@@ -82,20 +82,19 @@ pub struct Config {
     #[arg(long, env = Variable::Function.name())]
     pub function: String,
 
-    /// Where events are posted
+    /// URL that events are posted to
     #[arg(long, env = Variable::TargetUrl.name(), default_value = DEFAULT_TARGET_URL)]
     pub target_url: TargetUrl,
 
-    /// Path that answers 2xx or 3xx once the function takes events; one that has no such path is
-    /// ready when it accepts a connection
+    /// Path that the function answers once it is ready
     #[arg(long, env = Variable::HealthPath.name(), default_value = DEFAULT_HEALTH_PATH)]
     pub health_path: HealthPath,
 
-    /// Where the source is, with user and password
+    /// URL of the source, including user and password
     #[arg(long, env = Variable::SourceUrl.name(), hide_env_values = true)]
     pub source_url: Secret,
 
-    /// Certificate authority of the source (PEM); the connection is TLS and verified against it
+    /// Certificate authority of the source (PEM); enables TLS, verified against it alone
     #[arg(long, env = Variable::SourceCa.name(), value_name = "FILE")]
     pub source_ca: Option<PathBuf>,
 
@@ -103,15 +102,15 @@ pub struct Config {
     #[arg(long, env = Variable::SourceAccessKey.name(), hide_env_values = true)]
     pub source_access_key: Option<Secret>,
 
-    /// Its secret key
+    /// Secret key of the S3 service
     #[arg(long, env = Variable::SourceSecretKey.name(), hide_env_values = true)]
     pub source_secret_key: Option<Secret>,
 
-    /// Bucket whose changes are the events; the bucket watcher looks at it
+    /// Bucket whose changes are the events
     #[arg(long, env = Variable::Bucket.name())]
     pub bucket: Option<String>,
 
-    /// Bucket in which the watcher stores them
+    /// Bucket in which the bucket watcher stores them
     #[arg(long, env = Variable::StateBucket.name(), default_value = DEFAULT_STATE_BUCKET)]
     pub state_bucket: String,
 
@@ -119,19 +118,19 @@ pub struct Config {
     #[arg(long, env = Variable::Query.name())]
     pub query: Option<String>,
 
-    /// Statement run after a row was handled; {{column}} is the row's value
+    /// Statement run after a row is handled; {{column}} is the row's value
     #[arg(long, env = Variable::MarkDone.name())]
     pub mark_done: Option<String>,
 
-    /// What is committed at once: all marks that are due, or each by itself, 8 at a time
+    /// Transactions of marks: one for all that are due, or one for each, 8 at a time
     #[arg(long, env = Variable::MarkCommit.name(), value_enum, default_value_t)]
     pub mark_commit: MarkCommit,
 
-    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
+    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are available too
     #[arg(long, env = Variable::OnFailed.name())]
     pub on_failed: Option<String>,
 
-    /// Columns that tell rows apart; the primary key if not given
+    /// Columns that identify a row [default: the primary key]
     #[arg(long, env = Variable::KeyColumns.name(), value_delimiter = ',')]
     pub key: Vec<String>,
 
@@ -143,47 +142,47 @@ pub struct Config {
     #[arg(long, env = Variable::ListEnd.name(), default_value_t, value_parser = list_ends())]
     pub list_end: ListEnd,
 
-    /// How long a claim lives when its poller is gone
+    /// How long a claim lasts without being renewed
     #[arg(long, env = Variable::Lease.name(), default_value = Setting::Lease.default(), value_parser = |text: &str| Setting::Lease.duration(text))]
     pub lease: Duration,
 
-    /// Pause after a look that found nothing
+    /// Pause after a poll that found no events
     #[arg(long, env = Variable::PollInterval.name(), default_value = Setting::PollInterval.default(), value_parser = |text: &str| Setting::PollInterval.duration(text))]
     pub poll_interval: Duration,
 
-    /// Events handled at once
+    /// Events handled concurrently
     #[arg(long, env = Variable::Concurrency.name(), default_value = Setting::Concurrency.default(), value_parser = |text: &str| count(Setting::Concurrency, text))]
     pub concurrency: usize,
 
-    /// Events claimed and not yet marked at most
+    /// Maximum number of events claimed but not yet marked
     #[arg(long, env = Variable::MaxHeld.name(), default_value = Setting::MaxHeld.default(), value_parser = |text: &str| count(Setting::MaxHeld, text))]
     pub max_held: usize,
 
-    /// Bytes of their bodies at most
+    /// Maximum total size of their bodies, in bytes
     #[arg(long, env = Variable::MaxHeldBytes.name(), default_value_t = DEFAULT_MAX_HELD_BYTES)]
     pub max_held_bytes: usize,
 
-    /// Attempts before an event is dead
+    /// Delivery attempts before an event is dead
     #[arg(long, env = Variable::MaxAttempts.name(), default_value = Setting::MaxAttempts.default(), value_parser = |text: &str| Setting::MaxAttempts.number(text))]
     pub max_attempts: u32,
 
-    /// How long one delivery may take
+    /// Maximum duration of one delivery
     #[arg(long, env = Variable::DeliverTimeout.name(), default_value = Setting::DeliverTimeout.default(), value_parser = |text: &str| Setting::DeliverTimeout.duration(text))]
     pub deliver_timeout: Duration,
 
-    /// Where /livez, /readyz and /metrics are served
+    /// Listen address of /livez, /readyz and /metrics
     #[arg(long, env = Variable::AdminListen.name(), default_value = DEFAULT_ADMIN_LISTEN)]
     pub admin_listen: SocketAddr,
 
-    /// Where /drain is served, if it has a token
+    /// Listen address of /drain; not served without a token
     #[arg(long, env = Variable::DrainListen.name(), default_value = DEFAULT_DRAIN_LISTEN)]
     pub drain_listen: SocketAddr,
 
-    /// How long /drain takes at the least
+    /// Minimum duration of a call of /drain
     #[arg(long, env = Variable::DrainDelay.name(), default_value = DEFAULT_DRAIN_DELAY, value_parser = parse_duration)]
     pub drain_delay: Duration,
 
-    /// What a request for /drain must bring in its header kipper-drain-token
+    /// Token that a request for /drain must carry in the header kipper-drain-token
     #[arg(long, env = Variable::DrainToken.name(), hide_env_values = true)]
     pub drain_token: Option<DrainToken>,
 

@@ -21,16 +21,16 @@ use crate::{
 ///
 /// # Errors
 /// When the trigger cannot work. A source that is away is waited for.
-pub fn embed<'a>(
+pub fn run_embedded<'a>(
     config: &'a Config,
     metrics: Metrics,
     connected: impl FnOnce() + Send + 'a,
     shutdown: CancellationToken,
 ) -> BoxFuture<'a, Result<(), Error>> {
-    embed_boxed(config, metrics, Box::new(connected), shutdown)
+    embedded(config, metrics, Box::new(connected), shutdown)
 }
 
-fn embed_boxed<'a>(
+fn embedded<'a>(
     config: &'a Config,
     metrics: Metrics,
     connected: Connected<'a>,

@@ -29,7 +29,7 @@ mod run;
 mod embedded;
 
 pub use config::Config;
-pub use embedded::{Backlog, check, embed};
+pub use embedded::{Backlog, check, run_embedded};
 pub use error::Error;
 pub use identity::Identity;
 pub use metrics::Metrics;

@@ -118,7 +118,7 @@ async fn serve<S: Source, F: Future<Output = Result<S, SourceError>>>(
         match opened {
             Ok(source) => break source,
             Err(error @ SourceError::Invalid(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!("the source is not to be had: {error}"),
+            Err(error) => tracing::warn!("source unavailable, trying again: {error}"),
         }
         tokio::select! {
             () = tokio::time::sleep(reconnect.pause()) => {}

@@ -40,7 +40,7 @@ pub enum ServiceError {
         known: Vec<Known>,
     },
     /// Its type is none that functions know.
-    #[error("service {name} has the unknown type {type_}")]
+    #[error("service {name} has unknown type {type_}")]
     Unknown {
         /// The service.
         name: String,
@@ -48,7 +48,7 @@ pub enum ServiceError {
         type_: String,
     },
     /// It is not what the trigger polls.
-    #[error("service {name} is of type {type_}, and the trigger needs {needed}")]
+    #[error("service {name} has type {type_}, but the trigger needs {needed}")]
     Mismatch {
         /// The service.
         name: String,
@@ -198,7 +198,7 @@ mod tests {
         check(&none, &bound(&[("db", None)]), &[&format!("{missing} no services")]);
         let there = format!("{missing} eventdb (postgres), odd (kafka)");
         check(&some, &bound(&[("db", None), ("eventdb", None)]), &[&there]);
-        check(&some, &bound(&[("odd", None)]), &["service odd has the unknown type kafka"]);
+        check(&some, &bound(&[("odd", None)]), &["service odd has unknown type kafka"]);
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         let spec =
             |type_: &str| FunctionSpec { triggers: triggers(type_), ..FunctionSpec::default() };
         check(&services, &spec("mysql"), &[]);
-        let told = "service mydb is of type mysql, and the trigger needs postgres";
+        let told = "service mydb has type mysql, but the trigger needs postgres";
         check(&services, &spec("postgres"), &[told]);
     }
 

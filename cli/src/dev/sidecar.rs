@@ -44,7 +44,7 @@ impl Sidecar {
             let connected = || {
                 tell.send_replace(true);
             };
-            kipper_poller::embed(&config, metrics, connected, shutdown).await
+            kipper_poller::run_embedded(&config, metrics, connected, shutdown).await
         };
         let running = tokio::spawn(polling.with_subscriber(Journal::new(voice.clone())));
         Ok(Self { stop, running: Some(AbortOnDropHandle::new(running)), connected })

@@ -40,7 +40,7 @@ impl fmt::Display for Position {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// Nothing but white space and comments.
-    #[error("there is no statement: the SQL is empty or only a comment")]
+    #[error("no statement: the SQL is empty or only a comment")]
     Empty,
     /// Longer than any configuration can be.
     #[error("the SQL has {bytes} bytes, at most {MAX_SQL_BYTES} are allowed")]
@@ -109,7 +109,7 @@ pub enum TemplateError {
     /// `'order {{id}}'`.
     #[error(
         "placeholder in a longer literal at {at}: it is bound as a value, not pasted into text, so \
-         write {instead}; for braces that are no placeholder, join '{{' and '{{' in that way"
+         write {instead}; for braces that are not a placeholder, join '{{' and '{{' in that way"
     )]
     InsideLiteral {
         /// Where the literal begins.

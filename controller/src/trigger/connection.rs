@@ -134,7 +134,7 @@ fn minio(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs,
         || host.contains(wrong)
         || !port.is_none_or(is_port)
     {
-        return Err(invalid(credentials::ENDPOINT, "is no http or https URL of a server"));
+        return Err(invalid(credentials::ENDPOINT, "is not the http or https URL of a server"));
     }
     let host = qualified(host, namespace);
     let address = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));

@@ -31,7 +31,7 @@ fn all_replicas_together_leave_the_server_its_locks() {
     check(json!({}), 10, Some(1280), Ok(32));
     // Fewer than are handled at once make no sense.
     check(json!({}), 100, Some(1280), Err("100 replicas with 8 events each would take 800 of"));
-    check(json!({ "concurrency": "50" }), 10, Some(1280), Err("may take 320"));
+    check(json!({ "concurrency": "50" }), 10, Some(1280), Err("at most 320"));
     check(json!({ "maxHeld": "256" }), 10, Some(6400), Err("would take 2560 of the server's 6400"));
     check(json!({ "maxHeld": "160" }), 10, Some(6400), Ok(160));
     // Nobody can be told that something unknown is too little.

@@ -111,7 +111,7 @@ impl Source for Mysql {
         self.marks().prove().await
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Row>>],
         retried: bool,

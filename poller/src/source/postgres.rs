@@ -108,7 +108,7 @@ impl Source for Postgres {
         self.marks()?.prove().await
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Row>>],
         retried: bool,

@@ -97,7 +97,7 @@ impl Redis {
         let mut random = [0; 8];
         SystemRandom::new()
             .fill(&mut random)
-            .map_err(|_| SourceError::Failed("no random numbers are to be had".to_owned()))?;
+            .map_err(|_| SourceError::Failed("no random numbers available".to_owned()))?;
         let connection = connector.connect().await?;
         check::check(&connection, &keys, connector.has_sentinels()).await?;
         let source = Self {
@@ -232,7 +232,7 @@ impl Source for Redis {
         let answer = link.connection.run(&self.scripts.claim, self.keys.all(), arguments).await?;
         let taken = Taken::read(answer)
             .ok_or_else(|| link.connection.lost("the answer to a claim makes no sense"))?;
-        for key in &taken.buried {
+        for key in &taken.dead {
             tracing::error!(%key, "event is dead: its poller went away while it was handled");
         }
         if !taken.problem.is_empty() {
@@ -264,7 +264,7 @@ impl Source for Redis {
         Ok(())
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Lease>>],
         retried: bool,
@@ -289,7 +289,7 @@ impl Source for Redis {
     ) -> Result<Mark, SourceError> {
         let arguments = vec![Value::from(&*event.key), Value::from(reason), Value::from(attempts)];
         let statuses = self.mark(&self.scripts.dead, arguments, 1).await?;
-        // What is not there was buried by an earlier try.
+        // What is not there was moved by an earlier try.
         Ok(self.marked(event, statuses[0], true))
     }
 

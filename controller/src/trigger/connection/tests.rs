@@ -140,7 +140,7 @@ fn minio() {
         check_refused(
             ServiceKind::Minio,
             &[&keys[..], &[("ENDPOINT", endpoint)]].concat(),
-            "key ENDPOINT of the service's credentials is no http or https URL of a server",
+            "key ENDPOINT of the service's credentials is not the http or https URL of a server",
         );
     }
 }

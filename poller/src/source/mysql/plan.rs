@@ -140,7 +140,7 @@ impl Plan {
     }
 
     fn push_values(&self, key: &str, parameters: &mut Vec<Value>) -> Result<(), String> {
-        let bad = || format!("key {key:?} is none of this query");
+        let bad = || format!("key {key:?} is not a key of this query");
         if let [column] = &self.key[..] {
             parameters.push(column.kind.parse(key).ok_or_else(bad)?);
             return Ok(());

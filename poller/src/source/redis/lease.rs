@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 pub struct Lease {
     /// Failed attempts that Redis has not been told of, and until when the item shall rest.
     noted: Mutex<Option<(u32, Instant)>>,
-    /// Marked or buried: there is nothing left to renew or to release.
+    /// Marked or dead: there is nothing left to renew or to release.
     is_over: AtomicBool,
 }
 
