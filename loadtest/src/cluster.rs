@@ -13,7 +13,6 @@ mod floor;
 mod metrics;
 mod objects;
 mod replicas;
-mod resident;
 mod space;
 mod timeline;
 mod until;

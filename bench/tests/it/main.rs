@@ -14,11 +14,13 @@ use std::{
 
 use kipper_bench::{
     budget::Budget,
+    measure::{Http1, Load, Shape, measure},
+    peer::{Backend, Certificate, HOST, Interceptor, Peer, PeerKind, Setup},
+};
+use kipper_measure::{
     child::ChildProcess,
     load::{Errors, Report},
-    measure::{Shape, measure},
-    peer::{Backend, HOST, Interceptor, Peer, PeerKind, Setup},
-    proc_stat::ProcessTree,
+    processes::ProcessTree,
 };
 
 /// Generous: only a hang may reach it.
@@ -50,6 +52,7 @@ impl Fixture {
             workers: NonZeroUsize::new(2).unwrap(),
             interceptor: Interceptor { binary: "unused".into(), args: Vec::new() },
             backend: self.backend.addr,
+            certificate: Certificate::create(self.dir.path()).unwrap(),
         }
     }
 }
@@ -113,12 +116,9 @@ fn a_measurement_yields_cpu_and_memory() {
     let setup = fixture.setup();
     let mut peer = Peer::start(PeerKind::Hyper, &setup, &fixture.budget).unwrap();
     let shape = Shape {
-        connections: 2,
+        load: Load::Http1(Http1::keep_alive(2)),
         warm_up: Duration::ZERO,
         duration: Duration::from_millis(200),
-        rate: None,
-        method: kipper_bench::load::Method::Get,
-        hosts: vec![HOST.to_owned()],
     };
     let sample = measure(&mut peer, &shape, &setup, &fixture.budget).unwrap();
     assert!(sample.report.completed > 0);
@@ -169,12 +169,12 @@ fn nothing_outlives_a_run_that_is_interrupted_or_killed() {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = Command::new(bench());
         command
-            .args(["proxy", "--peers", "nginx,haproxy_tcp", "--connections", "1"])
+            .args(["proxy", "--peer", "nginx,haproxy_tcp", "--shape", "c16"])
             .env("TMPDIR", dir.path())
             .stdout(Stdio::piped());
         let mut run = ChildProcess::spawn("run", command, dir.path()).unwrap();
         let mut lines = BufReader::new(run.take_stdout().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.starts_with("closed loop")), "the peers never started");
+        assert!(lines.any(|line| line == "c16"), "the peers never started");
         let tree = ProcessTree::of(run.pid()).unwrap();
         assert!(tree.pids().len() >= 6, "run, backend, nginx and its workers, HAProxy: {tree:?}");
 

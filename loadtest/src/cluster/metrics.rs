@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_measure::{client::Client, exposition::total};
 use kube::{
     Api,
     api::{DynamicObject, ListParams},
@@ -11,10 +12,7 @@ use kube::{
 use tokio::time::{Instant, sleep};
 
 use super::{Cluster, connection::SYSTEM, objects};
-use crate::{
-    http1::{Client, get},
-    run::PATIENCE,
-};
+use crate::{requests::get, run::PATIENCE};
 
 const ADMIN_PORT: u16 = 9990;
 /// Streams that KEDA holds open, one per function that it would wake.
@@ -38,7 +36,7 @@ impl Cluster {
             let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
             let mut client = Client::connect(format!("{address}:{ADMIN_PORT}").parse()?).await?;
             let answer = client.ask(&get(component, "/metrics")).await?;
-            sum += total(&String::from_utf8_lossy(&answer.body), name);
+            sum += total(&String::from_utf8_lossy(&answer.body), name).unwrap_or_default();
         }
         Ok(sum)
     }
@@ -91,29 +89,5 @@ impl Cluster {
             );
             sleep(ASK_EVERY).await;
         }
-    }
-}
-
-/// The sum over every line of the metric.
-fn total(text: &str, name: &str) -> f64 {
-    let values = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let value =
-            if rest.starts_with('{') { rest.rsplit_once("} ")?.1 } else { rest.strip_prefix(' ')? };
-        value.trim().parse::<f64>().ok()
-    });
-    values.sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_one_metric_and_no_other() {
-        let text = "# HELP a b\na{x=\"1\"} 2\na{x=\"2\"} 3.5\na_total 7\nb 1\n";
-        assert!((total(text, "a") - 5.5).abs() < 1e-9);
-        assert!((total(text, "b") - 1.0).abs() < 1e-9);
-        assert!(total(text, "c").abs() < 1e-9);
     }
 }

@@ -16,6 +16,7 @@ use std::{
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use k8s_openapi::{api::discovery::v1::EndpointSlice, jiff::Timestamp};
+use kipper_measure::client::{Answer, Client};
 use kube::runtime::watcher::Event;
 use tokio::{
     net::TcpStream,
@@ -31,7 +32,7 @@ use super::{
     until,
 };
 use crate::{
-    http1::{Answer, Client, get},
+    requests::get,
     run::{PATIENCE, POLL},
 };
 

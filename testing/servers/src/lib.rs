@@ -29,7 +29,7 @@ pub use loki::Loki;
 pub use mariadb::MariaDb;
 pub use minio::Minio;
 pub use pgbouncer::PgBouncer;
-pub use ports::free_port;
+pub use ports::{free_address, free_port};
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use redis::Redis;

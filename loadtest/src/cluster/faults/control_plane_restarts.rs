@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kipper_function::function::Scaling;
+use kipper_measure::client::Answer;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -27,7 +28,6 @@ use crate::{
         components::{Component, End},
         objects::{self, idle_after},
     },
-    http1::Answer,
     run::Run,
 };
 

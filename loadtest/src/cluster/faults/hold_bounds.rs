@@ -7,6 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use kipper_function::Function;
+use kipper_measure::samples::Samples;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -21,9 +22,8 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, objects},
-    http1::get,
+    requests::get,
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 const STUCK: &str = "stuck";

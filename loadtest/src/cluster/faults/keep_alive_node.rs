@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use kipper_function::Function;
+use kipper_measure::client::Client;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, objects},
-    http1::{Client, post},
+    requests::post,
     run::{PATIENCE, Run},
 };
 

@@ -30,8 +30,8 @@ use tokio::{
 
 use crate::{
     cluster::{Cluster, objects},
+    requests::ID,
     run::{PATIENCE, POLL},
-    serve::function::ID,
 };
 
 const CODE: &str = include_str!("ledger.js");

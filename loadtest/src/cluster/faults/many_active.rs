@@ -6,6 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use k8s_openapi::jiff::Timestamp;
 use kipper_function::Function;
+use kipper_measure::samples::Samples;
 use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,
@@ -22,7 +23,6 @@ use crate::{
         timeline,
     },
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 /// Each active function gets a request this often: well within an idle time, and within a poll.

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use kipper_function::{Function, function::Scaling};
+use kipper_measure::{client::Client, samples::Samples};
 use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,
@@ -23,10 +24,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::ledger::Execution;
 use crate::{
     cluster::{Cluster, objects, space::Space},
-    http1::{Client, get, post},
     open_loop::{Fate, Sent},
+    requests::{get, post},
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 /// 100 requests a second.

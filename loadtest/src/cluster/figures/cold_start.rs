@@ -3,11 +3,12 @@
 
 use kipper_function::Function;
 
+use kipper_measure::samples::Samples;
+
 use super::waking::{self, Plan, Woken};
 use crate::{
     cluster::{Cluster, objects, timeline, wake::Wake},
     run::Run,
-    samples::Samples,
 };
 
 /// Who scales on the KEDA path, by the end of its name in the audit log.

@@ -3,11 +3,12 @@
 
 mod packages;
 
+use kipper_measure::samples::Samples;
+
 use super::waking::{self, Plan};
 use crate::{
     cluster::{Cluster, objects, timeline, wake::Wake},
     run::Run,
-    samples::Samples,
 };
 
 /// Pure JavaScript without dependencies of their own, small to middling, as functions use them.

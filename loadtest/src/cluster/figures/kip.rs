@@ -4,12 +4,12 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use kipper_function::Function;
+use kipper_measure::samples::Samples;
 use tokio::{process::Command, time::Instant};
 
 use crate::{
     cluster::{Cluster, objects, space::Space, until},
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 const SCENARIO: &str = "kip";

@@ -11,6 +11,7 @@ use k8s_openapi::api::{
     networking::v1::Ingress,
 };
 use kipper_function::{Function, names};
+use kipper_measure::processes::{Size, largest_mb};
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams},
@@ -25,7 +26,7 @@ use crate::{
         audit::{Entry, Mark},
         connection::{SYSTEM, USER_AGENT},
         metrics::selector,
-        objects, resident,
+        objects,
         space::Space,
         until,
     },
@@ -83,8 +84,8 @@ async fn rendered(
     println!("   {}", versions.summary());
     run.outcome.figure("thousand_functions_rendered", took)?;
     run.outcome.condition("thousand_functions_missing", versions.missing(count))?;
-    let resident = |of| resident::largest_mb("kipper-controller", of);
-    let (now, peak) = (resident("VmRSS:")?, resident("VmHWM:")?);
+    let resident = |size| largest_mb("kipper-controller", size);
+    let (now, peak) = (resident(Size::Resident)?, resident(Size::Peak)?);
     println!("   controller: {now:.1} MB resident, {peak:.1} MB at its peak");
     run.outcome.figure("thousand_functions_controller_rss", peak)
 }

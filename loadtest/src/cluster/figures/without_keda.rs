@@ -1,6 +1,7 @@
 //! Cold starts while KEDA's operator is stopped: the second path answers after its own delay.
 
 use anyhow::Context as _;
+use kipper_measure::samples::Samples;
 
 use super::waking::{self, Batch, Woken};
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
         wake::{Wake, Witness},
     },
     run::Run,
-    samples::Samples,
 };
 
 const SCENARIO: &str = "without_keda";

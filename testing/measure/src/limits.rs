@@ -1,4 +1,4 @@
-//! Judge: measured values against the limits of `limits.json`, one line each.
+//! Judge: measured values against the limits of a file, one line each.
 //!
 //! `FIGURE <name> <measured> <unit> goal <op><value> met|short` never fails a run;
 //! `CONDITION <name> <measured> <unit> limit <op><value> held|broken` does. A value without a
@@ -7,10 +7,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
-use kipper_bench::figures::{Figure, Goal};
 use serde::Deserialize;
 
-const LIMITS: &str = include_str!("../limits.json");
+use crate::figures::{Figure, Goal};
 
 /// The pass limits of every scenario.
 #[derive(Debug, Deserialize)]
@@ -21,34 +20,45 @@ pub struct Limits {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Entry")]
 struct Limit {
+    unit: String,
+    goal: Goal,
+}
+
+/// As it stands in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
     unit: String,
     at_most: Option<f64>,
     at_least: Option<f64>,
 }
 
 impl Limits {
-    /// Reads `path`, or the limits this binary was built with.
+    /// Reads `path`, or `built_in`, the text of the limits that a binary was built with.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not what is expected.
-    pub fn load(path: Option<&Path>) -> Result<Self, anyhow::Error> {
+    /// When the file cannot be read, is malformed, or a limit has no bound or two.
+    pub fn load(path: Option<&Path>, built_in: &str) -> Result<Self, anyhow::Error> {
         let Some(path) = path else {
-            return serde_json::from_str(LIMITS).context("limits.json");
+            return serde_json::from_str(built_in).context("the built-in limits");
         };
         let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 }
 
-impl Limit {
-    fn goal(&self) -> Option<Goal> {
-        match (self.at_most, self.at_least) {
-            (Some(bound), None) => Some(Goal::AtMost(bound)),
-            (None, Some(bound)) => Some(Goal::AtLeast(bound)),
-            _ => None,
-        }
+impl TryFrom<Entry> for Limit {
+    type Error = &'static str;
+
+    fn try_from(entry: Entry) -> Result<Self, Self::Error> {
+        let goal = match (entry.at_most, entry.at_least) {
+            (Some(bound), None) => Goal::AtMost(bound),
+            (None, Some(bound)) => Goal::AtLeast(bound),
+            _ => return Err("a limit needs either at_most or at_least"),
+        };
+        Ok(Self { unit: entry.unit, goal })
     }
 }
 
@@ -70,8 +80,8 @@ impl Outcome {
     /// # Errors
     /// When the limits do not name it.
     pub fn figure(&self, name: &str, measured: f64) -> Result<(), anyhow::Error> {
-        let (limit, goal) = find(&self.limits.figures, name)?;
-        println!("{}", Line { name, measured, limit, goal }.figure());
+        let limit = find(&self.limits.figures, name)?;
+        println!("{}", Line { name, measured, limit }.figure());
         Ok(())
     }
 
@@ -80,10 +90,10 @@ impl Outcome {
     /// # Errors
     /// When the limits do not name it.
     pub fn condition(&mut self, name: &str, measured: usize) -> Result<(), anyhow::Error> {
-        let (limit, goal) = find(&self.limits.conditions, name)?;
+        let limit = find(&self.limits.conditions, name)?;
         // Exact up to 2^53 of whatever is counted.
         #[allow(clippy::cast_precision_loss)]
-        let line = Line { name, measured: measured as f64, limit, goal };
+        let line = Line { name, measured: measured as f64, limit };
         println!("{}", line.condition());
         if !line.is_met() {
             self.broken.push(name.to_owned());
@@ -97,41 +107,31 @@ impl Outcome {
     }
 }
 
-fn find<'a>(
-    limits: &'a BTreeMap<String, Limit>,
-    name: &str,
-) -> Result<(&'a Limit, Goal), anyhow::Error> {
-    let limit = limits.get(name).with_context(|| format!("the limits do not name {name}"))?;
-    let goal = limit.goal().with_context(|| format!("{name} needs at_most or at_least"))?;
-    Ok((limit, goal))
+fn find<'a>(limits: &'a BTreeMap<String, Limit>, name: &str) -> Result<&'a Limit, anyhow::Error> {
+    limits.get(name).with_context(|| format!("the limits do not name {name}"))
 }
 
 struct Line<'a> {
     name: &'a str,
     measured: f64,
     limit: &'a Limit,
-    goal: Goal,
 }
 
 impl Line<'_> {
     /// The line the benchmarks print, so that one reader understands both.
     fn figure(&self) -> String {
-        let Self { name, measured, goal, .. } = *self;
-        let figure = Figure { name: name.to_owned(), measured, unit: "#", goal };
-        figure.to_string().replacen(" # ", &format!(" {} ", self.limit.unit), 1)
+        let Limit { unit, goal } = self.limit.clone();
+        Figure { name: self.name.to_owned(), measured: self.measured, unit, goal }.to_string()
     }
 
     fn condition(&self) -> String {
-        let Self { name, measured, limit, goal } = self;
+        let Self { name, measured, limit: Limit { unit, goal } } = self;
         let verdict = if self.is_met() { "held" } else { "broken" };
-        format!("CONDITION {name} {measured} {} limit {goal} {verdict}", limit.unit)
+        format!("CONDITION {name} {measured} {unit} limit {goal} {verdict}")
     }
 
     fn is_met(&self) -> bool {
-        match self.goal {
-            Goal::AtMost(bound) => self.measured <= bound,
-            Goal::AtLeast(bound) => self.measured >= bound,
-        }
+        self.limit.goal.is_met(self.measured)
     }
 }
 
@@ -152,13 +152,13 @@ mod tests {
     fn lines() {
         let limits = limits();
         let line = |measured| {
-            let (limit, goal) = find(&limits.figures, "wake").unwrap();
-            Line { name: "wake", measured, limit, goal }.figure()
+            let limit = find(&limits.figures, "wake").unwrap();
+            Line { name: "wake", measured, limit }.figure()
         };
         assert_eq!(line(4.2), "FIGURE wake 4.20 ms goal <=5.0 met");
         assert_eq!(line(6.0), "FIGURE wake 6.00 ms goal <=5.0 short");
-        let (limit, goal) = find(&limits.conditions, "lost").unwrap();
-        let line = Line { name: "lost", measured: 2.0, limit, goal }.condition();
+        let limit = find(&limits.conditions, "lost").unwrap();
+        let line = Line { name: "lost", measured: 2.0, limit }.condition();
         assert_eq!(line, "CONDITION lost 2 requests limit <=0.0 broken");
     }
 
@@ -174,10 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_limits_are_whole() {
-        let limits = Limits::load(None).unwrap();
-        for (name, limit) in limits.figures.iter().chain(&limits.conditions) {
-            assert!(limit.goal().is_some(), "{name}");
+    fn a_limit_has_one_bound() {
+        for bounds in ["", r#", "at_most": 1, "at_least": 2"#] {
+            let text =
+                format!(r#"{{"figures": {{"a": {{"unit": "s"{bounds}}}}}, "conditions": {{}}}}"#);
+            let error = format!("{:#}", Limits::load(None, &text).unwrap_err());
+            assert!(error.contains("either at_most or at_least"), "{error}");
         }
     }
 }

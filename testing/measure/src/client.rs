@@ -10,10 +10,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::serve::function::ID;
+use crate::http1;
 
-/// More than any answer here has.
-const MAX_HEADERS: usize = 48;
 /// Longest answer that is read whole.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Nothing on this machine takes longer to accept.
@@ -21,39 +19,56 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub struct Client {
+    /// Its socket, to be read, kept or dropped at any moment.
+    pub stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// An answer, read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    /// Its status code.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
     /// The connection ends with it.
-    pub(crate) close: bool,
+    pub close: bool,
 }
 
 impl Client {
-    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new() })
     }
 
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
     /// Sends a request and reads its answer.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+    ///
+    /// # Errors
+    /// When the connection fails or ends, or the answer is malformed.
+    pub async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.send(request).await?;
         self.answer().await
     }
 
     /// Resolves when the first byte of an answer is there.
-    pub(crate) async fn first_byte(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the connection fails or ends, or the answer is malformed.
+    pub async fn first_byte(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             self.fill().await?;
         }
@@ -61,7 +76,10 @@ impl Client {
     }
 
     /// Reads one answer.
-    pub(crate) async fn answer(&mut self) -> io::Result<Answer> {
+    ///
+    /// # Errors
+    /// When the connection fails or ends, or the answer is malformed.
+    pub async fn answer(&mut self) -> io::Result<Answer> {
         loop {
             if let Some((answer, length)) = parse(&self.buffer)? {
                 self.buffer.drain(..length);
@@ -75,7 +93,10 @@ impl Client {
     }
 
     /// Reads exactly these bytes, after an upgrade.
-    pub(crate) async fn expect(&mut self, bytes: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the connection fails or ends, or the answer is malformed.
+    pub async fn expect(&mut self, bytes: &[u8]) -> io::Result<()> {
         while self.buffer.len() < bytes.len() {
             self.fill().await?;
         }
@@ -93,46 +114,13 @@ impl Client {
 
 /// The first answer in `bytes` and its length; `None` when it is not complete.
 fn parse(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let head = match response.parse(bytes).map_err(io::Error::other)? {
-        httparse::Status::Complete(length) => length,
-        httparse::Status::Partial => return Ok(None),
+    let Some(head) = http1::response_head(bytes).map_err(io::Error::other)? else {
+        return Ok(None);
     };
-    let status = response.code.unwrap_or_default();
-    let mut length = (status == 101 || status == 204).then_some(0);
-    let mut close = false;
-    for header in response.headers {
-        let value = std::str::from_utf8(header.value).unwrap_or_default();
-        if header.name.eq_ignore_ascii_case("content-length") {
-            length = value.parse().ok();
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            close = value.eq_ignore_ascii_case("close");
-        }
-    }
-    let length = length.ok_or_else(|| io::Error::other("an answer without content-length"))?;
-    let Some(body) = bytes.get(head..head + length) else { return Ok(None) };
-    Ok(Some((Answer { status, body: body.to_vec(), close }, head + length)))
-}
-
-pub(crate) fn get(host: &str, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: */*\r\n\r\n").into_bytes()
-}
-
-/// A small `POST` with an id.
-pub(crate) fn post(host: &str, id: &str) -> Vec<u8> {
-    let length = id.len();
-    format!("POST / HTTP/1.1\r\nhost: {host}\r\n{ID}: {id}\r\ncontent-length: {length}\r\n\r\n{id}")
-        .into_bytes()
-}
-
-/// What a browser sends to open a WebSocket.
-pub(crate) fn websocket(host: &str) -> Vec<u8> {
-    format!(
-        "GET / HTTP/1.1\r\nhost: {host}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
+    let end = head.head_bytes + head.body_bytes;
+    let Some(body) = bytes.get(head.head_bytes..end) else { return Ok(None) };
+    let answer = Answer { status: head.status, body: body.to_vec(), close: head.close };
+    Ok(Some((answer, end)))
 }
 
 #[cfg(test)]

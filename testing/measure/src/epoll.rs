@@ -13,12 +13,12 @@ use rustix::{
 /// Events taken per wait. More stay in the kernel until the next one.
 const EVENTS_PER_WAIT: usize = 256;
 
-pub(crate) struct Poller {
+pub(crate) struct Epoll {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
 }
 
-impl Poller {
+impl Epoll {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self { epoll, events: Vec::with_capacity(EVENTS_PER_WAIT) })
@@ -28,6 +28,13 @@ impl Poller {
     pub(crate) fn add(&self, source: impl AsFd, token: u32) -> io::Result<()> {
         let data = epoll::EventData::new_u64(u64::from(token));
         Ok(epoll::add(&self.epoll, source, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Reports `token` from now on when `source` is writable, or again when it is readable.
+    pub(crate) fn turn(&self, source: impl AsFd, token: u32, to_write: bool) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(u64::from(token));
+        let flags = if to_write { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+        Ok(epoll::modify(&self.epoll, source, data, flags)?)
     }
 
     /// Fills `ready` with the tokens that became ready before `timeout`; `None` waits for one.

@@ -1,7 +1,8 @@
-//! Just enough HTTP/1.1 for both ends of a benchmark: where a message ends.
+//! Just enough HTTP/1.1 for both ends of a measurement: where a message ends.
 //!
 //! Only `Content-Length` framing is understood, because nothing in a run has a reason to use
-//! another; whatever else arrives is an error that the run reports, never a guess.
+//! another; whatever else arrives is an error that the run reports, never a guess. This is the one
+//! parser of the load generator, the backend and the client of single requests.
 
 use httparse::{EMPTY_HEADER, Header, Request, Response, Status};
 
@@ -10,28 +11,33 @@ const MAX_HEADERS: usize = 48;
 
 /// Why the bytes are not a message this harness understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FramingError {
+pub enum FramingError {
+    /// Not the head of an HTTP/1.1 message.
     #[error("malformed head")]
     Malformed,
+    /// The end of the body is not stated in advance.
     #[error("neither content-length nor an empty body")]
     UnknownLength,
 }
 
 /// The end of a message head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub struct Head {
     /// Bytes of the head, with its empty line.
-    pub(crate) head_bytes: usize,
+    pub head_bytes: usize,
     /// Bytes of the body after it.
-    pub(crate) body_bytes: usize,
+    pub body_bytes: usize,
     /// The sender closes after this message.
-    pub(crate) close: bool,
+    pub close: bool,
     /// Status of a response; 0 for a request.
-    pub(crate) status: u16,
+    pub status: u16,
 }
 
 /// The head of a request; `None` when it is not complete yet.
-pub(crate) fn request_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> {
+///
+/// # Errors
+/// When it is malformed, or its body has no stated length.
+pub fn request_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);
     let Status::Complete(head_bytes) = request.parse(bytes).map_err(|_| FramingError::Malformed)?
@@ -44,7 +50,10 @@ pub(crate) fn request_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> {
 }
 
 /// The head of a response to a `GET` or `POST`; `None` when it is not complete yet.
-pub(crate) fn response_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> {
+///
+/// # Errors
+/// When it is malformed, or its body has no stated length.
+pub fn response_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
     let Status::Complete(head_bytes) =
@@ -55,7 +64,7 @@ pub(crate) fn response_head(bytes: &[u8]) -> Result<Option<Head>, FramingError> 
     let status = response.code.ok_or(FramingError::Malformed)?;
     let framing = Framing::of(response.headers)?;
     let body_bytes = match (framing.length, status) {
-        (_, 204 | 304) => 0,
+        (_, 100..=199 | 204 | 304) => 0,
         (Some(length), _) => length,
         (None, _) => return Err(FramingError::UnknownLength),
     };
@@ -112,6 +121,9 @@ mod tests {
         let none = b"HTTP/1.1 204 No Content\r\n\r\n";
         let head = Head { head_bytes: 27, body_bytes: 0, close: false, status: 204 };
         assert_eq!(response_head(none), Ok(Some(head)));
+        let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\r\n";
+        let head = Head { head_bytes: 57, body_bytes: 0, close: false, status: 101 };
+        assert_eq!(response_head(upgrade), Ok(Some(head)));
         let until_close = b"HTTP/1.1 200 OK\r\n\r\n";
         assert_eq!(response_head(until_close), Err(FramingError::UnknownLength));
         let bad = b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n";

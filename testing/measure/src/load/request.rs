@@ -1,6 +1,6 @@
 //! The bytes of a request: what a browser or an API client sends, rendered once per connection.
 
-use super::{LoadArgs, Method};
+use super::args::{LoadArgs, Method};
 
 /// Renders the request that connection number `connection` repeats.
 pub(super) fn render(args: &LoadArgs, connection: usize) -> Vec<u8> {
@@ -24,6 +24,9 @@ pub(super) fn render(args: &LoadArgs, connection: usize) -> Vec<u8> {
     if args.method == Method::Post {
         request.push_str("Content-Type: application/json\r\n");
         request.push_str(&format!("Content-Length: {body_bytes}\r\n"));
+    }
+    if args.once {
+        request.push_str("Connection: close\r\n");
     }
     request.push_str("\r\n");
     let mut request = request.into_bytes();
@@ -67,5 +70,7 @@ mod tests {
             assert_eq!(head.head_bytes + head.body_bytes, request.len());
             assert!(!head.close);
         }
+        let request = render(&args(&["--once"]), 0);
+        assert!(http1::request_head(&request).unwrap().unwrap().close);
     }
 }

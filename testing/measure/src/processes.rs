@@ -1,9 +1,11 @@
-//! What a process and its children cost, from `/proc`.
+//! What processes cost, from `/proc`: CPU time and memory.
 //!
 //! CPU time is counted in clock ticks of 10 ms, so a window must be seconds long to mean anything;
 //! within it the kernel's sum is exact, not sampled.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use anyhow::Context as _;
 
 /// Microseconds per clock tick: `USER_HZ` is 100 on every architecture we build for.
 const MICROS_PER_TICK: u64 = 10_000;
@@ -88,13 +90,60 @@ impl ProcessTree {
     pub fn memory_kib(&self) -> u64 {
         self.pids
             .iter()
-            .filter_map(|pid| {
-                proportional_kib(*pid).or_else(|| {
-                    field_kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
-                })
-            })
+            .filter_map(|pid| proportional_kib(*pid).or_else(|| kib(*pid, Size::Resident).ok()))
             .sum()
     }
+}
+
+/// A size of one process, named as in `proc_pid_status(5)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Resident now.
+    Resident,
+    /// Most that was ever resident.
+    Peak,
+}
+
+/// A size of a process in KiB.
+///
+/// # Errors
+/// When it has ended.
+pub fn kib(pid: u32, size: Size) -> Result<u64, anyhow::Error> {
+    let field = match size {
+        Size::Resident => "VmRSS:",
+        Size::Peak => "VmHWM:",
+    };
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    field_kib(&status, field).with_context(|| format!("process {pid} has no {field}"))
+}
+
+/// The processes whose program has this file name, inside pods or not: pods of the local cluster
+/// are processes of this machine.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub fn named(program: &str) -> Result<Vec<u32>, anyhow::Error> {
+    let entries = fs::read_dir("/proc").context("list /proc")?;
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    // A process that ends meanwhile, or that may not be read, is none of them.
+    Ok(pids.filter(|pid| file_name(*pid).is_some_and(|name| name == program)).collect())
+}
+
+/// The largest of the processes of a program, in MB.
+///
+/// # Errors
+/// When none runs.
+pub fn largest_mb(program: &str, size: Size) -> Result<f64, anyhow::Error> {
+    let sizes = named(program)?.into_iter().filter_map(|pid| kib(pid, size).ok());
+    let largest = sizes.max().with_context(|| format!("no {program} runs on this machine"))?;
+    Ok(largest as f64 * 1024.0 / 1e6)
+}
+
+fn file_name(pid: u32) -> Option<String> {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let first = command.split(|byte| *byte == 0).next()?;
+    let first = std::str::from_utf8(first).ok()?;
+    Some(Path::new(first).file_name()?.to_str()?.to_owned())
 }
 
 fn proportional_kib(pid: u32) -> Option<u64> {
@@ -120,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_holds_grandchildren_and_nobody_else() {
+    fn a_tree_holds_grandchildren_and_no_other() {
         let stat = |pid, parent| Stat { pid, parent, ticks: 0 };
         let all = [stat(1, 0), stat(5, 1), stat(6, 5), stat(7, 6), stat(8, 5), stat(9, 1)];
         let mut tree = ProcessTree::collect(5, all.into_iter());
@@ -141,6 +190,8 @@ mod tests {
         let tree = ProcessTree::of(std::process::id()).unwrap();
         assert!(tree.pids.contains(&std::process::id()));
         assert!(tree.memory_kib() > 500);
+        let own = std::process::id();
+        assert!(kib(own, Size::Resident).unwrap() > 500 && kib(own, Size::Peak).unwrap() > 500);
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let before = tree.cpu_micros();
         // Burns CPU until the first tick is counted.

@@ -55,7 +55,8 @@ pub enum Goal {
 }
 
 impl Goal {
-    fn is_met(self, measured: f64) -> bool {
+    /// Whether `measured` reaches it.
+    pub fn is_met(self, measured: f64) -> bool {
         match self {
             Self::AtMost(bound) => measured <= bound,
             Self::AtLeast(bound) => measured >= bound,
@@ -81,7 +82,7 @@ pub struct Figure {
     /// The measured value.
     pub measured: f64,
     /// Its unit.
-    pub unit: &'static str,
+    pub unit: String,
     /// What it must reach.
     pub goal: Goal,
 }
@@ -89,7 +90,7 @@ pub struct Figure {
 impl Figure {
     /// A ratio of ours to a peer's.
     pub fn ratio(name: impl Into<String>, ratio: Ratio, goal: Goal) -> Self {
-        Self { name: name.into(), measured: ratio.median, unit: "ratio", goal }
+        Self { name: name.into(), measured: ratio.median, unit: "ratio".to_owned(), goal }
     }
 }
 
@@ -130,8 +131,8 @@ mod tests {
     #[test]
     fn figure_lines() {
         let figure = |measured, goal| {
-            Figure { name: "proxy_cpu_vs_nginx_c16".to_owned(), measured, unit: "ratio", goal }
-                .to_string()
+            let (name, unit) = ("proxy_cpu_vs_nginx_c16".to_owned(), "ratio".to_owned());
+            Figure { name, measured, unit, goal }.to_string()
         };
         assert_eq!(
             figure(0.8749, Goal::AtMost(1.0)),

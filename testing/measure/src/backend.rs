@@ -2,7 +2,8 @@
 //!
 //! It must be much cheaper than any proxy, so that the proxy is what saturates. One thread per
 //! worker, each with its own epoll and its own `SO_REUSEPORT` listener, no allocation per request.
-//! It does not look at the path and reads bodies only to skip them.
+//! Bodies of requests are read only to be skipped. `GET /bulk/<bytes>` is answered with so many bytes;
+//! no other path is looked at.
 
 use std::{
     collections::VecDeque,
@@ -15,12 +16,16 @@ use std::{
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{http1, poller::Poller};
+use crate::{epoll::Epoll, http1};
 
 /// Connections per worker; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 4096;
 /// Room for a request head. A head that does not fit closes the connection.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// What is read at once of a large body, and written at once of a large answer.
+const BULK_BYTES: usize = 256 * 1024;
+/// The path that is answered with a stated number of bytes.
+pub const BULK_PATH: &str = "/bulk/";
 const LISTEN_BACKLOG: i32 = 4096;
 /// The listener's token; connections use their slot, which is always smaller.
 const LISTENER: u32 = u32::MAX;
@@ -84,7 +89,10 @@ pub fn run(args: &BackendArgs) -> Result<(), anyhow::Error> {
 }
 
 /// A listener that shares its port with others of this kind; the kernel spreads connections.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -94,9 +102,15 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The headers a small JSON service sends.
+/// The headers a small JSON service sends, and its body.
 fn answer(body_bytes: usize) -> Vec<u8> {
-    let mut answer = format!(
+    let mut answer = head(body_bytes);
+    answer.resize(answer.len() + body_bytes, b'x');
+    answer
+}
+
+fn head(body_bytes: usize) -> Vec<u8> {
+    format!(
         "HTTP/1.1 200 OK\r\n\
          content-type: application/json; charset=utf-8\r\n\
          content-length: {body_bytes}\r\n\
@@ -105,9 +119,7 @@ fn answer(body_bytes: usize) -> Vec<u8> {
          date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
          \r\n"
     )
-    .into_bytes();
-    answer.resize(answer.len() + body_bytes, b'x');
-    answer
+    .into_bytes()
 }
 
 struct Connection {
@@ -116,6 +128,12 @@ struct Connection {
     filled: usize,
     /// Body bytes still to come of the request whose head was read; `None` between requests.
     body_left: Option<usize>,
+    /// Size of the large answer that the last request asks for.
+    bulk: Option<usize>,
+    /// Bytes of a large answer that are still to be written.
+    unsent: usize,
+    /// The client wants no further answer on this connection.
+    closes: bool,
     /// Tells a delayed answer whether this is still the connection it was meant for.
     generation: u64,
 }
@@ -130,7 +148,7 @@ struct Worker<'a> {
     listener: TcpListener,
     answer: &'a [u8],
     delay: Duration,
-    poller: Poller,
+    epoll: Epoll,
     /// Indexed by token.
     connections: Vec<Option<Connection>>,
     free: Vec<u32>,
@@ -138,21 +156,23 @@ struct Worker<'a> {
     /// client waits for its answer before it asks again.
     delayed: VecDeque<Delayed>,
     generation: u64,
+    bulk: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
     fn new(listener: TcpListener, answer: &'a [u8], delay: Duration) -> io::Result<Self> {
-        let poller = Poller::new()?;
-        poller.add(&listener, LISTENER)?;
+        let epoll = Epoll::new()?;
+        epoll.add(&listener, LISTENER)?;
         Ok(Self {
             listener,
             answer,
             delay,
-            poller,
+            epoll,
             connections: Vec::new(),
             free: Vec::new(),
             delayed: VecDeque::new(),
             generation: 0,
+            bulk: vec![b'x'; BULK_BYTES],
         })
     }
 
@@ -161,7 +181,7 @@ impl<'a> Worker<'a> {
         loop {
             let next = self.delayed.front().map(|delayed| delayed.due);
             let timeout = next.map(|due| due.saturating_duration_since(Instant::now()));
-            self.poller.wait(timeout, &mut ready)?;
+            self.epoll.wait(timeout, &mut ready)?;
             for &token in &ready {
                 if token == LISTENER {
                     self.accept()?;
@@ -190,13 +210,16 @@ impl<'a> Worker<'a> {
         };
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        self.poller.add(&stream, slot)?;
+        self.epoll.add(&stream, slot)?;
         self.generation += 1;
         self.connections[slot as usize] = Some(Connection {
             stream,
             buffer: Box::new([0; BUFFER_BYTES]),
             filled: 0,
             body_left: None,
+            bulk: None,
+            unsent: 0,
+            closes: false,
             generation: self.generation,
         });
         Ok(())
@@ -208,12 +231,26 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Reads once and answers every request that is complete. An error closes the connection.
+    /// Goes on with a connection that is ready: writes what is left of a large answer, or reads once
+    /// and answers every request that is complete. An error closes the connection, and so does the
+    /// end of an answer after which the client wants no other.
     fn receive(&mut self, slot: u32) -> io::Result<()> {
         let Some(connection) = self.connections[slot as usize].as_mut() else {
             return Ok(());
         };
-        let complete = connection.receive()?;
+        if connection.unsent > 0 {
+            if connection.send_bulk(&self.bulk)? {
+                self.epoll.turn(&connection.stream, slot, false)?;
+                return connection.end();
+            }
+            return Ok(());
+        }
+        let complete = connection.receive(&mut self.bulk)?;
+        if let Some(bytes) = connection.bulk.take_if(|bytes| complete > 0 && *bytes > 0) {
+            connection.send(&head(bytes))?;
+            connection.unsent = bytes;
+            return self.epoll.turn(&connection.stream, slot, true);
+        }
         for _ in 0..complete {
             if self.delay.is_zero() {
                 connection.send(self.answer)?;
@@ -222,7 +259,7 @@ impl<'a> Worker<'a> {
                 self.delayed.push_back(Delayed { due, slot, generation: connection.generation });
             }
         }
-        Ok(())
+        if complete > 0 && self.delay.is_zero() { connection.end() } else { Ok(()) }
     }
 
     fn answer_delayed(&mut self) {
@@ -230,8 +267,10 @@ impl<'a> Worker<'a> {
         while let Some(delayed) = self.delayed.pop_front_if(|delayed| delayed.due <= now) {
             let slot = &mut self.connections[delayed.slot as usize];
             let Some(connection) = slot else { continue };
-            if connection.generation == delayed.generation && connection.send(self.answer).is_err()
-            {
+            if connection.generation != delayed.generation {
+                continue;
+            }
+            if connection.send(self.answer).and_then(|()| connection.end()).is_err() {
                 self.close(delayed.slot);
             }
         }
@@ -239,15 +278,27 @@ impl<'a> Worker<'a> {
 }
 
 impl Connection {
-    /// Reads once; returns how many requests are complete now.
-    fn receive(&mut self) -> io::Result<usize> {
-        let read = match self.stream.read(&mut self.buffer[self.filled..]) {
+    /// Reads once; returns how many requests are complete now. `bulk` is room for a large body.
+    fn receive(&mut self, bulk: &mut [u8]) -> io::Result<usize> {
+        let skips = self.filled == 0 && self.body_left.is_some_and(|left| left > BUFFER_BYTES);
+        let read = if skips {
+            let left = self.body_left.unwrap_or_default().min(bulk.len());
+            self.stream.read(&mut bulk[..left])
+        } else {
+            self.stream.read(&mut self.buffer[self.filled..])
+        };
+        let read = match read {
             // End of stream, or a head that does not fit.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(error) => return Err(error),
         };
+        if skips {
+            // At least one byte is left: more of the body is there than fits the buffer.
+            self.body_left = self.body_left.map(|left| left - read);
+            return Ok(usize::from(self.body_left.take_if(|left| *left == 0).is_some()));
+        }
         self.filled += read;
         let (mut at, mut complete) = (0, 0);
         loop {
@@ -263,6 +314,8 @@ impl Connection {
             }
             match http1::request_head(&self.buffer[at..self.filled]) {
                 Ok(Some(head)) => {
+                    self.bulk = bulk_bytes(&self.buffer[at..self.filled]);
+                    self.closes = head.close;
                     at += head.head_bytes;
                     self.body_left = Some(head.body_bytes);
                 }
@@ -280,4 +333,27 @@ impl Connection {
     fn send(&mut self, answer: &[u8]) -> io::Result<()> {
         self.stream.write_all(answer)
     }
+
+    /// Writes of a large answer what the socket takes at once; whether it is complete.
+    fn send_bulk(&mut self, bulk: &[u8]) -> io::Result<bool> {
+        match self.stream.write(&bulk[..self.unsent.min(bulk.len())]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => self.unsent -= written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.unsent == 0)
+    }
+
+    /// An error, which closes the connection, when the client wants no other answer on it.
+    fn end(&self) -> io::Result<()> {
+        if self.closes { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}
+
+/// How many bytes a request asks for by its path.
+fn bulk_bytes(request: &[u8]) -> Option<usize> {
+    let path = request.strip_prefix(b"GET ")?.strip_prefix(BULK_PATH.as_bytes())?;
+    let digits = path.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

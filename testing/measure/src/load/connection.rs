@@ -1,4 +1,4 @@
-//! One keep-alive connection of the load generator: at most one request is under way on it.
+//! One connection of the load generator: at most one request is under way on it.
 
 use std::{
     io::{self, Read, Write},

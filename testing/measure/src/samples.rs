@@ -4,16 +4,16 @@ use std::time::Duration;
 
 /// What was measured, in milliseconds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Samples(Vec<f64>);
+pub struct Samples(Vec<f64>);
 
 impl Samples {
-    pub(crate) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
     /// The smallest value that `quantile` of all are not above; infinite without values, so that
     /// nothing measured meets no goal.
-    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
+    pub fn quantile(&self, quantile: f64) -> f64 {
         #[allow(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -23,14 +23,14 @@ impl Samples {
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or(f64::INFINITY)
     }
 
-    pub(crate) fn max(&self) -> f64 {
+    pub fn max(&self) -> f64 {
         self.quantile(1.0)
     }
 
     /// p50, p99 and max on one line.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let [p50, p99] = [0.5, 0.99].map(|quantile| self.quantile(quantile));
-        format!("n {} p50 {p50:.2} ms p99 {p99:.2} ms max {:.2} ms", self.len(), self.max())
+        format!("n {} p50 {p50:.2} ms p99 {p99:.2} ms max {:.2} ms", self.count(), self.max())
     }
 }
 

@@ -9,7 +9,7 @@ use std::{ops::Range, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::args::Mode;
 
 /// Latencies are kept with three significant digits up to a minute; a longer one counts as one.
 const MAX_LATENCY_NANOS: u64 = 60_000_000_000;

@@ -1,40 +1,15 @@
-//! The load generator: HTTP/1.1 over keep-alive connections, from one thread.
-//!
-//! *Closed loop*: every connection asks again as soon as it was answered; this finds capacity.
-//! *Open loop*: requests are due at a constant rate whether or not earlier ones were answered, and
-//! latency counts from the moment a request was due. A proxy that stalls is charged for every
-//! request that had to wait meanwhile, which a closed loop hides (coordinated omission).
-//!
-//! It runs as a process of its own, so that its CPU time is nobody else's.
-
-mod connection;
-mod engine;
-mod recorder;
-mod request;
-mod schedule;
+//! What to send, where, how fast and for how long.
 
 use std::{
-    io::Write as _,
     net::SocketAddr,
     num::{NonZeroU64, NonZeroUsize},
     time::Duration,
 };
 
 use clap::ValueEnum;
-use kipper_process::exit::UsageError;
-
-pub use self::{
-    engine::{LoadError, Mark, run},
-    recorder::{Errors, Latency, Report},
-};
 
 /// Largest request body: with its head it fits an empty socket buffer, so a write never blocks.
 const MAX_BODY_BYTES: i64 = 16 * 1024;
-/// What the process prints when the measured window begins; see [`LoadArgs::announce`].
-pub const MEASURING: &str = "measuring";
-/// What the process prints when the measured window ends.
-pub const MEASURED: &str = "measured";
-
 /// What to send, where, how fast and for how long.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArgs {
@@ -53,9 +28,12 @@ pub struct LoadArgs {
     /// Bytes of body of a POST
     #[arg(long, default_value = "128", value_parser = clap::value_parser!(u32).range(0..=MAX_BODY_BYTES))]
     pub body_bytes: u32,
-    /// Keep-alive connections
+    /// Connections
     #[arg(long, default_value = "16")]
     pub connections: NonZeroUsize,
+    /// Open a connection for every request, as a sender without keep-alive does
+    #[arg(long)]
+    pub once: bool,
     /// Time before the measured window
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     pub warm_up: Duration,
@@ -94,27 +72,4 @@ pub enum Mode {
     Closed,
     /// A clock
     Open,
-}
-
-/// Runs the load and prints its [`Report`] as one line of JSON on stdout.
-///
-/// # Errors
-/// When the target cannot be reached or answers too many requests with errors.
-pub fn run_and_print(args: &LoadArgs) -> Result<(), anyhow::Error> {
-    if args.mode == Mode::Closed && args.rate.is_some() {
-        return Err(UsageError::new("--rate needs --mode open").into());
-    }
-    let mut announce = |mark: Mark| {
-        if args.announce {
-            let line = match mark {
-                Mark::Measuring => MEASURING,
-                Mark::Measured => MEASURED,
-            };
-            // The reader of a closed pipe does not want the line.
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
-        }
-    };
-    let report = run(args, &mut announce)?;
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(())
 }

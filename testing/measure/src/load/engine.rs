@@ -8,13 +8,14 @@ use std::{
 };
 
 use super::{
-    LoadArgs, Mode,
+    announce::Mark,
+    args::{LoadArgs, Mode},
     connection::{Connection, Failure, Progress},
     recorder::{Recorder, Report},
     request,
     schedule::Arrivals,
 };
-use crate::poller::Poller;
+use crate::epoll::Epoll;
 
 /// How long an open loop waits after its window for what was due inside it.
 const GRACE: Duration = Duration::from_secs(2);
@@ -23,15 +24,6 @@ const MAX_ERRORS: u64 = 1_000;
 /// The kernel may delay a wake-up by its timer slack, 50 µs by default; an open loop at 20,000
 /// requests a second would be late for each of them.
 const TIMER_SLACK_NANOS: NonZeroU64 = NonZeroU64::MIN;
-
-/// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// The measured window began.
-    Measuring,
-    /// The measured window ended.
-    Measured,
-}
 
 /// Why a run has no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +59,7 @@ struct Engine<'a> {
     origin: Instant,
     /// When the measured window begins and ends.
     window: (u64, u64),
-    poller: Poller,
+    epoll: Epoll,
     connections: Vec<Connection>,
     /// Connections without a request under way, longest idle first. Only the open loop uses it.
     idle: VecDeque<u32>,
@@ -86,12 +78,12 @@ impl<'a> Engine<'a> {
             Mode::Closed => None,
             Mode::Open => args.rate.map(|rate| Arrivals::new(rate, window.1)),
         };
-        let poller = Poller::new()?;
+        let epoll = Epoll::new()?;
         let mut connections = Vec::with_capacity(args.connections.get());
         for index in 0..args.connections.get() {
             let request = request::render(args, index);
             let connection = Connection::open(args.addr, request).map_err(LoadError::Connect)?;
-            poller.add(&connection.stream, token(index))?;
+            epoll.add(&connection.stream, token(index))?;
             connections.push(connection);
         }
         let idle = (0..connections.len()).map(token).collect();
@@ -103,7 +95,7 @@ impl<'a> Engine<'a> {
             args,
             origin,
             window,
-            poller,
+            epoll,
             connections,
             idle,
             arrivals,
@@ -126,7 +118,7 @@ impl<'a> Engine<'a> {
         if self.args.mode == Mode::Closed {
             let all: Vec<u32> = self.idle.drain(..).collect();
             for token in all {
-                self.send_now(token)?;
+                self.next(token, self.now())?;
             }
         }
         let (mut measuring, mut measured) = (false, false);
@@ -145,7 +137,7 @@ impl<'a> Engine<'a> {
             }
             self.send_due(now)?;
             let timeout = self.next_wake().saturating_sub(self.now());
-            self.poller.wait(Some(Duration::from_nanos(timeout)), &mut ready)?;
+            self.epoll.wait(Some(Duration::from_nanos(timeout)), &mut ready)?;
             for &token in &ready {
                 self.receive(token)?;
             }
@@ -204,13 +196,6 @@ impl<'a> Engine<'a> {
         mark.unwrap_or(now).min(due.unwrap_or(u64::MAX))
     }
 
-    fn send_now(&mut self, token: u32) -> Result<(), LoadError> {
-        if self.budget == 0 {
-            return Ok(());
-        }
-        self.send(token, self.now())
-    }
-
     fn send(&mut self, token: u32, start: u64) -> Result<(), LoadError> {
         self.budget = self.budget.saturating_sub(1);
         self.under_way += 1;
@@ -225,26 +210,33 @@ impl<'a> Engine<'a> {
             Ok(Progress::Partial) => Ok(()),
             Ok(Progress::Answered { started, status, close }) => {
                 self.under_way -= 1;
+                let now = self.now();
                 if (200..300).contains(&status) {
-                    self.recorder.completed(started, self.now());
+                    self.recorder.completed(started, now);
                 } else {
                     self.recorder.errors.status += 1;
                     self.check_errors(None)?;
                 }
-                if close {
+                if self.args.once {
+                    // Closed as soon as the answer is complete. Connecting is part of a request.
+                    if self.budget > 0 {
+                        self.connect(token)?;
+                    }
+                } else if close {
                     self.reopen(token)?;
                 }
-                self.next(token)
+                self.next(token, now)
             }
             Ok(Progress::ClosedIdle) => self.reopen(token),
             Err(failure) => self.fail(token, failure),
         }
     }
 
-    /// A connection has become free.
-    fn next(&mut self, token: u32) -> Result<(), LoadError> {
+    /// A connection has become free. A request that follows at once counts from `start`.
+    fn next(&mut self, token: u32, start: u64) -> Result<(), LoadError> {
         match &mut self.arrivals {
-            None => self.send_now(token),
+            None if self.budget == 0 => Ok(()),
+            None => self.send(token, start),
             Some(_) => {
                 self.idle.push_back(token);
                 Ok(())
@@ -266,14 +258,18 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         self.under_way -= 1;
-        self.next(token)
+        self.next(token, self.now())
     }
 
     fn reopen(&mut self, token: u32) -> Result<(), LoadError> {
         self.recorder.reconnects += 1;
+        self.connect(token)
+    }
+
+    fn connect(&mut self, token: u32) -> Result<(), LoadError> {
         let connection = &mut self.connections[token as usize];
         connection.reopen(self.args.addr).map_err(LoadError::Connect)?;
-        Ok(self.poller.add(&connection.stream, token)?)
+        Ok(self.epoll.add(&connection.stream, token)?)
     }
 
     fn check_errors(&self, last: Option<Failure>) -> Result<(), LoadError> {

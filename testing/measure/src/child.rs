@@ -6,7 +6,6 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -124,15 +123,6 @@ fn die_with_parent(command: &mut Command) {
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }
-}
-
-/// A loopback address whose port was free a moment ago. Another process may take it meanwhile, so
-/// callers start over with another one when binding fails.
-///
-/// # Errors
-/// When no port can be bound at all.
-pub fn free_addr() -> std::io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 #[cfg(test)]
