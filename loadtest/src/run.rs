@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 /// The pass limits of every scenario.
 const LIMITS: &str = include_str!("../limits.json");
+/// What the scenarios call themselves to the API server, so that the audit log tells them from others.
+pub(crate) const USER_AGENT: &str = "kipper-loadtest";
 /// How often something is looked at that does not tell by itself.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// No wait of a scenario is longer; only a hang reaches it.

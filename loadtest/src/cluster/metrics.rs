@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{Cluster, functions, names::SYSTEM};
 use kipper_measure::{client::Client, exposition::total};
 use kube::{
     Api,
@@ -11,7 +12,6 @@ use kube::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, connection::SYSTEM, objects};
 use crate::{requests::get, run::PATIENCE};
 
 const ADMIN_PORT: u16 = 9990;
@@ -25,69 +25,71 @@ pub(crate) fn selector(component: &str) -> String {
     format!("app.kubernetes.io/name=kipper-functions,app.kubernetes.io/component={component}")
 }
 
-impl Cluster {
-    /// A metric of one of our components, summed over its pods and labels.
-    pub(crate) async fn metric(&self, component: &str, name: &str) -> Result<f64, anyhow::Error> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM);
-        let pods = pods.list(&ListParams::default().labels(&selector(component))).await?;
-        anyhow::ensure!(!pods.items.is_empty(), "the cluster has no pod of the {component}");
-        let mut sum = 0.0;
-        for pod in pods {
-            let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
-            let mut client = Client::connect(format!("{address}:{ADMIN_PORT}").parse()?).await?;
-            let answer = client.ask(&get(component, "/metrics")).await?;
-            sum += total(&String::from_utf8_lossy(&answer.body), name).unwrap_or_default();
-        }
-        Ok(sum)
+/// A metric of one of our components, summed over its pods and labels.
+pub(crate) async fn metric(
+    cluster: &Cluster,
+    component: &str,
+    name: &str,
+) -> Result<f64, anyhow::Error> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), SYSTEM);
+    let pods = pods.list(&ListParams::default().labels(&selector(component))).await?;
+    anyhow::ensure!(!pods.items.is_empty(), "the cluster has no pod of the {component}");
+    let mut sum = 0.0;
+    for pod in pods {
+        let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
+        let mut client = Client::connect(format!("{address}:{ADMIN_PORT}").parse()?).await?;
+        let answer = client.ask(&get(component, "/metrics")).await?;
+        sum += total(&String::from_utf8_lossy(&answer.body), name).unwrap_or_default();
     }
+    Ok(sum)
+}
 
-    /// Resolves with the metric once it is at least `least`. Pods that come and go are asked
-    /// again.
-    pub(crate) async fn until_metric(
-        &self,
-        (component, name): (&str, &str),
-        least: f64,
-        patience: Duration,
-    ) -> Result<f64, anyhow::Error> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let value = self.metric(component, name).await;
-            match value {
-                Ok(value) if value >= least => return Ok(value),
-                value if Instant::now() >= deadline => {
-                    anyhow::bail!("{name} is {value:?}, not {least}, after {patience:?}")
-                }
-                _ => sleep(ASK_EVERY).await,
+/// Resolves with the metric once it is at least `least`. Pods that come and go are asked
+/// again.
+pub(crate) async fn until_metric(
+    cluster: &Cluster,
+    (component, name): (&str, &str),
+    least: f64,
+    patience: Duration,
+) -> Result<f64, anyhow::Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let value = metric(cluster, component, name).await;
+        match value {
+            Ok(value) if value >= least => return Ok(value),
+            value if Instant::now() >= deadline => {
+                anyhow::bail!("{name} is {value:?}, not {least}, after {patience:?}")
             }
+            _ => sleep(ASK_EVERY).await,
         }
     }
+}
 
-    /// Functions that KEDA listens for.
-    async fn keda_streams(&self) -> Result<usize, anyhow::Error> {
-        let (component, name) = KEDA_STREAMS;
-        // A gauge of whole numbers.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Ok(self.metric(component, name).await? as usize)
-    }
+/// Functions that KEDA listens for.
+async fn keda_streams(cluster: &Cluster) -> Result<usize, anyhow::Error> {
+    let (component, name) = KEDA_STREAMS;
+    // A gauge of whole numbers.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(metric(cluster, component, name).await? as usize)
+}
 
-    /// Resolves once KEDA listens for the functions there are and for no others: a wake of one that it
-    /// does not know would take the second path, and one that is gone counts beside them, for longer
-    /// than its object lasts.
-    pub(crate) async fn until_keda_listens(&self) -> Result<(), anyhow::Error> {
-        let all: Api<DynamicObject> =
-            Api::all_with(self.client.clone(), &objects::scaled_objects());
-        let deadline = Instant::now() + PATIENCE * 2;
-        loop {
-            let functions = all.list_metadata(&ListParams::default()).await?.items.len();
-            let streams = self.keda_streams().await?;
-            if streams == functions {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "KEDA listens for {streams} functions, and there are {functions}"
-            );
-            sleep(ASK_EVERY).await;
+/// Resolves once KEDA listens for the functions there are and for no others: a wake of one that it
+/// does not know would take the second path, and one that is gone counts beside them, for longer
+/// than its object lasts.
+pub(crate) async fn until_keda_listens(cluster: &Cluster) -> Result<(), anyhow::Error> {
+    let all: Api<DynamicObject> =
+        Api::all_with(cluster.client.clone(), &functions::scaled_objects());
+    let deadline = Instant::now() + PATIENCE * 2;
+    loop {
+        let functions = all.list_metadata(&ListParams::default()).await?.items.len();
+        let streams = keda_streams(cluster).await?;
+        if streams == functions {
+            return Ok(());
         }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "KEDA listens for {streams} functions, and there are {functions}"
+        );
+        sleep(ASK_EVERY).await;
     }
 }

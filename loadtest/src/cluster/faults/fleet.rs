@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{Cluster, Namespace, names::SYSTEM};
 use kipper_measure::{
     client::{Answer, Client},
     exposition::total,
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::pods;
 use crate::{
-    cluster::{Cluster, connection::SYSTEM, metrics, space::Space},
+    cluster::metrics,
     requests::get,
     run::{PATIENCE, POLL},
 };
@@ -115,14 +116,14 @@ struct Route {
 /// Requests that interceptors hold for a function.
 pub(super) async fn held(
     interceptors: &[Pod],
-    space: &Space,
+    namespace: &Namespace,
     function: &str,
 ) -> Result<usize, anyhow::Error> {
     let mut held = 0;
     for pod in interceptors {
         let page = INTERCEPTOR.admin(pod, "/routes").await?;
         let routes: Vec<Route> = serde_json::from_slice(&page.body).context("/routes")?;
-        let own = routes.iter().filter(|r| r.namespace == space.name && r.name == function);
+        let own = routes.iter().filter(|r| r.namespace == namespace.name && r.name == function);
         held += own.map(|route| route.held).sum::<usize>();
     }
     Ok(held)
@@ -131,14 +132,14 @@ pub(super) async fn held(
 /// Resolves once interceptors hold exactly so many requests for a function.
 pub(super) async fn until_held(
     interceptors: &[Pod],
-    space: &Space,
+    namespace: &Namespace,
     function: &str,
     count: usize,
 ) -> Result<(), anyhow::Error> {
     let mut last = 0;
     let counting = async {
         loop {
-            last = held(interceptors, space, function).await?;
+            last = held(interceptors, namespace, function).await?;
             if last == count {
                 return Ok(());
             }

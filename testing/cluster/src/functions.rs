@@ -1,4 +1,4 @@
-//! Functions as scenarios need them, and what can be read off Kubernetes' objects. Pure.
+//! Functions as load scenarios need them, and what can be read off Kubernetes' objects. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,29 +13,24 @@ use kube::{
     core::GroupVersionKind,
 };
 
-/// The fastest server there is here: whatever a wake costs beyond it is not the function's.
-pub(crate) const TEST_SERVER: &str = "docker.io/kipper/test-server:dev";
+use crate::names::SERVER_IMAGE;
 
-/// A function of the static test server.
-pub(crate) fn image(name: &str) -> Function {
-    let image = Some(TEST_SERVER.to_owned());
+/// A function of the static test server, the fastest that there is here: whatever a wake costs beyond
+/// it is not the function's.
+pub fn image(name: &str) -> Function {
+    let image = Some(SERVER_IMAGE.to_owned());
     Function::new(name, FunctionSpec { image, resources: Some(small()), ..FunctionSpec::default() })
 }
 
 /// The same with nothing mounted: its pod starts as soon as the kubelet can start any.
-pub(crate) fn bare(name: &str) -> Function {
+pub fn bare(name: &str) -> Function {
     let mut function = image(name);
     function.spec.no_tmp = true;
     function
 }
 
 /// A function of inline code; `runtime` is `node` or `python`.
-pub(crate) fn inline(
-    name: &str,
-    runtime: &str,
-    code: &str,
-    dependencies: &[(&str, &str)],
-) -> Function {
+pub fn inline(name: &str, runtime: &str, code: &str, dependencies: &[(&str, &str)]) -> Function {
     let dependencies = dependencies.iter().map(|(name, version)| {
         let pair: (String, String) = ((*name).to_owned(), (*version).to_owned());
         pair
@@ -67,18 +62,18 @@ fn small() -> Resources {
 }
 
 /// The same function with another time until it is scaled to zero.
-pub(crate) fn idle_after(mut function: Function, idle: Duration) -> Function {
+pub fn idle_after(mut function: Function, idle: Duration) -> Function {
     function.spec.idle_timeout_seconds = i64::try_from(idle.as_secs()).ok();
     function
 }
 
 /// KEDA's resource, read without its types.
-pub(crate) fn scaled_objects() -> ApiResource {
+pub fn scaled_objects() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject"))
 }
 
 /// Whether a condition of the function holds for what its spec says now.
-pub(crate) fn has_condition(function: &Function, type_: &str, status: &str) -> bool {
+pub fn has_condition(function: &Function, type_: &str, status: &str) -> bool {
     let Some(found) = &function.status else { return false };
     let current = found.observed_generation == function.metadata.generation;
     let mut conditions = found.conditions.iter();
@@ -86,12 +81,12 @@ pub(crate) fn has_condition(function: &Function, type_: &str, status: &str) -> b
 }
 
 /// Everything declared is in place.
-pub(crate) fn is_ready(function: &Function) -> bool {
+pub fn is_ready(function: &Function) -> bool {
     has_condition(function, names::condition::READY, "True")
 }
 
 /// KEDA has taken the object over.
-pub(crate) fn is_scaling(scaled_object: &DynamicObject) -> bool {
+pub fn is_scaling(scaled_object: &DynamicObject) -> bool {
     let conditions = scaled_object.data.pointer("/status/conditions").and_then(|c| c.as_array());
     let is = |condition: &serde_json::Value, field: &str, value: &str| {
         condition.get(field).and_then(|v| v.as_str()) == Some(value)
@@ -104,18 +99,18 @@ pub(crate) fn is_scaling(scaled_object: &DynamicObject) -> bool {
 }
 
 /// The host of the function's URL.
-pub(crate) fn host(function: &Function) -> Option<String> {
+pub fn host(function: &Function) -> Option<String> {
     let endpoint = function.status.as_ref()?.endpoint.as_ref()?;
     Some(endpoint.strip_prefix("https://")?.to_owned())
 }
 
 /// Pods that are ready to serve.
-pub(crate) fn ready_replicas(deployment: &Deployment) -> i32 {
+pub fn ready_replicas(deployment: &Deployment) -> i32 {
     deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default()
 }
 
 /// Addresses in the slice, and whether each is ready.
-pub(crate) fn endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (&str, bool)> {
+pub fn endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (&str, bool)> {
     slice.endpoints.iter().flat_map(|endpoint| {
         let conditions = endpoint.conditions.as_ref();
         let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or_default();
@@ -124,7 +119,7 @@ pub(crate) fn endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (&str, bo
 }
 
 /// The Service a slice belongs to.
-pub(crate) fn service_of(slice: &EndpointSlice) -> Option<&str> {
+pub fn service_of(slice: &EndpointSlice) -> Option<&str> {
     let labels = slice.metadata.labels.as_ref()?;
     labels.get(names::SERVICE_NAME).map(String::as_str)
 }

@@ -1,4 +1,5 @@
 //! Objects of any kind, as JSON: what the tests look at is what `kubectl get -o json` prints.
+#![allow(clippy::unwrap_used)]
 
 use kube::{
     Api, Client,
@@ -30,7 +31,7 @@ const KINDS: [(&str, &str, &str, &str); 16] = [
 ];
 
 /// The API of `kind` in `namespace`. `Kipper` before a kind says which Service is meant.
-pub(crate) fn api(client: &Client, kind: &str, namespace: &str) -> Api<DynamicObject> {
+pub fn api(client: &Client, kind: &str, namespace: &str) -> Api<DynamicObject> {
     let (group, version, kind, plural) = match kind {
         "KipperService" => ("kipper.run", "v1alpha1", "Service", "services"),
         "Function" => ("kipper.run", "v1alpha1", "Function", "functions"),
@@ -42,43 +43,33 @@ pub(crate) fn api(client: &Client, kind: &str, namespace: &str) -> Api<DynamicOb
 }
 
 /// The whole object as JSON; `None` where there is none.
-pub(crate) async fn get(client: &Client, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+pub async fn get(client: &Client, kind: &str, namespace: &str, name: &str) -> Option<Value> {
     let object = api(client, kind, namespace).get_opt(name).await.unwrap();
     object.map(|object| serde_json::to_value(object).unwrap())
 }
 
 /// All objects that `selector` selects, as JSON.
-pub(crate) async fn list(
-    client: &Client,
-    kind: &str,
-    namespace: &str,
-    selector: &str,
-) -> Vec<Value> {
+pub async fn list(client: &Client, kind: &str, namespace: &str, selector: &str) -> Vec<Value> {
     let params = kube::api::ListParams::default().labels(selector);
     let objects = api(client, kind, namespace).list(&params).await.unwrap();
     objects.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
 }
 
 /// Creates an object; its kind is that of `api`.
-pub(crate) async fn create(
-    client: &Client,
-    kind: &str,
-    namespace: &str,
-    json: Value,
-) -> DynamicObject {
+pub async fn create(client: &Client, kind: &str, namespace: &str, json: Value) -> DynamicObject {
     let object = typed(kind, namespace, json);
     api(client, kind, namespace).create(&PostParams::default(), &object).await.unwrap()
 }
 
 /// Merges `patch` into an object, as `kubectl patch --type=merge` does.
-pub(crate) async fn merge(client: &Client, kind: &str, namespace: &str, name: &str, patch: Value) {
+pub async fn merge(client: &Client, kind: &str, namespace: &str, name: &str, patch: Value) {
     let params =
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     api(client, kind, namespace).patch(name, &params, &Patch::Merge(patch)).await.unwrap();
 }
 
 /// Deletes an object in the background, if it is there.
-pub(crate) async fn delete(client: &Client, kind: &str, namespace: &str, name: &str) {
+pub async fn delete(client: &Client, kind: &str, namespace: &str, name: &str) {
     match api(client, kind, namespace).delete(name, &DeleteParams::background()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         other => drop(other.unwrap()),
@@ -99,7 +90,7 @@ fn typed(kind: &str, namespace: &str, mut json: Value) -> DynamicObject {
 }
 
 /// The resource of CRDs.
-pub(crate) fn crd() -> ApiResource {
+pub fn crd() -> ApiResource {
     let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     ApiResource::from_gvk_with_plural(&gvk, "customresourcedefinitions")
 }

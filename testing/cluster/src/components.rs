@@ -14,12 +14,11 @@ use tokio::process::Command;
 /// Nothing of a cluster takes longer to stop or to be ready.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The program in this checkout; `KIPPER_CLUSTER_BIN` names another.
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/local-cluster/cluster");
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local-cluster/cluster");
 
 /// A part of the cluster, by the name that `cluster status` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(dead_code)] // every part has a name, whoever stops it
-pub(crate) enum Component {
+pub enum Component {
     Apiserver,
     ControllerManager,
     Scheduler,
@@ -43,45 +42,39 @@ impl Component {
 
 /// How a part is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // the harness offers both
-pub(crate) enum End {
+pub enum End {
     Terminate,
     Kill,
 }
 
 /// The parts that run as processes of this machine.
 #[derive(Debug, Default)]
-pub(crate) struct Components {
+pub struct Components {
     stopped: Mutex<BTreeSet<Component>>,
 }
 
 impl Components {
     /// Returns when the part's process is gone.
-    pub(crate) async fn stop(&self, component: Component, end: End) -> Result<(), anyhow::Error> {
+    pub async fn stop(&self, component: Component, end: End) -> Result<(), anyhow::Error> {
         self.stopped().insert(component);
         call("stop", component, end).await
     }
 
     /// Returns when the part is ready.
-    pub(crate) async fn start(&self, component: Component) -> Result<(), anyhow::Error> {
+    pub async fn start(&self, component: Component) -> Result<(), anyhow::Error> {
         call("start", component, End::Terminate).await?;
         self.stopped().remove(&component);
         Ok(())
     }
 
     /// Both, one after the other.
-    #[allow(dead_code)] // offered to faults
-    pub(crate) async fn restart(
-        &self,
-        component: Component,
-        end: End,
-    ) -> Result<(), anyhow::Error> {
+    pub async fn restart(&self, component: Component, end: End) -> Result<(), anyhow::Error> {
         self.stop(component, end).await?;
         self.start(component).await
     }
 
     /// Starts everything that was stopped and not started again.
-    pub(crate) async fn start_stopped(&self) -> Result<(), anyhow::Error> {
+    pub async fn start_stopped(&self) -> Result<(), anyhow::Error> {
         let stopped: Vec<Component> = self.stopped().iter().copied().collect();
         for component in stopped {
             self.start(component).await?;
@@ -95,10 +88,14 @@ impl Components {
     }
 }
 
+/// The cluster's own program.
+pub fn program() -> PathBuf {
+    std::env::var_os("KIPPER_CLUSTER_BIN").map_or(PROGRAM.into(), PathBuf::from)
+}
+
 async fn call(verb: &str, component: Component, end: End) -> Result<(), anyhow::Error> {
-    let program = std::env::var_os("KIPPER_CLUSTER_BIN").map_or(PROGRAM.into(), PathBuf::from);
     let what = format!("cluster {verb} {}", component.name());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command.args([verb, component.name()]);
     if end == End::Kill {
         command.arg("--kill");

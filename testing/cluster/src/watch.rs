@@ -16,7 +16,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What can be waited for.
-pub(crate) trait Watched:
+pub trait Watched:
     Resource + Clone + Debug + Send + Serialize + DeserializeOwned + 'static
 {
 }
@@ -27,7 +27,7 @@ impl<K> Watched for K where
 
 /// Resolves with the object once `condition` holds for it; it is given `None` while there is no
 /// such object.
-pub(crate) async fn object<K: Watched>(
+pub async fn object<K: Watched>(
     api: &Api<K>,
     name: &str,
     patience: Duration,
@@ -52,7 +52,7 @@ pub(crate) async fn object<K: Watched>(
 }
 
 /// Resolves once `condition` holds for `count` objects at the same time.
-pub(crate) async fn objects<K: Watched>(
+pub async fn objects<K: Watched>(
     api: &Api<K>,
     count: usize,
     patience: Duration,
@@ -95,7 +95,7 @@ pub(crate) async fn objects<K: Watched>(
 }
 
 /// Events of every object, without end; failed watches are begun again.
-pub(crate) fn events<K: Watched>(api: &Api<K>) -> BoxStream<'static, Event<K>> {
+pub fn events<K: Watched>(api: &Api<K>) -> BoxStream<'static, Event<K>> {
     watcher::watcher(api.clone(), watcher::Config::default())
         .default_backoff()
         .filter_map(async |event| event.ok())
@@ -103,7 +103,7 @@ pub(crate) fn events<K: Watched>(api: &Api<K>) -> BoxStream<'static, Event<K>> {
 }
 
 /// Asks for a deletion; it is no error when there is nothing to delete.
-pub(crate) async fn deleted<K>(api: &Api<K>, name: &str) -> Result<(), anyhow::Error>
+pub async fn deleted<K>(api: &Api<K>, name: &str) -> Result<(), anyhow::Error>
 where
     K: Clone + Debug + DeserializeOwned,
 {
@@ -119,7 +119,7 @@ where
 }
 
 /// Whether the API server said that there is no such object.
-pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+pub fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 

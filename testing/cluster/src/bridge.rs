@@ -1,4 +1,5 @@
 //! What listens on this machine only, where pods and the API server reach it.
+#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 
@@ -7,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::names::BRIDGE;
 
 /// A port of the loopback, where pods reach it.
-pub(crate) async fn on_bridge(port: u16) -> SocketAddr {
+pub async fn on_bridge(port: u16) -> SocketAddr {
     let listener = TcpListener::bind((BRIDGE, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

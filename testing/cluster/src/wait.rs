@@ -4,15 +4,15 @@
 use std::time::{Duration, Instant};
 
 /// Several times what anything here takes on a busy machine, polls of KEDA's included.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// What a condition sees: its result, or in words what keeps it from holding.
-pub(crate) type Seen<T> = Result<T, String>;
+pub type Seen<T> = Result<T, String>;
 
 /// Looks until `condition` holds.
-pub(crate) async fn until<T, F: Future<Output = Seen<T>>>(
+pub async fn until<T, F: Future<Output = Seen<T>>>(
     what: &str,
     mut condition: impl FnMut() -> F,
 ) -> T {
@@ -29,6 +29,6 @@ pub(crate) async fn until<T, F: Future<Output = Seen<T>>>(
 }
 
 /// `Ok` if it holds, else what was seen.
-pub(crate) fn expect(holds: bool, seen: impl FnOnce() -> String) -> Seen<()> {
+pub fn expect(holds: bool, seen: impl FnOnce() -> String) -> Seen<()> {
     if holds { Ok(()) } else { Err(seen()) }
 }

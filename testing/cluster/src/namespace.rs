@@ -1,4 +1,4 @@
-//! A namespace of one scenario: functions come and go in it, and are waited for by watch.
+//! A namespace of one load scenario: functions come and go in it, and are waited for by watch.
 
 use std::time::Duration;
 
@@ -14,66 +14,71 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{connection::USER_AGENT, objects, until};
-use crate::run::PATIENCE;
+use crate::{functions, watch};
+
+/// No wait here is longer; only a hang reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace that is removed when the scenario is over.
 #[derive(Clone)]
-pub(crate) struct Space {
+pub struct Namespace {
     client: Client,
-    pub(crate) name: String,
+    /// Its name.
+    pub name: String,
+    /// Owns the fields that are applied.
+    agent: &'static str,
 }
 
-impl Space {
-    pub(crate) fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+impl Namespace {
+    pub(crate) fn new(client: Client, name: String, agent: &'static str) -> Self {
+        Self { client, name, agent }
     }
 
     /// Objects of a kind in here.
-    pub(crate) fn api<K>(&self) -> Api<K>
+    pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<DynamicType: Default, Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    pub(crate) fn scaled_objects(&self) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.name, &objects::scaled_objects())
+    pub fn scaled_objects(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.name, &functions::scaled_objects())
     }
 
     /// As `kubectl apply` would; the answer is what is stored, or why it was refused.
-    pub(crate) async fn apply(&self, function: &Function) -> Result<Function, kube::Error> {
-        let params = PatchParams::apply(USER_AGENT).force();
+    pub async fn apply(&self, function: &Function) -> Result<Function, kube::Error> {
+        let params = PatchParams::apply(self.agent).force();
         self.api().patch(&function.name_any(), &params, &Patch::Apply(function)).await
     }
 
     /// Asks for the deletion of a function; does not wait for it.
-    pub(crate) async fn delete(&self, function: &str) -> Result<(), anyhow::Error> {
-        until::deleted(&self.api::<Function>(), function).await
+    pub async fn delete(&self, function: &str) -> Result<(), anyhow::Error> {
+        watch::deleted(&self.api::<Function>(), function).await
     }
 
     /// Resolves with the function once `condition` holds for it.
-    pub(crate) async fn until(
+    pub async fn until(
         &self,
         function: &str,
         mut condition: impl FnMut(&Function) -> bool,
     ) -> Result<Function, anyhow::Error> {
         let api = self.api();
-        let found = until::object(&api, function, PATIENCE, |f| f.is_some_and(&mut condition));
+        let found = watch::object(&api, function, PATIENCE, |f| f.is_some_and(&mut condition));
         found.await?.context("unreachable: only an object is waited for")
     }
 
     /// Resolves once the function is in place and KEDA has taken it over: a request would wake it.
-    pub(crate) async fn until_ready(&self, function: &str) -> Result<Function, anyhow::Error> {
-        let found = self.until(function, objects::is_ready).await?;
+    pub async fn until_ready(&self, function: &str) -> Result<Function, anyhow::Error> {
+        let found = self.until(function, functions::is_ready).await?;
         let api = self.scaled_objects();
-        let taken = |object: Option<&DynamicObject>| object.is_some_and(objects::is_scaling);
-        until::object(&api, function, PATIENCE, taken).await.context("ScaledObject")?;
+        let taken = |object: Option<&DynamicObject>| object.is_some_and(functions::is_scaling);
+        watch::object(&api, function, PATIENCE, taken).await.context("ScaledObject")?;
         Ok(found)
     }
 
     /// Resolves once this many of the function's pods are ready.
-    pub(crate) async fn until_replicas(
+    pub async fn until_replicas(
         &self,
         function: &str,
         replicas: i32,
@@ -82,22 +87,22 @@ impl Space {
         let is = |found: Option<&Deployment>| {
             let desired = |d: &Deployment| d.spec.as_ref().and_then(|spec| spec.replicas);
             found.is_some_and(|d| {
-                desired(d) == Some(replicas) && objects::ready_replicas(d) == replicas
+                desired(d) == Some(replicas) && functions::ready_replicas(d) == replicas
             })
         };
-        until::object(&self.api(), function, patience, is).await?;
+        watch::object(&self.api(), function, patience, is).await?;
         Ok(())
     }
 
-    /// Pods that are left. Those that are already told to stop end now: the test server does not
-    /// listen to signals, and nobody waits for its grace period.
-    pub(crate) async fn end_stopping_pods(&self) -> Result<usize, anyhow::Error> {
+    /// Pods that are left. Those that are stopping end now: the test server does not listen to signals,
+    /// and its grace period is not worth waiting for.
+    pub async fn end_stopping_pods(&self) -> Result<usize, anyhow::Error> {
         let api = self.api::<Pod>();
         let pods = api.list_metadata(&ListParams::default()).await?.items;
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
             let now = DeleteParams::default().grace_period(0);
             match api.delete(pod.metadata.name.as_deref().unwrap_or_default(), &now).await {
-                Err(error) if !until::is_not_found(&error) => return Err(error.into()),
+                Err(error) if !watch::is_not_found(&error) => return Err(error.into()),
                 _ => {}
             }
         }
@@ -105,7 +110,7 @@ impl Space {
     }
 
     /// Writes a Deployment's scale by hand.
-    pub(crate) async fn scale(&self, name: &str, replicas: i32) -> Result<(), anyhow::Error> {
+    pub async fn scale(&self, name: &str, replicas: i32) -> Result<(), anyhow::Error> {
         let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         let api: Api<Deployment> = self.api();
         api.patch_scale(name, &PatchParams::default(), &scale).await?;

@@ -20,17 +20,17 @@ const MAX_LINE: usize = 1 << 20;
 /// One request that was answered, or a watch that ended.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Entry {
-    pub(crate) verb: String,
+pub struct Entry {
+    pub verb: String,
     user: User,
     #[serde(default)]
-    pub(crate) user_agent: String,
+    pub user_agent: String,
     #[serde(default)]
-    pub(crate) object_ref: Target,
+    pub object_ref: Target,
     #[serde(default)]
     response_status: Response,
     /// The answer was complete: a write is stored and visible.
-    pub(crate) stage_timestamp: Timestamp,
+    pub stage_timestamp: Timestamp,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -47,20 +47,20 @@ struct Response {
 /// What a request was about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct Target {
-    pub(crate) resource: String,
-    pub(crate) subresource: String,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
+pub struct Target {
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
 }
 
 impl Entry {
-    pub(crate) fn user(&self) -> &str {
+    pub fn user(&self) -> &str {
         &self.user.username
     }
 
     /// It changed something.
-    pub(crate) fn is_write(&self) -> bool {
+    pub fn is_write(&self) -> bool {
         let written = matches!(
             self.verb.as_str(),
             "create" | "update" | "patch" | "delete" | "deletecollection"
@@ -69,16 +69,16 @@ impl Entry {
         written && self.succeeded() && !self.object_ref.resource.ends_with("reviews")
     }
 
-    pub(crate) fn is_list(&self) -> bool {
+    pub fn is_list(&self) -> bool {
         self.verb == "list"
     }
 
-    pub(crate) fn succeeded(&self) -> bool {
+    pub fn succeeded(&self) -> bool {
         (200..300).contains(&self.response_status.code)
     }
 
     /// Who did what, as one line that does not differ between objects of a kind.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let Target { resource, subresource, .. } = &self.object_ref;
         let slash = if subresource.is_empty() { "" } else { "/" };
         format!("{} {} {resource}{slash}{subresource}", self.user(), self.verb)
@@ -87,31 +87,31 @@ impl Entry {
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
+pub struct Mark {
     inode: u64,
     offset: u64,
 }
 
 /// The log of the API server on this machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Audit {
+pub struct Audit {
     dir: PathBuf,
 }
 
 impl Audit {
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    pub fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
     /// The end of the log as it is now.
-    pub(crate) fn mark(&self) -> Result<Mark, anyhow::Error> {
+    pub fn mark(&self) -> Result<Mark, anyhow::Error> {
         let path = self.dir.join("audit.log");
         let file = fs::metadata(&path).with_context(|| path.display().to_string())?;
         Ok(Mark { inode: file.ino(), offset: file.len() })
     }
 
     /// Everything `wanted` since the mark, in the order in which it was answered.
-    pub(crate) fn since(
+    pub fn since(
         &self,
         mark: &Mark,
         mut wanted: impl FnMut(&Entry) -> bool,

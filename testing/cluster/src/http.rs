@@ -1,4 +1,5 @@
 //! One HTTP/1.1 request on a connection of its own.
+#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 
@@ -10,13 +11,13 @@ use tokio::net::TcpStream;
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: String,
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
 }
 
 /// `GET /` for `host`, sent to `address`.
-pub(crate) async fn get(address: SocketAddr, host: &str) -> Result<Answer, String> {
+pub async fn get(address: SocketAddr, host: &str) -> Result<Answer, String> {
     let stream = TcpStream::connect(address).await.map_err(|e| format!("connect: {e}"))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|e| format!("handshake: {e}"))?;

@@ -1,25 +1,27 @@
-//! A namespace of a test's own, and functions in it.
+//! A namespace of a test's own, and functions in it. What fails here fails the test.
 //!
 //! A host is a function's name, whatever its namespace, so names carry the sandbox's suffix: no two
 //! tests meet. A test that fails prints what its namespace looked like.
+#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 
 use k8s_openapi::{
     ByteString,
-    api::core::v1::{Namespace, Secret, Service},
+    api::core::v1::{Namespace, Secret},
 };
 use kipper_function::{Function, host, names as kipper, names::condition::READY};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use tokio::sync::RwLock;
 
 use crate::{
+    connect,
     http::{self, Answer},
-    names::{CLUSTER_DOMAIN, FIELD_MANAGER, INTERCEPTOR, SYSTEM},
+    names::{CLUSTER_DOMAIN, FIELD_MANAGER},
     objects,
     wait::{Seen, expect, until},
 };
@@ -28,7 +30,7 @@ use crate::{
 static CLUSTER: RwLock<()> = RwLock::const_new(());
 
 /// Runs `test` in a namespace of its own, beside others.
-pub(crate) async fn run<F>(name: &str, test: impl FnOnce(Sandbox) -> F)
+pub async fn run<F>(name: &str, test: impl FnOnce(Sandbox) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -37,7 +39,7 @@ where
 }
 
 /// Runs `test` while no other runs.
-pub(crate) async fn run_alone<F>(name: &str, test: impl FnOnce(Sandbox) -> F)
+pub async fn run_alone<F>(name: &str, test: impl FnOnce(Sandbox) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -45,26 +47,16 @@ where
     Sandbox::around(name, test).await;
 }
 
-/// A client for the cluster that KUBECONFIG names. Anything else it could mean is refused: these
-/// tests delete namespaces.
-pub(crate) async fn client() -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    assert!(
-        std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()),
-        "KUBECONFIG is not set: make cluster-up, then eval \"$(deploy/local-cluster/cluster env)\""
-    );
-    let client = Client::try_default().await.unwrap();
-    if let Err(error) = client.apiserver_version().await {
-        panic!("the cluster does not answer, is it up (make cluster-up)? {error}");
-    }
-    client
+/// A client for the cluster that KUBECONFIG names.
+pub async fn client() -> Client {
+    connect::client(None).await.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// A test's place in the cluster.
 #[derive(Clone)]
-pub(crate) struct Sandbox {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+pub struct Sandbox {
+    pub client: Client,
+    pub namespace: String,
     suffix: String,
     interceptor: SocketAddr,
 }
@@ -89,47 +81,43 @@ impl Sandbox {
 
     async fn create(name: &str) -> Self {
         let client = client().await;
-        let suffix = format!("{:06x}", fastrand::u32(..1 << 24));
-        let services: Api<Service> = Api::namespaced(client.clone(), SYSTEM);
-        let Some(service) = services.get_opt(INTERCEPTOR).await.unwrap() else {
-            panic!("Kipper is not installed: deploy/local-cluster/cluster install");
-        };
-        let ip = service.spec.unwrap().cluster_ip.unwrap();
-        let interceptor = SocketAddr::new(ip.parse().unwrap(), 80);
+        let suffix = connect::suffix();
+        let interceptor =
+            connect::interceptor(&client).await.unwrap_or_else(|error| panic!("{error:#}"));
         let namespace = format!("ct-{name}-{suffix}");
         create_namespace(&client, &namespace).await;
         Self { client, namespace, suffix, interceptor }
     }
 
     /// Another namespace of this test, which creates it; it goes with the first.
-    pub(crate) fn beside(&self, part: &str) -> Self {
+    pub fn beside(&self, part: &str) -> Self {
         self.inside(&format!("{}-{part}", self.namespace))
     }
 
     /// The same names in a namespace that is not this test's to make or delete.
-    pub(crate) fn inside(&self, namespace: &str) -> Self {
+    pub fn inside(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
     /// A function's name that no other test uses.
-    pub(crate) fn name(&self, name: &str) -> String {
+    pub fn name(&self, name: &str) -> String {
         format!("{name}-{}", self.suffix)
     }
 
-    pub(crate) fn host(&self, function: &str) -> String {
+    pub fn host(&self, function: &str) -> String {
         host::host(function, CLUSTER_DOMAIN, host::DEFAULT_SHARED_PARENTS).unwrap()
     }
 
-    pub(crate) fn functions(&self) -> Api<Function> {
+    pub fn functions(&self) -> Api<Function> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// What `kubectl apply --server-side` does.
-    pub(crate) async fn apply(&self, name: &str, spec: Value) -> Function {
+    pub async fn apply(&self, name: &str, spec: Value) -> Function {
         self.try_apply(name, spec).await.unwrap()
     }
 
-    pub(crate) async fn try_apply(&self, name: &str, spec: Value) -> kube::Result<Function> {
+    pub async fn try_apply(&self, name: &str, spec: Value) -> kube::Result<Function> {
         let function = json!({
             "apiVersion": "kipper.run/v1alpha1",
             "kind": "Function",
@@ -140,13 +128,13 @@ impl Sandbox {
         self.functions().patch(name, &params, &Patch::Apply(function)).await
     }
 
-    pub(crate) async fn delete(&self, name: &str) {
+    pub async fn delete(&self, name: &str) {
         self.functions().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// The function once `holds` says nothing more against it, and its status is that of its
     /// present spec.
-    pub(crate) async fn function_that(
+    pub async fn function_that(
         &self,
         name: &str,
         what: &str,
@@ -164,20 +152,20 @@ impl Sandbox {
         .await
     }
 
-    pub(crate) async fn until_ready(&self, name: &str) -> Function {
+    pub async fn until_ready(&self, name: &str) -> Function {
         self.function_that(name, "Ready=True", |f| condition_is(f, READY, "True", "Reconciled"))
             .await
     }
 
     /// The message of `Ready=False` with this reason.
-    pub(crate) async fn until_broken(&self, name: &str, reason: &str) -> String {
+    pub async fn until_broken(&self, name: &str, reason: &str) -> String {
         let what = format!("Ready=False {reason}");
         let holds = |f: &Function| condition_is(f, READY, "False", reason);
         let function = self.function_that(name, &what, holds).await;
         function.status.unwrap().condition(READY).unwrap().message.clone()
     }
 
-    pub(crate) async fn until_phase(&self, name: &str, phase: &str) -> Function {
+    pub async fn until_phase(&self, name: &str, phase: &str) -> Function {
         self.function_that(name, phase, |function| {
             let seen = function.status.as_ref().and_then(|status| status.phase.clone());
             expect(seen.as_deref() == Some(phase), || format!("{seen:?}"))
@@ -186,13 +174,13 @@ impl Sandbox {
     }
 
     /// One request to the function, as the ingress would send it.
-    pub(crate) async fn request(&self, name: &str) -> Result<Answer, String> {
+    pub async fn request(&self, name: &str) -> Result<Answer, String> {
         http::get(self.interceptor, &self.host(name)).await
     }
 
     /// The first answer to one request once the interceptors route the host: a function at zero is
     /// woken by it.
-    pub(crate) async fn wake(&self, name: &str) -> Answer {
+    pub async fn wake(&self, name: &str) -> Answer {
         until(&format!("an answer of {name}"), || async {
             let answer = self.request(name).await?;
             expect(answer.status != 404, || format!("{answer:?}"))?;
@@ -202,7 +190,7 @@ impl Sandbox {
     }
 
     /// Asks until the function answers 200 with `body`.
-    pub(crate) async fn until_answers(&self, name: &str, body: &str) {
+    pub async fn until_answers(&self, name: &str, body: &str) {
         until(&format!("{body:?} from {name}"), || async {
             let answer = self.request(name).await?;
             expect(answer.status == 200 && answer.body == body, || format!("{answer:?}"))
@@ -210,18 +198,18 @@ impl Sandbox {
         .await;
     }
 
-    pub(crate) async fn object(&self, kind: &str, name: &str) -> Option<Value> {
+    pub async fn object(&self, kind: &str, name: &str) -> Option<Value> {
         objects::get(&self.client, kind, &self.namespace, name).await
     }
 
-    pub(crate) async fn until_object(&self, kind: &str, name: &str) -> Value {
+    pub async fn until_object(&self, kind: &str, name: &str) -> Value {
         until(&format!("{kind} {name}"), || async {
             self.object(kind, name).await.ok_or_else(|| "none".to_owned())
         })
         .await
     }
 
-    pub(crate) async fn until_gone(&self, kind: &str, name: &str) {
+    pub async fn until_gone(&self, kind: &str, name: &str) {
         until(&format!("the end of {kind} {name}"), || async {
             let object = self.object(kind, name).await;
             expect(object.is_none(), || format!("{}", object.unwrap_or_default()["metadata"]))
@@ -230,13 +218,13 @@ impl Sandbox {
     }
 
     /// Pods of a function that serve, in whatever state.
-    pub(crate) async fn pods(&self, function: &str) -> Vec<Value> {
+    pub async fn pods(&self, function: &str) -> Vec<Value> {
         let selector = format!("app={function},{}={}", kipper::COMPONENT, kipper::SERVER);
         objects::list(&self.client, "Pod", &self.namespace, &selector).await
     }
 
     /// Reason and note of the Events about a function.
-    pub(crate) async fn events(&self, function: &str) -> Vec<(String, String)> {
+    pub async fn events(&self, function: &str) -> Vec<(String, String)> {
         let events = objects::list(&self.client, "Event", &self.namespace, "").await;
         let about = |event: &&Value| {
             event["regarding"]["kind"] == "Function" && event["regarding"]["name"] == function
@@ -246,7 +234,7 @@ impl Sandbox {
     }
 
     /// Waits for the Event with this reason and a note that contains `words`.
-    pub(crate) async fn until_event(&self, function: &str, reason: &str, words: &str) {
+    pub async fn until_event(&self, function: &str, reason: &str, words: &str) {
         until(&format!("Event {reason} about {function}"), || async {
             let events = self.events(function).await;
             let there = events.iter().any(|(r, note)| r == reason && note.contains(words));
@@ -256,7 +244,7 @@ impl Sandbox {
     }
 
     /// Makes a Secret hold these values and no others.
-    pub(crate) async fn secret(&self, name: &str, values: &[(&str, &str)]) {
+    pub async fn secret(&self, name: &str, values: &[(&str, &str)]) {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = values.iter().map(|(key, value)| ((*key).to_owned(), bytes(value))).collect();
         let mut secret = Secret { data: Some(data), ..Secret::default() };
@@ -293,29 +281,18 @@ impl Sandbox {
 }
 
 /// Whether a function has a condition with this status and reason.
-pub(crate) fn condition_is(
-    function: &Function,
-    type_: &str,
-    status: &str,
-    reason: &str,
-) -> Seen<()> {
+pub fn condition_is(function: &Function, type_: &str, status: &str, reason: &str) -> Seen<()> {
     let state = function.status.clone().unwrap_or_default();
     let holds = state.condition(type_).is_some_and(|c| c.status == status && c.reason == reason);
     expect(holds, || format!("{state:?}"))
 }
 
-pub(crate) async fn create_namespace(client: &Client, name: &str) {
-    let mut namespace = Namespace::default();
-    namespace.metadata.name = Some(name.to_owned());
-    let api: Api<Namespace> = Api::all(client.clone());
-    api.create(&PostParams::default(), &namespace).await.unwrap();
+/// Creates a namespace beside those of the sandboxes.
+pub async fn create_namespace(client: &Client, name: &str) {
+    connect::create_namespace(client, name).await.unwrap();
 }
 
 /// Asks for the end of a namespace, and does not wait for it.
-pub(crate) async fn delete_namespace(client: &Client, name: &str) {
-    let api: Api<Namespace> = Api::all(client.clone());
-    match api.delete(name, &DeleteParams::background()).await {
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-        other => drop(other.unwrap()),
-    }
+pub async fn delete_namespace(client: &Client, name: &str) {
+    connect::delete_namespace(client, name).await.unwrap();
 }
