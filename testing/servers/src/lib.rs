@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod redis;
 pub mod sentinel;
 mod tls;
+mod wait;
 
 pub use credentials::{ADMIN, ADMIN_PASSWORD};
 pub use error::ServerError;
@@ -35,3 +36,4 @@ pub use proxy::Proxy;
 pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use tls::CertificateFor;
+pub use wait::{until, until_blocking};
