@@ -19,9 +19,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
+use kipper_measure::backend;
 use tokio::net::{TcpListener as AsyncListener, TcpStream};
-
-use crate::backend;
 
 type PoolingClient = Client<HttpConnector, Incoming>;
 /// A forwarded answer, or the empty one of a `502`.

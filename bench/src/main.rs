@@ -6,7 +6,8 @@ use std::process::ExitCode;
 mod command {
     //! The subcommands.
     use clap::{Parser, Subcommand};
-    use kipper_bench::{backend, hyper_proxy, load, scenario};
+    use kipper_bench::{hyper_proxy, scenario};
+    use kipper_measure::{backend, load};
 
     /// Side-by-side benchmarks of the Kipper data plane
     #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ mod command {
         Events(scenario::events::EventsArgs),
         /// Send load to one address and print what came of it as JSON
         Load(load::LoadArgs),
+        /// Send or fetch one large body and print what came of it as JSON
+        Transfer(load::TransferArgs),
         /// Serve a small canned answer
         Backend(backend::BackendArgs),
         /// Run a bare hyper reverse proxy
@@ -39,6 +42,7 @@ mod command {
             Command::Routes(args) => scenario::routes::run(&args),
             Command::Events(args) => scenario::events::run(&args),
             Command::Load(args) => load::run_and_print(&args),
+            Command::Transfer(args) => load::transfer_and_print(&args),
             Command::Backend(args) => backend::run(&args),
             Command::HyperProxy(args) => hyper_proxy::run(&args),
         }

@@ -4,17 +4,18 @@
 //! request, and tell the backend who asked (`X-Forwarded-For`, `X-Forwarded-Proto`), as every
 //! ingress does; only the TCP mode of HAProxy, the floor, passes bytes without looking at them.
 
+mod envoy;
 mod haproxy;
 mod hyper;
 mod interceptor;
 mod nginx;
+mod setup;
 
 use std::{
     fmt,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -22,27 +23,21 @@ use std::{
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use kipper_measure::{child::ChildProcess, processes::ProcessTree};
+use kipper_servers::free_address;
 
 pub use interceptor::{Interceptor, RouteTable};
+use setup::Listen;
+pub use setup::{Certificate, HOST, Setup};
 
-use crate::{
-    budget::Budget,
-    child::{ChildProcess, free_addr},
-    proc_stat::ProcessTree,
-};
+use crate::budget::Budget;
 
-/// The host every function of a run is reached by, unless a route table has several.
-pub const HOST: &str = "fn-bench-localhost";
 /// How often a peer is started anew because its port was taken meanwhile.
 const START_ATTEMPTS: usize = 5;
 /// How long a peer may take until it answers through to the backend.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Keep-alive never ends within a run: reconnecting is not what is compared.
-const KEEPALIVE_REQUESTS: u64 = 1_000_000_000;
-/// Connections a peer accepts, far above what any run opens.
-const MAX_CONNECTIONS: usize = 8192;
 
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -56,6 +51,8 @@ pub enum PeerKind {
     HaproxyHttp,
     /// HAProxy, `mode tcp`: the floor, as it reads no HTTP
     HaproxyTcp,
+    /// Envoy with a static configuration
+    Envoy,
     /// A bare hyper proxy on one work-stealing runtime
     Hyper,
     /// A bare hyper proxy with one runtime per core
@@ -69,6 +66,11 @@ impl PeerKind {
     pub fn is_http_proxy(self) -> bool {
         !matches!(self, Self::HaproxyTcp | Self::Direct)
     }
+
+    /// Ends TLS, and speaks HTTP/2 over it.
+    pub fn ends_tls(self) -> bool {
+        matches!(self, Self::Kipper | Self::Nginx | Self::HaproxyHttp | Self::Envoy)
+    }
 }
 
 impl fmt::Display for PeerKind {
@@ -78,26 +80,13 @@ impl fmt::Display for PeerKind {
     }
 }
 
-/// What every peer of a run is started with.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Where configurations and logs go.
-    pub dir: PathBuf,
-    /// The binary of this harness, which is also backend, load generator and hyper proxy.
-    pub bench: PathBuf,
-    /// Workers of every peer.
-    pub workers: NonZeroUsize,
-    /// How our own proxy is started.
-    pub interceptor: Interceptor,
-    /// What every proxy forwards to.
-    pub backend: SocketAddr,
-}
-
 /// A peer that answers.
 #[derive(Debug)]
 pub struct Peer {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where it listens for TLS.
+    pub tls: Option<SocketAddr>,
     process: Option<ChildProcess>,
 }
 
@@ -108,9 +97,11 @@ impl Peer {
     /// When it is not installed, does not start, or does not answer in time.
     pub fn start(kind: PeerKind, setup: &Setup, budget: &Budget) -> Result<Self, anyhow::Error> {
         if kind == PeerKind::Direct {
-            return Ok(Self { addr: setup.backend, process: None });
+            return Ok(Self { addr: setup.backend, tls: None, process: None });
         }
-        start(&kind.to_string(), HOST, setup, budget, |addr| command(kind, setup, addr))
+        let command = |listen| command(kind, setup, listen);
+        let peer = start(&kind.to_string(), HOST, setup, budget, command)?;
+        Ok(Self { tls: peer.tls.filter(|_| kind.ends_tls()), ..peer })
     }
 
     /// Starts our interceptor with a route table of its own; `name` tells it from others.
@@ -124,8 +115,8 @@ impl Peer {
         budget: &Budget,
     ) -> Result<Self, anyhow::Error> {
         let host = table.hosts().first().context("a route table without hosts")?.clone();
-        start(name, &host, setup, budget, |addr| {
-            setup.interceptor.command(&setup.dir.join(name), addr, table)
+        start(name, &host, setup, budget, |listen| {
+            setup.interceptor.command(&setup.dir.join(name), listen.plain, table)
         })
     }
 
@@ -156,12 +147,12 @@ impl Backend {
     /// # Errors
     /// When it does not start.
     pub fn start(bench: &Path, dir: &Path, budget: &Budget) -> Result<Self, anyhow::Error> {
-        let (process, addr) = start_process("backend", HOST, dir, budget, |addr| {
+        let (process, listen) = start_process("backend", HOST, dir, budget, |listen| {
             let mut command = Command::new(bench);
-            command.arg("backend").arg("--listen").arg(addr.to_string());
+            command.arg("backend").arg("--listen").arg(listen.plain.to_string());
             Ok(command)
         })?;
-        Ok(Self { addr, process })
+        Ok(Self { addr: listen.plain, process })
     }
 
     /// # Errors
@@ -171,19 +162,23 @@ impl Backend {
     }
 }
 
-fn command(kind: PeerKind, setup: &Setup, addr: SocketAddr) -> Result<Command, anyhow::Error> {
+fn command(kind: PeerKind, setup: &Setup, listen: Listen) -> Result<Command, anyhow::Error> {
     let dir = setup.dir.join(kind.to_string());
     match kind {
-        PeerKind::Nginx => nginx::command(&dir, addr, setup),
-        PeerKind::HaproxyHttp => haproxy::command(&dir, addr, setup, haproxy::Mode::Http),
-        PeerKind::HaproxyTcp => haproxy::command(&dir, addr, setup, haproxy::Mode::Tcp),
-        PeerKind::Hyper => Ok(hyper::command(addr, setup, "shared")),
-        PeerKind::HyperPerCore => Ok(hyper::command(addr, setup, "per-core")),
+        PeerKind::Nginx => nginx::command(&dir, listen, setup),
+        PeerKind::HaproxyHttp => haproxy::command(&dir, listen, setup, haproxy::Mode::Http),
+        PeerKind::HaproxyTcp => haproxy::command(&dir, listen, setup, haproxy::Mode::Tcp),
+        PeerKind::Envoy => envoy::command(&dir, listen, setup),
+        PeerKind::Hyper => Ok(hyper::command(listen, setup, "shared")),
+        PeerKind::HyperPerCore => Ok(hyper::command(listen, setup, "per-core")),
         PeerKind::Kipper => {
             let table = RouteTable::one(HOST, setup.backend);
-            setup.interceptor.command(&dir, addr, &table)
+            let mut command = setup.interceptor.command(&dir, listen.plain, &table)?;
+            command.args(["--tls-listen", &listen.tls.to_string()]);
+            command.arg("--tls-cert-dir").arg(&setup.certificate.dir);
+            Ok(command)
         }
-        PeerKind::Direct => anyhow::bail!("the backend is no process of a peer"),
+        PeerKind::Direct => anyhow::bail!("the backend is not a process of a peer"),
     }
 }
 
@@ -192,29 +187,29 @@ fn start(
     host: &str,
     setup: &Setup,
     budget: &Budget,
-    command: impl Fn(SocketAddr) -> Result<Command, anyhow::Error>,
+    command: impl Fn(Listen) -> Result<Command, anyhow::Error>,
 ) -> Result<Peer, anyhow::Error> {
-    let (process, addr) = start_process(name, host, &setup.dir, budget, command)?;
-    Ok(Peer { addr, process: Some(process) })
+    let (process, listen) = start_process(name, host, &setup.dir, budget, command)?;
+    Ok(Peer { addr: listen.plain, tls: Some(listen.tls), process: Some(process) })
 }
 
-/// Starts a process on a free port and waits until it answers; starts over with another port when
-/// it ends before that, as somebody else may have taken the port.
+/// Starts a process on free ports and waits until it answers; starts over with other ports when it
+/// ends before that, as another process may have taken one.
 fn start_process(
     name: &str,
     host: &str,
     dir: &Path,
     budget: &Budget,
-    command: impl Fn(SocketAddr) -> Result<Command, anyhow::Error>,
-) -> Result<(ChildProcess, SocketAddr), anyhow::Error> {
+    command: impl Fn(Listen) -> Result<Command, anyhow::Error>,
+) -> Result<(ChildProcess, Listen), anyhow::Error> {
     let mut attempt = 1;
     loop {
-        let addr = free_addr()?;
-        let mut command = command(addr)?;
+        let listen = Listen { plain: free_address()?, tls: free_address()? };
+        let mut command = command(listen)?;
         command.stdout(Stdio::null());
         let mut process = ChildProcess::spawn(name, command, dir)?;
-        match wait_until_serving(&mut process, addr, host, budget)? {
-            Started::Serving => return Ok((process, addr)),
+        match wait_until_serving(&mut process, listen.plain, host, budget)? {
+            Started::Serving => return Ok((process, listen)),
             Started::Ended(_) if attempt < START_ATTEMPTS => attempt += 1,
             Started::Ended(error) => return Err(error),
         }
@@ -261,10 +256,4 @@ fn probe(addr: SocketAddr, host: &str) -> Result<u16, std::io::Error> {
     stream.read_exact(&mut status_line)?;
     let digits = status_line.last_chunk::<3>().and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| std::io::Error::other("no status"))
-}
-
-/// Finds a program Debian installs outside of an ordinary user's path.
-fn system_binary(name: &str) -> PathBuf {
-    let sbin = Path::new("/usr/sbin").join(name);
-    if sbin.exists() { sbin } else { PathBuf::from(name) }
 }

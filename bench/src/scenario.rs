@@ -4,6 +4,7 @@ pub mod events;
 pub mod proxy;
 pub mod routes;
 
+mod shapes;
 mod table;
 
 use std::{fs, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
@@ -14,8 +15,11 @@ use tempfile::TempDir;
 use crate::{
     budget::Budget,
     measure::Sample,
-    peer::{Backend, Interceptor, Setup},
+    peer::{Backend, Certificate, Interceptor, Setup},
 };
+
+/// Measured window of a quick run.
+const QUICK_DURATION: Duration = Duration::from_millis(200);
 
 /// Options of every comparison.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,9 +42,28 @@ pub struct RunArgs {
     /// A further argument for the interceptor; may be repeated
     #[arg(long, allow_hyphen_values = true)]
     pub interceptor_arg: Vec<String>,
+    /// One short round: shows that everything works, and measures nothing
+    #[arg(long)]
+    pub quick: bool,
     /// The whole run ends with an error after this time
-    #[arg(long, default_value = "15m", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     pub max_time: Duration,
+}
+
+/// How much is measured.
+struct Size {
+    rounds: usize,
+    warm_up: Duration,
+    duration: Duration,
+}
+
+impl RunArgs {
+    fn size(&self) -> Size {
+        if self.quick {
+            return Size { rounds: 1, warm_up: Duration::ZERO, duration: QUICK_DURATION };
+        }
+        Size { rounds: self.rounds.get(), warm_up: self.warm_up, duration: self.duration }
+    }
 }
 
 /// What a comparison works with. Dropping it stops the backend and removes the directory.
@@ -70,6 +93,7 @@ impl Run {
             workers,
             interceptor: Interceptor { binary, args: args.interceptor_arg.clone() },
             backend: backend.addr,
+            certificate: Certificate::create(dir.path())?,
         };
         println!("{}", machine(workers));
         Ok(Self { budget, setup, backend, _dir: dir })

@@ -6,47 +6,24 @@
 //! stopped is put back when it is over, however it ended. What holds for everybody lives in the
 //! modules named after it, one scenario each in [`figures`] and [`faults`].
 
-mod audit;
-mod components;
-mod connection;
 mod floor;
 mod metrics;
-mod objects;
 mod replicas;
-mod resident;
-mod space;
+mod scenario;
 mod timeline;
-mod until;
 mod wake;
 
 mod faults;
 mod figures;
 
-use std::{pin::Pin, time::Duration};
-
 use anyhow::Context as _;
 use clap::builder::PossibleValue;
+use kipper_cluster::Cluster;
 use tokio::time::Instant;
 
-pub(crate) use connection::Cluster;
+use scenario::Scenario;
 
-use crate::run::{Run, RunArgs};
-
-/// A scenario while it runs.
-pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), anyhow::Error>> + 'a>>;
-
-/// One scenario.
-#[derive(Clone, Copy)]
-pub(crate) struct Scenario {
-    /// As on the command line, and in the names of its figures.
-    pub(crate) name: &'static str,
-    /// One line of help.
-    pub(crate) about: &'static str,
-    /// It has failed when it takes longer.
-    pub(crate) max_time: Duration,
-    /// Starts it.
-    pub(crate) start: for<'a> fn(&'a mut Run, &'a Cluster) -> Running<'a>,
-}
+use crate::run::{Run, RunArgs, USER_AGENT};
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,7 +74,7 @@ pub fn run(args: &RunArgs, cluster: &ClusterArgs) -> Result<(), anyhow::Error> {
             println!("== {}", scenario.name);
             let started = Instant::now();
             let mut run = Run::new(args)?;
-            let cluster = Cluster::connect().await.context("connect to the cluster")?;
+            let cluster = Cluster::connect(USER_AGENT).await.context("connect to the cluster")?;
             // The guarded future is dropped, and with it every task, before anything is put back.
             let ended = tokio::select! {
                 ended = guarded(scenario, &mut run, &cluster) => ended,
@@ -110,7 +87,7 @@ pub fn run(args: &RunArgs, cluster: &ClusterArgs) -> Result<(), anyhow::Error> {
                 }
             };
             judge("", ended);
-            judge(" (clean-up)", cluster.clean_up().await);
+            judge(" (clean-up)", clean_up(&cluster).await);
             failed.extend_from_slice(run.outcome.broken());
             println!("   {} took {:.1} s", scenario.name, started.elapsed().as_secs_f64());
             if interrupted.is_cancelled() {
@@ -120,6 +97,12 @@ pub fn run(args: &RunArgs, cluster: &ClusterArgs) -> Result<(), anyhow::Error> {
         anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
         Ok(())
     })
+}
+
+/// Puts everything back; returns once KEDA listens for what there is, and for nothing that was.
+async fn clean_up(cluster: &Cluster) -> Result<(), anyhow::Error> {
+    cluster.clean_up().await?;
+    metrics::until_keda_listens(cluster).await
 }
 
 async fn guarded(

@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
+use kipper_measure::client::Client;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::http1::{Client, post};
+use crate::requests::post;
 
 /// Without an answer by then, a request hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(10);

@@ -12,7 +12,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_bench::child::{ChildProcess, free_addr};
+use kipper_measure::{
+    child::ChildProcess,
+    client::Client,
+    exposition,
+    processes::{self, Size},
+};
+use kipper_servers::free_address;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -23,7 +29,7 @@ use tokio::{
 
 use crate::{
     control::{Counts, Endpoint, Listening, Request},
-    http1::{self, Client},
+    requests::get,
     run::{PATIENCE, POLL, Run},
 };
 
@@ -53,14 +59,6 @@ async fn start<T: DeserializeOwned>(
 fn signal(child: &ChildProcess, signal: Signal) -> Result<(), anyhow::Error> {
     let pid = i32::try_from(child.pid()).ok().and_then(Pid::from_raw).context("no pid")?;
     Ok(kill_process(pid, signal)?)
-}
-
-/// Resident memory of a process in KiB.
-fn resident_kib(child: &ChildProcess) -> Result<u64, anyhow::Error> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    number.context("no VmRSS")
 }
 
 /// An interceptor with functions `fn-0`, `fn-1`, … that have no endpoints until they are set.
@@ -150,15 +148,14 @@ impl Interceptor {
     }
 
     pub(crate) fn resident_kib(&self) -> Result<u64, anyhow::Error> {
-        resident_kib(&self.child)
+        processes::kib(self.child.pid(), Size::Resident)
     }
 
     /// The value of an unlabelled metric.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64, anyhow::Error> {
-        let answer = Client::connect(self.admin).await?.ask(&http1::get("a", "/metrics")).await?;
+        let answer = Client::connect(self.admin).await?.ask(&get("a", "/metrics")).await?;
         let text = String::from_utf8(answer.body)?;
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        found.with_context(|| format!("no metric {name}"))
+        exposition::sample(&text, name).with_context(|| format!("no metric {name}"))
     }
 
     /// SIGTERM.
@@ -215,7 +212,7 @@ impl Adapter {
         binary: PathBuf,
         role: Option<&'static str>,
     ) -> Result<Self, anyhow::Error> {
-        let [admin, grpc, counts] = [free_addr()?, free_addr()?, free_addr()?];
+        let [admin, grpc, counts] = [free_address()?, free_address()?, free_address()?];
         let mut adapter = Self { child: None, binary, role, admin, grpc, counts };
         adapter.start_again(run).await?;
         Ok(adapter)
@@ -250,7 +247,7 @@ impl Adapter {
     }
 
     pub(crate) fn resident_kib(&self) -> Result<u64, anyhow::Error> {
-        resident_kib(self.child()?)
+        processes::kib(self.child()?.pid(), Size::Resident)
     }
 
     /// SIGSTOP.
@@ -283,7 +280,7 @@ impl Adapter {
 }
 
 async fn is_ready(admin: SocketAddr) -> bool {
-    let ask = async { Client::connect(admin).await?.ask(&http1::get("a", "/readyz")).await };
+    let ask = async { Client::connect(admin).await?.ask(&get("a", "/readyz")).await };
     ask.await.is_ok_and(|answer| answer.status == 200)
 }
 

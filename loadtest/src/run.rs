@@ -6,10 +6,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kipper_measure::limits::{Limits, Outcome};
 use tempfile::TempDir;
 
-use crate::outcome::{Limits, Outcome};
-
+/// The pass limits of every scenario.
+const LIMITS: &str = include_str!("../limits.json");
+/// What the scenarios call themselves to the API server, so that the audit log tells them from others.
+pub(crate) const USER_AGENT: &str = "kipper-loadtest";
 /// How often something is looked at that does not tell by itself.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// No wait of a scenario is longer; only a hang reaches it.
@@ -52,7 +55,7 @@ impl Run {
             dir: tempfile::Builder::new().prefix("kipper-loadtest-").tempdir()?,
             binary,
             started: 0,
-            outcome: Outcome::new(Limits::load(args.limits.as_deref())?),
+            outcome: Outcome::new(Limits::load(args.limits.as_deref(), LIMITS)?),
         })
     }
 

@@ -21,10 +21,10 @@ pub enum Role {
     ServeFunction(function::Args),
     /// Send load to one address and print what came of it as JSON
     #[command(hide = true)]
-    Load(kipper_bench::load::LoadArgs),
+    Load(kipper_measure::load::LoadArgs),
     /// Serve a small canned answer
     #[command(hide = true)]
-    Backend(kipper_bench::backend::BackendArgs),
+    Backend(kipper_measure::backend::BackendArgs),
 }
 
 /// Runs one process until it is told to end.
@@ -36,7 +36,7 @@ pub fn run(role: Role) -> Result<(), anyhow::Error> {
         Role::ServeInterceptor(args) => interceptor::run(args),
         Role::ServeAdapter(config) => adapter::run(config),
         Role::ServeFunction(args) => function::run(args),
-        Role::Load(args) => kipper_bench::load::run_and_print(&args),
-        Role::Backend(args) => kipper_bench::backend::run(&args),
+        Role::Load(args) => kipper_measure::load::run_and_print(&args),
+        Role::Backend(args) => kipper_measure::backend::run(&args),
     }
 }

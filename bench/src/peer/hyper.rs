@@ -1,14 +1,14 @@
 //! The bare hyper proxy: another role of this harness's own binary.
 
-use std::{net::SocketAddr, process::Command};
+use std::process::Command;
 
-use super::Setup;
+use super::setup::{Listen, Setup};
 
-pub(super) fn command(addr: SocketAddr, setup: &Setup, shape: &str) -> Command {
+pub(super) fn command(listen: Listen, setup: &Setup, shape: &str) -> Command {
     let mut command = Command::new(&setup.bench);
     command
         .arg("hyper-proxy")
-        .args(["--listen", &addr.to_string()])
+        .args(["--listen", &listen.plain.to_string()])
         .args(["--upstream", &setup.backend.to_string()])
         .args(["--shape", shape])
         .args(["--workers", &setup.workers.to_string()]);

@@ -9,9 +9,8 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kipper_servers::free_address;
 use serde::Serialize;
-
-use crate::child::free_addr;
 
 const BINARY: &str = "kipper-interceptor";
 
@@ -48,7 +47,7 @@ impl Interceptor {
         let mut command = Command::new(binary);
         command
             .args(["--listen", &addr.to_string()])
-            .args(["--admin-listen", &free_addr()?.to_string()])
+            .args(["--admin-listen", &free_address()?.to_string()])
             .arg("--static-routes")
             .arg(&routes)
             .args(&self.args);

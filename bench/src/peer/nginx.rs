@@ -1,25 +1,43 @@
 //! nginx as a reverse proxy with an upstream keep-alive pool.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use super::{KEEPALIVE_REQUESTS, MAX_CONNECTIONS, Setup, system_binary};
+use super::setup::{KEEPALIVE_REQUESTS, Listen, MAX_CONNECTIONS, Setup, system_binary};
 
-pub(super) fn command(
-    dir: &Path,
-    addr: SocketAddr,
-    setup: &Setup,
-) -> Result<Command, anyhow::Error> {
+pub(super) fn command(dir: &Path, listen: Listen, setup: &Setup) -> Result<Command, anyhow::Error> {
     fs::create_dir_all(dir)?;
     // Started by root, nginx runs its workers as another user, who must reach its directories.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     let config = dir.join("nginx.conf");
-    fs::write(&config, render(addr, setup.backend, setup.workers.get()))?;
+    fs::write(&config, render(listen, setup))?;
     let mut command = Command::new(system_binary("nginx"));
     command.arg("-e").arg("stderr").arg("-p").arg(dir).arg("-c").arg(&config);
     Ok(command)
 }
 
-fn render(addr: SocketAddr, backend: SocketAddr, workers: usize) -> String {
+fn render(listen: Listen, setup: &Setup) -> String {
+    let (workers, backend) = (setup.workers, setup.backend);
+    let (certificate, key) = (setup.certificate.certificate(), setup.certificate.key());
+    let (certificate, key) = (certificate.display(), key.display());
+    let Listen { plain, tls } = listen;
+    let proxy = "proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;";
+    // Large bodies pass through, as with every other peer, instead of by the disk.
+    let locations = format!(
+        "location / {{
+            {proxy}
+        }}
+        location /bulk/ {{
+            client_max_body_size 0;
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+            {proxy}
+        }}"
+    );
     format!(
         "daemon off;
 worker_processes {workers};
@@ -43,15 +61,14 @@ http {{
         keepalive_timeout 1h;
     }}
     server {{
-        listen {addr} reuseport backlog=4096;
-        location / {{
-            proxy_pass http://backend;
-            proxy_http_version 1.1;
-            proxy_set_header Connection \"\";
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-        }}
+        listen {plain} reuseport backlog=4096;
+        {locations}
+    }}
+    server {{
+        listen {tls} ssl http2 reuseport backlog=4096;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        {locations}
     }}
 }}
 "

@@ -5,6 +5,7 @@
 //! does nothing. Poller and consumer take turns in every round; a drain is timed from the start of
 //! the poller's process, connecting included, until everything is marked and released.
 
+mod bed;
 mod consumer;
 mod drain;
 mod latency;
@@ -14,21 +15,11 @@ mod postgres;
 mod redis;
 mod uploads;
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
 use clap::ValueEnum;
-use tempfile::TempDir;
 
-use crate::{
-    budget::Budget,
-    figures::{Figure, Goal, median},
-    peer::Backend,
-};
+use bed::{Bed, Size};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,48 +79,18 @@ pub struct EventsArgs {
     max_time: Duration,
 }
 
-/// What every part works with. Dropping it stops the handler and removes the directory.
-struct Bed {
-    budget: Budget,
-    handler: Backend,
-    poller: PathBuf,
-    rounds: usize,
-    events: usize,
-    consumed: usize,
-    samples: usize,
-    dir: TempDir,
-}
-
-impl Bed {
-    fn start(args: &EventsArgs) -> Result<Self, anyhow::Error> {
-        let budget = Budget::with_signals(args.max_time)?;
-        let dir = tempfile::Builder::new().prefix("kipper-bench-").tempdir()?;
-        let bench = std::env::current_exe().context("find this binary")?;
-        let handler = Backend::start(&bench, dir.path(), &budget)?;
-        let beside = bench.with_file_name("kipper-poll");
-        Ok(Self {
-            budget,
-            handler,
-            poller: args.poller.clone().unwrap_or(beside),
-            rounds: args.rounds.get(),
-            events: args.events.get(),
-            consumed: args.consumed.get(),
-            samples: args.samples.get(),
-            dir,
-        })
-    }
-
-    fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
 /// Runs the comparison and prints `FIGURE` lines.
 ///
 /// # Errors
 /// When a server or the poller is missing or fails, or the run is ended.
 pub fn run(args: &EventsArgs) -> Result<(), anyhow::Error> {
-    let bed = Bed::start(args)?;
+    let size = Size {
+        rounds: args.rounds.get(),
+        events: args.events.get(),
+        consumed: args.consumed.get(),
+        samples: args.samples.get(),
+    };
+    let bed = Bed::start(size, args.poller.clone(), args.max_time)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures = Vec::new();
     for part in &args.parts {
@@ -153,10 +114,4 @@ pub fn run(args: &EventsArgs) -> Result<(), anyhow::Error> {
         println!("{figure}");
     }
     Ok(())
-}
-
-/// A figure from the median of its samples.
-fn figure(name: &str, samples: &[f64], unit: &'static str, goal: Goal) -> Option<Figure> {
-    let measured = median(samples.iter().copied())?;
-    Some(Figure { name: name.to_owned(), measured, unit, goal })
 }

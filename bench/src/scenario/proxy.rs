@@ -1,27 +1,20 @@
 //! `kipper-bench proxy`: our proxy beside those everybody knows.
 //!
-//! Closed loop for what a request costs, then an open loop at a fraction of nginx's capacity for
-//! latency under the same load. Peers take turns within every round.
+//! Shape by shape: closed loops for what a request costs, and an open loop at a fraction of nginx's
+//! capacity for latency under the same load. Peers take turns within every round.
 
 use std::collections::BTreeMap;
 
-use super::{Run, RunArgs, table, warn_of_errors};
+use kipper_measure::figures::{Figure, Goal, Ratio, median};
+
+use super::{Run, RunArgs, shapes::ShapeKind, table, warn_of_errors};
 use crate::{
-    figures::{Figure, Goal, Ratio, median},
-    load::Method,
-    measure::{Sample, Shape, measure},
-    peer::{HOST, Peer, PeerKind},
+    measure::{Load, Sample, Shape, measure},
+    peer::{Peer, PeerKind},
 };
 
 /// The open loop asks for this share of what nginx reached in the same run.
 const OPEN_LOOP_SHARE: f64 = 0.7;
-
-/// What CPU per request against each peer must be.
-const CPU_GOALS: [(PeerKind, Goal); 3] = [
-    (PeerKind::Nginx, Goal::AtMost(1.0)),
-    (PeerKind::HaproxyHttp, Goal::AtMost(1.0)),
-    (PeerKind::HaproxyTcp, Goal::AtMost(1.2)),
-];
 const OPEN_LOOP_GOAL: Goal = Goal::AtMost(1.0);
 
 /// Options of the comparison.
@@ -29,26 +22,25 @@ const OPEN_LOOP_GOAL: Goal = Goal::AtMost(1.0);
 pub struct ProxyArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Who is compared, in this order
+    /// Who is compared, in this order; ratios are of kipper to each other one
     #[arg(
-        long,
+        long = "peer",
         value_enum,
         value_delimiter = ',',
-        default_value = "kipper,nginx,haproxy_http,haproxy_tcp,hyper,hyper_per_core,direct"
+        default_value = "kipper,nginx,haproxy_http,haproxy_tcp,envoy,hyper,hyper_per_core,direct"
     )]
     peers: Vec<PeerKind>,
-    /// Numbers of connections to compare at
-    #[arg(long, value_delimiter = ',', default_value = "16,128")]
-    connections: Vec<usize>,
-    /// Request method
-    #[arg(long, value_enum, default_value_t)]
-    method: Method,
-    /// Rate of the open loop [default: 70 % of what nginx reached]
+    /// Shapes of load to compare by, in this order; a peer that cannot take one is left out of it
+    #[arg(
+        long = "shape",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "c16,c32,c128,open_loop,once,post,tls,h2_8x16,h2_64x1,down,up"
+    )]
+    shapes: Vec<ShapeKind>,
+    /// Rate of the open loop [default: 70 % of what nginx reached with c128 before it]
     #[arg(long)]
     open_loop_rate: Option<u64>,
-    /// Leave the open loop out
-    #[arg(long)]
-    skip_open_loop: bool,
 }
 
 type Samples = BTreeMap<PeerKind, Vec<Sample>>;
@@ -65,29 +57,27 @@ pub fn run(args: &ProxyArgs) -> Result<(), anyhow::Error> {
     }
     let mut figures = Vec::new();
     let mut nginx_rps = None;
-    for &connections in &args.connections {
-        let shape = Shape {
-            connections,
-            warm_up: args.run.warm_up,
-            duration: args.run.duration,
-            rate: None,
-            method: args.method,
-            hosts: vec![HOST.to_owned()],
-        };
-        println!("\nclosed loop, {connections} connections");
-        let samples = rounds(args, &args.peers, &shape, &mut peers, &mut run)?;
-        nginx_rps = samples.get(&PeerKind::Nginx).and_then(|samples| rps(samples)).or(nginx_rps);
-        figures.extend(cpu_figures(&samples, connections));
-        if !args.skip_open_loop
-            && args.connections.last() == Some(&connections)
-            && let Some(rate) = open_loop_rate(args, nginx_rps)
-        {
-            let kinds: Vec<_> =
-                args.peers.iter().copied().filter(|kind| kind.is_http_proxy()).collect();
-            println!("\nopen loop, {connections} connections, {rate} requests/s");
-            let shape = Shape { rate: Some(rate), ..shape };
-            let samples = rounds(args, &kinds, &shape, &mut peers, &mut run)?;
-            figures.extend(open_loop_figure(&samples));
+    for &shape in &args.shapes {
+        let mut load = shape.load(args.run.quick);
+        if shape == ShapeKind::OpenLoop {
+            let Some(rate) = open_loop_rate(args, nginx_rps) else {
+                println!("\nopen_loop needs --open-loop-rate, or nginx with c128 before it");
+                continue;
+            };
+            if let Load::Http1(http1) = &mut load {
+                http1.rate = Some(rate);
+            }
+            println!("\n{shape}, {rate} requests/s");
+        } else {
+            println!("\n{shape}");
+        }
+        let samples = rounds(args, shape, load, &mut peers, &mut run)?;
+        match shape {
+            ShapeKind::OpenLoop => figures.extend(open_loop_figure(&samples)),
+            _ => figures.extend(cpu_figures(&samples, shape)),
+        }
+        if shape == ShapeKind::C128 {
+            nginx_rps = samples.get(&PeerKind::Nginx).and_then(|samples| rps(samples));
         }
     }
     println!();
@@ -99,30 +89,33 @@ pub fn run(args: &ProxyArgs) -> Result<(), anyhow::Error> {
 
 fn rounds(
     args: &ProxyArgs,
-    kinds: &[PeerKind],
-    shape: &Shape,
+    shape: ShapeKind,
+    load: Load,
     peers: &mut BTreeMap<PeerKind, Peer>,
     run: &mut Run,
 ) -> Result<Samples, anyhow::Error> {
+    let kinds: Vec<_> = args.peers.iter().copied().filter(|kind| shape.is_for(*kind)).collect();
+    let size = args.run.size();
+    let shape = Shape { load, warm_up: size.warm_up, duration: size.duration };
     let mut samples = Samples::new();
-    for _ in 0..args.run.rounds.get() {
-        for kind in kinds {
+    for _ in 0..size.rounds {
+        for kind in &kinds {
             let Some(peer) = peers.get_mut(kind) else {
                 continue;
             };
             run.backend.check_running()?;
-            let sample = measure(peer, shape, &run.setup, &run.budget)?;
+            let sample = measure(peer, &shape, &run.setup, &run.budget)?;
             warn_of_errors(&kind.to_string(), &sample);
             samples.entry(*kind).or_default().push(sample);
         }
     }
     println!("{}", table::head("median of rounds"));
-    for kind in kinds {
+    for kind in &kinds {
         if let Some(samples) = samples.get(kind) {
             println!("{}", table::row(&kind.to_string(), samples));
         }
     }
-    print_ratios(kinds, &samples);
+    print_ratios(&kinds, &samples);
     Ok(samples)
 }
 
@@ -170,17 +163,15 @@ fn rps(samples: &[Sample]) -> Option<f64> {
     median(samples.iter().map(|sample| sample.report.rps))
 }
 
-fn cpu_figures(samples: &Samples, connections: usize) -> Vec<Figure> {
+fn cpu_figures(samples: &Samples, shape: ShapeKind) -> Vec<Figure> {
     let Some(ours) = samples.get(&PeerKind::Kipper) else {
         return Vec::new();
     };
-    CPU_GOALS
-        .into_iter()
-        .filter_map(|(kind, goal)| {
-            let ratio = ratio(ours, samples.get(&kind)?, cpu)?;
-            Some(Figure::ratio(format!("proxy_cpu_vs_{kind}_c{connections}"), ratio, goal))
-        })
-        .collect()
+    let figure = |(kind, goal): &(PeerKind, Goal)| {
+        let ratio = ratio(ours, samples.get(kind)?, cpu)?;
+        Some(Figure::ratio(format!("proxy_cpu_vs_{kind}_{shape}"), ratio, *goal))
+    };
+    shape.cpu_goals().iter().filter_map(figure).collect()
 }
 
 fn open_loop_rate(args: &ProxyArgs, nginx_rps: Option<f64>) -> Option<u64> {

@@ -3,11 +3,11 @@
 //! The same connections ask for the same number of hosts, once against an interceptor that knows
 //! one function with all of them and once against one that knows thousands of functions.
 
+use kipper_measure::figures::{Figure, Goal, Ratio};
+
 use super::{Run, RunArgs, table, warn_of_errors};
 use crate::{
-    figures::{Figure, Goal, Ratio},
-    load::Method,
-    measure::{Sample, Shape, measure},
+    measure::{Http1, Load, Sample, Shape, measure},
     peer::{Peer, RouteTable},
 };
 
@@ -51,15 +51,10 @@ pub fn run(args: &RoutesArgs) -> Result<(), anyhow::Error> {
         let peer = Peer::start_interceptor(&name, &table, &run.setup, &run.budget)?;
         contenders.push(Contender { name, peer, samples: Vec::new() });
     }
-    let shape = Shape {
-        connections: args.connections,
-        warm_up: args.run.warm_up,
-        duration: args.run.duration,
-        rate: None,
-        method: Method::Get,
-        hosts,
-    };
-    for _ in 0..args.run.rounds.get() {
+    let load = Load::Http1(Http1 { hosts, ..Http1::keep_alive(args.connections) });
+    let size = args.run.size();
+    let shape = Shape { load, warm_up: size.warm_up, duration: size.duration };
+    for _ in 0..size.rounds {
         for contender in &mut contenders {
             run.backend.check_running()?;
             let sample = measure(&mut contender.peer, &shape, &run.setup, &run.budget)?;

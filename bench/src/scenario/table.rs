@@ -1,6 +1,8 @@
 //! The table of medians a comparison prints.
 
-use crate::{figures::median, measure::Sample};
+use kipper_measure::figures::median;
+
+use crate::measure::Sample;
 
 /// The head of the table; its columns line up with [`row`].
 pub(super) fn head(first: &str) -> String {

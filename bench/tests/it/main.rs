@@ -14,11 +14,13 @@ use std::{
 
 use kipper_bench::{
     budget::Budget,
+    measure::{Http1, Load, Shape, measure},
+    peer::{Backend, Certificate, HOST, Interceptor, Peer, PeerKind, Setup},
+};
+use kipper_measure::{
     child::ChildProcess,
     load::{Errors, Report},
-    measure::{Shape, measure},
-    peer::{Backend, HOST, Interceptor, Peer, PeerKind, Setup},
-    proc_stat::ProcessTree,
+    processes::ProcessTree,
 };
 
 /// Generous: only a hang may reach it.
@@ -50,17 +52,20 @@ impl Fixture {
             workers: NonZeroUsize::new(2).unwrap(),
             interceptor: Interceptor { binary: "unused".into(), args: Vec::new() },
             backend: self.backend.addr,
+            certificate: Certificate::create(self.dir.path()).unwrap(),
         }
     }
 }
 
 /// A load of a fixed number of requests; the window is only its upper bound.
 fn load(dir: &Path, addr: SocketAddr, more: &[&str]) -> Report {
+    report("load", dir, addr, &[&["--host", HOST, "--duration", "50s"], more].concat())
+}
+
+/// What a role of the harness reports.
+fn report(role: &str, dir: &Path, addr: SocketAddr, args: &[&str]) -> Report {
     let mut command = Command::new(bench());
-    command
-        .args(["load", "--addr", &addr.to_string(), "--host", HOST, "--duration", "50s"])
-        .args(more)
-        .stdout(Stdio::piped());
+    command.args([role, "--addr", &addr.to_string()]).args(args).stdout(Stdio::piped());
     let mut child = ChildProcess::spawn("load", command, dir).unwrap();
     let mut line = String::new();
     BufReader::new(child.take_stdout().unwrap()).read_line(&mut line).unwrap();
@@ -77,12 +82,13 @@ fn fifty_requests_through_every_peer() {
         PeerKind::HaproxyTcp,
         PeerKind::Hyper,
         PeerKind::HyperPerCore,
+        PeerKind::Envoy,
         PeerKind::Direct,
     ];
     for kind in peers {
         let mut peer = Peer::start(kind, &fixture.setup(), &fixture.budget).unwrap();
-        for method in ["get", "post"] {
-            let more = ["--requests", "50", "--connections", "4", "--method", method];
+        for sends in [&["--method", "get"][..], &["--method", "post"], &["--once"]] {
+            let more = [&["--requests", "50", "--connections", "4"], sends].concat();
             let report = load(fixture.dir.path(), peer.addr, &more);
             assert_eq!((report.completed, report.errors), (50, Errors::default()), "{kind}");
             let latency = report.latency_us;
@@ -96,6 +102,38 @@ fn fifty_requests_through_every_peer() {
             _ => Some(1),
         };
         assert_eq!(processes, expected, "{kind}");
+    }
+}
+
+/// Every shape once, in small size, against every peer that takes it. The interceptor is a process
+/// of its own as well and takes part where it was built beside this harness.
+#[test]
+fn every_shape_of_load_is_carried_by_its_peers() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let peers = "nginx,haproxy_http,haproxy_tcp,envoy,hyper,hyper_per_core,direct";
+    let ours = if Interceptor::beside(&bench()).exists() { "kipper," } else { "" };
+    let mut command = Command::new(bench());
+    command
+        .args(["proxy", "--quick", "--open-loop-rate", "200", "--peer", &format!("{ours}{peers}")])
+        .env("TMPDIR", dir.path())
+        .stdout(Stdio::piped());
+    let mut run = ChildProcess::spawn("run", command, dir.path()).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut run.take_stdout().unwrap(), &mut text).unwrap();
+    run.wait().unwrap();
+    assert!(!text.contains("warning"), "{text}");
+    let rows = text.lines().filter(|line| line.starts_with("nginx ")).count();
+    assert_eq!(rows, 11, "{text}");
+}
+
+#[test]
+fn a_large_body_arrives_whole_both_ways() {
+    let fixture = Fixture::start();
+    for direction in ["down", "up"] {
+        let args = ["--direction", direction, "--bytes", "5000001", "--host", HOST];
+        let report = report("transfer", fixture.dir.path(), fixture.backend.addr, &args);
+        assert_eq!((report.completed, report.errors), (1, Errors::default()), "{direction}");
     }
 }
 
@@ -113,12 +151,9 @@ fn a_measurement_yields_cpu_and_memory() {
     let setup = fixture.setup();
     let mut peer = Peer::start(PeerKind::Hyper, &setup, &fixture.budget).unwrap();
     let shape = Shape {
-        connections: 2,
+        load: Load::Http1(Http1::keep_alive(2)),
         warm_up: Duration::ZERO,
         duration: Duration::from_millis(200),
-        rate: None,
-        method: kipper_bench::load::Method::Get,
-        hosts: vec![HOST.to_owned()],
     };
     let sample = measure(&mut peer, &shape, &setup, &fixture.budget).unwrap();
     assert!(sample.report.completed > 0);
@@ -169,12 +204,12 @@ fn nothing_outlives_a_run_that_is_interrupted_or_killed() {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = Command::new(bench());
         command
-            .args(["proxy", "--peers", "nginx,haproxy_tcp", "--connections", "1"])
+            .args(["proxy", "--peer", "nginx,haproxy_tcp", "--shape", "c16"])
             .env("TMPDIR", dir.path())
             .stdout(Stdio::piped());
         let mut run = ChildProcess::spawn("run", command, dir.path()).unwrap();
         let mut lines = BufReader::new(run.take_stdout().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.starts_with("closed loop")), "the peers never started");
+        assert!(lines.any(|line| line == "c16"), "the peers never started");
         let tree = ProcessTree::of(run.pid()).unwrap();
         assert!(tree.pids().len() >= 6, "run, backend, nginx and its workers, HAProxy: {tree:?}");
 

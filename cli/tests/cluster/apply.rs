@@ -1,8 +1,9 @@
 //! Functions from files.
 
+use kipper_cluster::{names::SERVER_IMAGE, sandbox::run};
 use serde_json::json;
 
-use crate::{kip::Kip, names::SERVER_IMAGE, sandbox::run};
+use crate::kip::Kip;
 
 fn file(names: [&str; 2], port: u16) -> String {
     let function = |name: &str| {

@@ -2,13 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kipper_cluster::{names::SERVER_IMAGE, sandbox::run};
 use serde_json::json;
 
-use crate::{
-    kip::{Kip, service},
-    names::SERVER_IMAGE,
-    sandbox::run,
-};
+use crate::kip::{Kip, service};
 
 /// People who change one function at once, each in two ways.
 const PEOPLE: usize = 5;

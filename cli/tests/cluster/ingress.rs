@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
+use kipper_cluster::{names::BRIDGE, sandbox::run, wait::until};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,12 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{
-    kip::{End, Kip, ended},
-    names::BRIDGE,
-    sandbox::run,
-    wait::until,
-};
+use crate::kip::{End, Kip, ended};
 
 const HELLO: &str = "module.exports = async (event, context) => ({ scheme: context.headers['x-forwarded-proto'] })\n";
 /// What every host of the local cluster is below of.

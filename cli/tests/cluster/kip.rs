@@ -2,15 +2,14 @@
 
 use std::{borrow::BorrowMut, fs, path::Path, process::Stdio};
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt as _, process::Command};
-
-use crate::{
+use kipper_cluster::{
     names::{INTERCEPTOR, SYSTEM},
     objects,
     sandbox::Sandbox,
 };
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
 /// How a command ended.
 #[derive(Clone, Debug)]

@@ -1,12 +1,12 @@
 //! A function from its first deployment to its end.
 
-use serde_json::json;
-
-use crate::{
-    kip::Kip,
+use kipper_cluster::{
     sandbox::run,
     wait::{expect, until},
 };
+use serde_json::json;
+
+use crate::kip::Kip;
 
 /// Answers with what it got, and says so.
 const ECHO: &str = "module.exports = async (event, context) => {

@@ -9,6 +9,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use kipper_cluster::{
+    bridge::on_bridge,
+    names::{NODE_IMAGE, SERVER_IMAGE},
+    objects,
+    sandbox::{Sandbox, run},
+    wait::{DEADLINE, expect, until},
+};
 use kipper_servers::{Loki, ServerError};
 use serde_json::{Value, json};
 use tokio::{
@@ -17,14 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    bridge::on_bridge,
-    kip::Kip,
-    names::{NODE_IMAGE, SERVER_IMAGE},
-    objects,
-    sandbox::{Sandbox, run},
-    wait::{DEADLINE, expect, until},
-};
+use crate::kip::Kip;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;

@@ -20,22 +20,3 @@ mod schemas;
 mod secrets;
 mod terminal;
 mod volumes;
-
-// The cluster as the controller's tests see it, which use more of it.
-#[path = "../../../controller/tests/cluster/bridge.rs"]
-mod bridge;
-#[allow(dead_code)]
-#[path = "../../../controller/tests/cluster/http.rs"]
-mod http;
-#[allow(dead_code)]
-#[path = "../../../controller/tests/cluster/names.rs"]
-mod names;
-#[allow(dead_code)]
-#[path = "../../../controller/tests/cluster/objects.rs"]
-mod objects;
-#[allow(dead_code)]
-#[path = "../../../controller/tests/cluster/sandbox.rs"]
-mod sandbox;
-#[allow(dead_code)]
-#[path = "../../../controller/tests/cluster/wait.rs"]
-mod wait;

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use kipper_cluster::{
+    objects,
+    sandbox::{Sandbox, create_namespace, delete_namespace, run_alone},
+    wait::{expect, until},
+};
 use serde_json::json;
 
 use crate::{
     kip::{Kip, service},
-    objects,
-    sandbox::{Sandbox, create_namespace, delete_namespace, run_alone},
     terminal::answered,
-    wait::{expect, until},
 };
 
 const HANDLER: &str = "module.exports = async () => console.log('synced')\n";
@@ -37,7 +39,7 @@ async fn every_example_of_the_page_works_as_it_stands() {
         })
         .await;
         for namespace in [DOMAINS, YOURR_NAME] {
-            delete_namespace(&crate::sandbox::client().await, namespace).await;
+            delete_namespace(&kipper_cluster::sandbox::client().await, namespace).await;
         }
         done.unwrap();
     })

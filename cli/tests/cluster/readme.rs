@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::{kip::Kip, sandbox::run_alone};
+use kipper_cluster::sandbox::run_alone;
+
+use crate::kip::Kip;
 
 const README: &str = include_str!("../../../README.md");
 const HEADING: &str = "### Five minutes with a real cluster";

@@ -2,16 +2,16 @@
 
 use std::fs;
 
-use kipper_function::names::condition::HOST_RESERVED;
-
-use serde_json::json;
-
-use crate::{
-    kip::{Kip, service},
+use kipper_cluster::{
     names::SERVER_IMAGE,
     objects,
     sandbox::{condition_is, create_namespace, delete_namespace, run},
 };
+use kipper_function::names::condition::HOST_RESERVED;
+
+use serde_json::json;
+
+use crate::kip::{Kip, service};
 
 #[tokio::test]
 async fn what_a_function_needs_must_be_there() {

@@ -5,17 +5,17 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
     rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
 };
+use kipper_cluster::{
+    names::SERVER_IMAGE,
+    sandbox::{Sandbox, run},
+};
 use kube::{
     Api,
     api::{ObjectMeta, PostParams},
     config::Kubeconfig,
 };
 
-use crate::{
-    kip::Kip,
-    names::SERVER_IMAGE,
-    sandbox::{Sandbox, run},
-};
+use crate::kip::Kip;
 
 const READER: &str = "reader";
 

@@ -1,15 +1,15 @@
 //! Test runs of a schedule, and logs that are followed.
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-
-use crate::{
-    kip::Kip,
+use kipper_cluster::{
     names::SERVER_IMAGE,
     objects,
     sandbox::run,
     wait::{expect, until},
 };
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::kip::Kip;
 
 const RUN: &str = "module.exports = async () => {
   console.log('invoked by', process.env.KIPPER_TRIGGER)
@@ -113,7 +113,8 @@ async fn lines_are_followed_from_zero_on() {
             // The test's own deadline is the sandbox's caller's; a line that never comes hangs here.
             let wanted = format!("got {n}");
             while !seen.iter().any(|line: &String| line.ends_with(&wanted)) {
-                let next = tokio::time::timeout(crate::wait::DEADLINE, lines.next_line()).await;
+                let next =
+                    tokio::time::timeout(kipper_cluster::wait::DEADLINE, lines.next_line()).await;
                 seen.push(next.unwrap().unwrap().unwrap());
             }
         }

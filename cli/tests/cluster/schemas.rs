@@ -1,13 +1,13 @@
 //! What programs may rely on: the form of everything that `-o json` prints.
 
-use kipper_function::{Function, names::condition::READY};
-use serde_json::{Map, Value, json};
-
-use crate::{
-    kip::{Kip, service},
+use kipper_cluster::{
     sandbox::{condition_is, run},
     wait::{expect, until},
 };
+use kipper_function::{Function, names::condition::READY};
+use serde_json::{Map, Value, json};
+
+use crate::kip::{Kip, service};
 
 const CODE: &str = "module.exports = async () => ({ ok: true })\n";
 

@@ -1,13 +1,12 @@
 //! Values that go in and never come out.
 
-use serde_json::json;
-
-use crate::{
-    kip::Kip,
+use kipper_cluster::{
     sandbox::run,
-    terminal::answered,
     wait::{expect, until},
 };
+use serde_json::json;
+
+use crate::{kip::Kip, terminal::answered};
 
 /// Tells the value's length, which the test may know.
 const CODE: &str = "module.exports = async () => String((process.env.TOKEN ?? '').length)\n";

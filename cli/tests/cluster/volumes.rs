@@ -1,8 +1,9 @@
 //! Volumes that functions mount.
 
+use kipper_cluster::{names::SERVER_IMAGE, sandbox::run};
 use serde_json::json;
 
-use crate::{kip::Kip, names::SERVER_IMAGE, sandbox::run};
+use crate::kip::Kip;
 
 #[tokio::test]
 async fn a_volume_is_made_listed_and_kept_while_it_is_mounted() {

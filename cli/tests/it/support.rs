@@ -8,16 +8,15 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+pub(crate) use kipper_servers::until_blocking as until;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at something that announces nothing.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// The binary with a cache of the tests' own.
 pub(crate) fn kip() -> Command {
@@ -195,15 +194,6 @@ fn stat(pid: i32) -> Option<Vec<String>> {
 /// The process runs no more.
 pub(crate) fn is_gone(pid: i32) -> bool {
     stat(pid).is_none_or(|stat| stat.first().is_some_and(|state| state == "Z"))
-}
-
-/// Waits for something that announces nothing.
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "in vain: {what}");
-        thread::sleep(LOOK);
-    }
 }
 
 fn collect(from: impl std::io::Read + Send + 'static, lines: &Arc<Lines>) {

@@ -1,9 +1,8 @@
 //! Bad Functions are refused by the API server itself, with the words the CRD has for it.
 
+use kipper_cluster::{names::SERVER_IMAGE, objects, sandbox::run};
 use kube::Api;
 use serde_json::{Value, json};
-
-use crate::{names::SERVER_IMAGE, objects, sandbox::run};
 
 /// A spec with an image and these fields.
 fn image(mut spec: Value) -> Value {

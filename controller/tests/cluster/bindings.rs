@@ -2,6 +2,12 @@
 
 use std::net::SocketAddr;
 
+use kipper_cluster::{
+    bridge::on_bridge,
+    names::BRIDGE,
+    objects,
+    sandbox::{Sandbox, condition_is, create_namespace, delete_namespace, run},
+};
 use kipper_function::{
     names::{self, condition::BINDINGS_RESOLVED},
     service::ServiceKind,
@@ -11,11 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{
-    bridge::on_bridge,
     deletion::{until_namespace_gone, until_unpublished},
-    names::BRIDGE,
-    objects,
-    sandbox::{Sandbox, condition_is, create_namespace, delete_namespace, run},
     servers::{self, ADMIN, ADMIN_PASSWORD, Session},
 };
 

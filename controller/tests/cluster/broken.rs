@@ -3,17 +3,16 @@
 
 use std::net::SocketAddr;
 
+use kipper_cluster::{
+    names::{BRIDGE, NODE_IMAGE, SERVER_IMAGE},
+    sandbox::{Sandbox, condition_is, run},
+    wait::{expect, until},
+};
 use kipper_function::names::condition::READY;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-};
-
-use crate::{
-    names::{BRIDGE, NODE_IMAGE, SERVER_IMAGE},
-    sandbox::{Sandbox, condition_is, run},
-    wait::{expect, until},
 };
 
 /// A broken function and what is said about it.

@@ -6,6 +6,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use kipper_cluster::{
+    names::SYSTEM,
+    objects,
+    sandbox::{Sandbox, condition_is, run},
+    wait::{expect, until},
+};
 use kipper_function::{
     Function,
     names::{
@@ -15,13 +21,6 @@ use kipper_function::{
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-
-use crate::{
-    names::SYSTEM,
-    objects,
-    sandbox::{Sandbox, condition_is, run},
-    wait::{expect, until},
-};
 
 /// Between two requests of the light load.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(40);

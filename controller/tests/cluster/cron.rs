@@ -4,18 +4,17 @@ use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::Pod,
 };
+use kipper_cluster::{
+    objects,
+    sandbox::{Sandbox, run},
+    wait::{expect, until},
+};
 use kipper_function::{names, test_run};
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, LogParams, PostParams},
 };
 use serde_json::json;
-
-use crate::{
-    objects,
-    sandbox::{Sandbox, run},
-    wait::{expect, until},
-};
 
 /// Says what invoked it, and stays long enough to be looked at.
 const CODE: &str = "module.exports = async () => {

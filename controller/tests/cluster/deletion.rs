@@ -3,19 +3,18 @@
 use std::future::Future;
 
 use k8s_openapi::api::core::v1::Namespace;
+use kipper_cluster::{
+    names::SYSTEM,
+    objects,
+    sandbox::{Sandbox, create_namespace, delete_namespace, run},
+    wait::{expect, until},
+};
 use kipper_function::names;
 use kube::{
     Api,
     api::{DeleteParams, ListParams},
 };
 use serde_json::{Value, json};
-
-use crate::{
-    names::SYSTEM,
-    objects,
-    sandbox::{Sandbox, create_namespace, delete_namespace, run},
-    wait::{expect, until},
-};
 
 /// Name of the controller's RoleBinding in a namespace of functions.
 pub(crate) const ROLE_BINDING: &str = "kipper-controller";

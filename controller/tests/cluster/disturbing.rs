@@ -4,19 +4,20 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{
+    components,
+    names::SYSTEM,
+    objects,
+    sandbox::{Sandbox, delete_namespace, run_alone},
+    wait::{expect, until},
+};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams},
 };
 use tokio::process::Command;
 
-use crate::{
-    deletion::{create_functions, spec, until_namespace_gone, until_unpublished},
-    names::SYSTEM,
-    objects,
-    sandbox::{Sandbox, delete_namespace, run_alone},
-    wait::{expect, until},
-};
+use crate::deletion::{create_functions, spec, until_namespace_gone, until_unpublished};
 
 const CONTROLLER: &str = "controller";
 
@@ -99,8 +100,7 @@ async fn namespaces_go_after_an_uninstallation() {
         sandbox.until_answers(&name, "here").await;
         let checked = tokio::spawn(uninstalled(sandbox.clone(), name.clone())).await;
         // Whatever came of it, the next test finds Kipper.
-        let cluster = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/local-cluster/cluster");
-        execute(&cluster, &["install"]).await;
+        execute(&components::program(), &["install"]).await;
         checked.unwrap();
         // A function that was left behind is taken up again, with what it had.
         until("the claim of its host", || async {

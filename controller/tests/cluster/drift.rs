@@ -1,14 +1,13 @@
 //! Rendered objects stay as rendered, and nothing is written where nothing changed.
 
-use kipper_function::names;
-use serde_json::{Value, json};
-
-use crate::{
+use kipper_cluster::{
     names::SYSTEM,
     objects,
     sandbox::{Sandbox, run},
     wait::{expect, until},
 };
+use kipper_function::names;
+use serde_json::{Value, json};
 
 const CODE: &str = "module.exports = async () => 'rendered'";
 

@@ -8,6 +8,12 @@ mod photos;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use kipper_cluster::{
+    names::SYSTEM,
+    objects,
+    sandbox::{Sandbox, condition_is, run, run_alone},
+    wait::{Seen, expect, until},
+};
 use kipper_function::{names, names::condition::TRIGGER_VALID, service::ServiceKind};
 use serde_json::{Value, json};
 
@@ -15,12 +21,8 @@ use self::{feed::Feed, orders::Orders, photos::Photos};
 use crate::{
     bindings::service,
     disturbing::{kill, until_runs},
-    names::SYSTEM,
-    objects,
     recorder::Recorder,
-    sandbox::{Sandbox, condition_is, run, run_alone},
     servers::ADMIN_PASSWORD,
-    wait::{Seen, expect, until},
 };
 
 /// Pods that share the work.

@@ -1,5 +1,11 @@
 //! One host has one owner, whoever else asks for it; and no function touches what is not its own.
 
+use kipper_cluster::{
+    names::SYSTEM,
+    objects,
+    sandbox::{Sandbox, condition_is, create_namespace, run},
+    wait::{Seen, expect},
+};
 use kipper_function::{
     Function,
     names::{
@@ -8,13 +14,6 @@ use kipper_function::{
     },
 };
 use serde_json::{Value, json};
-
-use crate::{
-    names::SYSTEM,
-    objects,
-    sandbox::{Sandbox, condition_is, create_namespace, run},
-    wait::{Seen, expect},
-};
 
 fn says(word: &str) -> Value {
     json!({ "source": { "code": format!("module.exports = async () => '{word}'") } })
@@ -169,7 +168,7 @@ fn contents(mut object: Value) -> Value {
 #[tokio::test]
 async fn a_foreign_deployment_is_not_touched() {
     let labels = json!({ "app": "foreign" });
-    let container = json!({ "name": "c", "image": crate::names::SERVER_IMAGE });
+    let container = json!({ "name": "c", "image": kipper_cluster::names::SERVER_IMAGE });
     let pod = json!({ "schedulerName": "nobody", "containers": [container] });
     let template = json!({ "metadata": { "labels": labels }, "spec": pod });
     let spec =

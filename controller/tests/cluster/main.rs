@@ -8,7 +8,6 @@
 
 mod admission;
 mod bindings;
-mod bridge;
 mod broken;
 mod changes;
 mod cron;
@@ -17,16 +16,11 @@ mod disturbing;
 mod drift;
 mod events;
 mod hosts;
-mod http;
-mod names;
-mod objects;
 mod recorder;
 mod replicas;
 mod rights;
-mod sandbox;
 // Shared with the tests of the bindings alone, which use more of it.
 #[allow(dead_code)]
 #[path = "../it/servers.rs"]
 mod servers;
 mod serving;
-mod wait;

@@ -12,10 +12,9 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use kipper_cluster::names::BRIDGE;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
-
-use crate::names::BRIDGE;
 
 /// Everything that was told.
 #[derive(Clone, Debug, Default)]

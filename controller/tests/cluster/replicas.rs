@@ -4,6 +4,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{
+    names::SERVER_IMAGE,
+    objects,
+    sandbox::{Sandbox, run},
+    wait::{expect, until},
+};
 use kube::{
     Api, ResourceExt as _,
     runtime::{
@@ -13,13 +19,6 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde_json::json;
-
-use crate::{
-    names::SERVER_IMAGE,
-    objects,
-    sandbox::{Sandbox, run},
-    wait::{expect, until},
-};
 
 /// Names of all pods that were ever seen in a sandbox.
 type Ever = Arc<Mutex<BTreeSet<String>>>;

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use kipper_cluster::{
+    names::SERVER_IMAGE,
+    sandbox::{Sandbox, run},
+};
 use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{
-    deletion::ROLE_BINDING,
-    names::SERVER_IMAGE,
-    sandbox::{Sandbox, run},
-};
+use crate::deletion::ROLE_BINDING;
 
 /// Belongs to the cluster: the controller has no rights there and asks for none.
 const DENIED: &str = "kube-system";

@@ -1,14 +1,13 @@
 //! From `kubectl apply` to an answer, for every form a function has.
 
-use kipper_function::{function::validate::Problem, names};
-use serde_json::{Value, json};
-
-use crate::{
+use kipper_cluster::{
     names::{SERVER_IMAGE, SYSTEM},
     objects,
     sandbox::{Sandbox, run},
     wait::{expect, until},
 };
+use kipper_function::{function::validate::Problem, names};
+use serde_json::{Value, json};
 
 const NODE: &str = "module.exports = async (event, context) => 'node ' + context.path";
 const PYTHON: &str = "def handler(event, context):\n    return 'python ' + context.path\n";

@@ -28,10 +28,5 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 /// Waits until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    within(what, waiting).await;
+    kipper_servers::until(what, async || condition()).await;
 }

@@ -1,7 +1,7 @@
 //! What a running system must survive: one scenario per module, listed in [`FAULTS`].
 //!
 //! A scenario is `pub(super) async fn run(run: &mut Run, cluster: &Cluster)`. It works in a
-//! namespace from `cluster.space(name)`, stops parts of the cluster through `cluster.components`,
+//! namespace from `cluster.namespace(name)`, stops parts of the cluster through `cluster.components`,
 //! and reports through `run.outcome.condition`, whose limits are in `limits.json`.
 
 mod clients;
@@ -22,11 +22,7 @@ mod rollout;
 mod scale_in;
 mod traffic;
 
-use std::time::Duration;
-
-use super::Scenario;
-
-const MINUTE: Duration = Duration::from_secs(60);
+use super::scenario::{MINUTE, Scenario};
 
 /// Every fault, in the order in which `faults` and `all` run them.
 pub(super) const FAULTS: &[Scenario] = &[

@@ -8,11 +8,7 @@ mod thousand_functions;
 mod waking;
 mod without_keda;
 
-use std::time::Duration;
-
-use super::Scenario;
-
-const MINUTE: Duration = Duration::from_secs(60);
+use super::scenario::{MINUTE, Scenario};
 
 /// Every figure, in the order in which `figures` and `all` run them.
 pub(super) const FIGURES: &[Scenario] = &[

@@ -12,14 +12,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
     jiff::Timestamp,
 };
+use kipper_cluster::{Cluster, Namespace, watch};
 use kube::api::PostParams;
 
-use super::{
-    Cluster,
-    space::Space,
-    until,
-    wake::{self, Scaled, Witness},
-};
+use super::wake::{self, Scaled, Witness};
 use crate::run::PATIENCE;
 
 /// One start by hand.
@@ -33,11 +29,11 @@ pub(crate) struct Floor {
 /// Makes `name`, a Deployment with the pods of `function` and a Service before it, at zero. It has
 /// none of our labels, so that neither interceptor nor controller see it.
 pub(crate) async fn prepare(
-    space: &Space,
+    namespace: &Namespace,
     function: &str,
     name: &str,
 ) -> Result<(), anyhow::Error> {
-    let model = space.api::<Deployment>().get(function).await?;
+    let model = namespace.api::<Deployment>().get(function).await?;
     let mut template = model.spec.context("a Deployment without spec")?.template;
     let labels = BTreeMap::from([("floor".to_owned(), name.to_owned())]);
     template.metadata = Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() });
@@ -68,28 +64,28 @@ pub(crate) async fn prepare(
         }),
         ..Service::default()
     };
-    space.api().create(&PostParams::default(), &service).await?;
-    space.api().create(&PostParams::default(), &deployment).await?;
+    namespace.api().create(&PostParams::default(), &service).await?;
+    namespace.api().create(&PostParams::default(), &deployment).await?;
     // Its ReplicaSet is there before the first scale, as a function's is.
     let observed = |found: Option<&Deployment>| {
         let status = found.and_then(|deployment| deployment.status.as_ref());
         status.is_some_and(|status| status.observed_generation.is_some())
     };
-    until::object(&space.api(), name, PATIENCE, observed).await?;
+    watch::object(&namespace.api(), name, PATIENCE, observed).await?;
     Ok(())
 }
 
 /// Scales it to one and says what happened when.
 pub(crate) async fn measure(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     witness: &Witness,
     name: &str,
 ) -> Result<Floor, anyhow::Error> {
     let mark = cluster.audit.mark()?;
-    space.scale(name, 1).await?;
+    namespace.scale(name, 1).await?;
     let seen = witness.until(name, |seen| seen.listening.is_some()).await?;
-    let scaled = wake::scaled(cluster, space, name, &mark)?;
+    let scaled = wake::scaled(cluster, namespace, name, &mark)?;
     let (Some(in_slice), Some(listening)) = (seen.in_slice, seen.listening) else {
         anyhow::bail!("unreachable: what listens was in a slice")
     };

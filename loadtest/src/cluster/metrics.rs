@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{Cluster, functions, names::SYSTEM};
+use kipper_measure::{client::Client, exposition::total};
 use kube::{
     Api,
     api::{DynamicObject, ListParams},
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, connection::SYSTEM, objects};
-use crate::{
-    http1::{Client, get},
-    run::PATIENCE,
-};
+use crate::{requests::get, run::PATIENCE};
 
 const ADMIN_PORT: u16 = 9990;
 /// Streams that KEDA holds open, one per function that it would wake.
@@ -27,93 +25,71 @@ pub(crate) fn selector(component: &str) -> String {
     format!("app.kubernetes.io/name=kipper-functions,app.kubernetes.io/component={component}")
 }
 
-impl Cluster {
-    /// A metric of one of our components, summed over its pods and labels.
-    pub(crate) async fn metric(&self, component: &str, name: &str) -> Result<f64, anyhow::Error> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), SYSTEM);
-        let pods = pods.list(&ListParams::default().labels(&selector(component))).await?;
-        anyhow::ensure!(!pods.items.is_empty(), "the cluster has no pod of the {component}");
-        let mut sum = 0.0;
-        for pod in pods {
-            let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
-            let mut client = Client::connect(format!("{address}:{ADMIN_PORT}").parse()?).await?;
-            let answer = client.ask(&get(component, "/metrics")).await?;
-            sum += total(&String::from_utf8_lossy(&answer.body), name);
-        }
-        Ok(sum)
+/// A metric of one of our components, summed over its pods and labels.
+pub(crate) async fn metric(
+    cluster: &Cluster,
+    component: &str,
+    name: &str,
+) -> Result<f64, anyhow::Error> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), SYSTEM);
+    let pods = pods.list(&ListParams::default().labels(&selector(component))).await?;
+    anyhow::ensure!(!pods.items.is_empty(), "the cluster has no pod of the {component}");
+    let mut sum = 0.0;
+    for pod in pods {
+        let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
+        let mut client = Client::connect(format!("{address}:{ADMIN_PORT}").parse()?).await?;
+        let answer = client.ask(&get(component, "/metrics")).await?;
+        sum += total(&String::from_utf8_lossy(&answer.body), name).unwrap_or_default();
     }
+    Ok(sum)
+}
 
-    /// Resolves with the metric once it is at least `least`. Pods that come and go are asked
-    /// again.
-    pub(crate) async fn until_metric(
-        &self,
-        (component, name): (&str, &str),
-        least: f64,
-        patience: Duration,
-    ) -> Result<f64, anyhow::Error> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let value = self.metric(component, name).await;
-            match value {
-                Ok(value) if value >= least => return Ok(value),
-                value if Instant::now() >= deadline => {
-                    anyhow::bail!("{name} is {value:?}, not {least}, after {patience:?}")
-                }
-                _ => sleep(ASK_EVERY).await,
+/// Resolves with the metric once it is at least `least`. Pods that come and go are asked
+/// again.
+pub(crate) async fn until_metric(
+    cluster: &Cluster,
+    (component, name): (&str, &str),
+    least: f64,
+    patience: Duration,
+) -> Result<f64, anyhow::Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let value = metric(cluster, component, name).await;
+        match value {
+            Ok(value) if value >= least => return Ok(value),
+            value if Instant::now() >= deadline => {
+                anyhow::bail!("{name} is {value:?}, not {least}, after {patience:?}")
             }
-        }
-    }
-
-    /// Functions that KEDA listens for.
-    async fn keda_streams(&self) -> Result<usize, anyhow::Error> {
-        let (component, name) = KEDA_STREAMS;
-        // A gauge of whole numbers.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        Ok(self.metric(component, name).await? as usize)
-    }
-
-    /// Resolves once KEDA listens for the functions there are and for no others: a wake of one that it
-    /// does not know would take the second path, and one that is gone counts beside them, for longer
-    /// than its object lasts.
-    pub(crate) async fn until_keda_listens(&self) -> Result<(), anyhow::Error> {
-        let all: Api<DynamicObject> =
-            Api::all_with(self.client.clone(), &objects::scaled_objects());
-        let deadline = Instant::now() + PATIENCE * 2;
-        loop {
-            let functions = all.list_metadata(&ListParams::default()).await?.items.len();
-            let streams = self.keda_streams().await?;
-            if streams == functions {
-                return Ok(());
-            }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "KEDA listens for {streams} functions, and there are {functions}"
-            );
-            sleep(ASK_EVERY).await;
+            _ => sleep(ASK_EVERY).await,
         }
     }
 }
 
-/// The sum over every line of the metric.
-fn total(text: &str, name: &str) -> f64 {
-    let values = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let value =
-            if rest.starts_with('{') { rest.rsplit_once("} ")?.1 } else { rest.strip_prefix(' ')? };
-        value.trim().parse::<f64>().ok()
-    });
-    values.sum()
+/// Functions that KEDA listens for.
+async fn keda_streams(cluster: &Cluster) -> Result<usize, anyhow::Error> {
+    let (component, name) = KEDA_STREAMS;
+    // A gauge of whole numbers.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(metric(cluster, component, name).await? as usize)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_one_metric_and_no_other() {
-        let text = "# HELP a b\na{x=\"1\"} 2\na{x=\"2\"} 3.5\na_total 7\nb 1\n";
-        assert!((total(text, "a") - 5.5).abs() < 1e-9);
-        assert!((total(text, "b") - 1.0).abs() < 1e-9);
-        assert!(total(text, "c").abs() < 1e-9);
+/// Resolves once KEDA listens for the functions there are and for no others: a wake of one that it
+/// does not know would take the second path, and one that is gone counts beside them, for longer
+/// than its object lasts.
+pub(crate) async fn until_keda_listens(cluster: &Cluster) -> Result<(), anyhow::Error> {
+    let all: Api<DynamicObject> =
+        Api::all_with(cluster.client.clone(), &functions::scaled_objects());
+    let deadline = Instant::now() + PATIENCE * 2;
+    loop {
+        let functions = all.list_metadata(&ListParams::default()).await?.items.len();
+        let streams = keda_streams(cluster).await?;
+        if streams == functions {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "KEDA listens for {streams} functions, and there are {functions}"
+        );
+        sleep(ASK_EVERY).await;
     }
 }

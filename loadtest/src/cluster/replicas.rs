@@ -7,13 +7,13 @@ use std::{
 
 use futures_util::StreamExt as _;
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use kipper_cluster::{Namespace, functions};
 use kube::runtime::{WatchStreamExt as _, watcher::watch_object};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
 
-use super::{objects, space::Space};
 use crate::run::POLL;
 
 /// One change.
@@ -31,10 +31,11 @@ pub(crate) struct Replicas {
 }
 
 impl Replicas {
-    pub(crate) fn follow(space: &Space, name: &str) -> Self {
+    pub(crate) fn follow(namespace: &Namespace, name: &str) -> Self {
         let changes = Arc::<Mutex<Vec<Change>>>::default();
         let mut watch = JoinSet::new();
-        let (api, name, to) = (space.api::<Deployment>(), name.to_owned(), Arc::clone(&changes));
+        let (api, name, to) =
+            (namespace.api::<Deployment>(), name.to_owned(), Arc::clone(&changes));
         watch.spawn(async move {
             let mut states = watch_object(api, &name).default_backoff().boxed();
             while let Some(state) = states.next().await {
@@ -84,7 +85,7 @@ impl Replicas {
 fn note(changes: &mut Vec<Change>, deployment: &Deployment) {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
     let change =
-        Change { at: Timestamp::now(), wanted, ready: objects::ready_replicas(deployment) };
+        Change { at: Timestamp::now(), wanted, ready: functions::ready_replicas(deployment) };
     let same = |last: &Change| (last.wanted, last.ready) == (change.wanted, change.ready);
     if !changes.last().is_some_and(same) {
         changes.push(change);

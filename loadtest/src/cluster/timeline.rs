@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use kipper_measure::samples::Samples;
 
 use super::{floor::Floor, wake::Wake};
-use crate::samples::Samples;
 
 /// From `start` to `end`. What was seen late counts as no time at all, never as time gained.
 pub(crate) fn between(start: Timestamp, end: Timestamp) -> Duration {

@@ -16,6 +16,12 @@ use std::{
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use k8s_openapi::{api::discovery::v1::EndpointSlice, jiff::Timestamp};
+use kipper_cluster::{
+    Cluster, Namespace,
+    audit::{Entry, Mark},
+    functions, watch,
+};
+use kipper_measure::client::{Answer, Client};
 use kube::runtime::watcher::Event;
 use tokio::{
     net::TcpStream,
@@ -23,15 +29,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    Cluster,
-    audit::{Entry, Mark},
-    objects,
-    space::Space,
-    until,
-};
 use crate::{
-    http1::{Answer, Client, get},
+    requests::get,
     run::{PATIENCE, POLL},
 };
 
@@ -55,10 +54,10 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    pub(crate) fn start(space: &Space) -> Self {
+    pub(crate) fn start(namespace: &Namespace) -> Self {
         let seen = Arc::<Mutex<HashMap<String, Seen>>>::default();
         let mut watch = JoinSet::new();
-        watch.spawn(follow(space.clone(), Arc::clone(&seen)));
+        watch.spawn(follow(namespace.clone(), Arc::clone(&seen)));
         Self { seen, _watch: watch }
     }
 
@@ -85,15 +84,15 @@ fn lock(seen: &Mutex<HashMap<String, Seen>>) -> MutexGuard<'_, HashMap<String, S
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn follow(space: Space, seen: Arc<Mutex<HashMap<String, Seen>>>) {
-    let slices = space.api::<EndpointSlice>();
+async fn follow(namespace: Namespace, seen: Arc<Mutex<HashMap<String, Seen>>>) {
+    let slices = namespace.api::<EndpointSlice>();
     let mut connects = JoinSet::new();
-    let mut events = until::events(&slices);
+    let mut events = watch::events(&slices);
     while let Some(event) = events.next().await {
         let (Event::Apply(slice) | Event::InitApply(slice)) = event else { continue };
         let now = Timestamp::now();
-        let Some(service) = objects::service_of(&slice) else { continue };
-        for (address, ready) in objects::endpoints(&slice) {
+        let Some(service) = functions::service_of(&slice) else { continue };
+        for (address, ready) in functions::endpoints(&slice) {
             let mut all = lock(&seen);
             let seen_of = all.entry(service.to_owned()).or_default();
             if ready {
@@ -145,10 +144,10 @@ pub(crate) struct Scaled {
 }
 
 /// Sends one request to a function at zero, and says what happened when. No other function of the
-/// space may be woken meanwhile: pods are created without a name in the audit log.
+/// namespace may be woken meanwhile: pods are created without a name in the audit log.
 pub(crate) async fn wake(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     witness: &Witness,
     function: &str,
     host: &str,
@@ -162,7 +161,7 @@ pub(crate) async fn wake(
     let answer = client.answer().await?;
     let seen = witness.until(function, |seen| seen.listening.is_some()).await;
     let seen = seen.with_context(|| format!("answered with {}", describe(&answer)))?;
-    let scaled = scaled(cluster, space, function, &mark)?;
+    let scaled = scaled(cluster, namespace, function, &mark)?;
     let (Some(in_slice), Some(listening)) = (seen.in_slice, seen.listening) else {
         anyhow::bail!("unreachable: what listens was in a slice")
     };
@@ -178,11 +177,11 @@ pub(crate) fn describe(answer: &Answer) -> String {
 /// Reads from the audit log how a Deployment left zero after the mark.
 pub(crate) fn scaled(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     name: &str,
     mark: &Mark,
 ) -> Result<Scaled, anyhow::Error> {
-    let own = |entry: &Entry| entry.is_write() && entry.object_ref.namespace == space.name;
+    let own = |entry: &Entry| entry.is_write() && entry.object_ref.namespace == namespace.name;
     let entries = cluster.audit.since(mark, own)?;
     let find = |what: &str, wanted: &dyn Fn(&Entry) -> bool| {
         let found = entries.iter().find(|entry| wanted(entry));

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use kipper_measure::client::Client;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -21,9 +22,9 @@ use tokio::{
 use super::release_10k::{answers, hold};
 use crate::{
     control::{function, host},
-    http1::{Client, post},
     keda::Keda,
     processes::{Adapter, Function, Interceptor},
+    requests::post,
     run::{POLL, Run},
 };
 

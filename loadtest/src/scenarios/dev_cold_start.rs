@@ -11,18 +11,20 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_bench::{
-    child::{ChildProcess, free_addr},
+use kipper_measure::{
+    child::ChildProcess,
+    client::Client,
     figures::{Ratio, median},
-    proc_stat::ProcessTree,
+    processes::ProcessTree,
 };
+use kipper_servers::free_address;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    http1::{Client, get},
+    requests::get,
     run::{PATIENCE, POLL, Run},
 };
 
@@ -67,7 +69,7 @@ async fn start_kip(
 ) -> Result<(ChildProcess, SocketAddr), anyhow::Error> {
     let kip = run.binary().with_file_name("kip");
     anyhow::ensure!(kip.exists(), "{} is missing: build it first", kip.display());
-    let addr = free_addr()?;
+    let addr = free_address()?;
     let mut command = Command::new(kip);
     command
         .args(["dev", "--no-watch", "--idle-timeout", "1s", "--polling-interval", "200ms"])
@@ -124,7 +126,7 @@ struct ByHand {
 impl ByHand {
     /// Milliseconds from the start of the process until it accepts a connection.
     async fn listen(&self, run: &mut Run) -> Result<f64, anyhow::Error> {
-        let addr = free_addr()?;
+        let addr = free_address()?;
         let mut command = Command::new(&self.node);
         command
             .arg(&self.entry)

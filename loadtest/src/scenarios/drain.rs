@@ -3,14 +3,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use kipper_measure::client::Client;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::release_10k::{answers, hold};
 use crate::{
     control::{function, host},
-    http1::{Client, get, post, websocket},
     processes::{Function, Interceptor},
+    requests::{get, post, websocket},
     run::{PATIENCE, POLL, Run},
 };
 

@@ -5,8 +5,8 @@
 use super::release_10k::{answers, hold};
 use crate::{
     control::{function, host},
-    http1::get,
     processes::{Function, Interceptor},
+    requests::get,
     run::Run,
 };
 

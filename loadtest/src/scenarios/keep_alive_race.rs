@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_bench::child::ChildProcess;
+use kipper_measure::{child::ChildProcess, client::Client};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     task::JoinSet,
@@ -20,8 +20,8 @@ use tokio::{
 
 use crate::{
     control::{function, host},
-    http1::{Client, post},
     processes::Interceptor,
+    requests::post,
     run::{PATIENCE, Run},
 };
 

@@ -7,6 +7,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
+use kipper_measure::samples::Samples;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
     open_loop::{self, Fate, Load, Sent},
     processes::{Function, Interceptor},
     run::Run,
-    samples::Samples,
 };
 
 const CONNECTIONS: usize = 32;

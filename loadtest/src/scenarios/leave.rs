@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
+use kipper_measure::client::Client;
 use socket2::SockRef;
 use tokio::time::Instant;
 
 use super::release_10k::hold;
 use crate::{
     control::{function, host},
-    http1::{Client, post},
     processes::{Function, Interceptor},
+    requests::post,
     run::Run,
 };
 

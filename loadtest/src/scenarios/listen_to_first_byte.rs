@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use kipper_measure::{client::Client, samples::Samples};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket},
@@ -22,10 +23,9 @@ use tokio::{
 
 use crate::{
     control::{Endpoint, function, host},
-    http1::{Client, get},
     processes::Interceptor,
+    requests::get,
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 /// Cold starts at a time, each of its own function.

@@ -11,7 +11,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kipper_bench::{child::ChildProcess, figures::Ratio, load::Report};
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
@@ -21,6 +20,9 @@ use kipper_interceptor::{
         memory::{self, MemoryFeed},
     },
 };
+use kipper_measure::{
+    child::ChildProcess, client::Client, figures::Ratio, load::Report, samples::Samples,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     time::{Instant, MissedTickBehavior, interval},
@@ -29,9 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{NAMESPACE, function, host},
-    http1::{Client, get},
+    requests::get,
     run::{PATIENCE, POLL, Run},
-    samples::Samples,
 };
 
 const ROUTES: usize = 10_000;

@@ -2,12 +2,13 @@
 
 use std::{collections::HashSet, io, net::SocketAddr};
 
+use kipper_measure::client::{Answer, Client};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     control::{function, host},
-    http1::{Answer, Client, post},
     processes::{Function, Interceptor},
+    requests::post,
     run::{PATIENCE, Run},
 };
 

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use kipper_measure::client::Client;
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpSocket,
@@ -13,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{function, host},
-    http1::{Client, get},
     processes::{Function, Interceptor},
+    requests::get,
     run::{PATIENCE, POLL, Run},
     serve::function::LARGE,
 };

@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
+use kipper_measure::{client::Client, samples::Samples};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     control::{function, host},
-    http1::{Client, get},
     keda::Keda,
     processes::{Adapter, Interceptor},
+    requests::get,
     run::Run,
-    samples::Samples,
 };
 
 /// A `true` that is later than this is missing.

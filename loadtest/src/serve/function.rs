@@ -21,8 +21,8 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Header with the id of a request.
-pub(crate) const ID: &str = "x-loadtest-id";
+use crate::requests::ID;
+
 /// Answers `GET` with [`LARGE_BYTES`] bytes.
 pub(crate) const LARGE: &str = "/large";
 const LARGE_BYTES: usize = 16 << 20;

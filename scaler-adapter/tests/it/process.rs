@@ -17,9 +17,8 @@ struct Process {
     counts: SocketAddr,
 }
 
-/// A port that was free a moment ago.
-fn free_addr() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+fn free_address() -> SocketAddr {
+    kipper_servers::free_address().unwrap()
 }
 
 impl Process {
@@ -72,7 +71,7 @@ fn running(total: u64) -> FunctionCounts {
 
 #[tokio::test]
 async fn a_restart_in_the_middle_of_traffic_never_looks_idle() {
-    let mut process = Process::start(free_addr(), free_addr()).await;
+    let mut process = Process::start(free_address(), free_address()).await;
     let (grpc, counts_addr) = (process.grpc, process.counts);
     let first = Interceptor::connect(counts_addr, "i-1", 7, vec![running(1)]).await;
     let mut keda = Keda::connect(grpc).await;
@@ -102,7 +101,7 @@ async fn a_restart_in_the_middle_of_traffic_never_looks_idle() {
 
 #[tokio::test]
 async fn a_signal_ends_streams_with_ok_and_the_process_with_zero() {
-    let mut process = Process::start(free_addr(), free_addr()).await;
+    let mut process = Process::start(free_address(), free_address()).await;
     let interceptor = Interceptor::connect(process.counts, "i-1", 7, vec![]).await;
     let mut keda = Keda::connect(process.grpc).await;
     let mut stream = keda.stream("hello").await;

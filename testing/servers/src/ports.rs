@@ -1,7 +1,7 @@
 //! Ports for servers that may be down for a while.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
 };
 
@@ -21,6 +21,14 @@ const TRIES: usize = 200;
 /// When none is found.
 pub fn free_port() -> Result<u16, ServerError> {
     listen().map(|(port, _)| port)
+}
+
+/// The same as an address.
+///
+/// # Errors
+/// When none is found.
+pub fn free_address() -> Result<SocketAddr, ServerError> {
+    free_port().map(|port| (Ipv4Addr::LOCALHOST, port).into())
 }
 
 /// The same, still bound.

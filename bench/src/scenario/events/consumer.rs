@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kipper_measure::http1;
 use tokio_postgres::Client;
 
-use super::Bed;
-use crate::http1;
+use super::bed::Bed;
 
 /// Room for an answer of the handler.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -26,13 +26,13 @@ pub(super) async fn consume(bed: &Bed, client: &Client) -> Result<f64, anyhow::E
     let mark = client.prepare("UPDATE orders SET status = 'done' WHERE id = $1").await?;
     let mut handler = Handler::connect(bed.handler.addr)?;
     let begin = Instant::now();
-    for _ in 0..bed.consumed {
+    for _ in 0..bed.size.consumed {
         bed.budget.check()?;
         let row = client.query_one(&next, &[]).await?;
         handler.post(row.get::<_, &str>(1).as_bytes())?;
         client.execute(&mark, &[&row.get::<_, i64>(0)]).await?;
     }
-    Ok(bed.consumed as f64 / begin.elapsed().as_secs_f64())
+    Ok(bed.size.consumed as f64 / begin.elapsed().as_secs_f64())
 }
 
 /// One kept connection to the handler.

@@ -1,22 +1,21 @@
 //! One poller process from its start until everything pending is handled, marked and released.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-
-use super::Bed;
-use crate::{
-    child::{ChildProcess, free_addr},
-    proc_stat::ProcessTree,
+use kipper_measure::{
+    child::ChildProcess,
+    exposition::sample,
+    processes::{self, ProcessTree, Size},
 };
+use kipper_servers::free_address;
+
+use super::bed::Bed;
 
 /// The function whose pollers these are.
 pub(super) const NAMESPACE: &str = "bench";
@@ -46,7 +45,7 @@ pub(super) struct Drained {
 impl Poller {
     /// Starts one with these arguments beside those that all have.
     pub(super) fn start(bed: &Bed, handler: &str, args: &[String]) -> Result<Self, anyhow::Error> {
-        let admin = free_addr()?;
+        let admin = free_address()?;
         let mut command = Command::new(&bed.poller);
         command
             .args(["--namespace", NAMESPACE, "--function", FUNCTION, "--log-level", "warn"])
@@ -64,8 +63,8 @@ impl Poller {
             bed.budget.check()?;
             self.process.check_running()?;
             let metrics = metrics(self.admin, "/metrics").unwrap_or_default();
-            let handled = value(&metrics, "kipper_poll_deliveries_total{outcome=\"done\"}");
-            let held = value(&metrics, "kipper_poll_held");
+            let handled = sample(&metrics, "kipper_poll_deliveries_total{outcome=\"done\"}");
+            let held = sample(&metrics, "kipper_poll_held");
             if handled.is_some_and(|handled| handled >= events as f64) && held == Some(0.0) {
                 let seconds = self.begin.elapsed().as_secs_f64();
                 anyhow::ensure!(handled == Some(events as f64), "handled {handled:?} of {events}");
@@ -74,20 +73,12 @@ impl Poller {
                 return Ok(Drained {
                     rate: events as f64 / seconds,
                     cpu_micros: cpu / events as f64,
-                    peak_mib: peak_mib(pid)?,
+                    peak_mib: processes::kib(pid, Size::Peak)? as f64 / 1024.0,
                 });
             }
             thread::sleep(LOOK_EVERY);
         }
     }
-}
-
-/// Most memory a process ever had.
-fn peak_mib(pid: u32) -> Result<f64, anyhow::Error> {
-    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-    Ok(kib.context("the kernel does not tell VmHWM")? / 1024.0)
 }
 
 /// What a server tells of itself. In HTTP/1.0, which has no chunks.
@@ -98,23 +89,4 @@ pub(super) fn metrics(addr: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// The value of a sample, named with its labels.
-fn value(metrics: &str, name: &str) -> Option<f64> {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-    line.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::value;
-
-    #[test]
-    fn samples_are_found_by_their_whole_name() {
-        let text = "# HELP held x\nheld_total 3\nheld 2\ndone{outcome=\"a\"} 7\n";
-        assert_eq!(value(text, "held"), Some(2.0));
-        assert_eq!(value(text, "done{outcome=\"a\"}"), Some(7.0));
-        assert_eq!(value(text, "hel"), None);
-    }
 }

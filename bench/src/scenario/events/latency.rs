@@ -13,13 +13,17 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use kipper_measure::{
+    figures::{Figure, Goal, median},
+    http1,
+};
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_postgres::{AsyncMessage, NoTls};
 
-use super::{Bed, drain::Poller, figure, postgres::Table};
-use crate::{
-    figures::{Figure, Goal, median},
-    http1,
+use super::{
+    bed::{Bed, figure},
+    drain::Poller,
+    postgres::Table,
 };
 
 /// Pause of the idle poller between two looks.
@@ -57,10 +61,10 @@ pub(super) fn postgres(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyh
         commit(&mut committed).await?;
 
         let (mut waits, mut marks, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-        for sample in 0..bed.samples {
+        for sample in 0..bed.size.samples {
             bed.budget.check()?;
             // Samples are spread evenly over the poller's interval.
-            let offset = POLL_INTERVAL.mul_f64(sample as f64 / bed.samples as f64);
+            let offset = POLL_INTERVAL.mul_f64(sample as f64 / bed.size.samples as f64);
             tokio::time::sleep(POLL_INTERVAL + offset).await;
             let inserted = Instant::now();
             table.client.execute(insert, &[]).await?;

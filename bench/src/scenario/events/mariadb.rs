@@ -1,11 +1,14 @@
 //! Rows of MariaDB.
 
+use kipper_measure::figures::{Figure, Goal};
 use kipper_servers::mariadb::{MariaDb, Options};
 use mysql_async::{Conn, Opts, prelude::Queryable as _};
 use tokio::runtime::Runtime;
 
-use super::{Bed, drain::Poller, figure};
-use crate::figures::{Figure, Goal};
+use super::{
+    bed::{Bed, figure},
+    drain::Poller,
+};
 
 const DATABASE: &str = "bench";
 const QUERY: &str = "SELECT * FROM orders WHERE status = 'pending' ORDER BY id";
@@ -25,8 +28,8 @@ pub(super) fn batches(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyho
                      customer varchar(200) NOT NULL, status varchar(20) NOT NULL DEFAULT 'pending', \
                      note text NOT NULL, KEY (status, id))";
         client.query_drop(table).await?;
-        for _ in 0..bed.rounds {
-            fill(&mut client, bed.events).await?;
+        for _ in 0..bed.size.rounds {
+            fill(&mut client, bed.size.events).await?;
             let drained = drain(bed, &url)?;
             println!("{:.0}/s", drained);
             let left = "SELECT count(*) FROM orders WHERE status <> 'done'";
@@ -67,5 +70,5 @@ fn drain(bed: &Bed, url: &str) -> Result<f64, anyhow::Error> {
     let flags: Vec<String> =
         flags.iter().flat_map(|(flag, value)| [*flag, *value]).map(str::to_owned).collect();
     let handler = format!("http://{}/event", bed.handler.addr);
-    Ok(Poller::start(bed, &handler, &flags)?.drain(bed, bed.events)?.rate)
+    Ok(Poller::start(bed, &handler, &flags)?.drain(bed, bed.size.events)?.rate)
 }

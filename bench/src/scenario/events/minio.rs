@@ -13,19 +13,19 @@ use std::{
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use kipper_bucket::{Condition, Endpoint, Event, Origin, Record, S3, S3Error, names};
+use kipper_measure::{
+    exposition::total,
+    figures::{Figure, Goal},
+};
 use kipper_servers::minio::{Minio, Options, Webhook};
 use tokio::runtime::Runtime;
 
 use super::{
-    Bed,
+    bed::{Bed, figure},
     drain::{Drained, FUNCTION, NAMESPACE, Poller, metrics},
-    figure,
     latency::PATIENCE,
 };
-use crate::{
-    budget::Budget,
-    figures::{Figure, Goal},
-};
+use crate::budget::Budget;
 
 /// The bucket whose changes are the events.
 pub(super) const BUCKET: &str = "photos";
@@ -40,7 +40,7 @@ const PARALLEL: usize = 16;
 const BARE_REQUESTS: usize = 3;
 /// Where the server counts its requests, and under which name.
 const COUNTS_PATH: &str = "/minio/metrics/v3/api/requests";
-const COUNTS: &str = "minio_api_requests_total{";
+const COUNTS: &str = "minio_api_requests_total";
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -136,11 +136,11 @@ impl Service {
     /// Requests since the server's start, by its own count.
     fn requests(&self) -> Result<f64, anyhow::Error> {
         let metrics = metrics(self.server.address(), COUNTS_PATH)?;
-        total(&metrics).context("the server does not count its requests")
+        total(&metrics, COUNTS).context("the server does not count its requests")
     }
 
     fn round(&self, bed: &Bed, runtime: &Runtime) -> Result<Round, anyhow::Error> {
-        let events = bed.consumed;
+        let events = bed.size.consumed;
         runtime.block_on(self.fill(&bed.budget, events))?;
         let handler = format!("http://{}/event", bed.handler.addr);
         let before = self.requests()?;
@@ -159,7 +159,7 @@ impl Service {
 pub(super) fn drained(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyhow::Error> {
     let service = Service::start(&bed.budget, runtime, None)?;
     let mut shares = Vec::new();
-    for _ in 0..bed.rounds {
+    for _ in 0..bed.size.rounds {
         let Round { drained, requests, floor } = service.round(bed, runtime)?;
         let share = 100.0 * drained.rate * requests / floor;
         println!(
@@ -211,44 +211,4 @@ pub(super) fn key(number: usize) -> String {
 fn pending(number: usize) -> String {
     let id = names::created(BUCKET, &key(number), ETAG, MODIFIED_MS + number as u64);
     format!("{}{id}{}", names::pending(NAMESPACE, FUNCTION), names::SUFFIX)
-}
-
-/// Sum of the counts of all kinds of requests; `None` without any.
-fn total(metrics: &str) -> Option<f64> {
-    let counts = metrics.lines().filter(|line| line.starts_with(COUNTS));
-    let counts = counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    counts.reduce(|sum, count| sum + count)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn counts_of_all_kinds_are_added_up() {
-        let text = "# HELP minio_api_requests_total x\nminio_api_requests_errors_total{a=\"b\"} 5\n\
-                    minio_api_requests_total{name=\"GetObject\",type=\"s3\"} 7\n\
-                    minio_api_requests_total{name=\"PutObject\",type=\"s3\"} 1e+06\n";
-        assert_eq!(total(text), Some(1_000_007.0));
-        assert_eq!(total("minio_api_requests_errors_total{a=\"b\"} 5\n"), None);
-    }
-
-    /// On a real server: filling is one request per event, claiming and marking three.
-    #[test]
-    fn the_server_counts_what_the_floor_asks_of_it() {
-        let budget = Budget::new(Duration::from_secs(120));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let service = Service::start(&budget, &runtime, None).unwrap();
-        // Requests are counted after they were answered.
-        until(&budget, "both buckets", || service.requests().is_ok_and(|count| count >= 2.0))
-            .unwrap();
-        let before = service.requests().unwrap();
-        runtime.block_on(service.fill(&budget, 20)).unwrap();
-        assert!(runtime.block_on(service.floor(&budget, 20)).unwrap() > 0.0);
-        until(&budget, "80 requests", || service.requests().unwrap() >= before + 80.0).unwrap();
-        assert_eq!(service.requests().unwrap(), before + 80.0);
-        let left = runtime.block_on(service.s3.count(STATE_BUCKET, "", 1)).unwrap();
-        assert_eq!(left, 0);
-    }
 }

@@ -1,15 +1,15 @@
 //! Rows of PostgreSQL.
 
+use kipper_measure::figures::{Figure, Goal, Ratio, median};
 use kipper_servers::postgres::{Options, Postgres};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
-    Bed, consumer,
+    bed::{Bed, figure},
+    consumer,
     drain::{Drained, Poller},
-    figure,
 };
-use crate::figures::{Figure, Goal, Ratio, median};
 
 const QUERY: &str = "SELECT * FROM orders WHERE status = 'pending' ORDER BY id";
 const MARK_DONE: &str = "UPDATE orders SET status = 'done' WHERE id = {{id}}";
@@ -69,8 +69,8 @@ impl Table {
 
     /// Fills the table and has a poller empty it.
     async fn drain(&self, bed: &Bed, more: &[String]) -> Result<Drained, anyhow::Error> {
-        self.fill(bed.events, 1_024).await?;
-        let drained = self.poll(bed, bed.events, more)?;
+        self.fill(bed.size.events, 1_024).await?;
+        let drained = self.poll(bed, bed.size.events, more)?;
         let left = "SELECT count(*) FROM orders WHERE status <> 'done'";
         let left: i64 = self.client.query_one(left, &[]).await?.get(0);
         anyhow::ensure!(left == 0, "{left} rows are not marked");
@@ -92,10 +92,10 @@ pub(super) fn batches(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyho
     let (mut many, mut usual, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     runtime.block_on(async {
         let table = Table::start().await?;
-        for _ in 0..bed.rounds {
+        for _ in 0..bed.size.rounds {
             many.push(table.drain(bed, &held(MANY_HELD)).await?);
             usual.push(table.drain(bed, &[]).await?);
-            table.fill(bed.events, 1_024).await?;
+            table.fill(bed.size.events, 1_024).await?;
             plain.push(consumer::consume(bed, &table.client).await?);
             print(&many, &usual, &plain);
         }
@@ -138,9 +138,9 @@ pub(super) fn each(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyhow::
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     runtime.block_on(async {
         let table = Table::start().await?;
-        for _ in 0..bed.rounds {
+        for _ in 0..bed.size.rounds {
             let drained = table.drain(bed, &more).await?;
-            table.fill(bed.events, 1_024).await?;
+            table.fill(bed.size.events, 1_024).await?;
             let consumed = consumer::consume(bed, &table.client).await?;
             println!("each: {:.0}/s; plain consumer: {consumed:.0}/s", drained.rate);
             ours.push(drained.rate);

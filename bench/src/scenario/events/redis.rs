@@ -5,10 +5,13 @@ use std::{
     net::TcpStream,
 };
 
+use kipper_measure::figures::{Figure, Goal};
 use kipper_servers::redis::{Options, Redis};
 
-use super::{Bed, drain::Poller, figure};
-use crate::figures::{Figure, Goal};
+use super::{
+    bed::{Bed, figure},
+    drain::Poller,
+};
 
 const LIST: &str = "bench";
 const ITEM_BYTES: usize = 1_024;
@@ -28,9 +31,9 @@ pub(super) fn batches(bed: &Bed) -> Result<Vec<Figure>, anyhow::Error> {
         flags.iter().flat_map(|(flag, value)| [*flag, *value]).map(str::to_owned).collect();
     let handler = format!("http://{}/event", bed.handler.addr);
     let mut rates = Vec::new();
-    for _ in 0..bed.rounds {
-        push(&server, bed.events)?;
-        let drained = Poller::start(bed, &handler, &flags)?.drain(bed, bed.events)?;
+    for _ in 0..bed.size.rounds {
+        push(&server, bed.size.events)?;
+        let drained = Poller::start(bed, &handler, &flags)?.drain(bed, bed.size.events)?;
         println!(
             "{:.0}/s, {:.1} us CPU, {:.1} MiB",
             drained.rate, drained.cpu_micros, drained.peak_mib

@@ -13,24 +13,23 @@ use std::{
 
 use kipper_bucket::{Condition, S3Error};
 use kipper_bucket_watcher::{BucketArgs, BucketSources, BucketTrigger, Leader};
+use kipper_measure::figures::{Figure, Goal, median};
 use kipper_scaler_adapter::{Adapter, Config};
-use kipper_servers::minio::{Minio, Webhook};
+use kipper_servers::{
+    free_address,
+    minio::{Minio, Webhook},
+};
 use kipper_trigger::DEFAULT_STATE_BUCKET;
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bed,
+    bed::{Bed, figure},
     drain::{FUNCTION, NAMESPACE, Poller},
-    figure,
     latency::{Handled, handler, millis, next},
     minio::{BUCKET, Service, all, key, until},
 };
-use crate::{
-    budget::Budget,
-    child::free_addr,
-    figures::{Figure, Goal, median},
-};
+use crate::budget::Budget;
 
 /// What a poller has by default, and what the goals of a second and more are met with.
 const USUAL_POLL: Duration = Duration::from_secs(1);
@@ -64,7 +63,7 @@ struct World {
 /// A webhook that passes events on at once.
 pub(super) fn told(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyhow::Error> {
     let mut world = by_webhook(bed, runtime, false, SHORT_POLL)?;
-    let waits = world.waits(bed, runtime, bed.samples, SHORT_POLL, SHORT_POLL)?;
+    let waits = world.waits(bed, runtime, bed.size.samples, SHORT_POLL, SHORT_POLL)?;
     print(&waits, SHORT_POLL);
     let goal = Goal::AtMost(50.0);
     Ok(figure("events_minio_upload_to_handler", &waits, "ms", goal).into_iter().collect())
@@ -111,7 +110,7 @@ fn by_webhook(
     keeps_events: bool,
     poll: Duration,
 ) -> Result<World, anyhow::Error> {
-    let addr = free_addr()?;
+    let addr = free_address()?;
     let webhook =
         Webhook { endpoint: format!("http://{addr}/"), token: TOKEN.to_owned(), keeps_events };
     let service = Service::start(&bed.budget, runtime, Some(webhook))?;

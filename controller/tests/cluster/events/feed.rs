@@ -1,10 +1,10 @@
 //! What feeds a function, whichever source it is: numbered events, from 1.
 
+use kipper_cluster::sandbox::Sandbox;
 use kipper_function::service::ServiceKind;
 use serde_json::Value;
 
 use super::{jobs::Jobs, orders::Orders, photos::Photos};
-use crate::sandbox::Sandbox;
 
 /// A source, and how many events it has been given.
 pub(super) struct Feed {

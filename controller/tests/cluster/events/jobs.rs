@@ -7,11 +7,12 @@ use fred::{
     interfaces::ClientLike as _,
     types::{Builder, ClusterHash, CustomCommand, FromValue, Value as Argument, config::Config},
 };
+use kipper_cluster::{bridge::on_bridge, sandbox::Sandbox};
 use kipper_servers::redis::{Options, Redis};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::{bindings::service, bridge::on_bridge, sandbox::Sandbox};
+use crate::bindings::service;
 
 static SERVER: LazyLock<Redis> =
     LazyLock::new(|| Redis::start(Options::default()).unwrap_or_else(|error| panic!("{error}")));

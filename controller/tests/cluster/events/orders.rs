@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive};
 
+use kipper_cluster::sandbox::Sandbox;
 use kipper_function::service::ServiceKind;
 use serde_json::{Value, json};
 
 use crate::{
     bindings::{reachable, service},
-    sandbox::Sandbox,
     servers::{ADMIN, ADMIN_PASSWORD, Session},
 };
 

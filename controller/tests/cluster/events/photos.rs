@@ -2,6 +2,13 @@
 //! which functions reach it.
 
 use kipper_bucket::{Condition, Endpoint, S3, names};
+use kipper_cluster::{
+    bridge::on_bridge,
+    names::{SCALER_ADAPTER, SYSTEM, WEBHOOK_PORT, WEBHOOK_TOKEN},
+    objects,
+    sandbox::Sandbox,
+    wait::{expect, until},
+};
 use kipper_servers::{
     Minio,
     minio::{Options, Webhook},
@@ -9,14 +16,7 @@ use kipper_servers::{
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    bindings::service,
-    bridge::on_bridge,
-    names::{SCALER_ADAPTER, SYSTEM, WEBHOOK_PORT, WEBHOOK_TOKEN},
-    objects,
-    sandbox::Sandbox,
-    wait::{expect, until},
-};
+use crate::bindings::service;
 
 /// Where the bucket watcher keeps events, unless told otherwise.
 const STATE_BUCKET: &str = "kipper-events";

@@ -1,10 +1,6 @@
 //! The real binary, for what only a process can show: exit codes, signals, its admin port.
 
-use std::{
-    io::Write as _,
-    net::{SocketAddr, TcpListener},
-    process::Stdio,
-};
+use std::{io::Write as _, net::SocketAddr, process::Stdio};
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -21,8 +17,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_kipper-interceptor");
 
 /// A loopback address with a port that is free at this moment.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    kipper_servers::free_address().unwrap()
 }
 
 /// A running interceptor; killed with the test.

@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use kipper_measure::client::{Answer, Client};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
 
-use crate::http1::{Answer, Client, get, post};
+use crate::requests::{get, post};
 
 /// Connections opened at a time, well below the accept queue of an interceptor.
 const OPENED_AT_A_TIME: usize = 64;

@@ -2,24 +2,25 @@
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
+use kipper_cluster::{Cluster, Namespace, functions};
 use kipper_function::Function;
 use kube::ResourceExt as _;
 
-use crate::cluster::{Cluster, objects, space::Space};
+use crate::cluster::metrics;
 
 /// Applies functions and returns their hosts, in this order, once a request would wake each
 /// through KEDA.
 pub(super) async fn prepare(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     functions: &[Function],
 ) -> Result<Vec<String>, anyhow::Error> {
     for function in functions {
-        space.apply(function).await?;
+        namespace.apply(function).await?;
     }
     let names: Vec<String> = functions.iter().map(Function::name_any).collect();
-    let ready = try_join_all(names.iter().map(|name| space.until_ready(name))).await?;
-    cluster.until_keda_listens().await?;
-    let hosts = ready.iter().map(|function| objects::host(function).context("no URL"));
+    let ready = try_join_all(names.iter().map(|name| namespace.until_ready(name))).await?;
+    metrics::until_keda_listens(cluster).await?;
+    let hosts = ready.iter().map(|function| functions::host(function).context("no URL"));
     hosts.collect()
 }

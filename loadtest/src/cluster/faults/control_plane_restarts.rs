@@ -8,7 +8,13 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{
+    Cluster,
+    components::{Component, End},
+    functions::{self, idle_after},
+};
 use kipper_function::function::Scaling;
+use kipper_measure::client::Answer;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -21,15 +27,7 @@ use super::{
     pods,
     traffic::{Fates, Traffic, WARM_UP, settled},
 };
-use crate::{
-    cluster::{
-        Cluster,
-        components::{Component, End},
-        objects::{self, idle_after},
-    },
-    http1::Answer,
-    run::Run,
-};
+use crate::run::Run;
 
 const WARM: &str = "warm";
 const DELAY: Duration = Duration::from_millis(20);
@@ -59,17 +57,17 @@ const PARTS: [(&str, Part); 4] = [
 ];
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("control_plane").await?;
+    let namespace = cluster.namespace("control_plane").await?;
     let ledger = Ledger::start(cluster).await?;
     let mut warm = idle_after(ledger.function(WARM, "one", DELAY), IDLE);
     warm.spec.scaling = Some(Scaling { max_replicas: Some(MAX_REPLICAS), ..Scaling::default() });
     let mut functions = vec![warm];
     for (name, _) in PARTS {
         for moment in [DURING, AFTER] {
-            functions.push(soon_stopped(objects::image(&cold(name, moment))));
+            functions.push(soon_stopped(functions::image(&cold(name, moment))));
         }
     }
-    let hosts = prepare(cluster, &space, &functions).await?;
+    let hosts = prepare(cluster, &namespace, &functions).await?;
     let Some((host, cold_hosts)) = hosts.split_first() else { anyhow::bail!("no function") };
     settled(cluster, host).await?;
 

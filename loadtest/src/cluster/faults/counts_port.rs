@@ -10,6 +10,7 @@ use k8s_openapi::{
         core::v1::{Container, EnvVar, Pod, PodSpec, Secret},
     },
 };
+use kipper_cluster::{Cluster, Namespace, functions, watch};
 use kube::{
     Api,
     api::{LogParams, ObjectMeta, PostParams},
@@ -21,10 +22,7 @@ use super::{
     fleet::{self, ADAPTER},
     ledger::soon_stopped,
 };
-use crate::{
-    cluster::{Cluster, objects, space::Space, until},
-    run::{PATIENCE, Run},
-};
+use crate::run::{PATIENCE, Run};
 
 /// Reported by the intruder, and woken if it is believed.
 const TARGETS: [&str; 2] = ["claimed", "certified"];
@@ -44,13 +42,13 @@ struct Attempts {
 }
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("counts_port").await?;
-    let functions = TARGETS.map(|name| soon_stopped(objects::image(name)));
-    prepare(cluster, &space, &functions).await?;
+    let namespace = cluster.namespace("counts_port").await?;
+    let functions = TARGETS.map(|name| soon_stopped(functions::image(name)));
+    prepare(cluster, &namespace, &functions).await?;
     let [claimed, certified] = TARGETS;
 
     let before = ADAPTER.metric(cluster, INTERCEPTORS).await?;
-    let attempts = attempt(cluster, &space, "intruder", claimed, None).await?;
+    let attempts = attempt(cluster, &namespace, "intruder", claimed, None).await?;
     let after = ADAPTER.metric(cluster, INTERCEPTORS).await?;
     println!("   plain text: {}; without a certificate: {}", attempts.plain, attempts.anonymous);
     println!("   {before} interceptors before, {after} after");
@@ -59,13 +57,13 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 
     let secrets: Api<Secret> = fleet::system(cluster);
     let secret = secrets.get(CERTIFICATE).await.context("the interceptors' certificate")?;
-    let attempts = attempt(cluster, &space, "control", certified, Some(&secret)).await?;
+    let attempts = attempt(cluster, &namespace, "control", certified, Some(&secret)).await?;
     let control = attempts.certified.unwrap_or_default();
     println!("   with an interceptor's certificate: {control}");
     // The control's function is awake by what it reported; long before that, the other one would be.
-    let deployments: Api<Deployment> = space.api();
+    let deployments: Api<Deployment> = namespace.api();
     let is_wanted = |found: Option<&Deployment>| found.and_then(wanted) > Some(0);
-    until::object(&deployments, certified, PATIENCE, is_wanted).await?;
+    watch::object(&deployments, certified, PATIENCE, is_wanted).await?;
     let woken = wanted(&deployments.get(claimed).await?);
     run.outcome.condition("counts_port_accepted", accepted)?;
     run.outcome.condition("counts_port_counted", usize::from((after - before).abs() > 0.5))?;
@@ -80,7 +78,7 @@ fn wanted(deployment: &Deployment) -> Option<i32> {
 /// Runs the script in a pod of its own and returns what it printed.
 async fn attempt(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     name: &str,
     function: &str,
     certificate: Option<&Secret>,
@@ -90,7 +88,7 @@ async fn attempt(
     let mut env = vec![
         variable("ADAPTER", &adapter.to_string()),
         variable("SERVER_NAME", SERVER_NAME),
-        variable("NAMESPACE", &space.name),
+        variable("NAMESPACE", &namespace.name),
         variable("FUNCTION", function),
     ];
     for (name, key) in [("CERTIFICATE", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt")] {
@@ -99,13 +97,13 @@ async fn attempt(
             env.push(variable(name, std::str::from_utf8(value)?));
         }
     }
-    let pods: Api<Pod> = space.api();
+    let pods: Api<Pod> = namespace.api();
     pods.create(&PostParams::default(), &pod(name, env)).await?;
     let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
     let is_over = |found: Option<&Pod>| {
         found.and_then(phase).is_some_and(|phase| phase == "Succeeded" || phase == "Failed")
     };
-    until::object(&pods, name, PATIENCE, is_over).await?;
+    watch::object(&pods, name, PATIENCE, is_over).await?;
     let log = pods.logs(name, &LogParams::default()).await?;
     serde_json::from_str(&log).with_context(|| format!("the {name} says: {log}"))
 }

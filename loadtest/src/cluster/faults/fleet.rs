@@ -4,14 +4,19 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{Cluster, Namespace, names::SYSTEM};
+use kipper_measure::{
+    client::{Answer, Client},
+    exposition::total,
+};
 use kube::{Api, ResourceExt as _};
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use super::pods;
 use crate::{
-    cluster::{Cluster, connection::SYSTEM, metrics, space::Space},
-    http1::{Answer, Client, get},
+    cluster::metrics,
+    requests::get,
     run::{PATIENCE, POLL},
 };
 
@@ -47,7 +52,7 @@ impl Component {
         for pod in self.pods(cluster).await? {
             let page = self.admin(&pod, "/metrics").await?.body;
             let page = String::from_utf8_lossy(&page);
-            sum += page.lines().filter_map(|line| value(line, name)).sum::<f64>();
+            sum += total(&page, name).unwrap_or_default();
         }
         Ok(sum)
     }
@@ -100,15 +105,6 @@ pub(super) fn proxy(pod: &Pod) -> Result<SocketAddr, anyhow::Error> {
     address(pod, PROXY_PORT)
 }
 
-/// What a line of a metrics page says of exactly this metric.
-fn value(line: &str, name: &str) -> Option<f64> {
-    let rest = line.strip_prefix(name)?;
-    if !rest.starts_with([' ', '{']) {
-        return None;
-    }
-    rest.rsplit(' ').next()?.parse().ok()
-}
-
 /// An interceptor's view of one function.
 #[derive(Debug, Deserialize)]
 struct Route {
@@ -120,14 +116,14 @@ struct Route {
 /// Requests that interceptors hold for a function.
 pub(super) async fn held(
     interceptors: &[Pod],
-    space: &Space,
+    namespace: &Namespace,
     function: &str,
 ) -> Result<usize, anyhow::Error> {
     let mut held = 0;
     for pod in interceptors {
         let page = INTERCEPTOR.admin(pod, "/routes").await?;
         let routes: Vec<Route> = serde_json::from_slice(&page.body).context("/routes")?;
-        let own = routes.iter().filter(|r| r.namespace == space.name && r.name == function);
+        let own = routes.iter().filter(|r| r.namespace == namespace.name && r.name == function);
         held += own.map(|route| route.held).sum::<usize>();
     }
     Ok(held)
@@ -136,14 +132,14 @@ pub(super) async fn held(
 /// Resolves once interceptors hold exactly so many requests for a function.
 pub(super) async fn until_held(
     interceptors: &[Pod],
-    space: &Space,
+    namespace: &Namespace,
     function: &str,
     count: usize,
 ) -> Result<(), anyhow::Error> {
     let mut last = 0;
     let counting = async {
         loop {
-            last = held(interceptors, space, function).await?;
+            last = held(interceptors, namespace, function).await?;
             if last == count {
                 return Ok(());
             }
@@ -152,17 +148,4 @@ pub(super) async fn until_held(
     };
     let counted = timeout(PATIENCE, counting).await;
     counted.unwrap_or_else(|_| anyhow::bail!("{last} of {count} requests are held"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values() {
-        assert_eq!(value("wakes_total{kind=\"edge\"} 18", "wakes_total"), Some(18.0));
-        assert_eq!(value("wakes_total 2.5", "wakes_total"), Some(2.5));
-        assert_eq!(value("wakes_total_more 2", "wakes_total"), None);
-        assert_eq!(value("# HELP wakes_total", "wakes_total"), None);
-    }
 }

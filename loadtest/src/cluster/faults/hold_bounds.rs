@@ -6,7 +6,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
+use kipper_cluster::{Cluster, functions};
 use kipper_function::Function;
+use kipper_measure::samples::Samples;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,10 +22,8 @@ use super::{
     ledger::soon_stopped,
 };
 use crate::{
-    cluster::{Cluster, objects},
-    http1::get,
+    requests::get,
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 const STUCK: &str = "stuck";
@@ -38,13 +38,13 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let wakes = run.size(10, 3);
-    let space = cluster.space("hold_bounds").await?;
+    let namespace = cluster.namespace("hold_bounds").await?;
     let others = |when: &str| (0..wakes).map(|i| format!("{when}-{i}")).collect::<Vec<_>>();
     let mut functions = vec![stuck()];
     for name in others("before").iter().chain(&others("while")) {
-        functions.push(soon_stopped(objects::image(name)));
+        functions.push(soon_stopped(functions::image(name)));
     }
-    let hosts = prepare(cluster, &space, &functions).await?;
+    let hosts = prepare(cluster, &namespace, &functions).await?;
     let Some((stuck, others)) = hosts.split_first() else { anyhow::bail!("no function") };
     let (before, while_full) = others.split_at(wakes);
     let interceptors = INTERCEPTOR.pods(cluster).await?;
@@ -54,7 +54,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     let (usual, errors_before) = wake_all(proxy, before).await;
     let held = clients::send_many(proxy, stuck, BOUND).await?;
     let one = std::slice::from_ref(interceptor);
-    fleet::until_held(one, &space, STUCK, BOUND).await?;
+    fleet::until_held(one, &namespace, STUCK, BOUND).await?;
     let mut wrong = 0;
     for number in 0..BEYOND {
         let head = head_of_answer(proxy, &get(stuck, "/")).await?;
@@ -64,10 +64,10 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         wrong += usize::from(!is_refusal(&head));
     }
     let (meanwhile, errors) = wake_all(proxy, while_full).await;
-    let still = fleet::held(one, &space, STUCK).await?;
+    let still = fleet::held(one, &namespace, STUCK).await?;
     println!("   {still} held; usual wake {}; while full {}", usual.summary(), meanwhile.summary());
     drop(held);
-    fleet::until_held(one, &space, STUCK, 0).await?;
+    fleet::until_held(one, &namespace, STUCK, 0).await?;
     run.outcome.condition("hold_bounds_not_refused", wrong)?;
     run.outcome.condition("hold_bounds_given_up", BOUND.saturating_sub(still))?;
     run.outcome.condition("hold_bounds_other_errors", errors_before + errors)?;
@@ -76,7 +76,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 
 /// Its image is nowhere, so whoever asks waits.
 fn stuck() -> Function {
-    let mut function = objects::image(STUCK);
+    let mut function = functions::image(STUCK);
     function.spec.image = Some(ABSENT.to_owned());
     function.spec.timeouts.get_or_insert_default().cold_start_seconds = Some(300);
     soon_stopped(function)

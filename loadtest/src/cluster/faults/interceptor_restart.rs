@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kipper_cluster::{Cluster, functions};
 use kube::{Api, ResourceExt as _};
 use tokio::time::Instant;
 
@@ -18,10 +19,7 @@ use super::{
     pods,
     traffic::{Fates, Traffic, WARM_UP, replicas, serve},
 };
-use crate::{
-    cluster::{Cluster, objects},
-    run::{PATIENCE, Run},
-};
+use crate::run::{PATIENCE, Run};
 
 const HELD: usize = 50;
 const WARM: &str = "warm";
@@ -30,22 +28,22 @@ const REPLICAS: i32 = 2;
 const DELAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("interceptor_restart").await?;
+    let namespace = cluster.namespace("interceptor_restart").await?;
     let ledger = Ledger::start(cluster).await?;
     let warm = replicas(ledger.function(WARM, "one", DELAY), REPLICAS);
-    let host = serve(cluster, &space, &warm, REPLICAS).await?;
+    let host = serve(cluster, &namespace, &warm, REPLICAS).await?;
     let mut slow = ledger.gated(SLOW);
     slow.spec.timeouts.get_or_insert_default().cold_start_seconds = Some(120);
-    space.apply(&slow).await?;
-    let slow = space.until_ready(SLOW).await?;
-    let slow = objects::host(&slow).context("a function without a URL")?;
+    namespace.apply(&slow).await?;
+    let slow = namespace.until_ready(SLOW).await?;
+    let slow = functions::host(&slow).context("a function without a URL")?;
 
     let old = INTERCEPTOR.pods(cluster).await?;
     let held = clients::send_many(cluster.interceptor, &slow, HELD).await?;
-    fleet::until_held(&old, &space, SLOW, HELD).await?;
+    fleet::until_held(&old, &namespace, SLOW, HELD).await?;
     ledger.until_at_the_gate().await?;
     for pod in &old {
-        let count = fleet::held(std::slice::from_ref(pod), &space, SLOW).await?;
+        let count = fleet::held(std::slice::from_ref(pod), &namespace, SLOW).await?;
         println!("   {} holds {count}", pod.name_any());
     }
 

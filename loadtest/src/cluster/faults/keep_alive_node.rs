@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
+use kipper_cluster::{Cluster, Namespace, functions};
 use kipper_function::Function;
+use kipper_measure::client::Client;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -19,8 +21,7 @@ use super::{
     traffic::{replicas, serve},
 };
 use crate::{
-    cluster::{Cluster, objects},
-    http1::{Client, post},
+    requests::post,
     run::{PATIENCE, Run},
 };
 
@@ -40,9 +41,9 @@ await new Promise(() => {});
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let (count, rounds) = (run.size(20_u32, 10), run.size(12, 4));
-    let space = cluster.space("keep_alive_node").await?;
+    let namespace = cluster.namespace("keep_alive_node").await?;
     let servers = (0..count).map(|index| server(&format!("node-{index}")));
-    let servers = servers.map(|server| serve_one(cluster, &space, server));
+    let servers = servers.map(|server| serve_one(cluster, &namespace, server));
     let hosts = futures_util::future::try_join_all(servers).await?;
 
     let before = INTERCEPTOR.metric(cluster, "kipper_interceptor_replays_total").await?;
@@ -66,14 +67,14 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 
 async fn serve_one(
     cluster: &Cluster,
-    space: &crate::cluster::space::Space,
+    namespace: &Namespace,
     server: Function,
 ) -> Result<String, anyhow::Error> {
-    serve(cluster, space, &server, 1).await
+    serve(cluster, namespace, &server, 1).await
 }
 
 fn server(name: &str) -> Function {
-    let mut function = replicas(soon_stopped(objects::image(name)), 1);
+    let mut function = replicas(soon_stopped(functions::image(name)), 1);
     function.spec.image = Some(IMAGE.to_owned());
     let code: String = SERVER.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let options = format!("--import=data:text/javascript,{code}");

@@ -9,6 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{Cluster, Namespace, watch};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
@@ -18,7 +19,6 @@ use super::{
     traffic::{Fates, Traffic, WARM_UP, replicas, serve, show},
 };
 use crate::{
-    cluster::{Cluster, space::Space, until},
     open_loop::Sent,
     run::{PATIENCE, Run},
 };
@@ -35,33 +35,33 @@ struct Kill {
 }
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("kill_container").await?;
+    let namespace = cluster.namespace("kill_container").await?;
     let ledger = Ledger::start(cluster).await?;
     let function = replicas(ledger.function(NAME, "one", DELAY), REPLICAS);
-    let host = serve(cluster, &space, &function, REPLICAS).await?;
+    let host = serve(cluster, &namespace, &function, REPLICAS).await?;
 
     let traffic = Traffic::start(cluster, &host, "kill");
     let mut kills = Vec::new();
     // Each container once: the kubelet lets one that died before wait longer and longer.
-    for pod in pods::of(&space, NAME).await?.iter().take(run.size(3, 2)) {
+    for pod in pods::of(&namespace, NAME).await?.iter().take(run.size(3, 2)) {
         ledger.until_more(WARM_UP).await?;
         let begun = Instant::now();
         pods::kill_container(pod).await?;
         kills.push(Kill { pod: pod.name_any(), begun, dead: Instant::now() });
-        until_restarted(&space, pod).await?;
+        until_restarted(&namespace, pod).await?;
     }
     let sent = traffic.end().await?;
     report(run, &sent, &kills, &ledger.executed())
 }
 
-async fn until_restarted(space: &Space, pod: &Pod) -> Result<(), anyhow::Error> {
+async fn until_restarted(namespace: &Namespace, pod: &Pod) -> Result<(), anyhow::Error> {
     let restarts = |pod: &Pod| -> Option<i32> {
         Some(pod.status.as_ref()?.container_statuses.as_ref()?.first()?.restart_count)
     };
     let before = restarts(pod).context("no container")?;
     let restarted = |found: Option<&Pod>| found.and_then(restarts) > Some(before);
-    until::object(&space.api::<Pod>(), &pod.name_any(), PATIENCE, restarted).await?;
-    space.until_replicas(NAME, REPLICAS, PATIENCE).await
+    watch::object(&namespace.api::<Pod>(), &pod.name_any(), PATIENCE, restarted).await?;
+    namespace.until_replicas(NAME, REPLICAS, PATIENCE).await
 }
 
 fn report(

@@ -19,6 +19,7 @@ use http_body_util::Empty;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
+use kipper_cluster::{Cluster, functions};
 use kipper_function::Function;
 use kube::{Api, api::ListParams};
 use tokio::{
@@ -29,9 +30,8 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{Cluster, objects},
+    requests::ID,
     run::{PATIENCE, POLL},
-    serve::function::ID,
 };
 
 const CODE: &str = include_str!("ledger.js");
@@ -77,7 +77,7 @@ impl Ledger {
     /// A function that writes each request down, then takes `delay`, then answers its version.
     pub(super) fn function(&self, name: &str, version: &str, delay: Duration) -> Function {
         let code = format!("const version = '{version}';\n{CODE}");
-        let mut function = objects::inline(name, "node", &code, &[]);
+        let mut function = functions::inline(name, "node", &code, &[]);
         let delay = delay.as_millis().to_string();
         function.spec.env.insert("DELAY_MS".to_owned(), delay);
         self.known_to(function)
@@ -85,7 +85,7 @@ impl Ledger {
 
     /// A function that does not listen before [`Self::open`].
     pub(super) fn gated(&self, name: &str) -> Function {
-        self.known_to(objects::inline(name, "node", GATED, &[]))
+        self.known_to(functions::inline(name, "node", GATED, &[]))
     }
 
     fn known_to(&self, mut function: Function) -> Function {

@@ -5,7 +5,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::jiff::Timestamp;
+use kipper_cluster::{
+    Cluster, Namespace,
+    audit::{Entry, Mark},
+    functions,
+};
 use kipper_function::Function;
+use kipper_measure::samples::Samples;
 use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,
@@ -14,15 +20,8 @@ use tokio::{
 
 use super::{clients, cold::prepare, fleet::INTERCEPTOR, ledger::soon_stopped};
 use crate::{
-    cluster::{
-        Cluster,
-        audit::{Entry, Mark},
-        objects,
-        space::Space,
-        timeline,
-    },
+    cluster::timeline,
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 /// Each active function gets a request this often: well within an idle time, and within a poll.
@@ -40,17 +39,17 @@ const AT_A_TIME: usize = 8;
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let (active, cold) = (run.size(200, 30), run.size(10, 4));
-    let space = cluster.space("many_active").await?;
+    let namespace = cluster.namespace("many_active").await?;
     let named = |name: &str, count| {
         (0..count)
-            .map(|index| soon_stopped(objects::image(&format!("{name}-{index}"))))
+            .map(|index| soon_stopped(functions::image(&format!("{name}-{index}"))))
             .collect::<Vec<Function>>()
     };
     let mut hosts = Vec::new();
     for functions in named("active", active).chunks(APPLIED_AT_A_TIME) {
-        hosts.extend(prepare(cluster, &space, functions).await?);
+        hosts.extend(prepare(cluster, &namespace, functions).await?);
     }
-    let cold_hosts = prepare(cluster, &space, &named("cold", cold)).await?;
+    let cold_hosts = prepare(cluster, &namespace, &named("cold", cold)).await?;
     let begun = Instant::now();
     let mut failed = 0;
     for hosts in hosts.chunks(AT_A_TIME) {
@@ -71,7 +70,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         let (answer, took) = clients::ask(cluster.interceptor, host, PATIENCE).await;
         failed += usize::from(!clients::is_answered("a cold one", &answer));
         times.push(took);
-        let scale = scale(cluster, &space, &name, &mark)?;
+        let scale = scale(cluster, &namespace, &name, &mark)?;
         past_keda += usize::from(!scale.user().ends_with(KEDA));
         scales.push(timeline::between(sent, scale.stage_timestamp));
     }
@@ -88,13 +87,13 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 /// than it waits, but its write is refused where there is a replica already.
 fn scale(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     name: &str,
     mark: &Mark,
 ) -> Result<Entry, anyhow::Error> {
     let is_scale = |entry: &Entry| {
         let target = &entry.object_ref;
-        let own = target.namespace == space.name && target.name == name;
+        let own = target.namespace == namespace.name && target.name == name;
         own && target.subresource == "scale" && entry.is_write()
     };
     let mut scales = cluster.audit.since(mark, is_scale)?.into_iter();

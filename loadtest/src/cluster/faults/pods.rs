@@ -4,6 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kipper_cluster::{Namespace, watch};
 use kipper_function::names;
 use kube::{
     Api, ResourceExt as _,
@@ -12,10 +13,7 @@ use kube::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
-use crate::{
-    cluster::{space::Space, until},
-    run::PATIENCE,
-};
+use crate::run::PATIENCE;
 
 /// How often a process is looked for that was killed.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -29,9 +27,9 @@ pub(super) async fn live(api: &Api<Pod>, selector: &str) -> Result<Vec<Pod>, any
 }
 
 /// The serving pods of a function.
-pub(super) async fn of(space: &Space, function: &str) -> Result<Vec<Pod>, anyhow::Error> {
+pub(super) async fn of(namespace: &Namespace, function: &str) -> Result<Vec<Pod>, anyhow::Error> {
     let selector = format!("{}={function},{}={}", names::APP, names::COMPONENT, names::SERVER);
-    live(&space.api(), &selector).await
+    live(&namespace.api(), &selector).await
 }
 
 pub(super) fn is_ready(pod: &Pod) -> bool {
@@ -41,7 +39,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
 
 /// Resolves once there is no such pod any more.
 pub(super) async fn until_gone(api: &Api<Pod>, name: &str) -> Result<(), anyhow::Error> {
-    until::object(api, name, PATIENCE, |pod| pod.is_none()).await?;
+    watch::object(api, name, PATIENCE, |pod| pod.is_none()).await?;
     Ok(())
 }
 
@@ -51,7 +49,7 @@ pub(super) async fn until_rolled_out(
     name: &str,
     patience: Duration,
 ) -> Result<(), anyhow::Error> {
-    until::object(api, name, patience, |found| found.is_some_and(is_rolled_out)).await?;
+    watch::object(api, name, patience, |found| found.is_some_and(is_rolled_out)).await?;
     Ok(())
 }
 

@@ -6,19 +6,16 @@ mod registry;
 
 use std::time::Duration;
 
+use kipper_cluster::{
+    Cluster, Namespace,
+    functions::{self, idle_after},
+};
 use kipper_function::{Function, names};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{clients, cold::prepare, ledger};
-use crate::{
-    cluster::{
-        Cluster,
-        objects::{self, idle_after},
-        space::Space,
-    },
-    run::{PATIENCE, Run},
-};
+use crate::run::{PATIENCE, Run};
 use registry::{GREETING, PACKAGE, Registry, VERSION};
 
 const NAME: &str = "packaged";
@@ -33,14 +30,14 @@ const RECOVERED: Duration = Duration::from_secs(180);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("registry_down").await?;
+    let namespace = cluster.namespace("registry_down").await?;
     let mut registry = Registry::start(&ledger::bridge(cluster).await?, run.dir()).await?;
-    let hosts = prepare(cluster, &space, &[function(&registry.url())]).await?;
+    let hosts = prepare(cluster, &namespace, &[function(&registry.url())]).await?;
     let [host] = hosts.as_slice() else { anyhow::bail!("one function was applied") };
     let (good, took) = clients::ask(cluster.interceptor, host, PATIENCE).await;
     anyhow::ensure!(clients::is_answered("the good start", &good), "it never starts well");
     println!("   started well in {:.2} s; waiting for zero", took.as_secs_f64());
-    space.until_replicas(NAME, 0, TO_ZERO).await?;
+    namespace.until_replicas(NAME, 0, TO_ZERO).await?;
 
     registry.go_down().await;
     let (proxy, again) = (cluster.interceptor, host.clone());
@@ -48,7 +45,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         AbortOnDropHandle::new(tokio::spawn(
             async move { clients::ask(proxy, &again, ANSWERED).await },
         ));
-    let named = space.until(NAME, |function| failure(function).is_some()).await;
+    let named = namespace.until(NAME, |function| failure(function).is_some()).await;
     let named = named.ok().as_ref().and_then(failure);
     println!("   condition: {}", named.as_deref().unwrap_or("none"));
     let (answer, took) = asked.await?;
@@ -60,7 +57,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     let wrong = !public.starts_with("504 ") || public.contains("npm") || public.contains(PACKAGE);
 
     registry.come_back().await?;
-    let recovered = recovered(cluster, &space, host).await?;
+    let recovered = recovered(cluster, &namespace, host).await?;
     run.outcome.condition("registry_down_not_named", usize::from(named.is_none()))?;
     run.outcome.condition("registry_down_wrong_answer", usize::from(wrong))?;
     run.outcome.condition("registry_down_not_recovered", usize::from(!recovered))
@@ -68,7 +65,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 
 fn function(registry: &str) -> Function {
     let code = format!("module.exports = async () => require('{PACKAGE}');\n");
-    let function = objects::inline(NAME, "node", &code, &[(PACKAGE, VERSION)]);
+    let function = functions::inline(NAME, "node", &code, &[(PACKAGE, VERSION)]);
     let mut function = idle_after(ledger::soon_stopped(function), Duration::from_secs(1));
     function.spec.timeouts.get_or_insert_default().cold_start_seconds = Some(COLD_START_SECONDS);
     let mut set = |name: &str, value: &str| {
@@ -92,7 +89,11 @@ fn failure(function: &Function) -> Option<String> {
 }
 
 /// Asks until the function answers and its condition is good again.
-async fn recovered(cluster: &Cluster, space: &Space, host: &str) -> Result<bool, anyhow::Error> {
+async fn recovered(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    host: &str,
+) -> Result<bool, anyhow::Error> {
     let begun = Instant::now();
     let mut asked = 0;
     while begun.elapsed() < RECOVERED {
@@ -103,7 +104,7 @@ async fn recovered(cluster: &Cluster, space: &Space, host: &str) -> Result<bool,
                 "   answered {:.1} s after the registry was back, at request {asked}",
                 begun.elapsed().as_secs_f64()
             );
-            space.until(NAME, objects::is_ready).await?;
+            namespace.until(NAME, functions::is_ready).await?;
             return Ok(true);
         }
         sleep(RETRY_EVERY).await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use kipper_cluster::Cluster;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
@@ -11,32 +12,29 @@ use super::{
     pods,
     traffic::{Fates, Traffic, WARM_UP, replicas, serve},
 };
-use crate::{
-    cluster::Cluster,
-    run::{PATIENCE, Run},
-};
+use crate::run::{PATIENCE, Run};
 
 const NAME: &str = "rolled";
 const REPLICAS: i32 = 3;
 const DELAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("rollout").await?;
+    let namespace = cluster.namespace("rollout").await?;
     let ledger = Ledger::start(cluster).await?;
     let version = |number| replicas(ledger.function(NAME, &version(number), DELAY), REPLICAS);
-    let host = serve(cluster, &space, &version(0), REPLICAS).await?;
+    let host = serve(cluster, &namespace, &version(0), REPLICAS).await?;
 
     let traffic = Traffic::start(cluster, &host, "rollout");
     let mut late = 0;
     for number in 1..=run.size(3, 1) {
         ledger.until_more(WARM_UP).await?;
-        let old = pods::of(&space, NAME).await?;
+        let old = pods::of(&namespace, NAME).await?;
         let begun = Instant::now();
-        space.apply(&version(number)).await?;
+        namespace.apply(&version(number)).await?;
         for pod in old {
-            pods::until_gone(&space.api(), &pod.name_any()).await?;
+            pods::until_gone(&namespace.api(), &pod.name_any()).await?;
         }
-        pods::until_rolled_out(&space.api(), NAME, PATIENCE).await?;
+        pods::until_rolled_out(&namespace.api(), NAME, PATIENCE).await?;
         let over = Instant::now();
         ledger.until_more(WARM_UP).await?;
         late += report(number, begun, over, &ledger.executed());

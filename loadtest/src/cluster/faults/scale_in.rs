@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::Cluster;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
@@ -13,10 +14,7 @@ use super::{
     pods,
     traffic::{Fates, Traffic, WARM_UP, replicas, serve},
 };
-use crate::{
-    cluster::Cluster,
-    run::{PATIENCE, Run},
-};
+use crate::run::{PATIENCE, Run};
 
 const NAME: &str = "scaled";
 const BEFORE: i32 = 5;
@@ -24,26 +22,26 @@ const AFTER: i32 = 1;
 const DELAY: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space("scale_in").await?;
+    let namespace = cluster.namespace("scale_in").await?;
     let ledger = Ledger::start(cluster).await?;
     let function = |count| replicas(ledger.function(NAME, "one", DELAY), count);
-    let host = serve(cluster, &space, &function(BEFORE), BEFORE).await?;
+    let host = serve(cluster, &namespace, &function(BEFORE), BEFORE).await?;
 
     let traffic = Traffic::start(cluster, &host, "scale-in");
     for round in 0..run.size(3, 1) {
         if round > 0 {
-            space.apply(&function(BEFORE)).await?;
-            space.until_replicas(NAME, BEFORE, PATIENCE).await?;
+            namespace.apply(&function(BEFORE)).await?;
+            namespace.until_replicas(NAME, BEFORE, PATIENCE).await?;
         }
         ledger.until_more(WARM_UP).await?;
-        let before = pods::of(&space, NAME).await?;
+        let before = pods::of(&namespace, NAME).await?;
         let begun = Instant::now();
-        space.apply(&function(AFTER)).await?;
-        space.until_replicas(NAME, AFTER, PATIENCE).await?;
-        let left = pods::of(&space, NAME).await?;
+        namespace.apply(&function(AFTER)).await?;
+        namespace.until_replicas(NAME, AFTER, PATIENCE).await?;
+        let left = pods::of(&namespace, NAME).await?;
         let stays = |name: &str| left.iter().any(|pod| pod.name_any() == name);
         for pod in before.iter().map(Pod::name_any).filter(|name| !stays(name)) {
-            pods::until_gone(&space.api(), &pod).await?;
+            pods::until_gone(&namespace.api(), &pod).await?;
         }
         let took = begun.elapsed().as_secs_f64();
         println!("   {} pods became {} within {took:.1} s", before.len(), left.len());

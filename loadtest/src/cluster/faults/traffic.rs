@@ -12,7 +12,9 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kipper_cluster::{Cluster, Namespace, functions};
 use kipper_function::{Function, function::Scaling};
+use kipper_measure::{client::Client, samples::Samples};
 use kube::ResourceExt as _;
 use tokio::{
     task::JoinSet,
@@ -22,11 +24,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::ledger::Execution;
 use crate::{
-    cluster::{Cluster, objects, space::Space},
-    http1::{Client, get, post},
     open_loop::{Fate, Sent},
+    requests::{get, post},
     run::{PATIENCE, Run},
-    samples::Samples,
 };
 
 /// 100 requests a second.
@@ -54,15 +54,15 @@ pub(super) fn replicas(mut function: Function, count: i32) -> Function {
 /// Applies a function and returns its host once `replicas` of it serve, through every interceptor.
 pub(super) async fn serve(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     function: &Function,
     replicas: i32,
 ) -> Result<String, anyhow::Error> {
     let name = function.name_any();
-    space.apply(function).await?;
-    let ready = space.until_ready(&name).await?;
-    space.until_replicas(&name, replicas, PATIENCE).await?;
-    let host = objects::host(&ready).context("a function without a URL")?;
+    namespace.apply(function).await?;
+    let ready = namespace.until_ready(&name).await?;
+    namespace.until_replicas(&name, replicas, PATIENCE).await?;
+    let host = functions::host(&ready).context("a function without a URL")?;
     settled(cluster, &host).await?;
     Ok(host)
 }

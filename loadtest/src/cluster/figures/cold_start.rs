@@ -1,13 +1,15 @@
 //! Cold starts over the KEDA path: of the static test server, and of inline code without
 //! dependencies. Each wake's own phases are paired; the floor is measured in the same run.
 
+use kipper_cluster::{Cluster, functions};
 use kipper_function::Function;
+
+use kipper_measure::samples::Samples;
 
 use super::waking::{self, Plan, Woken};
 use crate::{
-    cluster::{Cluster, objects, timeline, wake::Wake},
+    cluster::{timeline, wake::Wake},
     run::Run,
-    samples::Samples,
 };
 
 /// Who scales on the KEDA path, by the end of its name in the audit log.
@@ -24,7 +26,7 @@ pub(super) async fn bare(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
         functions: run.size(25, 10),
         floors: run.size(3, 2),
     };
-    let woken = measured(run, cluster, &plan, objects::bare).await?;
+    let woken = measured(run, cluster, &plan, functions::bare).await?;
     let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
     run.outcome.figure("cold_start_whole_p50", whole.quantile(0.5))
 }
@@ -32,20 +34,20 @@ pub(super) async fn bare(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
 /// The same server in a pod as it is by default, with an empty `/tmp`. The kubelet looks every
 /// 300 ms whether a pod's volumes are mounted, and none is at its first look.
 pub(super) async fn with_tmp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let woken = fewer(run, cluster, "cold_start_tmp", objects::image).await?;
+    let woken = fewer(run, cluster, "cold_start_tmp", functions::image).await?;
     let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
     run.outcome.figure("cold_start_tmp_whole_p50", whole.quantile(0.5))
 }
 
 /// A Node handler that says hello.
 pub(super) async fn node(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let make = |name: &str| objects::inline(name, "node", NODE, &[]);
+    let make = |name: &str| functions::inline(name, "node", NODE, &[]);
     fewer(run, cluster, "cold_start_node", make).await.map(drop)
 }
 
 /// A Python handler that says hello.
 pub(super) async fn python(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let make = |name: &str| objects::inline(name, "python", PYTHON, &[]);
+    let make = |name: &str| functions::inline(name, "python", PYTHON, &[]);
     fewer(run, cluster, "cold_start_python", make).await.map(drop)
 }
 

@@ -3,11 +3,13 @@
 
 mod packages;
 
+use kipper_cluster::{Cluster, functions};
+use kipper_measure::samples::Samples;
+
 use super::waking::{self, Plan};
 use crate::{
-    cluster::{Cluster, objects, timeline, wake::Wake},
+    cluster::{timeline, wake::Wake},
     run::Run,
-    samples::Samples,
 };
 
 /// Pure JavaScript without dependencies of their own, small to middling, as functions use them.
@@ -33,7 +35,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         floors: run.size(3, 1),
     };
     let woken = waking::run(cluster, &plan, |name| {
-        let mut function = objects::inline(name, "node", CODE, DEPENDENCIES);
+        let mut function = functions::inline(name, "node", CODE, DEPENDENCIES);
         function.spec.env.insert("npm_config_registry".to_owned(), registry.url.clone());
         function
     });

@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use kipper_cluster::{Cluster, Namespace, audit::Entry, functions, watch};
 use tokio::time::{Instant, sleep};
 
 use super::waking;
 use crate::{
     cluster::{
-        Cluster,
-        audit::Entry,
-        floor, objects,
+        floor,
         replicas::{Change, Replicas},
-        space::Space,
-        timeline, until,
+        timeline,
     },
     open_loop::{self, Fate, Load, Sent},
     run::Run,
@@ -39,7 +37,7 @@ const TEN: i32 = 10;
 /// A function at zero whose pods are watched. 5 requests/s per pod and at most ten pods are what
 /// every function has by default.
 struct Loaded {
-    space: Space,
+    namespace: Namespace,
     /// No two are the same: a host belongs to one function of the whole cluster.
     function: String,
     host: String,
@@ -49,12 +47,18 @@ struct Loaded {
 
 impl Loaded {
     async fn start(cluster: &Cluster, function: &str) -> Result<Self, anyhow::Error> {
-        let space = cluster.space(function).await?;
-        let make = |name: &str| objects::idle_after(objects::image(name), IDLE);
-        let mut hosts = waking::prepare(cluster, &space, &[function.to_owned()], make).await?;
+        let namespace = cluster.namespace(function).await?;
+        let make = |name: &str| functions::idle_after(functions::image(name), IDLE);
+        let mut hosts = waking::prepare(cluster, &namespace, &[function.to_owned()], make).await?;
         let (_, host) = hosts.pop().unwrap_or_default();
-        let replicas = Replicas::follow(&space, function);
-        Ok(Self { space, function: function.to_owned(), host, replicas, started: Timestamp::now() })
+        let replicas = Replicas::follow(&namespace, function);
+        Ok(Self {
+            namespace,
+            function: function.to_owned(),
+            host,
+            replicas,
+            started: Timestamp::now(),
+        })
     }
 
     async fn send(&self, cluster: &Cluster, rate: f64, duration: Duration) -> Vec<Sent> {
@@ -115,7 +119,7 @@ pub(super) async fn ramp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
         }
     }
     let quiet = Instant::now();
-    let zero = loaded.space.until_replicas(&loaded.function, 0, TO_ZERO).await;
+    let zero = loaded.namespace.until_replicas(&loaded.function, 0, TO_ZERO).await;
     println!("   {:.1} s from the last request to zero", quiet.elapsed().as_secs_f64());
     loaded.print();
     zero?;
@@ -140,8 +144,8 @@ pub(super) async fn step(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
         println!("   ten pods ready {took:.1} s into a step that began {after:?} after its HPA");
         slowest = slowest.max(took);
         failed += errors;
-        loaded.space.delete(&loaded.function).await?;
-        waking::until_no_pods(&loaded.space).await?;
+        loaded.namespace.delete(&loaded.function).await?;
+        waking::until_no_pods(&loaded.namespace).await?;
     }
     println!(
         "   bounded by the HPA: up to 15 s until it looks, and 15 s more if the rate had not risen \
@@ -159,7 +163,9 @@ async fn one_step(cluster: &Cluster, loaded: &Loaded) -> Result<(f64, usize), an
     let (sent, ten) = tokio::join!(loaded.send(cluster, STEP_RATE, STEP), ten);
     let scale = |entry: &Entry| {
         let target = &entry.object_ref;
-        entry.is_write() && target.subresource == "scale" && target.namespace == loaded.space.name
+        entry.is_write()
+            && target.subresource == "scale"
+            && target.namespace == loaded.namespace.name
     };
     for entry in cluster.audit.since(&mark, scale)? {
         let at = timeline::between(began, entry.stage_timestamp).as_secs_f64();
@@ -175,17 +181,17 @@ async fn one_step(cluster: &Cluster, loaded: &Loaded) -> Result<(f64, usize), an
 
 /// The floor: ten pods of the same kind, asked for at once.
 async fn by_hand(loaded: &Loaded) -> Result<(), anyhow::Error> {
-    let (space, name) = (&loaded.space, "by-hand");
-    floor::prepare(space, &loaded.function, name).await?;
-    let replicas = Replicas::follow(space, name);
+    let (namespace, name) = (&loaded.namespace, "by-hand");
+    floor::prepare(namespace, &loaded.function, name).await?;
+    let replicas = Replicas::follow(namespace, name);
     let began = Timestamp::now();
-    space.scale(name, TEN).await?;
+    namespace.scale(name, TEN).await?;
     let ten = replicas.until(STEP, |change| change.ready >= TEN).await?;
     println!(
         "   by hand: ten pods ready in {:.1} s",
         timeline::between(began, ten.at).as_secs_f64()
     );
     // Their end would otherwise be a load of its own.
-    until::deleted(&space.api::<Deployment>(), name).await?;
-    waking::until_no_pods(space).await
+    watch::deleted(&namespace.api::<Deployment>(), name).await?;
+    waking::until_no_pods(namespace).await
 }

@@ -10,7 +10,15 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Pod, Service},
     networking::v1::Ingress,
 };
+use kipper_cluster::{
+    Cluster, Namespace,
+    audit::{Entry, Mark},
+    functions,
+    names::SYSTEM,
+    watch,
+};
 use kipper_function::{Function, names};
+use kipper_measure::processes::{Size, largest_mb};
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams},
@@ -18,18 +26,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::MINUTE;
 use crate::{
     cluster::{
-        Cluster,
-        audit::{Entry, Mark},
-        connection::{SYSTEM, USER_AGENT},
-        metrics::selector,
-        objects, resident,
-        space::Space,
-        until,
+        metrics::{self, selector},
+        scenario::MINUTE,
     },
-    run::{PATIENCE, Run},
+    run::{PATIENCE, Run, USER_AGENT},
 };
 
 const SCENARIO: &str = "thousand_functions";
@@ -43,17 +45,17 @@ const MAX_OFFENDERS: usize = 10;
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let count = run.size(1000, 100);
-    let space = cluster.space(SCENARIO).await?;
-    rendered(run, cluster, &space, count).await?;
+    let namespace = cluster.namespace(SCENARIO).await?;
+    rendered(run, cluster, &namespace, count).await?;
 
     // KEDA is still at it: its writes are in the objects that are compared below.
     let started = Instant::now();
-    let scaling = |object: &DynamicObject| objects::is_scaling(object);
-    until::objects(&space.scaled_objects(), count, KEDA_PATIENCE, scaling).await?;
-    cluster.until_keda_listens().await?;
+    let scaling = |object: &DynamicObject| functions::is_scaling(object);
+    watch::objects(&namespace.scaled_objects(), count, KEDA_PATIENCE, scaling).await?;
+    metrics::until_keda_listens(cluster).await?;
     println!("   KEDA had them {:.1} s later", started.elapsed().as_secs_f64());
 
-    resync(run, cluster, &space, count).await?;
+    resync(run, cluster, &namespace, count).await?;
     steady(run, cluster).await
 }
 
@@ -61,30 +63,30 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 async fn rendered(
     run: &mut Run,
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     count: usize,
 ) -> Result<(), anyhow::Error> {
     let started = Instant::now();
-    let functions = (0..count).map(|n| objects::inline(&format!("f{n}"), "node", CODE, &[]));
+    let functions = (0..count).map(|n| functions::inline(&format!("f{n}"), "node", CODE, &[]));
     let applies = stream::iter(functions)
-        .map(|function| async move { space.apply(&function).await.map(drop) })
+        .map(|function| async move { namespace.apply(&function).await.map(drop) })
         .buffer_unordered(APPLIES)
         .try_for_each(|()| std::future::ready(Ok(())));
     let applies = async {
         applies.await.context("apply")?;
         Ok::<_, anyhow::Error>(started.elapsed())
     };
-    let functions = space.api::<Function>();
-    let in_place = until::objects(&functions, count, MINUTE * 5, objects::is_ready);
+    let functions = namespace.api::<Function>();
+    let in_place = watch::objects(&functions, count, MINUTE * 5, functions::is_ready);
     let (applied, ()) = tokio::try_join!(applies, in_place)?;
     let took = started.elapsed().as_secs_f64();
-    let versions = Versions::read(cluster, space).await?;
+    let versions = Versions::read(cluster, namespace).await?;
     println!("   applied in {:.1} s, in place after {took:.1} s", applied.as_secs_f64());
     println!("   {}", versions.summary());
     run.outcome.figure("thousand_functions_rendered", took)?;
     run.outcome.condition("thousand_functions_missing", versions.missing(count))?;
-    let resident = |of| resident::largest_mb("kipper-controller", of);
-    let (now, peak) = (resident("VmRSS:")?, resident("VmHWM:")?);
+    let resident = |size| largest_mb("kipper-controller", size);
+    let (now, peak) = (resident(Size::Resident)?, resident(Size::Peak)?);
     println!("   controller: {now:.1} MB resident, {peak:.1} MB at its peak");
     run.outcome.figure("thousand_functions_controller_rss", peak)
 }
@@ -93,18 +95,18 @@ async fn rendered(
 async fn resync(
     run: &mut Run,
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     count: usize,
 ) -> Result<(), anyhow::Error> {
-    let before = Versions::read(cluster, space).await?;
+    let before = Versions::read(cluster, namespace).await?;
     let mark = cluster.audit.mark()?;
     let started = Instant::now();
     restart_controller(cluster).await?;
     let reconciles = ("controller", "kipper_controller_reconciles_total");
     #[allow(clippy::cast_precision_loss)] // far below 2^53
-    cluster.until_metric(reconciles, count as f64, PATIENCE * 2).await?;
+    metrics::until_metric(cluster, reconciles, count as f64, PATIENCE * 2).await?;
     println!("   gone over again {:.1} s after the restart", started.elapsed().as_secs_f64());
-    let changed = Versions::read(cluster, space).await?.changed_since(&before);
+    let changed = Versions::read(cluster, namespace).await?.changed_since(&before);
     print_some("changed", &changed);
     run.outcome.condition("thousand_functions_resync_changes", changed.len())?;
     let asked = ours(cluster, &mark, Entry::is_write, &["controller"])?;
@@ -133,10 +135,10 @@ async fn restart_controller(cluster: &Cluster) -> Result<(), anyhow::Error> {
     let running = pods.list(&of).await?;
     anyhow::ensure!(!running.items.is_empty(), "the controller does not run in the cluster");
     for pod in &running {
-        until::deleted(&pods, &pod.name_any()).await?;
+        watch::deleted(&pods, &pod.name_any()).await?;
     }
     for pod in &running {
-        until::object(&pods, &pod.name_any(), PATIENCE, |found| found.is_none()).await?;
+        watch::object(&pods, &pod.name_any(), PATIENCE, |found| found.is_none()).await?;
     }
     Ok(())
 }
@@ -175,21 +177,21 @@ fn print_some(what: &str, found: &[String]) {
     }
 }
 
-/// Versions of every object of a space's functions, by kind and name.
+/// Versions of every object of a namespace's functions, by kind and name.
 struct Versions(BTreeMap<(&'static str, String), String>);
 
 impl Versions {
-    async fn read(cluster: &Cluster, space: &Space) -> Result<Self, anyhow::Error> {
+    async fn read(cluster: &Cluster, namespace: &Namespace) -> Result<Self, anyhow::Error> {
         let mut all = BTreeMap::new();
-        add(&mut all, "Function", &space.api::<Function>(), by_version).await?;
-        add(&mut all, "Deployment", &space.api::<Deployment>(), by_version).await?;
-        add(&mut all, "Service", &space.api::<Service>(), by_version).await?;
-        add(&mut all, "ConfigMap", &space.api::<ConfigMap>(), by_version).await?;
+        add(&mut all, "Function", &namespace.api::<Function>(), by_version).await?;
+        add(&mut all, "Deployment", &namespace.api::<Deployment>(), by_version).await?;
+        add(&mut all, "Service", &namespace.api::<Service>(), by_version).await?;
+        add(&mut all, "ConfigMap", &namespace.api::<ConfigMap>(), by_version).await?;
         // KEDA writes the status of its objects whenever it likes; the spec is ours.
-        add(&mut all, "ScaledObject", &space.scaled_objects(), by_generation).await?;
+        add(&mut all, "ScaledObject", &namespace.scaled_objects(), by_generation).await?;
         let ingresses: Api<Ingress> = Api::namespaced(cluster.client.clone(), SYSTEM);
         add(&mut all, "Ingress", &ingresses, by_version).await?;
-        let own = names::ingress(&space.name, "");
+        let own = names::ingress(&namespace.name, "");
         all.retain(|(kind, name), _| *kind != "Ingress" || name.starts_with(&own));
         // Every namespace has one, and it is not ours.
         all.remove(&("ConfigMap", "kube-root-ca.crt".to_owned()));

@@ -12,17 +12,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
+use kipper_cluster::{Cluster, Namespace, functions, watch};
 use kipper_function::Function;
 use kube::ResourceExt as _;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::metrics;
 use crate::{
     cluster::{
-        Cluster,
         floor::{self, Floor},
-        objects,
-        space::Space,
-        until,
         wake::{Wake, Witness, wake},
     },
     run::PATIENCE,
@@ -69,14 +67,14 @@ pub(super) async fn run(
     plan: &Plan,
     make: impl Fn(&str) -> Function,
 ) -> Result<Woken, anyhow::Error> {
-    let space = cluster.space(plan.scenario).await?;
-    let witness = Witness::start(&space);
+    let namespace = cluster.namespace(plan.scenario).await?;
+    let witness = Witness::start(&namespace);
     let mut woken = Woken::default();
     for number in 0..plan.batches {
         let batch = Batch { number, functions: plan.functions, floors: plan.floors };
-        let hosts = prepare(cluster, &space, &batch.functions(), &make).await?;
-        batch.wake(cluster, &space, &witness, &hosts, &mut woken).await?;
-        batch.remove(&space).await?;
+        let hosts = prepare(cluster, &namespace, &batch.functions(), &make).await?;
+        batch.wake(cluster, &namespace, &witness, &hosts, &mut woken).await?;
+        batch.remove(&namespace).await?;
     }
     Ok(woken)
 }
@@ -84,16 +82,16 @@ pub(super) async fn run(
 /// Applies functions and returns their names and hosts once each could be woken.
 pub(super) async fn prepare(
     cluster: &Cluster,
-    space: &Space,
+    namespace: &Namespace,
     names: &[String],
     make: impl Fn(&str) -> Function,
 ) -> Result<Vec<(String, String)>, anyhow::Error> {
     for name in names {
-        space.apply(&make(name)).await?;
+        namespace.apply(&make(name)).await?;
     }
-    let ready = try_join_all(names.iter().map(|name| space.until_ready(name))).await?;
-    cluster.until_keda_listens().await?;
-    let host = |function: &Function| objects::host(function).context("a function without a URL");
+    let ready = try_join_all(names.iter().map(|name| namespace.until_ready(name))).await?;
+    metrics::until_keda_listens(cluster).await?;
+    let host = |function: &Function| functions::host(function).context("a function without a URL");
     ready.iter().map(|function| Ok((function.name_any(), host(function)?))).collect()
 }
 
@@ -121,26 +119,26 @@ impl Batch {
     pub(super) async fn wake(
         &self,
         cluster: &Cluster,
-        space: &Space,
+        namespace: &Namespace,
         witness: &Witness,
         hosts: &[(String, String)],
         woken: &mut Woken,
     ) -> Result<(), anyhow::Error> {
         let (model, _) = hosts.first().context("a batch without functions")?;
         for name in self.by_hand() {
-            floor::prepare(space, model, &name).await?;
+            floor::prepare(namespace, model, &name).await?;
         }
         let mut by_hand = self.by_hand();
         for (number, (function, host)) in hosts.iter().enumerate() {
             sleep(PAUSE).await;
-            let one = wake(cluster, space, witness, function, host).await;
+            let one = wake(cluster, namespace, witness, function, host).await;
             woken.wakes.push(one.with_context(|| format!("wake {function}"))?);
             witness.until(function, |seen| seen.ready.is_some()).await?;
             // Spread over the batch: as many as are due after this wake and were not before.
             let due = |wakes: usize| wakes * self.floors / self.functions;
             for name in by_hand.by_ref().take(due(number + 1) - due(number)) {
                 sleep(PAUSE).await;
-                woken.floors.push(floor::measure(cluster, space, witness, &name).await?);
+                woken.floors.push(floor::measure(cluster, namespace, witness, &name).await?);
                 witness.until(&name, |seen| seen.ready.is_some()).await?;
             }
         }
@@ -148,22 +146,22 @@ impl Batch {
     }
 
     /// Removes it, and returns when none of its pods is left.
-    async fn remove(&self, space: &Space) -> Result<(), anyhow::Error> {
+    async fn remove(&self, namespace: &Namespace) -> Result<(), anyhow::Error> {
         for name in self.by_hand() {
-            until::deleted(&space.api::<Deployment>(), &name).await?;
+            watch::deleted(&namespace.api::<Deployment>(), &name).await?;
         }
         for name in self.functions() {
-            space.delete(&name).await?;
+            namespace.delete(&name).await?;
         }
-        until_no_pods(space).await
+        until_no_pods(namespace).await
     }
 }
 
-/// Returns when the space has no pods left.
-pub(super) async fn until_no_pods(space: &Space) -> Result<(), anyhow::Error> {
+/// Returns when the namespace has no pods left.
+pub(super) async fn until_no_pods(namespace: &Namespace) -> Result<(), anyhow::Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let left = space.end_stopping_pods().await?;
+        let left = namespace.end_stopping_pods().await?;
         if left == 0 {
             return Ok(());
         }

@@ -1,29 +1,32 @@
 //! Cold starts while KEDA's operator is stopped: the second path answers after its own delay.
 
 use anyhow::Context as _;
+use kipper_cluster::{
+    Cluster,
+    components::{Component, End},
+    functions,
+};
+use kipper_measure::samples::Samples;
 
 use super::waking::{self, Batch, Woken};
 use crate::{
     cluster::{
-        Cluster,
-        components::{Component, End},
-        objects, timeline,
+        timeline,
         wake::{Wake, Witness},
     },
     run::Run,
-    samples::Samples,
 };
 
 const SCENARIO: &str = "without_keda";
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let space = cluster.space(SCENARIO).await?;
-    let witness = Witness::start(&space);
+    let namespace = cluster.namespace(SCENARIO).await?;
+    let witness = Witness::start(&namespace);
     let batch = Batch { number: 0, functions: run.size(20, 5), floors: run.size(5, 2) };
-    let hosts = waking::prepare(cluster, &space, &batch.functions(), objects::bare).await?;
+    let hosts = waking::prepare(cluster, &namespace, &batch.functions(), functions::bare).await?;
     cluster.components.stop(Component::KedaOperator, End::Terminate).await?;
     let mut woken = Woken::default();
-    let ended = batch.wake(cluster, &space, &witness, &hosts, &mut woken).await;
+    let ended = batch.wake(cluster, &namespace, &witness, &hosts, &mut woken).await;
     cluster.components.start(Component::KedaOperator).await?;
     ended.context("without KEDA")?;
     println!("{}\n{}", timeline::wakes(&woken.wakes), timeline::floors(&woken.floors));

@@ -22,22 +22,12 @@ use kipper_servers::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use kipper_servers::until;
+
 pub(crate) const TOKEN: &str = "sesame";
 
 static SERVER: LazyLock<Minio> = LazyLock::new(|| Minio::start(&Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// Far beyond what a loaded machine needs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Waits until `condition` holds, with a patience that only a broken run uses up.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let begin = std::time::Instant::now();
-    while !condition().await {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
 
 /// The administrator at a server.
 pub(crate) fn endpoint(server: &Minio) -> Endpoint {

@@ -20,12 +20,13 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use kipper_cluster::{Cluster, names::SYSTEM};
 use kube::{Api, api::ListParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, process::Command, task::JoinSet};
 
-use crate::cluster::{Cluster, connection::SYSTEM, metrics::selector};
+use crate::cluster::metrics::selector;
 
 /// A download that takes longer has failed.
 const FETCH: Duration = Duration::from_secs(60);
