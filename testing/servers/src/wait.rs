@@ -6,7 +6,7 @@ use std::{
 };
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 

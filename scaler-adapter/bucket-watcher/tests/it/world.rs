@@ -22,7 +22,7 @@ use kipper_servers::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use kipper_servers::until;
+pub(crate) use kipper_servers::{PATIENCE, until};
 
 pub(crate) const TOKEN: &str = "sesame";
 
