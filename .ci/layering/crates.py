@@ -14,10 +14,7 @@ class Rules:
     the processes that a process composes."""
 
     def __init__(self, text):
-        found = FENCE.search(text)
-        if not found:
-            raise SystemExit("ARCHITECTURE.md has no list of layers (a block fenced as ```layers)")
-        lines = [line.split("#")[0] for line in found[1].splitlines()]
+        lines = [line.split("#")[0] for line in FENCE.search(text)[1].splitlines()]
         rows = dict(line.split(":") for line in lines if line.strip())
         rows = {name.strip(): crates.split() for name, crates in rows.items()}
         self.leaf, self.test = rows.pop("leaf", []), rows.pop("test", [])
@@ -51,7 +48,10 @@ def folder(repo, path):
 
 def check(repo, packages):
     with open(os.path.join(repo, "ARCHITECTURE.md"), encoding="utf-8") as file:
-        rules = Rules(file.read())
+        text = file.read()
+    if not FENCE.search(text):
+        return ["ARCHITECTURE.md has no list of layers (a block fenced as ```layers)"]
+    rules = Rules(text)
     problems, unused = [], set(rules.edges)
     for package in packages:
         crate = folder(repo, os.path.dirname(package["manifest_path"]))

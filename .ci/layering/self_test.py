@@ -28,6 +28,7 @@ SERVER = {
         mod a; mod b; mod c; mod macros;
         mod parent;
         pub use b::B as Shown;
+        pub use shell as outer;
         #[cfg(test)] mod tests { use super::a; use super::b::B; }
     """,
     "macros.rs": "macro_rules! made { ($name:ident) => { pub struct $name; } }\npub(crate) use made;",
@@ -35,8 +36,8 @@ SERVER = {
     "b.rs": "use crate::c::C; crate::macros::made!(Made); pub struct B(C); pub enum E { X } pub fn g() {} pub fn made() {}",
     "c.rs": "pub(in crate::c) struct D; pub struct C; #[cfg(test)] use crate::a::A; #[cfg(test)] fn t(_: crate::a::A) {}\n"
     "/* /* */ use crate::a::A; */ const S: &str = r#\"crate::a::A { \"#; #[cfg(not(unix))] fn u() {}",
-    "parent.rs": "mod child; mod other; use child::Child; pub use other::Other; pub fn p(_: Child) {}",
-    "parent/child.rs": "use super::other; pub struct Child(other::Other);",
+    "parent.rs": "mod child; mod other; use child::Child; pub use other::Other; pub fn p(_: Child) {} pub fn other() {}",
+    "parent/child.rs": "pub struct Child(super::other::Other);",
     "parent/other.rs": "pub struct Other;",
 }
 
@@ -44,6 +45,7 @@ SERVER = {
 CIRCLES = [
     ("use crate", "c.rs", "use crate::a::A;", "c.rs -> src/a.rs: A (3)"),
     ("use super, in a tree, renamed", "c.rs", "use super::{b::{E as Kind, g}};", "c.rs -> src/b.rs: E (3), g (3)"),
+    ("use of a module and more", "c.rs", "use super::a::{self}; fn h() { a::f(); }", "c.rs -> src/a.rs: f (3)"),
     ("use in a function", "c.rs", "fn h() { use crate::a; a::f(); }", "c.rs -> src/a.rs: f (3)"),
     ("a path in code", "c.rs", "fn h() -> u8 { if true { crate::a::f() } 1 }", "c.rs -> src/a.rs: f (3)"),
     ("a path in a type", "c.rs", "impl From<super::a::A<'_>> for C {}", "c.rs -> src/a.rs: A (3)"),
@@ -63,6 +65,9 @@ CIRCLES = [
     ("the root's own item", "b.rs", "fn h(_: crate::Root) {}", "b.rs -> src/lib.rs: Root (2)"),
     ("a child that imports from its sibling", "parent/child.rs", "use super::Other;", None),
     ("a module that is used for tests only", "c.rs", "#[cfg(all(test, unix))] mod t { use crate::a::A; }", None),
+    ("a variant in code", "c.rs", "fn h() { let _ = crate::b::E::X; }", "c.rs -> src/b.rs: E (3)"),
+    ("another crate by way of the root", "b.rs", "use crate::outer::Thing;", None),
+    ("another crate of a module's name", "c.rs", "use crate::b; fn h() { ::b::g(); }", None),
     ("a name that another crate has too", "c.rs", "use shell::a::A; use ::a::f; fn h() { self.a(); a::b::<u8>(); }", None),
 ]
 
@@ -99,9 +104,11 @@ def run(check):
             expect("an entry that is not needed", check(repo), None)
         with planted(os.path.join(repo, "ARCHITECTURE.md"), "", ARCHITECTURE.replace("server:", "server: tool")):
             expect("an entry without an edge", check(repo), "server does not depend on tool, but ARCHITECTURE.md lists it")
+        with planted(os.path.join(repo, "ARCHITECTURE.md"), "", "No list."):
+            expect("no list", check(repo), "ARCHITECTURE.md has no list of layers")
     for failure in failures:
         print(failure)
-    print(f"layers: {len(CIRCLES) + len(EDGES) + 3} plants, {len(failures)} failures")
+    print(f"layers: {len(CIRCLES) + len(EDGES) + 4} plants, {len(failures)} failures")
     return 1 if failures else 0
 
 
