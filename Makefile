@@ -30,7 +30,7 @@ lint: setup
 	.ci/test lint
 
 # Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.
-bench: setup
+bench: setup-bench
 	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-poller -p kipper-bench -p kipper-loadtest
 	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
@@ -72,6 +72,9 @@ setup:
 
 setup-run:
 	.ci/setup run
+
+setup-bench:
+	.ci/setup bench
 
 setup-cluster:
 	.ci/setup cluster
