@@ -31,6 +31,7 @@ use crate::{
     control::{Counts, Endpoint, Listening, Request},
     requests::get,
     run::{PATIENCE, POLL, Run},
+    serve::function::OPEN,
 };
 
 /// How long a process may take until it serves.
@@ -156,6 +157,16 @@ impl Interceptor {
         let answer = Client::connect(self.admin).await?.ask(&get("a", "/metrics")).await?;
         let text = String::from_utf8(answer.body)?;
         exposition::sample(&text, name).with_context(|| format!("no metric {name}"))
+    }
+
+    /// Resolves once it takes no new connections.
+    pub(crate) async fn until_closed(&self) -> Result<(), anyhow::Error> {
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.proxy).await.is_ok() {
+            anyhow::ensure!(Instant::now() < end, "the interceptor goes on accepting");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// SIGTERM.
@@ -299,6 +310,13 @@ impl Function {
         command.args(["serve-function", "--executed"]).arg(&executed).args(more);
         let (child, addr) = start(run, "function", command).await?;
         Ok(Self { child, addr, executed })
+    }
+
+    /// Lets through what waits at its gate, and everything after it.
+    pub(crate) async fn open(&self) -> Result<(), anyhow::Error> {
+        let answer = Client::connect(self.addr).await?.ask(&get("a", OPEN)).await?;
+        anyhow::ensure!(answer.status == 200, "the gate is answered with {}", answer.status);
+        Ok(())
     }
 
     /// The ids it executed, in order.

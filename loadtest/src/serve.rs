@@ -27,7 +27,7 @@ pub enum Role {
     Backend(kipper_measure::backend::BackendArgs),
 }
 
-/// Runs one process until it is told to end.
+/// Runs one process until a signal.
 ///
 /// # Errors
 /// When it cannot start, or fails by itself.

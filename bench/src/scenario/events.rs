@@ -39,7 +39,7 @@ enum Part {
     Redis,
     /// Event objects of MinIO: rate against what the server allows
     Minio,
-    /// Upload until handler, told by MinIO's webhook at once
+    /// Upload until handler, by MinIO's webhook at once
     MinioWebhook,
     /// The same with MinIO's queue directory
     MinioQueued,
@@ -104,7 +104,7 @@ pub fn run(args: &EventsArgs) -> Result<(), anyhow::Error> {
             Part::Mariadb => mariadb::batches(&bed, &runtime)?,
             Part::Redis => redis::batches(&bed)?,
             Part::Minio => minio::drained(&bed, &runtime)?,
-            Part::MinioWebhook => uploads::told(&bed, &runtime)?,
+            Part::MinioWebhook => uploads::pushed(&bed, &runtime)?,
             Part::MinioQueued => uploads::queued(&bed, &runtime)?,
             Part::MinioListed => uploads::listed(&bed, &runtime)?,
         });

@@ -18,10 +18,11 @@ pub(super) fn row(name: &str, samples: &[Sample]) -> String {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
     };
     let of = |value: fn(&Sample) -> Option<f64>| median(samples.iter().filter_map(value));
+    let rps = of(|sample| Some(sample.report.rps));
     format!(
         "{name:<16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         cell(of(|sample| sample.cpu_micros_per_request), 2),
-        cell(of(|sample| Some(sample.report.rps)), 0),
+        cell(rps, if rps.is_some_and(|rps| rps < 100.0) { 2 } else { 0 }),
         cell(of(|sample| Some(sample.report.latency_us.p50)), 0),
         cell(of(|sample| Some(sample.report.latency_us.p99)), 0),
         cell(of(|sample| Some(sample.report.latency_us.max)), 0),

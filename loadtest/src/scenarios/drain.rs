@@ -1,7 +1,8 @@
 //! SIGTERM with held requests, running requests and WebSockets: none is lost, the admin port
-//! answers to the end, and another interceptor takes what is new.
+//! answers to the end, and another interceptor takes what is new. What runs stands at its function's
+//! gate until the interceptor takes no new connections.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use kipper_measure::client::Client;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,18 +19,14 @@ use crate::{
 const HELD: usize = 200;
 const RUNNING: usize = 50;
 const WEBSOCKETS: usize = 5;
-/// How long a running request takes: well into the drain.
-const DELAY: &str = "2s";
 const DRAIN: &[&str] = &["--drain-delay", "200ms", "--drain-deadline", "30s"];
-/// Between SIGTERM and what happens next.
-const INTO_THE_DRAIN: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let [cold, slow, socket] = [0, 1, 2];
     let mut draining = Interceptor::start(run, 3, DRAIN).await?;
     let mut other = Interceptor::start(run, 3, &[]).await?;
     let fast = Function::start(run, &[]).await?;
-    let backend = Function::start(run, &["--delay", DELAY]).await?;
+    let backend = Function::start(run, &["--gated"]).await?;
     for interceptor in [&mut draining, &mut other] {
         interceptor.set_ready(&function(slow), &[backend.addr]).await?;
         interceptor.set_ready(&function(socket), &[fast.addr]).await?;
@@ -49,12 +46,13 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let admin = tokio::spawn(ask(draining.admin, paths, stop_asking.clone()));
     let new = vec![get(&host(socket), "/")];
     let new = tokio::spawn(ask(other.proxy, new, stop_asking.clone()));
-    sleep(INTO_THE_DRAIN).await;
+    draining.until_closed().await?;
     let mut lost_sockets = 0;
     for socket in &mut sockets {
         lost_sockets += usize::from(echo(socket, b"still here").await.is_err());
     }
     draining.set_ready(&function(cold), &[fast.addr]).await?;
+    backend.open().await?;
     let lost = answers(held).await + answers(running).await;
     for mut socket in sockets {
         lost_sockets += usize::from(echo(&mut socket, b"goodbye").await.is_err());
@@ -98,7 +96,7 @@ async fn echo(socket: &mut Client, bytes: &[u8]) -> Result<(), anyhow::Error> {
     Ok(timeout(PATIENCE, socket.expect(bytes)).await??)
 }
 
-/// Asks for every request in turn until told to stop: how often, and how often in vain.
+/// Asks for every request in turn until it is to stop: how often, and how often in vain.
 async fn ask(addr: SocketAddr, requests: Vec<Vec<u8>>, stop: CancellationToken) -> (usize, usize) {
     let (mut asked, mut errors) = (0, 0);
     while !stop.is_cancelled() {

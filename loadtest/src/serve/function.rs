@@ -19,10 +19,15 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 
 use crate::requests::ID;
 
+/// Lets everything through the gate.
+pub(crate) const OPEN: &str = "/open";
 /// Answers `GET` with [`LARGE_BYTES`] bytes.
 pub(crate) const LARGE: &str = "/large";
 const LARGE_BYTES: usize = 16 << 20;
@@ -36,6 +41,9 @@ pub struct Args {
     /// Time between the execution of a request and its answer
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     delay: Duration,
+    /// Let no request past its execution before a request for /open
+    #[arg(long)]
+    gated: bool,
     /// File to which ids of executed requests are added
     #[arg(long)]
     executed: PathBuf,
@@ -43,6 +51,7 @@ pub struct Args {
 
 struct Function {
     delay: Duration,
+    is_open: watch::Sender<bool>,
     executed: File,
 }
 
@@ -53,7 +62,11 @@ struct Function {
 pub fn run(args: Args) -> Result<(), anyhow::Error> {
     let executed = OpenOptions::new().create(true).append(true).open(&args.executed);
     let executed = executed.with_context(|| args.executed.display().to_string())?;
-    let function = Arc::new(Function { delay: args.delay, executed });
+    let function = Arc::new(Function {
+        delay: args.delay,
+        is_open: watch::Sender::new(!args.gated),
+        executed,
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let socket = TcpSocket::new_v4()?;
@@ -87,6 +100,10 @@ async fn answer(
     if request.headers().contains_key(header::UPGRADE) {
         return Ok(upgrade(&mut request));
     }
+    if request.uri().path() == OPEN {
+        function.is_open.send_replace(true);
+        return Ok(status(StatusCode::OK));
+    }
     let id = request.headers().get(ID).map(|id| Bytes::copy_from_slice(id.as_bytes()));
     let path = request.uri().path().to_owned();
     if request.into_body().collect().await.is_err() {
@@ -102,6 +119,8 @@ async fn answer(
     if path == LARGE {
         return Ok(Response::new(Full::new(Bytes::from_static(&[b'x'; LARGE_BYTES]))));
     }
+    // The sender lives as long as this process.
+    let _ = function.is_open.subscribe().wait_for(|is_open| *is_open).await;
     tokio::time::sleep(function.delay).await;
     Ok(Response::new(Full::new(id.unwrap_or_else(|| Bytes::from_static(b"ok")))))
 }

@@ -96,7 +96,7 @@ impl Cluster {
     }
 }
 
-/// The local cluster's state: beside the kubeconfig, if nobody says otherwise.
+/// The local cluster's state: beside the kubeconfig, if KIPPER_CLUSTER_DIR is not set.
 fn state_dir() -> Result<PathBuf, anyhow::Error> {
     if let Some(dir) = std::env::var_os("KIPPER_CLUSTER_DIR") {
         return Ok(dir.into());

@@ -102,7 +102,7 @@ pub fn events<K: Watched>(api: &Api<K>) -> BoxStream<'static, Event<K>> {
         .boxed()
 }
 
-/// Asks for a deletion; it is no error when there is nothing to delete.
+/// Asks for a deletion; it is fine when there is nothing to delete.
 pub async fn deleted<K>(api: &Api<K>, name: &str) -> Result<(), anyhow::Error>
 where
     K: Clone + Debug + DeserializeOwned,

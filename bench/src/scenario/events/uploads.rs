@@ -33,7 +33,7 @@ use crate::budget::Budget;
 
 /// What a poller has by default, and what the goals of a second and more are met with.
 const USUAL_POLL: Duration = Duration::from_secs(1);
-/// Of the default alone half a second would be waited for: nobody tells a poller.
+/// Of the default alone half a second would be waited for: a poller gets no notification.
 const SHORT_POLL: Duration = Duration::from_millis(20);
 /// MinIO looks into its queue directory so often.
 const QUEUE_TICK: Duration = Duration::from_secs(3);
@@ -61,7 +61,7 @@ struct World {
 }
 
 /// A webhook that passes events on at once.
-pub(super) fn told(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyhow::Error> {
+pub(super) fn pushed(bed: &Bed, runtime: &Runtime) -> Result<Vec<Figure>, anyhow::Error> {
     let mut world = by_webhook(bed, runtime, false, SHORT_POLL)?;
     let waits = world.waits(bed, runtime, bed.size.samples, SHORT_POLL, SHORT_POLL)?;
     print(&waits, SHORT_POLL);

@@ -97,7 +97,7 @@ fn scale(
         own && target.subresource == "scale" && entry.is_write()
     };
     let mut scales = cluster.audit.since(mark, is_scale)?.into_iter();
-    scales.next().with_context(|| format!("nobody scaled {name}"))
+    scales.next().with_context(|| format!("{name} was not scaled"))
 }
 
 /// A request to each function, evenly spread over the interval, again and again.

@@ -28,7 +28,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     let functions = namespace.api::<Function>();
     watch::objects(&functions, FUNCTIONS - 1, PATIENCE, functions::is_ready).await?;
 
-    let code = code.to_str().context("a folder's name is no UTF-8")?;
+    let code = code.to_str().context("the folder's name is not UTF-8")?;
     let create = ["function", "create", "hello", "--code-file", code, "--runtime", "node"];
     let door = format!("http://{}", cluster.interceptor);
     let wait = ["--wait", "--interceptor", &door];
