@@ -23,7 +23,7 @@ use crate::{
 };
 
 const FUNCTIONS: usize = 1_000;
-const REPORTS: &str = "kipper_interceptor_counts_reports_total ";
+const REPORTS: &str = "kipper_interceptor_counts_reports_total";
 
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let observed = Duration::from_secs(run.size(10, 5));

@@ -71,8 +71,8 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
             }
         }
     }
-    let connects = interceptor.metric("kipper_interceptor_upstream_connects_total ").await?;
-    let replays = interceptor.metric("kipper_interceptor_replays_total ").await?;
+    let connects = interceptor.metric("kipper_interceptor_upstream_connects_total").await?;
+    let replays = interceptor.metric("kipper_interceptor_replays_total").await?;
     println!("   {asked} requests over {connects} connections, {replays} replays");
     run.outcome.condition("keep_alive_race_502", bad_gateway)?;
     run.outcome.condition("keep_alive_race_errors", errors)

@@ -61,7 +61,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     }
     let took: Samples = took.into_iter().collect();
     println!("   {}", took.summary());
-    let probes = interceptor.lock().await.metric("kipper_interceptor_probes_total ").await?;
+    let probes = interceptor.lock().await.metric("kipper_interceptor_probes_total").await?;
     run.outcome.figure("listen_to_first_byte_probes", probes / f64::from(wakes))?;
     run.outcome.condition("listen_to_first_byte_errors", errors)?;
     run.outcome.figure("listen_to_first_byte_p99", took.quantile(0.99))

@@ -28,7 +28,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     interceptor.set_ready(&name, &[backend.addr]).await?;
     let errors = answers(held).await;
     println!("   {requests} requests released in {:.2} s", started.elapsed().as_secs_f64());
-    let connects = interceptor.metric("kipper_interceptor_upstream_connects_total ").await?;
+    let connects = interceptor.metric("kipper_interceptor_upstream_connects_total").await?;
     println!("   over {connects} connections");
 
     let executed = backend.executed()?;

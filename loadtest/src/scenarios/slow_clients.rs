@@ -22,7 +22,7 @@ use crate::{
 
 /// The proxy's timers, short.
 const TIMERS: &[&str] = &["--header-timeout", "1s", "--idle-timeout", "2s", "--body-timeout", "1s"];
-const CONNECTIONS: &str = "kipper_interceptor_connections ";
+const CONNECTIONS: &str = "kipper_interceptor_connections";
 /// Between two bytes of a slow client: far below the lowest rate the proxy accepts.
 const DRIP: Duration = Duration::from_millis(100);
 /// When a slow client is still connected then, no timer closes it.
