@@ -31,6 +31,5 @@ mod observe;
 mod reconcile;
 
 mod certificates;
-mod leader;
 pub mod process;
 pub mod release;

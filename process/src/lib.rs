@@ -38,6 +38,8 @@
 pub mod exit;
 pub mod telemetry;
 
+pub mod backoff;
+
 pub mod readiness;
 
 pub mod metrics;

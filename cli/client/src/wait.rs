@@ -13,18 +13,14 @@ use kipper_function::{
     Function,
     names::{self, condition::READY},
 };
-use kube::{
-    Api, Resource, ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, watch_object},
-    },
-};
+use kipper_kubernetes::states as follow;
+use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     ApiError, Connection,
+    error::is_lasting,
     functions::{Functions, what},
 };
 
@@ -136,25 +132,8 @@ fn watched<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watch_object(api, name).default_backoff().filter_map(move |seen| {
-        let state = match seen {
-            Ok(object) => Some(Ok(object)),
-            Err(error) => told(error, &what, &namespace).map(Err),
-        };
-        std::future::ready(state)
-    })
-}
-
-/// An error of a watch that will not pass; the others are tried again, with a pause.
-fn told(error: watcher::Error, what: &str, namespace: &str) -> Option<ApiError> {
-    use watcher::Error;
-    let source = match error {
-        Error::InitialListFailed(source) | Error::WatchStartFailed(source) => source,
-        _ => return None,
-    };
-    let error = ApiError::read(source, what, namespace);
-    matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized | ApiError::NotInstalled(_))
-        .then_some(error)
+    follow(api, name, is_lasting)
+        .map(move |seen| seen.map_err(|error| ApiError::read(error, &what, &namespace)))
 }
 
 /// The Function once the controller has looked at the spec of its generation; `None` if it has not
