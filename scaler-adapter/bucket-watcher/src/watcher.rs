@@ -116,13 +116,15 @@ impl BucketWatcher {
         let (routes, known_routes) = channel::channel(None);
         let webhook = self.webhook.take().map(|(listener, _, token)| {
             let (leader, metrics) = (sources.leader.clone(), self.metrics.clone());
-            Webhook { token, routes: known_routes, leader, metrics }.serve(listener)
+            Webhook { token, routes: known_routes, leader, metrics }
+                .serve(listener, shutdown.clone())
         });
         let has_webhook = webhook.is_some();
         tokio::select! {
-            Some(()) = OptionFuture::from(webhook) => return Err(Error::Ended),
             () = self.keep(sources, routes, has_webhook) => return Err(Error::Ended),
-            () = shutdown.cancelled() => {}
+            // Ends after a signal, once what came before it is stored and answered.
+            Some(()) = OptionFuture::from(webhook) => {}
+            () = shutdown.cancelled(), if !has_webhook => {}
         }
         tasks.shutdown().await;
         if let Some(candidacy) = candidacy {
