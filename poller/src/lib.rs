@@ -43,7 +43,7 @@ pub use poller::{Poller, Settings};
 use crate::{
     config::Trigger,
     drain::{DrainRequest, DrainServer},
-    rescuer::Reconnect,
+    rescuer::RECONNECT,
     source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
     target::{Target, TargetConfig},
 };
@@ -127,7 +127,7 @@ async fn serve<S: Source, F: Future<Output = Result<S, SourceError>>>(
     shutdown: CancellationToken,
     drains: mpsc::Receiver<DrainRequest>,
 ) -> Result<(), Error> {
-    let mut reconnect = Reconnect::default();
+    let mut reconnect = RECONNECT;
     let source = loop {
         let opened = tokio::select! {
             opened = open() => opened,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use kipper_interceptor::source::{EndpointState, FunctionId, memory::MemoryFeed};
+use kipper_process::backoff::Backoff;
 use tokio::sync::mpsc;
 
 use super::{
@@ -28,9 +29,8 @@ pub(super) const ORDERS: usize = 16;
 const EVENTS: usize = 64;
 /// Between taking an address away and stopping its process.
 const RETIRE_DELAY: Duration = Duration::from_millis(100);
-/// Pause after the first failed start; doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses after failed starts.
+const RESTARTS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// A process that lived this long was no failed start.
 const STABLE: Duration = Duration::from_secs(5);
 /// Ports are taken from here. Below the range that Linux and macOS take source ports from, so that
@@ -331,8 +331,9 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Nothing is taken off at random: the user reads it.
 fn pause_after(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_PAUSE)
+    RESTARTS.after(failures.saturating_add(1), 0.0)
 }
 
 /// A loopback port that nobody listens on at this moment.
