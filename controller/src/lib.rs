@@ -34,6 +34,5 @@ mod observe;
 mod reconcile;
 
 mod certificates;
-mod leader;
 pub mod process;
 pub mod release;

@@ -21,7 +21,7 @@ use kipper_function::{Function, names};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, PartialObjectMeta, PostParams},
-    runtime::{reflector::Store, watcher::watcher},
+    runtime::reflector::Store,
 };
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
@@ -195,10 +195,9 @@ impl Namespaces {
             namespace: namespace.to_owned(),
         };
         let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), namespace);
-        let start = move || watcher(api.clone(), follow::config(""));
         let queue = self.queue.clone();
-        let task = tokio::spawn(follow::follow(start, rows, queue, move || {
-            // Kept alive by the closure until then; nobody waiting is no error.
+        let task = tokio::spawn(follow::follow(api, "", rows, queue, move || {
+            // Kept alive by the closure until then; that none waits for it is not an error.
             let _ = done.send(true);
         }));
         let entry = Watching { task: task.abort_handle(), synced: synced.clone() };

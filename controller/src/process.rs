@@ -3,23 +3,23 @@
 //! A replica that does not lead watches nothing. One that loses the lease ends, and is started
 //! again with nothing to remember.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
 use kipper_function::{Function, Service, function::Phase, names};
+use kipper_kubernetes::{Election, Leader};
 use kipper_process::{admin::AdminServer, metrics as process_metrics, readiness::Readiness};
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::DynamicObject,
     runtime::{
-        WatchStreamExt as _,
         controller::{self, applier},
         events::{Recorder, Reporter},
         reflector::{self, ObjectRef, Store},
-        watcher::watcher,
     },
 };
+use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +30,14 @@ use crate::{
     claim::CLAIM,
     config::Config,
     hosts::Hosts,
-    leader::Election,
     metrics::Metrics,
     namespaces::Namespaces,
     reconcile::{Context, reconcile, retry},
-    watch::{self, Queue, rows},
+    watch::{self, Queue, Rows, rows},
 };
+
+/// The Lease of the leader.
+const LEASE: &str = "kipper-controller";
 
 /// A burst of events about one function becomes one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -50,17 +52,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let admin = AdminServer::bind(config.admin_listen, readiness.clone(), registry).await?;
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(admin_stop.clone()));
-    let client = Client::try_default().await?;
+    let client = kipper_kubernetes::client().await?;
     let own = &config.own;
-    let election =
-        Election { api: Api::namespaced(client.clone(), &own.namespace), me: own.name.clone() };
     tracing::info!(name = own.name, admin = %config.admin_listen, "controller started");
-    let led = tokio::select! {
-        () = election.win() => true,
+    let leases = Api::namespaced(client.clone(), &own.namespace);
+    let candidacy = Election::new(leases, LEASE, own.name.clone()).start();
+    let mut leader = candidacy.leader();
+    let mut candidacy = Some(candidacy);
+    let leads = tokio::select! {
+        acquired = leader.wait_for(|leader| *leader == Leader::Me) => acquired.is_ok(),
         () = shutdown.cancelled() => false,
     };
     let mut lost = false;
-    if led {
+    if leads {
         metrics.leader.set(1);
         tracing::info!("leading");
         let secrets = Api::namespaced(client.clone(), &own.namespace);
@@ -69,15 +73,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         let control = control(config.clone(), client, metrics, readiness.clone(), stop.clone());
         let control = tokio::spawn(control);
         tokio::select! {
-            () = election.keep() => lost = true,
+            _ = leader.wait_for(|leader| *leader != Leader::Me) => lost = true,
             () = shutdown.cancelled() => {}
         }
         readiness.set_draining();
         stop.cancel();
-        control.await??;
-        if !lost {
-            election.release().await;
+        if lost {
+            // It must not acquire the lease again while it drains.
+            candidacy.take();
         }
+        control.await??;
+    }
+    if let Some(candidacy) = candidacy {
+        candidacy.give_back().await;
     }
     admin_stop.cancel();
     admin.await?;
@@ -99,8 +107,7 @@ async fn control(
     let (functions, writer) = reflector::store();
     let mut tasks = JoinSet::new();
     let all: Api<Function> = Api::all(client.clone());
-    let changed = follow_functions(all, writer, queue.clone());
-    tasks.spawn(changed);
+    tasks.spawn(watch::follow_functions(all, writer, queue.clone()));
     let watching =
         Watching { client: client.clone(), cache: Arc::clone(&cache), queue: queue.clone() };
     watching.start(&mut tasks, &functions, &config.own.namespace, &synced);
@@ -146,27 +153,6 @@ async fn ready(functions: &Store<Function>, synced: &Readiness) {
     }
 }
 
-/// Keeps the store of Functions, and asks for a reconcile of each that changed.
-async fn follow_functions(
-    api: Api<Function>,
-    writer: reflector::store::Writer<Function>,
-    queue: Queue,
-) {
-    let events = watcher(api, watch::config("")).default_backoff();
-    let events = reflector::reflector(writer, events).touched_objects();
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(function) => {
-                if queue.send(ObjectRef::from_obj(&function)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "watch of functions failed, going on"),
-        }
-    }
-}
-
 /// The watches beside that of the Functions.
 struct Watching {
     client: Client,
@@ -190,29 +176,39 @@ impl Watching {
         for kind in apply::KINDS {
             let resource = apply::resource(kind);
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let start = move || watcher(api.clone(), watch::config(names::FUNCTION_SELECTOR));
             let rows = rows::Objects { cache: cache(), kind };
-            tasks.spawn(watch::follow(start, rows, self.queue.clone(), done(kind.name())));
+            self.follow(tasks, api, names::FUNCTION_SELECTOR, rows, done(kind.name()));
         }
         let pods: Api<v1::Pod> = Api::all(self.client.clone());
-        let start = move || watcher(pods.clone(), watch::config(names::FUNCTION_SELECTOR));
-        tasks.spawn(watch::follow(start, rows::Pods(cache()), self.queue.clone(), done("pods")));
+        self.follow(tasks, pods, names::FUNCTION_SELECTOR, rows::Pods(cache()), done("pods"));
 
         let services: Api<Service> = Api::all(self.client.clone());
-        let start = move || watcher(services.clone(), watch::config(""));
         let rows = rows::Services { cache: cache(), functions: functions.clone() };
-        tasks.spawn(watch::follow(start, rows, self.queue.clone(), done("services")));
+        self.follow(tasks, services, "", rows, done("services"));
 
         let ingresses: Api<Ingress> = Api::all(self.client.clone());
-        let start = move || watcher(ingresses.clone(), watch::config(""));
         let rows = rows::Ingresses { cache: cache(), functions: functions.clone() };
-        tasks.spawn(watch::follow(start, rows, self.queue.clone(), done("ingresses")));
+        self.follow(tasks, ingresses, "", rows, done("ingresses"));
 
         let claims: Api<Lease> = Api::namespaced(self.client.clone(), own_namespace);
         let selector = format!("{}={CLAIM}", names::RESOURCE_TYPE);
-        let start = move || watcher(claims.clone(), watch::config(&selector));
         let rows = rows::Claims { cache: cache(), functions: functions.clone() };
-        tasks.spawn(watch::follow(start, rows, self.queue.clone(), done("claims")));
+        self.follow(tasks, claims, &selector, rows, done("claims"));
+    }
+
+    fn follow<K, R>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        api: Api<K>,
+        selector: &str,
+        rows: R,
+        synced: impl FnOnce() + Send + 'static,
+    ) where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        R: Rows<K> + 'static,
+    {
+        let (selector, queue) = (selector.to_owned(), self.queue.clone());
+        tasks.spawn(async move { watch::follow(api, &selector, rows, queue, synced).await });
     }
 }
 

@@ -12,6 +12,7 @@ use kipper_function::{
     function::SecretKeyStatus,
     names::{self, condition::READY},
 };
+use kipper_process::backoff::Backoff;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams},
@@ -39,9 +40,8 @@ use crate::{
     trigger,
 };
 
-/// Delay after the first failure of a function, doubled up to the second.
-const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+/// Pauses after failures of one function.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Arc<Metrics>,
     /// Failures in a row, by function; rows go with a success or the function.
-    pub(crate) failures: DashMap<Key, u32>,
+    pub(crate) failures: DashMap<Key, Backoff>,
 }
 
 /// One pass.
@@ -114,12 +114,7 @@ pub(crate) async fn reconcile(
 /// When to try again.
 pub(crate) fn retry(function: Arc<Function>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
     let key = Key::of(&function.metadata);
-    let mut failures = ctx.failures.entry(key.clone()).or_insert(0);
-    let delay = MIN_RETRY_DELAY
-        .saturating_mul(1_u32.checked_shl((*failures).min(16)).unwrap_or(u32::MAX))
-        .min(MAX_RETRY_DELAY)
-        .mul_f64(1.0 - fastrand::f64() / 4.0);
-    *failures = failures.saturating_add(1);
+    let delay = ctx.failures.entry(key.clone()).or_insert(RETRY).pause();
     let mut cause = std::error::Error::source(error);
     let mut text = error.to_string();
     while let Some(source) = cause {

@@ -1,19 +1,22 @@
-//! Fills the cache: one watch per kind, kept up for ever.
+//! Fills the cache: one watch per kind.
 //!
 //! Each watch reduces objects to rows, stores them, and asks for a reconcile of the functions a
 //! changed row concerns. It never clears a table: what was seen last stays until a complete list
 //! says otherwise. It never reads the value of a Secret.
 
-use std::{collections::HashSet, hash::Hash, time::Duration};
-
-use futures_util::{Stream, StreamExt as _};
-use kube::runtime::{
-    reflector::ObjectRef,
-    watcher::{self, Config, Event},
-};
-use tokio::sync::mpsc;
+use std::{collections::HashSet, fmt::Debug, hash::Hash};
 
 use kipper_function::Function;
+use kipper_kubernetes::{Mirror, Settings};
+use kube::{
+    Api, Resource,
+    runtime::{
+        reflector::{ObjectRef, store::Writer},
+        watcher::Event,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::cache::{Changed, Table};
 
@@ -24,13 +27,8 @@ pub(crate) type Queue = mpsc::Sender<ObjectRef<Function>>;
 /// Requests that may wait in the queue before the scheduler has taken them, which it does at once.
 /// Fewer than the objects of a hundred functions: that a full queue stops nothing is tested so.
 pub(crate) const QUEUE_LEN: usize = 64;
-/// How long the server keeps one watch open; resuming is cheap for it.
-const WATCH_TIMEOUT_SECS: u32 = 290;
 /// Objects per page of a list.
 const PAGE_SIZE: u32 = 200;
-/// Delays between two tries of a watch.
-const MIN_RETRY_DELAY: Duration = Duration::from_millis(200);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(20);
 
 /// What a watch does with its objects.
 pub(crate) trait Rows<K>: Send + Sync {
@@ -51,94 +49,141 @@ pub(crate) trait Rows<K>: Send + Sync {
     fn concerned(&self, key: &Self::Key, row: &Self::Row) -> Vec<ObjectRef<Function>>;
 }
 
-/// The settings every watch has in common.
-pub(crate) fn config(selector: &str) -> Config {
-    let config = Config::default().timeout(WATCH_TIMEOUT_SECS).page_size(PAGE_SIZE);
-    if selector.is_empty() { config } else { config.labels(selector) }
-}
-
-/// Follows what `watch` starts until dropped; calls `synced` after the first complete list.
-pub(crate) async fn follow<K, R, S>(
-    watch: impl Fn() -> S + Send,
+/// Follows the objects that a label selector selects until dropped; empty selects everything. Calls
+/// `synced` after the first complete list.
+pub(crate) async fn follow<K, R>(
+    api: Api<K>,
+    selector: &str,
     rows: R,
     queue: Queue,
     synced: impl FnOnce() + Send,
 ) where
-    K: Send + Sync + 'static,
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     R: Rows<K>,
-    S: Stream<Item = watcher::Result<Event<K>>> + Send,
 {
-    let mut synced = Some(synced);
-    let mut listed = HashSet::new();
-    let (mut listing, mut failures) = (false, 0_u32);
-    let mut events = Box::pin(watch());
-    // The stream of a watcher has no end; it goes on after an error.
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                let delay = retry_delay(failures, fastrand::f64());
-                failures = failures.saturating_add(1);
-                tracing::warn!(%error, ?delay, "watch failed, going on with what was seen last");
-                tokio::time::sleep(delay).await;
-                if must_list_again(&error) {
-                    events = Box::pin(watch());
-                }
-                continue;
-            }
-        };
-        // The beginning of a list is only our own intention; anything else is the server's.
-        if !matches!(event, Event::Init) {
-            failures = 0;
-        }
-        let mut concerned = Vec::new();
-        match event {
-            Event::Init => {
-                listed.clear();
-                listing = true;
-            }
-            Event::InitApply(object) | Event::Apply(object) => {
-                let (key, row) = rows.row(&object);
-                if listing && row.is_some() {
-                    listed.insert(key.clone());
-                }
-                concerned = store(&rows, key, row);
-            }
-            Event::Delete(object) => {
-                let (key, _) = rows.row(&object);
-                concerned = store(&rows, key, None);
-            }
-            Event::InitDone => {
-                listing = false;
-                for (key, row) in
-                    rows.table().retain(|key| !rows.listed(key) || listed.contains(key))
-                {
-                    concerned.extend(rows.concerned(&key, &row));
-                }
-                listed = HashSet::new();
-                if let Some(synced) = synced.take() {
-                    synced();
-                }
-            }
-        }
-        for function in concerned {
-            if queue.send(function).await.is_err() {
-                return;
-            }
-        }
+    let (listed, concerned) = (HashSet::new(), Vec::new());
+    keep(api, selector, RowsMirror { rows, queue, synced: Some(synced), listed, concerned }).await;
+}
+
+/// Keeps the store of Functions until dropped, and asks for a reconcile of each that changed.
+pub(crate) async fn follow_functions(api: Api<Function>, store: Writer<Function>, queue: Queue) {
+    let (listed, concerned) = (HashSet::new(), Vec::new());
+    keep(api, "", FunctionsMirror { store, queue, listed, concerned }).await;
+}
+
+async fn keep<K, M>(api: Api<K>, selector: &str, mirror: M)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    M: Mirror<K>,
+{
+    let settings = Settings { page_size: PAGE_SIZE, ..Settings::labels(selector) };
+    let Err(error) = kipper_kubernetes::follow(api, settings, mirror).await;
+    tracing::error!(%error, "watch ended");
+}
+
+/// Asks for reconciles; a watch waits while the queue is full.
+async fn ask(queue: &Queue, concerned: &mut Vec<ObjectRef<Function>>) {
+    for function in concerned.drain(..) {
+        // Without a receiver the process is about to end.
+        let _ = queue.send(function).await;
     }
 }
 
-/// True when the server refuses to resume from where we were. The watcher lists again by itself
-/// when 410 comes as an event, but retries for ever when it is the answer to the request.
-fn must_list_again(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+struct RowsMirror<R, Key, S> {
+    rows: R,
+    queue: Queue,
+    synced: Option<S>,
+    /// Keys that a list in progress has brought.
+    listed: HashSet<Key>,
+    /// Functions to ask a reconcile for.
+    concerned: Vec<ObjectRef<Function>>,
 }
 
-/// Doubles from [`MIN_RETRY_DELAY`] to [`MAX_RETRY_DELAY`]; `jitter` in 0..1 takes up to half off.
-fn retry_delay(failures: u32, jitter: f64) -> Duration {
-    let factor = 1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX);
-    MIN_RETRY_DELAY.saturating_mul(factor).min(MAX_RETRY_DELAY).mul_f64(1.0 - jitter / 2.0)
+impl<K, R, S> Mirror<K> for RowsMirror<R, R::Key, S>
+where
+    K: Send,
+    R: Rows<K>,
+    S: FnOnce() + Send,
+{
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn list(&mut self, object: K) {
+        let (key, row) = self.rows.row(&object);
+        if row.is_some() {
+            self.listed.insert(key.clone());
+        }
+        self.concerned.extend(store(&self.rows, key, row));
+    }
+
+    fn complete(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        let stays = |key: &R::Key| !self.rows.listed(key) || listed.contains(key);
+        for (key, row) in self.rows.table().retain(stays) {
+            self.concerned.extend(self.rows.concerned(&key, &row));
+        }
+        if let Some(synced) = self.synced.take() {
+            synced();
+        }
+    }
+
+    fn apply(&mut self, object: K) {
+        let (key, row) = self.rows.row(&object);
+        self.concerned.extend(store(&self.rows, key, row));
+    }
+
+    fn delete(&mut self, object: K) {
+        let (key, _) = self.rows.row(&object);
+        self.concerned.extend(store(&self.rows, key, None));
+    }
+
+    async fn settle(&mut self) {
+        ask(&self.queue, &mut self.concerned).await;
+    }
+}
+
+struct FunctionsMirror {
+    store: Writer<Function>,
+    queue: Queue,
+    /// What a list in progress has brought. The store has it once the list is complete, so reconciles
+    /// are asked for then.
+    listed: HashSet<ObjectRef<Function>>,
+    /// Functions to ask a reconcile for.
+    concerned: Vec<ObjectRef<Function>>,
+}
+
+impl Mirror<Function> for FunctionsMirror {
+    fn begin(&mut self) {
+        self.listed.clear();
+        self.store.apply_watcher_event(&Event::Init);
+    }
+
+    fn list(&mut self, function: Function) {
+        self.listed.insert(ObjectRef::from_obj(&function));
+        self.store.apply_watcher_event(&Event::InitApply(function));
+    }
+
+    fn complete(&mut self) {
+        let known = self.store.as_reader().state();
+        self.listed.extend(known.iter().map(|function| ObjectRef::from_obj(&**function)));
+        self.store.apply_watcher_event(&Event::InitDone);
+        self.concerned.extend(self.listed.drain());
+    }
+
+    fn apply(&mut self, function: Function) {
+        self.concerned.push(ObjectRef::from_obj(&function));
+        self.store.apply_watcher_event(&Event::Apply(function));
+    }
+
+    fn delete(&mut self, function: Function) {
+        self.concerned.push(ObjectRef::from_obj(&function));
+        self.store.apply_watcher_event(&Event::Delete(function));
+    }
+
+    async fn settle(&mut self) {
+        ask(&self.queue, &mut self.concerned).await;
+    }
 }
 
 fn store<K, R: Rows<K>>(rows: &R, key: R::Key, row: Option<R::Row>) -> Vec<ObjectRef<Function>> {

@@ -106,7 +106,7 @@ async fn sources(config: &Config) -> anyhow::Result<(Sources, Option<Arc<dyn Wak
             Sources { routes: Box::new(routes), endpoints: Box::new(endpoints), client: None };
         return Ok((sources, None));
     }
-    let client = kube::Client::try_default().await;
+    let client = kipper_kubernetes::client().await;
     let client = client.context("no Kubernetes API (and no --static-routes)")?;
     let namespace = config.namespace.as_deref();
     let hosts = HostRule {

@@ -10,20 +10,18 @@ use std::{
     time::Duration,
 };
 
+use kipper_process::backoff::Backoff;
 use tokio::time::Instant;
 
 use crate::{
     dispatcher::Held,
-    retry::exponential,
     source::{Digest, Event, Key, Mark, SourceError},
 };
 
 /// Events marked in one go at most.
 const MAX_BATCH: usize = 1_000;
-/// First pause after a mark that failed; doubles with each further one.
-const BACKOFF_BASE: Duration = Duration::from_millis(100);
-/// Longest pause between two tries to mark one event.
-const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Pauses between tries to mark one event.
+const MARK_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 /// Marked events that still ask to be delivered. At this bound nothing more is claimed: forgetting
 /// one would deliver it again and again.
 pub(crate) const MAX_SUPPRESSED: usize = 100_000;
@@ -34,7 +32,7 @@ struct Unmarked<C> {
     held: Held<C>,
     /// Why it is dead; `None` for one that was handled.
     dead: Option<String>,
-    failures: u32,
+    backoff: Backoff,
     /// An earlier try may have been committed.
     retried: bool,
 }
@@ -96,13 +94,13 @@ impl<C> Default for Completer<C> {
 impl<C> Completer<C> {
     /// An event was handled.
     pub(crate) fn finished(&mut self, held: Held<C>) {
-        self.fresh.push_back(Unmarked { held, dead: None, failures: 0, retried: false });
+        self.fresh.push_back(Unmarked { held, dead: None, backoff: MARK_BACKOFF, retried: false });
     }
 
     /// An event will not be delivered any more.
     pub(crate) fn dead(&mut self, held: Held<C>, reason: String) {
         let dead = Some(reason);
-        self.fresh.push_back(Unmarked { held, dead, failures: 0, retried: false });
+        self.fresh.push_back(Unmarked { held, dead, backoff: MARK_BACKOFF, retried: false });
     }
 
     /// The next piece of work: what failed and may be tried again first, then what is new. Dead
@@ -167,8 +165,7 @@ impl<C> Completer<C> {
                     let unknown = matches!(mark, Mark::Unknown(_));
                     completed.failures.push((unmarked.held.event.key.clone(), text.clone()));
                     unmarked.retried |= unknown;
-                    let pause = exponential(BACKOFF_BASE, BACKOFF_CAP, unmarked.failures);
-                    unmarked.failures = unmarked.failures.saturating_add(1);
+                    let pause = unmarked.backoff.pause();
                     self.serial += 1;
                     self.delayed.insert((now + pause, self.serial), unmarked);
                 }

@@ -6,8 +6,7 @@
 //! whether the poller goes on afterwards is the poller's own decision. Nothing is told to a
 //! caller without the token.
 
-use std::{convert::Infallible, fmt, hint, io, net::SocketAddr, str::FromStr, sync::Arc};
-use std::{pin::pin, time::Duration};
+use std::{fmt, hint, io, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -15,26 +14,17 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
 };
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use kipper_process::port::HttpPort;
 use kipper_trigger::drain::{self, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, TOKEN_HEADER};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, oneshot},
-    task::JoinSet,
+    net::TcpListener,
+    sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Calls served at once; further ones wait in the kernel's accept queue. One kubelet makes one.
 pub const MAX_CONNECTIONS: usize = 16;
-/// A request's head must be complete within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for the answers in progress once the server is asked to end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause after a failed accept (out of descriptors), so that the loop does not spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Room for a request head; a kubelet sends a few hundred bytes.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// One call that waits for the end of a drain.
 #[derive(Debug)]
@@ -138,63 +128,18 @@ impl DrainServer {
     /// calls wait: as many drains have been asked for by then.
     pub async fn serve(self, requests: mpsc::Sender<DrainRequest>, shutdown: CancellationToken) {
         let calls = Calls { token: self.token, requests, least: self.least };
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            let accept = async {
-                // The semaphore is never closed.
-                let permit = permits.clone().acquire_owned().await.ok();
-                (self.listener.accept().await, permit)
-            };
-            let (accepted, permit) = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = accept => accepted,
-                // Finished connections are reaped as they end.
-                Some(_) = connections.join_next() => continue,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let connection = serve_connection(stream, calls.clone(), shutdown.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "drain port cannot accept");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
-        // Each ends within `CLOSE_TIMEOUT` by itself.
-        while connections.join_next().await.is_some() {}
-    }
-}
-
-/// One request per connection: nobody holds one of the few by keeping it alive.
-async fn serve_connection(stream: TcpStream, calls: Calls, shutdown: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let calls = calls.clone();
-        async move { Ok::<_, Infallible>(calls.answer(&request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
-            match tokio::time::timeout(CLOSE_TIMEOUT, connection).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "drain connection ended");
+        // One request per connection, so that none of the few is held by keeping it alive.
+        let port = HttpPort {
+            name: "drain",
+            max_connections: MAX_CONNECTIONS,
+            keep_alive: false,
+            lifetime: None,
+        };
+        let answer = move |request: Request<Incoming>| {
+            let calls = calls.clone();
+            async move { calls.answer(&request).await }
+        };
+        port.serve(self.listener, answer, shutdown).await;
     }
 }
 
@@ -250,6 +195,7 @@ fn response(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
         task::JoinHandle,
         time::timeout,
     };

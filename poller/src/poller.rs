@@ -17,6 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
+use kipper_process::backoff::Backoff;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -34,15 +35,15 @@ use crate::{
     identity::Identity,
     metrics::Metrics,
     rescuer::Rescuer,
-    retry::{Ending, exponential},
+    retry::Ending,
     source::{Event, Key, Source, SourceError, Unusable, Wanted},
     target::{Delivery, Outcome, Target},
 };
 
-/// First pause after a claim that failed; doubles with each further one.
-const CLAIM_BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// Longest pause between two claims that fail.
-const CLAIM_BACKOFF_CAP: Duration = Duration::from_secs(30);
+const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses between claims that fail.
+const CLAIM_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_CLAIM_PAUSE);
 /// Pause after claims that could not be given up.
 const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -100,7 +101,7 @@ pub struct Poller<S: Source> {
     deadline: Option<Instant>,
     release_due: Instant,
     claim_due: Instant,
-    claim_failures: u32,
+    claim_backoff: Backoff,
 }
 
 impl<S: Source> Poller<S> {
@@ -139,7 +140,7 @@ impl<S: Source> Poller<S> {
             deadline: None,
             release_due: now,
             claim_due: now,
-            claim_failures: 0,
+            claim_backoff: CLAIM_BACKOFF,
         }
     }
 
@@ -284,7 +285,7 @@ impl<S: Source> Poller<S> {
         }
         if self.completer.is_full() {
             tracing::warn!("too many handled events still match; claiming paused");
-            self.claim_due = now + CLAIM_BACKOFF_CAP;
+            self.claim_due = now + MAX_CLAIM_PAUSE;
             return;
         }
         let suppressed: Vec<Key> = self.completer.suppressed().cloned().collect();
@@ -321,7 +322,7 @@ impl<S: Source> Poller<S> {
             Ok(answer) => answer,
             Err(error) => return self.claim_failed(&error, now),
         };
-        self.claim_failures = 0;
+        self.claim_backoff.reset();
         self.completer.peeked(&suppressed, peeked);
         for (key, why) in claimed.unusable {
             let Unusable::Duplicate = why;
@@ -358,9 +359,7 @@ impl<S: Source> Poller<S> {
 
     fn claim_failed(&mut self, error: &SourceError, now: Instant) {
         self.failed("claim", error, now);
-        self.claim_due =
-            now + exponential(CLAIM_BACKOFF_BASE, CLAIM_BACKOFF_CAP, self.claim_failures);
-        self.claim_failures = self.claim_failures.saturating_add(1);
+        self.claim_due = now + self.claim_backoff.pause();
     }
 
     /// Takes in how a delivery ended.

@@ -5,31 +5,16 @@
 
 use std::time::Duration;
 
+use kipper_process::backoff::Backoff;
 use tokio::time::Instant;
 
-use crate::{retry::exponential, source::SourceError};
+use crate::source::SourceError;
 
 /// How often claims are proved alive. Leases last several times as long.
 pub(crate) const EXTEND_INTERVAL: Duration = Duration::from_secs(5);
-/// First pause after a failed attempt to connect; doubles with each further one.
-const BACKOFF_BASE: Duration = Duration::from_millis(100);
-/// Longest pause between two attempts to connect.
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
-
 /// Pauses between attempts to connect.
-#[derive(Debug, Default)]
-pub(crate) struct Reconnect {
-    failures: u32,
-}
-
-impl Reconnect {
-    /// How long to wait after one more failure.
-    pub(crate) fn pause(&mut self) -> Duration {
-        let pause = exponential(BACKOFF_BASE, BACKOFF_CAP, self.failures);
-        self.failures = self.failures.saturating_add(1);
-        pause
-    }
-}
+pub(crate) const RECONNECT: Backoff =
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// What to ask of the source next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +30,14 @@ pub(crate) enum Task {
 pub(crate) struct Rescuer {
     claims: bool,
     marks: bool,
-    reconnect: Reconnect,
+    reconnect: Backoff,
     due: Instant,
 }
 
 impl Rescuer {
     /// Both links are up.
     pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            claims: true,
-            marks: true,
-            reconnect: Reconnect::default(),
-            due: now + EXTEND_INTERVAL,
-        }
+        Self { claims: true, marks: true, reconnect: RECONNECT, due: now + EXTEND_INTERVAL }
     }
 
     /// True while claims are alive as far as is known.
@@ -105,7 +85,7 @@ impl Rescuer {
             }
             (Task::Recover, true) => {
                 (self.claims, self.marks) = (true, true);
-                self.reconnect = Reconnect::default();
+                self.reconnect.reset();
                 self.due = now + EXTEND_INTERVAL;
             }
             // What its failure says of the links is told by `failed`.

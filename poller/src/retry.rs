@@ -5,18 +5,18 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use kipper_process::backoff::Backoff;
+
 use crate::source::Key;
 
-/// First pause after a failure; doubles with each further one.
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
-/// Longest pause, also between attempts that have no dead letters to end in.
+/// Longest pause between two attempts, also where there are no dead letters to end in.
 pub(crate) const BACKOFF_CAP: Duration = Duration::from_secs(300);
+/// Pauses between the attempts of one event.
+const ATTEMPTS: Backoff = Backoff::new(Duration::from_secs(1), BACKOFF_CAP);
 /// Retryable failures in a row, of distinct events, that make an outage of the function.
 pub(crate) const BREAKER_THRESHOLD: usize = 20;
-/// First pause between two probes of an outage.
-const PROBE_BASE: Duration = Duration::from_secs(1);
-/// Longest pause between two probes.
-const PROBE_CAP: Duration = Duration::from_secs(15);
+/// Pauses between the probes of an outage.
+const PROBES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
 /// How one delivery ended, as far as this stage cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub(crate) enum Next {
 
 /// Decides what follows the failure of an event's attempt number `attempts`, counted from 1.
 ///
-/// Exponential backoff with full jitter ("Exponential Backoff And Jitter", M. Brooker, 2015);
-/// `jitter` is in `0.0..1.0`. `Retry-After` (RFC 9110, section 10.2.3) is a lower bound.
+/// The pause is that of [`Backoff`]; `jitter`, in `0.0..1.0`, is what it takes off at random.
+/// `Retry-After` (RFC 9110, section 10.2.3) is a lower bound.
 pub(crate) fn next(
     ending: Ending,
     attempts: u32,
@@ -57,13 +57,7 @@ pub(crate) fn next(
         Ending::Retryable(Some(pause)) => pause.min(BACKOFF_CAP),
         _ => Duration::ZERO,
     };
-    let ceiling = exponential(BACKOFF_BASE, BACKOFF_CAP, attempts.saturating_sub(1));
-    Next::After(ceiling.mul_f64(jitter).max(at_least))
-}
-
-/// `base` doubled `exponent` times, at most `cap`.
-pub(crate) fn exponential(base: Duration, cap: Duration, exponent: u32) -> Duration {
-    1u32.checked_shl(exponent).map_or(cap, |factor| base.saturating_mul(factor).min(cap))
+    Next::After(ATTEMPTS.after(attempts, jitter).max(at_least))
 }
 
 /// Tells an outage of the function from events that it does not like.
@@ -117,10 +111,8 @@ impl Breaker {
     /// How long to wait before the next probe; each call counts as one probe.
     pub(crate) fn probe_pause(&mut self, jitter: f64) -> Duration {
         let probes = self.open.get_or_insert(0);
-        let ceiling = exponential(PROBE_BASE, PROBE_CAP, *probes);
         *probes = probes.saturating_add(1);
-        // Half of it is certain: a probe is for the function, not for the crowd.
-        ceiling.mul_f64(0.5 + jitter / 2.0)
+        PROBES.after(*probes, jitter)
     }
 }
 
@@ -138,11 +130,12 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_five_minutes() {
-        let pause = |attempts| next(Ending::Retryable(None), attempts, u32::MAX, true, 1.0);
+        let pause = |attempts| next(Ending::Retryable(None), attempts, u32::MAX, true, 0.0);
         for (attempts, seconds) in [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (64, 300)] {
             assert_eq!(pause(attempts), Next::After(Duration::from_secs(seconds)), "{attempts}");
         }
-        assert_eq!(next(Ending::Retryable(None), 5, 10, true, 0.0), Next::After(Duration::ZERO));
+        let half = Next::After(Duration::from_secs(8));
+        assert_eq!(next(Ending::Retryable(None), 5, 10, true, 1.0), half);
     }
 
     #[test]
@@ -150,9 +143,9 @@ mod tests {
         let pause = |seconds, jitter| {
             next(Ending::Retryable(Some(Duration::from_secs(seconds))), 3, 10, true, jitter)
         };
-        assert_eq!(pause(30, 1.0), Next::After(Duration::from_secs(30)));
-        assert_eq!(pause(1, 1.0), Next::After(Duration::from_secs(4)));
-        assert_eq!(pause(86_400, 0.0), Next::After(BACKOFF_CAP));
+        assert_eq!(pause(30, 0.0), Next::After(Duration::from_secs(30)));
+        assert_eq!(pause(1, 0.0), Next::After(Duration::from_secs(4)));
+        assert_eq!(pause(86_400, 0.5), Next::After(BACKOFF_CAP));
     }
 
     #[test]
@@ -201,7 +194,7 @@ mod tests {
         for n in 0..BREAKER_THRESHOLD {
             fail(&mut breaker, n);
         }
-        let pauses: Vec<u64> = (0..6).map(|_| breaker.probe_pause(1.0).as_secs()).collect();
+        let pauses: Vec<u64> = (0..6).map(|_| breaker.probe_pause(0.0).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 15, 15]);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     metrics::Metrics,
     poller::Poller,
-    rescuer::Reconnect,
+    rescuer::RECONNECT,
     source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
     target::{Target, TargetConfig},
 };
@@ -109,7 +109,7 @@ async fn serve<S: Source, F: Future<Output = Result<S, SourceError>>>(
     shutdown: CancellationToken,
     drains: mpsc::Receiver<DrainRequest>,
 ) -> Result<(), Error> {
-    let mut reconnect = Reconnect::default();
+    let mut reconnect = RECONNECT;
     let source = loop {
         let opened = tokio::select! {
             opened = open() => opened,

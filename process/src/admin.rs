@@ -1,57 +1,39 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics` and what else a process registers.
 //!
 //! An HTTP/1.1 server of its own, never on a traffic port. It answers from memory, reads no
-//! request body, and stays up through a drain: its caller cancels its token last. Connections are
-//! capped; at the cap further ones wait in the kernel's accept queue until one ends, which the
-//! header timeout and the connection's lifetime guarantee.
+//! request body, and stays up through a drain: its caller cancels its token last.
 
-use std::{
-    collections::BTreeMap, convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeMap, future::ready, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
 };
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Encoder, Registry, TextEncoder};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::readiness::Readiness;
+use crate::{port::HttpPort, readiness::Readiness};
 
 /// Connections served at once. Probes and one or two scrapers need far fewer.
 pub const MAX_CONNECTIONS: usize = 64;
-/// A request's head must be complete within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection is asked to end after this time, so that nobody holds one of the few for good.
+/// A connection is asked to end after this time, so that none of the few is held for good.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
-/// Time for the response in progress once a connection is asked to end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause after a failed accept (out of descriptors), so that the loop does not spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Room for a request head; probes and scrapers send a few hundred bytes.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Why the admin port is not there.
+/// Why there is no admin port.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address cannot be bound.
     #[error("bind admin port {addr}")]
     Bind {
-        /// The address asked for.
+        /// The configured address.
         addr: SocketAddr,
-        /// What the system said.
+        /// Why.
         source: io::Error,
     },
 }
@@ -124,36 +106,16 @@ impl AdminServer {
     /// Serves until `shutdown` is cancelled, then lets responses in progress finish (2 s at most).
     pub async fn serve(self, shutdown: CancellationToken) {
         let routes = Arc::new(self.routes);
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            let accept = async {
-                // The semaphore is never closed.
-                let permit = permits.clone().acquire_owned().await.ok();
-                (self.listener.accept().await, permit)
-            };
-            let (accepted, permit) = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = accept => accepted,
-                // Finished connections are reaped as they end.
-                Some(_) = connections.join_next() => continue,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let connection = serve_connection(stream, routes.clone(), shutdown.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "admin port cannot accept");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
-        // Each ends within `CLOSE_TIMEOUT` by itself.
-        while connections.join_next().await.is_some() {}
+        let port = HttpPort {
+            name: "admin",
+            max_connections: MAX_CONNECTIONS,
+            keep_alive: true,
+            lifetime: Some(CONNECTION_LIFETIME),
+        };
+        let answer = move |request: http::Request<_>| {
+            ready(routes.answer(request.method(), request.uri().path()))
+        };
+        port.serve(self.listener, answer, shutdown).await;
     }
 }
 
@@ -183,39 +145,6 @@ fn response(answer: AdminResponse) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONTENT_TYPE, answer.content_type);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-async fn serve_connection(stream: TcpStream, routes: Arc<Routes>, shutdown: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = routes.answer(request.method(), request.uri().path());
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = end_of_life(&shutdown) => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(CLOSE_TIMEOUT, connection).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "admin connection ended");
-    }
-}
-
-async fn end_of_life(shutdown: &CancellationToken) {
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
-    }
 }
 
 fn readyz(readiness: &Readiness) -> AdminResponse {

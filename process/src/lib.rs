@@ -1,7 +1,7 @@
 //! The shell around every Kipper server process.
 //!
 //! A process parses its configuration ([`exit::parse`]), starts its log ([`telemetry`]), takes its
-//! readiness blockers ([`readiness`]), binds the admin port ([`admin`]) with the process metrics
+//! readiness blockers ([`readiness`]), binds the admin port ([`admin`], served by [`port`]) with the process metrics
 //! ([`metrics`]), waits for a signal ([`signals`]) and drains ([`drain`]). The modules below stand
 //! in that order. They know nothing of functions, routes or scaling: a leaf crate never depends on
 //! a process.
@@ -38,9 +38,13 @@
 pub mod exit;
 pub mod telemetry;
 
+pub mod backoff;
+
 pub mod readiness;
 
 pub mod metrics;
+
+pub mod port;
 
 pub mod admin;
 

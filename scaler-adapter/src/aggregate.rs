@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no I/O, no locks, no metrics; time comes in as `now`, a duration on the
 //! collector's clock. Each interceptor has one [`Cell`] per function; totals are monotonic within
-//! an epoch, so what is new is always a difference, and a report told twice counts once.
+//! an epoch, so what is new is always a difference, and a report that comes twice counts once.
 //! A function that is idle keeps neither cells nor buckets.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ const CELL_RETENTION: Duration = Duration::from_secs(120);
 /// A function without load or stream is forgotten after this, as interceptors forget it too.
 const FUNCTION_RETENTION: Duration = Duration::from_secs(3600);
 
-/// Which stream of which interceptor process tells something.
+/// Which stream of which interceptor process reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The interceptor, as numbered by the collector.
@@ -37,9 +37,9 @@ pub struct Origin {
     pub heard: Option<Duration>,
 }
 
-/// One function's counts as an interceptor tells them.
+/// One function's counts as an interceptor reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Report {
     /// Requests accepted since the interceptor started.
     pub total: u64,
     /// Forwarded and not finished.
@@ -50,7 +50,7 @@ pub struct Told {
     pub waiting: u32,
     /// Since the last request was accepted.
     pub idle: Duration,
-    /// `total` as this stream last told it; `None` in a snapshot, which cannot know.
+    /// `total` as this stream last reported it; `None` in a snapshot, which cannot know.
     pub base: Option<u64>,
 }
 
@@ -111,30 +111,30 @@ pub struct Function {
 impl Function {
     /// Takes one report in and returns how many requests it adds.
     ///
-    /// The requests of a gap between two streams are spread over the gap: told at once, they
+    /// The requests of a gap between two streams are spread over the gap: counted at once, they
     /// would look like a burst.
-    pub fn apply(&mut self, origin: Origin, told: &Told, now: Duration) -> u64 {
+    pub fn apply(&mut self, origin: Origin, report: &Report, now: Duration) -> u64 {
         let index = self.cells.iter().position(|cell| cell.interceptor == origin.interceptor);
         let known = index.map(|index| self.cells[index]);
         if known.is_some_and(|cell| cell.stream > origin.stream) {
             return 0;
         }
-        let (added, from) = new_requests(known, origin, told, now);
+        let (added, from) = new_requests(known, origin, report, now);
         let cell = Cell {
             interceptor: origin.interceptor,
-            in_flight: told.in_flight,
-            held: told.held,
-            waiting: told.waiting,
+            in_flight: report.in_flight,
+            held: report.held,
+            waiting: report.waiting,
             stream: origin.stream,
             epoch: origin.epoch,
-            total: told.total,
+            total: report.total,
         };
         match index {
             Some(index) => self.cells[index] = cell,
             None => self.cells.push(cell),
         }
-        if told.total > 0 {
-            let at = now.saturating_sub(told.idle);
+        if report.total > 0 {
+            let at = now.saturating_sub(report.idle);
             self.last_request = Some(self.last_request.map_or(at, |last| last.max(at)));
         }
         if added > 0 {
@@ -143,7 +143,7 @@ impl Function {
         added
     }
 
-    /// Zeroes what `interceptor` last told, unless it was told on `stream`: it was not listed in
+    /// Zeroes what `interceptor` last reported, unless that was on `stream`: it was not listed in
     /// that stream's snapshot, or (with `None`) the interceptor is forgotten.
     pub fn retire(&mut self, interceptor: u32, stream: Option<u64>) {
         self.cells.retain(|cell| {
@@ -164,7 +164,7 @@ impl Function {
     /// Requests per second: the larger of the 60 s and the 10 s mean, so that a step up is seen
     /// within ten seconds and a step down only after a minute.
     ///
-    /// `covered` is for how long anybody has been reporting; after a restart the means are taken
+    /// `covered` is for how long interceptors have been reporting; after a restart the means are taken
     /// over that, not over time in which nothing could be known.
     pub fn rate(&self, now: Duration, covered: Duration) -> f64 {
         let Some(window) = &self.window else {
@@ -226,22 +226,22 @@ impl Function {
     }
 }
 
-/// How many of `told.total` are new, and since when they have been coming in.
+/// How many of `report.total` are new, and since when they have been coming in.
 fn new_requests(
     known: Option<Cell>,
     origin: Origin,
-    told: &Told,
+    report: &Report,
     now: Duration,
 ) -> (u64, Duration) {
     let gap = origin.heard.unwrap_or(now);
-    match (known, told.base) {
+    match (known, report.base) {
         // Another process under the same name: all of its requests came after the last word.
-        (Some(cell), _) if cell.epoch != origin.epoch => (told.total, gap),
-        (Some(cell), None) if told.total >= cell.total => (told.total - cell.total, gap),
-        (Some(cell), Some(_)) if told.total >= cell.total => (told.total - cell.total, now),
+        (Some(cell), _) if cell.epoch != origin.epoch => (report.total, gap),
+        (Some(cell), None) if report.total >= cell.total => (report.total - cell.total, gap),
+        (Some(cell), Some(_)) if report.total >= cell.total => (report.total - cell.total, now),
         // The counter went back without a new epoch: the function was deleted and made again.
-        (_, Some(base)) => (told.total.saturating_sub(base), now),
-        (Some(_), None) => (told.total, gap),
+        (_, Some(base)) => (report.total.saturating_sub(base), now),
+        (Some(_), None) => (report.total, gap),
         // Nothing to compare with; how old these requests are is unknown.
         (None, None) => (0, now),
     }

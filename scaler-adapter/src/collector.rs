@@ -21,7 +21,7 @@ use error::{FIRST_REPORT_TIMEOUT, MAX_STREAMS};
 use roster::{Member, Roster};
 
 use crate::{
-    aggregate::{Origin, Told},
+    aggregate::{Origin, Report},
     functions::{FunctionKey, Functions},
     metadata::MAX_NAME_BYTES,
     metrics::Metrics,
@@ -210,7 +210,7 @@ impl Shared {
             self.metrics.refused_functions.inc();
             return;
         }
-        let told = Told {
+        let report = Report {
             total: counts.total,
             in_flight: counts.in_flight,
             held: counts.held,
@@ -219,7 +219,7 @@ impl Shared {
             base: (!is_snapshot).then_some(counts.base),
         };
         // A refused function is counted where it is refused; the others must still come in.
-        let _ = self.functions.apply(FunctionKey { namespace, name }, origin, &told);
+        let _ = self.functions.apply(FunctionKey { namespace, name }, origin, &report);
     }
 
     /// Forgets the interceptor after the TTL, unless it has come back by then.

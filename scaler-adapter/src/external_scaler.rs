@@ -41,9 +41,9 @@ pub const BUCKET_EVENTS: &str = "bucket-events";
 const TARGET_UTILISATION: f64 = 0.7;
 /// Between two `true` while requests keep waiting.
 const RESEND_INTERVAL: Duration = Duration::from_secs(1);
-/// How often an arrival is told again: KEDA may drop a `true`, and polls anyway.
+/// How often an arrival is reported again: KEDA may drop a `true`, and polls anyway.
 const ARRIVAL_RESENDS: u32 = 2;
-/// Between two `true` when waiting ends and begins anew: an edge is told at once, but a flapping
+/// Between two `true` when waiting ends and begins anew: an edge is reported at once, but a flapping
 /// one does not flood KEDA.
 const EDGE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -192,7 +192,7 @@ struct Arrivals {
 
 impl Arrivals {
     /// Resolves with `Some` when `true` is due, and with `None` on shutdown or when there is nothing
-    /// to tell any more.
+    /// left to report.
     async fn next(&mut self) -> Option<()> {
         let mut due = self.left.map(|_| Instant::now() + RESEND_INTERVAL);
         while !self.shutdown.is_cancelled() {

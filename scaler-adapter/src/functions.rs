@@ -1,7 +1,7 @@
 //! The functions known to this adapter, shared by the collector (writes) and KEDA's calls (read).
 //!
-//! A sharded map of [`aggregate::Function`]; whoever wants to know of waiting requests subscribes
-//! to a `watch` that exists only while somebody listens. Nothing here waits, and no lock outlives
+//! A sharded map of [`aggregate::Function`]; who must know of waiting requests subscribes to
+//! a `watch` that exists only while it has subscribers. Nothing here waits, and no lock outlives
 //! a call. Bounded: at [`Functions::new`]'s limit unknown functions are refused and counted.
 
 use std::{
@@ -16,7 +16,7 @@ use dashmap::{DashMap, Entry as MapEntry};
 use tokio::sync::watch;
 
 use crate::{
-    aggregate::{Function, Origin, Told},
+    aggregate::{Function, Origin, Report},
     clock::Clock,
     metrics::Metrics,
 };
@@ -56,10 +56,10 @@ impl Entry {
         self.wakes.is_some()
     }
 
-    fn tell_streams(&self) {
+    fn notify_streams(&self) {
         if let Some(wakes) = &self.wakes {
             let waiting = self.function.load().waiting > 0;
-            wakes.send_if_modified(|told| std::mem::replace(told, waiting) != waiting);
+            wakes.send_if_modified(|former| std::mem::replace(former, waiting) != waiting);
         }
     }
 
@@ -68,7 +68,7 @@ impl Entry {
     }
 }
 
-/// Every function somebody reported or asked to be told about.
+/// Every function that was reported, or about which KEDA asked.
 pub(crate) struct Functions {
     map: DashMap<FunctionKey, Entry>,
     known: AtomicUsize,
@@ -94,17 +94,17 @@ impl Functions {
         self.clock.now()
     }
 
-    /// Takes one function's counts in and tells its streams at once.
+    /// Takes one function's counts in and notifies its streams at once.
     pub(crate) fn apply(
         &self,
         key: FunctionKey,
         origin: Origin,
-        told: &Told,
+        report: &Report,
     ) -> Result<(), TooManyFunctions> {
         let now = self.clock.now();
         let added = self.with_entry(key, |entry| {
-            let added = entry.function.apply(origin, told, now);
-            entry.tell_streams();
+            let added = entry.function.apply(origin, report, now);
+            entry.notify_streams();
             added
         })?;
         self.metrics.requests.inc_by(added);
@@ -116,7 +116,7 @@ impl Functions {
     pub(crate) fn retire(&self, interceptor: u32, stream: Option<u64>) {
         for mut entry in self.map.iter_mut() {
             entry.function.retire(interceptor, stream);
-            entry.tell_streams();
+            entry.notify_streams();
         }
     }
 
@@ -131,7 +131,7 @@ impl Functions {
         Some(visit(&mut entry.function, has_stream, self.clock.now()))
     }
 
-    /// Starts telling whether requests wait. `greet` runs before anything can be told.
+    /// Listens to whether requests wait. `greet` runs before anything can be heard.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         key: FunctionKey,
@@ -151,7 +151,7 @@ impl Functions {
         Ok(Subscription { wakes: Some(wakes), key, functions: Arc::clone(self) })
     }
 
-    /// Drops what idle functions do not need, and functions nobody needs.
+    /// Drops what idle functions do not need, and functions that are not needed at all.
     pub(crate) fn sweep(&self) {
         let now = self.clock.now();
         self.map.retain(|_, entry| {

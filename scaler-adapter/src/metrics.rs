@@ -48,7 +48,10 @@ impl Metrics {
                 "refused_reports_total",
                 "Counts streams ended with an error.",
             )?,
-            requests: counter("requests_total", "Requests to functions, as told by the fleet.")?,
+            requests: counter(
+                "requests_total",
+                "Requests to functions, as reported by the fleet.",
+            )?,
             keda_streams: gauge("keda_streams", "Open StreamIsActive streams.")?,
             wakes: counters("wakes_total", "Activations pushed to KEDA.", &["kind"])?,
             calls: counters("calls_total", "Calls by KEDA.", &["method", "outcome"])?,

@@ -98,7 +98,7 @@ impl Warmup {
 
     fn expect(&self, count: usize) {
         let mut seen = self.seen.lock();
-        // A name without addresses says nothing: somebody must be reporting.
+        // A name without addresses says nothing: at least one must be reporting.
         seen.expected = Some(count.max(1));
         self.settle(&seen);
     }

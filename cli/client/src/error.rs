@@ -140,6 +140,11 @@ impl ApiError {
     }
 }
 
+/// Whether trying again is pointless: the user may not do that, or the resource does not exist.
+pub(crate) fn is_lasting(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404))
+}
+
 /// `functions` of `function hello`.
 fn kind_of(what: &str) -> String {
     let kind = what.split(' ').next().unwrap_or(what);

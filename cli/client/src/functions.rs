@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use kipper_function::{Function, FunctionSpec, function::Problem};
+use kipper_process::backoff::Backoff;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -21,8 +22,9 @@ const PAGE_SIZE: u32 = 500;
 const MAX_PAGES: usize = 1000;
 /// Times a change is made anew because somebody was quicker.
 const MAX_TRIES: u32 = 20;
-/// Longest wait before the next try.
-const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// Pauses after somebody was quicker.
+pub(crate) const CONFLICTS: Backoff =
+    Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// Why a Function was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -232,7 +234,8 @@ impl Functions {
         name: &str,
         change: impl Fn(&mut FunctionSpec) -> Result<(), EditError>,
     ) -> Result<Written, ChangeError> {
-        for attempt in 0..MAX_TRIES {
+        let mut backoff = CONFLICTS;
+        for _ in 0..MAX_TRIES {
             let before = self.get(name).await?;
             let mut spec = before.spec.clone();
             let edit = |source| ChangeError::Edit { name: name.to_owned(), source };
@@ -251,7 +254,7 @@ impl Functions {
                 "spec": difference(&value(&before.spec), &value(&spec)),
             });
             match self.merge(name, &patch).await {
-                Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff(attempt)).await,
+                Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff.pause()).await,
                 Ok(function) => return Ok(Written { function, outcome: Outcome::Changed }),
                 Err(error) => return Err(error.into()),
             }
@@ -317,13 +320,6 @@ fn difference(before: &Value, after: &Value) -> Value {
         }
     }
     Value::Object(patch)
-}
-
-/// Doubles from 20 ms; up to half of it is taken off at random, so that two who met do not meet
-/// again.
-pub(crate) fn backoff(attempt: u32) -> Duration {
-    let longest = Duration::from_millis(20).saturating_mul(1 << attempt.min(10)).min(MAX_BACKOFF);
-    longest.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

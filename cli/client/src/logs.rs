@@ -8,13 +8,13 @@ mod lines;
 
 use std::{collections::HashSet, time::Duration};
 
-use futures_util::{AsyncBufRead, AsyncReadExt as _, StreamExt as _};
+use futures_util::{AsyncBufRead, AsyncReadExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kipper_function::names;
+use kipper_kubernetes::{Mirror, Settings};
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, LogParams},
-    runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::{
     sync::mpsc,
@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{ApiError, Connection};
+use crate::{ApiError, Connection, error::is_lasting};
 
 use container::{Run, containers};
 use lines::line;
@@ -99,7 +99,7 @@ impl Logs {
         }
     }
 
-    fn error(&self, what: &str) -> impl Fn(kube::Error) -> ApiError {
+    fn error(&self, what: &str) -> impl Fn(kube::Error) -> ApiError + use<> {
         let (what, namespace) = (what.to_owned(), self.namespace.clone());
         move |error| ApiError::read(error, &what, &namespace)
     }
@@ -247,32 +247,11 @@ struct Follower {
 impl Follower {
     /// Takes up every pod that comes; ends only when it cannot.
     async fn watch(&mut self) -> Result<(), ApiError> {
-        let config = watcher::Config::default().labels(&self.query.selector);
-        let mut events = Box::pin(watcher(self.logs.streams.clone(), config).default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => self.take(&pod),
-                Ok(_) => {}
-                Err(error) => {
-                    if let Some(error) = self.fatal(error) {
-                        return Err(error);
-                    }
-                }
-            }
-            // Those that ended make room.
-            while self.streams.try_join_next().is_some() {}
-        }
-        Ok(())
-    }
-
-    fn fatal(&self, error: watcher::Error) -> Option<ApiError> {
-        let source = match error {
-            watcher::Error::InitialListFailed(source)
-            | watcher::Error::WatchStartFailed(source) => source,
-            _ => return None,
-        };
-        let error = self.logs.error("pods")(source);
-        matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized).then_some(error)
+        let (pods, settings) =
+            (self.logs.streams.clone(), Settings::labels(self.query.selector.as_str()));
+        let error = self.logs.error("pods");
+        let ended = kipper_kubernetes::follow(pods, settings, Pods(self)).await;
+        ended.map(|never| match never {}).map_err(error)
     }
 
     fn take(&mut self, pod: &Pod) {
@@ -297,6 +276,31 @@ impl Follower {
     /// Waits for the end of what is followed.
     async fn rest(&mut self) {
         while self.streams.join_next().await.is_some() {}
+    }
+}
+
+/// Follows the containers of pods as these come.
+struct Pods<'a>(&'a mut Follower);
+
+impl Mirror<Pod> for Pods<'_> {
+    fn begin(&mut self) {}
+
+    fn list(&mut self, pod: Pod) {
+        self.apply(pod);
+    }
+
+    fn complete(&mut self) {}
+
+    fn apply(&mut self, pod: Pod) {
+        self.0.take(&pod);
+        // Those that ended make room.
+        while self.0.streams.try_join_next().is_some() {}
+    }
+
+    fn delete(&mut self, _: Pod) {}
+
+    fn gives_up(&self, error: &kube::Error) -> bool {
+        is_lasting(error)
     }
 }
 

@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{ApiError, Connection, FIELD_MANAGER, functions::backoff};
+use crate::{ApiError, Connection, FIELD_MANAGER, functions::CONFLICTS};
 
 /// Times a change is made anew because somebody was quicker.
 const MAX_TRIES: u32 = 20;
@@ -145,7 +145,8 @@ impl Secrets {
     ) -> Result<Secret, SecretError> {
         let name = names::secrets(function);
         let reported = self.error(&name);
-        for attempt in 0..MAX_TRIES {
+        let mut backoff = CONFLICTS;
+        for _ in 0..MAX_TRIES {
             let stored = self.api.get_opt(&name).await.map_err(&reported)?;
             has_all(function, stored.as_ref(), changes)?;
             let written = match &stored {
@@ -166,7 +167,7 @@ impl Secrets {
                 // Somebody was quicker: to change it, to create it, or to delete it.
                 Err(
                     ApiError::Conflict(_) | ApiError::Exists { .. } | ApiError::NotFound { .. },
-                ) => tokio::time::sleep(backoff(attempt)).await,
+                ) => tokio::time::sleep(backoff.pause()).await,
                 Err(error) => return Err(error.into()),
             }
         }

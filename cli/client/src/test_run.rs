@@ -11,17 +11,11 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kipper_function::{names, test_run};
-use kube::{
-    Api, ResourceExt as _,
-    api::PostParams,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, watch_object},
-    },
-};
+use kube::{Api, ResourceExt as _, api::PostParams};
 
 use crate::{
     ApiError, Connection, FIELD_MANAGER,
+    error::is_lasting,
     logs::{Line, Logs, Query},
 };
 
@@ -133,26 +127,12 @@ impl TestRuns {
     }
 
     async fn ended(&self, job: &str) -> Result<Verdict, TestRunError> {
-        let mut states = Box::pin(watch_object(self.watched.clone(), job).default_backoff());
+        let states = kipper_kubernetes::states(self.watched.clone(), job, is_lasting);
+        let mut states = Box::pin(states);
         while let Some(state) = states.next().await {
-            match state {
-                Ok(Some(job)) => {
-                    if let Some(verdict) = verdict(&job) {
-                        return Ok(verdict);
-                    }
-                }
-                Ok(None) => break,
-                Err(
-                    watcher::Error::InitialListFailed(source)
-                    | watcher::Error::WatchStartFailed(source),
-                ) => {
-                    let error = self.error(&format!("job {job}"))(source);
-                    if matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized) {
-                        return Err(error.into());
-                    }
-                }
-                // Tried again, with a pause.
-                Err(_) => {}
+            let Some(found) = state.map_err(self.error(&format!("job {job}")))? else { break };
+            if let Some(verdict) = verdict(&found) {
+                return Ok(verdict);
             }
         }
         Err(TestRunError::Deleted(job.to_owned()))

@@ -13,13 +13,13 @@ use std::{
     time::Duration,
 };
 
+use kipper_process::backoff::Backoff;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 
-/// Pause after the first failure; doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses after failed starts.
+const RESTARTS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// A process that lived this long did not fail to start.
 pub(crate) const STABLE: Duration = Duration::from_secs(5);
 
@@ -119,7 +119,8 @@ pub(crate) fn describe(status: Option<ExitStatus>) -> String {
 
 /// Pause before the next start after so many failures in a row before the last one.
 pub(crate) fn pause_after(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_PAUSE)
+    // Not at random: the user reads it.
+    RESTARTS.after(failures.saturating_add(1), 0.0)
 }
 
 #[cfg(test)]

@@ -6,3 +6,4 @@ mod credentials;
 mod render;
 mod scaler;
 mod servers;
+mod watches;

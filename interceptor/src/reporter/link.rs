@@ -16,6 +16,7 @@ use std::{
 };
 
 use kipper_counts::{CountsReport, FunctionCounts, Welcome, counts_client::CountsClient};
+use kipper_process::backoff::Backoff;
 use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
@@ -44,9 +45,9 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
 /// Ping interval and answer time: together the two seconds in which a hung adapter is noticed.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-/// With the time to connect, an adapter that is back has its counts within two seconds.
-const MAX_BACKOFF: Duration = Duration::from_millis(1500);
+/// Pauses between streams that fail. With the time to connect, an adapter that is back has its counts
+/// within two seconds.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
 /// Until a second address of an adapter is tried again, in case the first one is no more.
 const SAME_ADAPTER_RETRY: Duration = Duration::from_secs(10);
 /// A stream that lived so long was a good one: the next failure starts from the first backoff.
@@ -95,7 +96,7 @@ enum LinkError {
 impl<F: CountsFeed> Link<F> {
     /// Keeps a stream up until told to finish, or until the address is no longer listed.
     pub(super) async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let adapter = self.target.addr;
         while !self.shared.finish.is_cancelled() {
             let started = Instant::now();
@@ -108,12 +109,12 @@ impl<F: CountsFeed> Link<F> {
                 return;
             }
             if started.elapsed() >= LIVED {
-                backoff = Backoff::default();
+                backoff.reset();
             }
             tracing::debug!(%adapter, %error, "counts stream to be opened again");
             let delay = match error {
                 LinkError::SameAdapter => SAME_ADAPTER_RETRY,
-                _ => backoff.next(),
+                _ => backoff.pause(),
             };
             tokio::select! {
                 () = self.shared.finish.cancelled() => return,
@@ -268,26 +269,6 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Doubling delays, each taken at random from its upper half so that a fleet does not reconnect
-/// in step.
-struct Backoff {
-    delay: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { delay: FIRST_BACKOFF }
-    }
-}
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let delay = self.delay;
-        self.delay = (delay * 2).min(MAX_BACKOFF);
-        delay.mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-}
-
 /// Files this interceptor trusts and identifies itself with.
 pub(super) struct Tls {
     ca: PathBuf,
@@ -314,19 +295,4 @@ impl Tls {
 async fn read(path: &PathBuf) -> Result<Vec<u8>, ReporterError> {
     let error = |source| ReporterError::TlsFile { path: path.clone(), source };
     tokio::fs::read(path).await.map_err(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_doubles_up_to_its_bound() {
-        let mut backoff = Backoff::default();
-        for bound in [50, 100, 200, 400, 800, 1500, 1500] {
-            let delay = backoff.next();
-            let bound = Duration::from_millis(bound);
-            assert!(delay >= bound / 2 && delay <= bound, "{delay:?}");
-        }
-    }
 }

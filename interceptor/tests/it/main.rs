@@ -17,3 +17,4 @@ mod tls;
 mod upgrade;
 
 mod kubernetes;
+mod watches;

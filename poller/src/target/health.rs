@@ -14,15 +14,14 @@ use http::{
     header::{HOST, USER_AGENT},
 };
 use hyper::body::Incoming;
+use kipper_process::backoff::Backoff;
 
 use super::{Excerpt, Target, connection::Connection, outcome::Verdict, read_body, request};
 
 /// A probe that takes longer has failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause after the first failed probe; each further one doubles it.
-const MIN_PAUSE: Duration = Duration::from_millis(20);
-/// Longest pause between two probes.
-const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses between probes that fail.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 /// When a function has not answered for so long, the log says so, once.
 const TELL_AFTER: Duration = Duration::from_secs(30);
 
@@ -42,18 +41,17 @@ enum ProbeError {
 }
 
 impl Target {
-    /// Waits until the function answers. Pauses from 20 ms to 500 ms; there is no other bound,
+    /// Waits until the function answers. Pauses are bounded; the time is not,
     /// because without the function there is nothing to do.
     pub async fn wait_until_answering(&self) {
         let started = Instant::now();
-        let (mut pause, mut told) = (MIN_PAUSE, false);
+        let (mut pauses, mut told) = (PAUSES, false);
         while let Err(error) = self.probe().await {
             if !told && started.elapsed() >= TELL_AFTER {
                 told = true;
                 tracing::warn!(target = %self.config.url, %error, "the function does not answer yet");
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+            tokio::time::sleep(pauses.pause()).await;
         }
     }
 

@@ -13,16 +13,16 @@ const DEFAULT_BACKSTOP_INTERVAL: &str = "60s";
 /// The bucket watcher; off when no namespace is given and the process has no triggers of its own.
 #[derive(Clone, Debug, Args)]
 pub struct BucketArgs {
-    /// Namespace of this adapter, where the Secrets of bucket triggers and the watcher's Lease are;
+    /// Namespace of this adapter, with the Secrets of bucket triggers and the watcher's Lease;
     /// without it no bucket is watched
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_NAMESPACE")]
     pub bucket_namespace: Option<String>,
 
-    /// Where notifications of buckets are taken; without it they are watched by lists alone
+    /// Address that receives notifications of buckets; without it buckets are watched by lists only
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_LISTEN", requires = "bucket_token")]
     pub bucket_listen: Option<SocketAddr>,
 
-    /// Bearer token that notifications must bring
+    /// Bearer token that notifications must carry
     #[arg(
         long,
         env = "KIPPER_SCALER_ADAPTER_BUCKET_TOKEN",
@@ -31,20 +31,20 @@ pub struct BucketArgs {
     )]
     pub bucket_token: Option<WebhookToken>,
 
-    /// Where other adapters reach this one's webhook port; they hand notifications on to the one
-    /// that watches
+    /// Address at which other adapters reach this one's webhook port, to forward notifications to
+    /// the one that watches
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_ADVERTISE")]
     pub bucket_advertise: Option<SocketAddr>,
 
-    /// Target that services have for notifications to this adapter
+    /// Target by which services send notifications to this adapter
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_NOTIFICATION_ARN", default_value = DEFAULT_NOTIFICATION_ARN)]
     pub bucket_notification_arn: String,
 
-    /// Pause between two lists of a bucket that does not tell of its changes
+    /// Pause between two lists of a bucket without notifications
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_LIST_INTERVAL", default_value = DEFAULT_LIST_INTERVAL, value_parser = parse_duration)]
     pub bucket_list_interval: Duration,
 
-    /// Pause between two lists of a bucket that does
+    /// Pause between two lists of a bucket with notifications
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_BACKSTOP_INTERVAL", default_value = DEFAULT_BACKSTOP_INTERVAL, value_parser = parse_duration)]
     pub bucket_backstop_interval: Duration,
 }
@@ -85,7 +85,7 @@ impl WebhookToken {
         &self.0
     }
 
-    /// Whether this is the token. The comparison takes a time that depends on the length alone.
+    /// Whether this is the token. The comparison takes a time that depends on the length only.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
         let token = self.0.as_bytes();
         let pairs = token.iter().zip(given);

@@ -1,8 +1,8 @@
-//! What is known of one bucket, and whether something told about it is news.
+//! What is known of one bucket, and whether what is heard about it is news.
 //!
-//! Pure. Two ways tell of every change: the service's notifications, late, twice or out of order,
+//! Pure. Every change is heard of in two ways: the service's notifications, late, twice or out of order,
 //! and lists, which see only what is there. Each upload and each removal has one id, whichever way
-//! told of it, and becomes one event: what was accepted is remembered, so that the other way's word,
+//! it was heard, and becomes one event: what was accepted is remembered, so that the other way's word,
 //! or a repetition, is recognised even when the event has long been handled.
 //!
 //! Lists collapse: of an object written twice, or written and removed, between two lists they see
@@ -18,7 +18,7 @@ pub(crate) const MAX_OBJECTS: usize = 500_000;
 /// Accepted events remembered at most. A notification that is repeated after as many others may be
 /// accepted again, with the same id.
 const MAX_SEEN: usize = 65_536;
-/// Removals told by lists that a notification may still tell.
+/// Removals shown by lists that a notification may still report.
 const MAX_REMOVED: usize = 65_536;
 
 /// The state an object was seen in.
@@ -41,7 +41,7 @@ pub(crate) enum Notice {
 pub(crate) struct News {
     /// The event's id.
     pub(crate) id: String,
-    /// Under which the same is told by another way.
+    /// Under which the same is reported by the other way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alias: Option<String>,
     pub(crate) key: String,
@@ -60,14 +60,14 @@ pub(crate) enum Effect {
     Missing(u64),
 }
 
-/// See the module.
+/// What is known of one bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inventory {
-    /// What happened before is no event.
+    /// What happened before is not an event.
     since_ms: u64,
     objects: HashMap<String, Version>,
     seen: Seen,
-    /// Removals that lists told and no notification yet.
+    /// Removals that lists showed and no notification has reported yet.
     missing: HashMap<String, Missing>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Inventory {
 struct Missing {
     /// When the latest of these lists was complete.
     listed_ms: u64,
-    /// How many removals they told.
+    /// How many removals they showed.
     count: u32,
 }
 
@@ -91,7 +91,7 @@ impl Inventory {
     }
 
     /// What a notification brings, if it is news.
-    pub(crate) fn told(&mut self, bucket: &str, notice: &Notice) -> Option<News> {
+    pub(crate) fn notified(&mut self, bucket: &str, notice: &Notice) -> Option<News> {
         match notice {
             Notice::Created { key, version } => {
                 let id = names::created(bucket, key, &version.etag, version.modified_ms);
@@ -121,7 +121,7 @@ impl Inventory {
                     let (alias, key) = (Some(unseen), key.clone());
                     return Some(News { id, alias, key, effect: Effect::Removed });
                 }
-                // A list was faster. It told one removal, so it answers for one.
+                // A list was faster. It showed one removal, so it answers for one.
                 if let Some(missing) = self.missing.get_mut(key)
                     && *removed_ms <= missing.listed_ms
                 {
@@ -201,7 +201,7 @@ impl Inventory {
 impl Inventory {
     fn note_missing(&mut self, key: &str, listed_ms: u64) {
         if self.missing.len() >= MAX_REMOVED {
-            // What is older than most: nobody will tell of it any more.
+            // What is older than most: no notification will report it any more.
             let mut times: Vec<u64> = self.missing.values().map(|m| m.listed_ms).collect();
             times.sort_unstable();
             let middle = times[times.len() / 2];

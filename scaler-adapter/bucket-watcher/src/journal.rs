@@ -1,7 +1,7 @@
 //! Where the inventory is kept, so that a restart loses nothing of what happened meanwhile.
 //!
 //! In the state bucket: an image of the inventory, and after it a log of one object per batch of
-//! stored events. A batch is noted after its events are stored and before anybody is told so; a
+//! stored events. A batch is noted after its events are stored and before it is acknowledged; a
 //! watcher that dies in between stores them again, under the same names. The log's entries are
 //! numbered and written only where there is none yet: a second watcher, or one that was thought
 //! dead, is noticed by the first entry that is already there.
@@ -41,7 +41,7 @@ struct Image {
     inventory: Inventory,
 }
 
-/// See the module.
+/// The journal of one trigger.
 pub(crate) struct Journal {
     s3: S3,
     bucket: String,
@@ -119,7 +119,7 @@ impl Journal {
         Ok(None)
     }
 
-    /// Notes stored events. [`S3Error::Changed`] if somebody else did meanwhile.
+    /// Notes stored events. [`S3Error::Changed`] if another watcher did meanwhile.
     pub(crate) async fn append(&mut self, news: &[News]) -> Result<(), S3Error> {
         let name = self.entry_name(self.next);
         let body = serde_json::to_vec(news).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a service POSTs when something happened in a bucket, read into [`Told`].
+//! What a service POSTs when something happened in a bucket, read into a [`Notification`].
 //!
 //! Pure. The format is MinIO's, which is S3's event message (version 2.x): `Records`, each with the
 //! event's name, the bucket and the object, whose key is escaped as in a query string.
@@ -12,15 +12,15 @@ use crate::inventory::{Notice, Version};
 
 /// One notification that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Notification {
     pub(crate) event: Event,
     pub(crate) notice: Notice,
 }
 
-/// Why a body is no notification.
+/// Why a body is not a notification.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotificationError {
-    #[error("no notification: {0}")]
+    #[error("not a notification: {0}")]
     Json(#[from] serde_json::Error),
     #[error("a notification's {0} cannot be read")]
     Field(&'static str),
@@ -64,14 +64,14 @@ struct Object {
     sequencer: Option<String>,
 }
 
-/// Reads a body. What tells neither of a written nor of a removed object is left out.
-pub(crate) fn parse(body: &[u8]) -> Result<Vec<Told>, NotificationError> {
+/// Reads a body. What concerns neither a written nor a removed object is left out.
+pub(crate) fn parse(body: &[u8]) -> Result<Vec<Notification>, NotificationError> {
     let message: Message = serde_json::from_slice(body)?;
-    let told = message.records.into_iter().filter_map(|record| read(record).transpose());
-    told.collect()
+    let read = message.records.into_iter().filter_map(|record| read(record).transpose());
+    read.collect()
 }
 
-fn read(record: MessageRecord) -> Result<Option<Told>, NotificationError> {
+fn read(record: MessageRecord) -> Result<Option<Notification>, NotificationError> {
     let MessageRecord { event_name, event_time, s3: Subject { bucket, object } } = record;
     let kind = event_name.strip_prefix("s3:").unwrap_or(&event_name);
     let is_created = kind.starts_with("ObjectCreated:");
@@ -102,7 +102,7 @@ fn read(record: MessageRecord) -> Result<Option<Told>, NotificationError> {
         time: humantime::format_rfc3339_millis(written).to_string(),
         origin: Origin::Webhook,
     };
-    Ok(Some(Told { event, notice }))
+    Ok(Some(Notification { event, notice }))
 }
 
 fn millis(time: &str) -> Option<u64> {
@@ -128,8 +128,8 @@ mod tests {
     fn a_written_object_is_read_with_its_moment_and_its_key() {
         let object =
             r#"{"key":"a+b%2Fc%25%C3%A4","size":4,"eTag":"e1","sequencer":"187B5E6C5B2A8C15"}"#;
-        let told = parse(&body("s3:ObjectCreated:Put", object)).unwrap();
-        let [Told { event, notice }] = &told[..] else { panic!("{told:?}") };
+        let found = parse(&body("s3:ObjectCreated:Put", object)).unwrap();
+        let [Notification { event, notice }] = &found[..] else { panic!("{found:?}") };
         assert_eq!((&*event.key, &*event.bucket, event.size), ("a b/c%ä", "photos", Some(4)));
         let modified_ms = 0x187B_5E6C_5B2A_8C15 / 1_000_000;
         let version = Version { etag: "e1".to_owned(), modified_ms };
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_removed_object_has_neither_size_nor_etag() {
-        let told = parse(&body("ObjectRemoved:Delete", r#"{"key":"k"}"#)).unwrap();
-        let [Told { event, notice }] = &told[..] else { panic!("{told:?}") };
+        let found = parse(&body("ObjectRemoved:Delete", r#"{"key":"k"}"#)).unwrap();
+        let [Notification { event, notice }] = &found[..] else { panic!("{found:?}") };
         assert_eq!((&*event.name, event.size), ("s3:ObjectRemoved:Delete", None));
         let removed_ms = millis("2026-11-26T01:00:00.123Z").unwrap();
         assert_eq!(*notice, Notice::Removed { key: "k".to_owned(), removed_ms });

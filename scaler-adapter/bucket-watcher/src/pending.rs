@@ -82,9 +82,9 @@ impl Pending {
     pub(crate) async fn keep_counting(&self, trigger: &BucketTrigger, s3: &S3, bucket: &str) {
         let function = trigger.key();
         let prefix = names::pending(&trigger.namespace, &trigger.function);
-        let Some(mut told) = self.receive(function.clone()) else { return };
+        let Some(mut counts) = self.receive(function.clone()) else { return };
         loop {
-            told.borrow_and_update();
+            counts.borrow_and_update();
             // The semaphore is never closed.
             let permit = self.counting.acquire().await.ok();
             let counted = s3.count(bucket, &prefix, MAX_COUNT).await;
@@ -98,12 +98,12 @@ impl Pending {
                 }
             };
             // What was stored while it was counted may be missing in it.
-            if let (Some(events), Ok(false)) = (events, told.has_changed())
+            if let (Some(events), Ok(false)) = (events, counts.has_changed())
                 && let Some(mut counted) = self.functions.get_mut(&function)
             {
                 counted.set(Some(events));
             }
-            let idle = events == Some(0) && matches!(told.has_changed(), Ok(false));
+            let idle = events == Some(0) && matches!(counts.has_changed(), Ok(false));
             tokio::time::sleep(if idle { IDLE_INTERVAL } else { BUSY_INTERVAL }).await;
         }
     }

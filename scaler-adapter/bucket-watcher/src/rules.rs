@@ -1,4 +1,4 @@
-//! Makes buckets tell this adapter of their changes, through the S3 API.
+//! Makes buckets send notifications of their changes, through the S3 API.
 //!
 //! Rules of others are never touched, and rules of a bucket that several functions share are made for
 //! all of them together. Where the service has no such target, lists have to do.
@@ -22,7 +22,7 @@ use crate::trigger::BucketTrigger;
 pub(crate) struct Ruled {
     pub(crate) trigger: Arc<BucketTrigger>,
     pub(crate) s3: S3,
-    /// Told whether it has.
+    /// Set to whether it has.
     pub(crate) has_rules: Arc<AtomicBool>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn keep(
             if let Some(Known { s3, rules, .. }) = known.remove(&place)
                 && let Err(error) = s3.change_rules(&place.1, &arn, &[], &rules).await
             {
-                tracing::warn!(bucket = %place.1, "its notification rules stay: {error}");
+                tracing::warn!(bucket = %place.1, "notification rules not removed: {error}");
             }
         }
         for (place, ruled) in places {
@@ -97,9 +97,9 @@ async fn make(arn: &str, place: &Place, ruled: &[Ruled], former: Option<Known>) 
         one.has_rules.store(result.is_ok(), Ordering::Relaxed);
     }
     let words = match &result {
-        Ok(true) => format!("it tells of its changes now: {}", rules.len()),
-        Ok(false) => "it tells of its changes".to_owned(),
-        Err(error) => format!("watched by lists alone: {error}"),
+        Ok(true) => format!("notifications are configured, rules: {}", rules.len()),
+        Ok(false) => "notifications are configured".to_owned(),
+        Err(error) => format!("no notifications, watched by lists only: {error}"),
     };
     if words != said {
         tracing::info!(endpoint = %place.0, bucket = %place.1, "{words}");

@@ -1,20 +1,14 @@
 //! Triggers from Kubernetes: one Secret per function, in this adapter's own namespace.
 //!
 //! The controller writes them, labelled `kipper.run/bucket-trigger=true`. A Secret that makes no
-//! sense is left out and said once; the triggers there are stay when the watch fails.
+//! sense is left out and logged; the known triggers stay when the watch fails.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::Secret;
+use kipper_kubernetes::{Settings, Values, follow};
 use kipper_trigger::{BucketSecret, BucketSecretError};
-use kube::{
-    Api,
-    runtime::watcher::{self, Event, watcher},
-};
+use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 
 use crate::trigger::BucketTrigger;
@@ -22,65 +16,29 @@ use crate::trigger::BucketTrigger;
 /// Selects the Secrets.
 const LABEL: &str = "kipper.run/bucket-trigger=true";
 
-type Known = HashMap<String, BucketTrigger>;
-
-/// Tells the triggers, until it is dropped.
+/// Publishes the triggers, until it is dropped.
 pub(crate) async fn watch(api: Api<Secret>, triggers: watch::Sender<Option<Arc<[BucketTrigger]>>>) {
-    let config = watcher::Config::default().labels(LABEL);
-    let events = watcher(api, config);
-    pin_mut!(events);
-    let mut known = Known::new();
-    // Of a list that is not complete yet.
-    let mut listing: Option<Known> = None;
-    let mut backoff = watcher::DefaultBackoff::default();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                backoff = watcher::DefaultBackoff::default();
-                match event {
-                    Event::Init => listing = Some(Known::new()),
-                    Event::InitApply(secret) => note(listing.get_or_insert_default(), &secret),
-                    Event::InitDone => known = listing.take().unwrap_or_default(),
-                    Event::Apply(secret) => note(&mut known, &secret),
-                    Event::Delete(secret) => {
-                        known.remove(&name(&secret));
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!("bucket triggers not watched: {error}");
-                let pause = Iterator::next(&mut backoff);
-                tokio::time::sleep(pause.unwrap_or_default()).await;
-                continue;
-            }
-        }
-        if listing.is_none() {
-            let mut all: Vec<_> = known.values().cloned().collect();
-            all.sort_by(|a, b| (&a.namespace, &a.function).cmp(&(&b.namespace, &b.function)));
-            triggers.send_if_modified(|told| {
-                let is_news = told.as_deref() != Some(&all[..]);
-                *told = Some(all.into());
-                is_news
-            });
-        }
-    }
+    let mirror = Values::new(read, move |known| {
+        let mut all: Vec<BucketTrigger> = known.values().cloned().collect();
+        all.sort_by(|a, b| (&a.namespace, &a.function).cmp(&(&b.namespace, &b.function)));
+        triggers.send_if_modified(|former| {
+            let is_news = former.as_deref() != Some(&all[..]);
+            *former = Some(all.into());
+            is_news
+        });
+    });
+    let Err(error) = follow(api, Settings::labels(LABEL), mirror).await;
+    tracing::error!(%error, "watch of bucket triggers ended");
 }
 
-fn name(secret: &Secret) -> String {
-    secret.metadata.name.clone().unwrap_or_default()
-}
-
-fn note(known: &mut Known, secret: &Secret) {
-    let name = name(secret);
-    match trigger(secret.data.as_ref()) {
-        Ok(trigger) => {
-            known.insert(name, trigger);
-        }
-        Err(error) => {
-            tracing::error!(secret = %name, %error, "cannot be used as a bucket trigger");
-            known.remove(&name);
-        }
-    }
+fn read(secret: &Secret) -> Option<BucketTrigger> {
+    let trigger = trigger(secret.data.as_ref());
+    trigger
+        .inspect_err(|error| {
+            let secret = secret.name_any();
+            tracing::error!(secret, %error, "cannot be used as a bucket trigger");
+        })
+        .ok()
 }
 
 fn trigger(

@@ -1,4 +1,4 @@
-//! One trigger's task: takes in what the service tells and what lists show, stores what is news.
+//! One trigger's task: takes in notifications and what lists show, stores what is news.
 //!
 //! It alone writes the trigger's inventory, and everything goes through it in turn. Whatever fails
 //! while storing makes it open its journal again: what is durable decides, never what this process
@@ -16,6 +16,7 @@ use std::{
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use kipper_bucket::{Condition, Event, Listed, Origin, Record, S3, S3Error, names};
+use kipper_process::backoff::Backoff;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
@@ -33,14 +34,14 @@ use crate::{
 const MAX_BATCH: usize = 64;
 /// Requests at once.
 const PARALLEL: usize = 16;
-/// Keys told about while one list is taken, at most; with more the list is taken again later.
+/// Keys in notifications while one list is taken, at most; with more the list is taken again later.
 const MAX_TOUCHED: usize = 100_000;
 /// A list is taken at most this part of the time.
 const LIST_SHARE: u32 = 10;
-/// First pause after a failure; doubles with each further one.
-const RETRY_BASE: Duration = Duration::from_secs(1);
 /// Longest pause after a failure.
-const RETRY_CAP: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses after failures.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), MAX_PAUSE);
 
 /// How a trigger does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +50,8 @@ pub(crate) enum Status {
     Starting,
     /// Notifications are stored.
     Ready,
-    /// Only somebody who changes its configuration can mend it. Notifications do not wait for that:
-    /// once it is mended a list tells what they said.
+    /// It needs a change of its configuration. Notifications do not wait for that: afterwards a list
+    /// shows what they said.
     Broken,
 }
 
@@ -66,20 +67,20 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) state_bucket: String,
-    /// Between two lists where nobody tells of changes.
+    /// Between two lists where no notifications come.
     pub(crate) list_interval: Duration,
     /// Between two lists beside a webhook.
     pub(crate) backstop_interval: Duration,
 }
 
-/// See the module.
+/// The task of one trigger.
 pub(crate) struct Watch {
     pub(crate) trigger: Arc<BucketTrigger>,
     pub(crate) s3: S3,
     pub(crate) settings: Settings,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) status: watch::Sender<Status>,
-    /// Whether the bucket tells of its changes.
+    /// Whether the bucket sends notifications.
     pub(crate) has_rules: Arc<AtomicBool>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) metrics: BucketMetrics,
@@ -107,13 +108,13 @@ type Batch = Vec<(News, Event)>;
 impl Watch {
     /// Runs until it is dropped.
     pub(crate) async fn run(mut self) {
-        let mut failures = 0;
+        let mut backoff = BACKOFF;
         let mut said = String::new();
         loop {
             let began = Instant::now();
             let Err(error) = self.watch().await else { return };
-            if began.elapsed() > RETRY_CAP {
-                failures = 0;
+            if began.elapsed() > MAX_PAUSE {
+                backoff.reset();
             }
             let is_broken = error.is_permanent() || matches!(error, S3Error::NoBucket { .. });
             self.status.send_replace(if is_broken { Status::Broken } else { Status::Starting });
@@ -127,12 +128,11 @@ impl Watch {
                 // Whoever asked may be gone.
                 let _ = ask.reply.send(is_broken);
             }
-            sleep(RETRY_BASE.saturating_mul(1 << failures).min(RETRY_CAP)).await;
-            failures = (failures + 1).min(5);
+            sleep(backoff.pause()).await;
         }
     }
 
-    /// Watches until something fails. Ends well when nobody is left to ask.
+    /// Watches until something fails. Ends well when no notification can come any more.
     async fn watch(&mut self) -> Result<(), S3Error> {
         let (mut journal, mut inventory) = self.open().await?;
         self.status.send_replace(Status::Ready);
@@ -210,7 +210,7 @@ impl Watch {
         Ok((journal, inventory))
     }
 
-    /// Stores what notifications told, in their order, and answers them.
+    /// Stores what notifications say, in their order, and answers them.
     async fn answer(
         &self,
         asks: &mut Vec<Ask>,
@@ -228,7 +228,7 @@ impl Watch {
             if touched.len() < MAX_TOUCHED {
                 touched.insert(event.key.clone());
             }
-            match inventory.told(&self.trigger.bucket, &notice) {
+            match inventory.notified(&self.trigger.bucket, &notice) {
                 Some(news) => {
                     batch.push((news, event));
                     replies.push(reply);

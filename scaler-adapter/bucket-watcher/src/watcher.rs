@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::future::OptionFuture;
 use kipper_bucket::S3;
+use kipper_kubernetes::Candidacy;
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -20,7 +21,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::{
     config::{BucketArgs, WebhookToken},
     error::Error,
-    leader::{Election, Leader},
+    leader::{self, Leader},
     metrics::BucketMetrics,
     pending::Pending,
     rules::{self, Ruled},
@@ -108,24 +109,26 @@ impl BucketWatcher {
     /// When Kubernetes cannot be reached as configured, or a task ends by itself.
     pub async fn serve(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
-        let (sources, election) = match self.sources.take() {
+        let (sources, candidacy) = match self.sources.take() {
             Some(sources) => (sources, None),
             None => self.kubernetes(&mut tasks).await?,
         };
-        let (routes, told) = channel::channel(None);
+        let (routes, known_routes) = channel::channel(None);
         let webhook = self.webhook.take().map(|(listener, _, token)| {
             let (leader, metrics) = (sources.leader.clone(), self.metrics.clone());
-            Webhook { token, routes: told, leader, metrics }.serve(listener)
+            Webhook { token, routes: known_routes, leader, metrics }
+                .serve(listener, shutdown.clone())
         });
         let has_webhook = webhook.is_some();
         tokio::select! {
-            Some(()) = OptionFuture::from(webhook) => return Err(Error::Ended),
             () = self.keep(sources, routes, has_webhook) => return Err(Error::Ended),
-            () = shutdown.cancelled() => {}
+            // Ends after a signal, once what came before it is stored and answered.
+            Some(()) = OptionFuture::from(webhook) => {}
+            () = shutdown.cancelled(), if !has_webhook => {}
         }
         tasks.shutdown().await;
-        if let Some(election) = election {
-            election.release().await;
+        if let Some(candidacy) = candidacy {
+            candidacy.give_back().await;
         }
         Ok(())
     }
@@ -134,20 +137,18 @@ impl BucketWatcher {
     async fn kubernetes(
         &self,
         tasks: &mut JoinSet<()>,
-    ) -> Result<(BucketSources, Option<Election>), Error> {
+    ) -> Result<(BucketSources, Option<Candidacy>), Error> {
         let namespace = self.args.bucket_namespace.clone().unwrap_or_default();
-        let client = kube::Client::try_default()
-            .await
-            .map_err(|error| Error::Kubernetes(Box::new(error)))?;
-        let (leader, told_leader) = channel::channel(Leader::Other(None));
-        let (triggers, told_triggers) = channel::channel(None);
+        let client = kipper_kubernetes::client().await;
+        let client = client.map_err(|error| Error::Kubernetes(Box::new(error)))?;
+        let (leader, leads) = channel::channel(Leader::Other(None));
+        let (triggers, known) = channel::channel(None);
         let address = self.args.bucket_advertise.or(self.webhook_addr());
         let leases = kube::Api::namespaced(client.clone(), &namespace);
-        let election = Election::new(leases, address);
-        tasks.spawn(election.clone().run(leader));
+        let candidacy = leader::election(leases, address).start();
+        tasks.spawn(leader::pass_on(candidacy.leader(), leader));
         tasks.spawn(secrets::watch(kube::Api::namespaced(client, &namespace), triggers));
-        let sources = BucketSources { triggers: told_triggers, leader: told_leader };
-        Ok((sources, Some(election)))
+        Ok((BucketSources { triggers: known, leader: leads }, Some(candidacy)))
     }
 
     /// Starts and ends tasks as triggers and leadership come and go.
@@ -200,7 +201,7 @@ impl BucketWatcher {
                         return;
                     }
                 }
-                // Nothing runs and nobody is left to change that.
+                // Nothing runs, and nothing is left that could change that.
                 else => std::future::pending().await,
             }
         }
@@ -250,7 +251,7 @@ impl BucketWatcher {
             };
             let trigger = Arc::new(trigger.clone());
             let (asks, waiting) = mpsc::channel(MAX_WAITING);
-            let (status, told_status) = channel::channel(Status::Starting);
+            let (status, known_status) = channel::channel(Status::Starting);
             let has_rules = Arc::new(AtomicBool::new(false));
             let watch = Watch {
                 trigger: Arc::clone(&trigger),
@@ -266,9 +267,9 @@ impl BucketWatcher {
                 pending: self.pending(),
                 metrics: self.metrics.clone(),
             };
-            // Whoever runs this adapter within another process hears what it logs.
+            // An embedding process may have a log of its own.
             let task = tasks.spawn(watch.run().with_current_subscriber());
-            let route = Route { trigger: Arc::clone(&trigger), asks, status: told_status };
+            let route = Route { trigger: Arc::clone(&trigger), asks, status: known_status };
             let ruled = Ruled { trigger: Arc::clone(&trigger), s3, has_rules };
             let running = Running { trigger, task };
             watched.insert(function, Watched { running, route, ruled });

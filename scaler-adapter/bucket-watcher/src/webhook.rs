@@ -1,10 +1,10 @@
 //! The webhook port: notifications in, 200 only once their events are durable.
 //!
 //! Only the leading adapter stores. Another one hands what it gets on to it, once, and answers what
-//! the leader answers; while nobody leads, 503 makes the service send it again. A notification that
-//! nobody is interested in is taken and forgotten, or it would block those behind it.
+//! the leader answers; without a leader, 503 makes the service send it again. A notification that
+//! concerns no trigger is taken and forgotten, or it would block those behind it.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -12,34 +12,31 @@ use http::{
     header::{AUTHORIZATION, HOST},
 };
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use kipper_process::port::HttpPort;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, oneshot, watch},
-    task::JoinSet,
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::WebhookToken,
     leader::Leader,
     metrics::BucketMetrics,
-    notification::{self, Told},
+    notification::{self, Notification},
     trigger::BucketTrigger,
     watch::{Ask, Status},
 };
 
 /// Connections at once; further ones wait in the kernel's accept queue.
 const MAX_CONNECTIONS: usize = 256;
-/// A request's head must be complete within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// From a complete notification to its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 /// A notification has a few kilobytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// Pause after a failed accept (out of descriptors), so that the loop does not spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Marks what another adapter has handed on.
 const HANDED_ON: &str = "kipper-handed-on";
 
@@ -54,7 +51,7 @@ pub(crate) struct Route {
 /// All of them while this adapter leads and knows its triggers, else `None`.
 pub(crate) type Routes = watch::Receiver<Option<Arc<[Route]>>>;
 
-/// See the module.
+/// The webhook port.
 #[derive(Clone)]
 pub(crate) struct Webhook {
     pub(crate) token: WebhookToken,
@@ -64,47 +61,25 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// Serves until it is dropped.
-    pub(crate) async fn serve(self, listener: TcpListener) {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            // The semaphore is never closed.
-            let permit = permits.clone().acquire_owned().await.ok();
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "webhook port: accept");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            };
-            while connections.try_join_next().is_some() {}
-            let webhook = self.clone();
-            connections.spawn(async move {
-                let _permit = permit;
-                webhook.connection(stream).await;
-            });
-        }
-    }
-
-    async fn connection(self, stream: TcpStream) {
-        let service = service_fn(|request| {
+    /// Serves until `shutdown`, and a little longer what has come before that.
+    pub(crate) async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let port = HttpPort {
+            name: "webhook",
+            max_connections: MAX_CONNECTIONS,
+            keep_alive: true,
+            lifetime: None,
+        };
+        let answer = move |request| {
             let webhook = self.clone();
             async move {
                 let status = webhook.answer(request).await;
                 webhook.metrics.answered(status);
                 let mut response = Response::new(Full::<Bytes>::default());
                 *response.status_mut() = status;
-                Ok::<_, Infallible>(response)
+                response
             }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        // A service that leaves sends again; there is nothing to say about it here.
-        let _ = pin!(connection).await;
+        };
+        port.serve(listener, answer, shutdown).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> StatusCode {
@@ -136,16 +111,16 @@ impl Webhook {
         let Some(routes) = self.routes.borrow().clone() else {
             return StatusCode::SERVICE_UNAVAILABLE;
         };
-        let told = match notification::parse(body) {
-            Ok(told) => told,
+        let notifications = match notification::parse(body) {
+            Ok(notifications) => notifications,
             Err(error) => {
                 tracing::warn!("webhook: {error}");
                 return StatusCode::BAD_REQUEST;
             }
         };
         let mut replies = Vec::new();
-        for told in told {
-            for route in routes.iter().filter(|route| route.is_for(path, &told)) {
+        for notification in notifications {
+            for route in routes.iter().filter(|route| route.is_for(path, &notification)) {
                 let status = *route.status.borrow();
                 match status {
                     Status::Broken => continue,
@@ -153,7 +128,7 @@ impl Webhook {
                     Status::Ready => {}
                 }
                 let (reply, replied) = oneshot::channel();
-                let Told { event, notice } = told.clone();
+                let Notification { event, notice } = notification.clone();
                 if route.asks.send(Ask { event, notice, reply }).await.is_err() {
                     return StatusCode::SERVICE_UNAVAILABLE;
                 }
@@ -172,7 +147,7 @@ impl Webhook {
         match self.post(leader, path, body).await {
             Ok(status) => status,
             Err(error) => {
-                tracing::warn!(%leader, "webhook: the leading adapter does not answer: {error}");
+                tracing::warn!(%leader, "webhook: no answer from the leading adapter: {error}");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -211,11 +186,11 @@ fn is_authorized(token: &WebhookToken, headers: &HeaderMap) -> bool {
 impl Route {
     /// A path names the `host:port` of the service it is for; `/` is for every service that has a
     /// bucket of this name.
-    fn is_for(&self, path: &str, told: &Told) -> bool {
+    fn is_for(&self, path: &str, notification: &Notification) -> bool {
         let authority = path.trim_matches('/');
         let trigger = &self.trigger;
         (authority.is_empty() || authority == trigger.authority())
-            && told.event.bucket == trigger.bucket
-            && trigger.wants(&told.event.key)
+            && notification.event.bucket == trigger.bucket
+            && trigger.wants(&notification.event.key)
     }
 }

@@ -18,16 +18,16 @@ fn origin(stream: u64, epoch: u64) -> Origin {
     Origin { interceptor: 1, epoch, stream, heard: None }
 }
 
-fn total(total: u64, base: Option<u64>) -> Told {
-    Told { total, base, ..Told::default() }
+fn total(total: u64, base: Option<u64>) -> Report {
+    Report { total, base, ..Report::default() }
 }
 
 /// Stream, epoch, total, base; and how much that adds.
-type Report = (u64, u64, u64, Option<u64>, u64);
+type Reading = (u64, u64, u64, Option<u64>, u64);
 
 #[test]
 fn only_what_is_new_is_added() {
-    let table: &[(&str, &[Report])] = &[
+    let table: &[(&str, &[Reading])] = &[
         ("a snapshot alone says nothing new", &[(1, 7, 50, None, 0)]),
         ("then differences count", &[(1, 7, 50, None, 0), (1, 7, 53, Some(50), 3)]),
         ("a repeated report counts once", &[(1, 7, 3, Some(0), 3), (1, 7, 3, Some(0), 0)]),
@@ -61,7 +61,7 @@ fn active_while_anything_is_open_or_recent() {
     ] {
         let mut function = Function::default();
         let idle = Duration::from_secs(idle);
-        let told = Told { total: 9, in_flight, held, idle, ..Told::default() };
+        let told = Report { total: 9, in_flight, held, idle, ..Report::default() };
         function.apply(origin(1, 7), &told, at(0.0));
         assert_eq!(function.is_active(CADENCE, at(0.0)), active, "{told:?}");
         assert_eq!(function.is_active(CADENCE, at(0.0) + minute), in_flight + held > 0, "{told:?}");
@@ -71,7 +71,7 @@ fn active_while_anything_is_open_or_recent() {
 #[test]
 fn a_connected_keda_sees_the_idle_time_for_two_polls() {
     let mut function = Function::default();
-    let told = Told { total: 1, idle: Duration::from_secs(200), ..Told::default() };
+    let told = Report { total: 1, idle: Duration::from_secs(200), ..Report::default() };
     function.apply(origin(1, 7), &told, at(0.0));
     assert!(!function.is_active(CADENCE, at(0.0)));
     function.keda_connected(CADENCE, at(0.0));
@@ -83,7 +83,7 @@ fn a_connected_keda_sees_the_idle_time_for_two_polls() {
 #[test]
 fn a_first_poll_without_a_stream_counts_as_a_connection() {
     let mut function = Function::default();
-    let told = Told { total: 1, idle: Duration::from_secs(100), ..Told::default() };
+    let told = Report { total: 1, idle: Duration::from_secs(100), ..Report::default() };
     function.apply(origin(1, 7), &told, at(0.0));
     function.keda_polled(CADENCE, false, at(0.0));
     assert!(function.is_active(CADENCE, at(0.0)));
@@ -147,7 +147,7 @@ fn the_requests_of_a_gap_are_spread_over_it() {
 #[test]
 fn an_idle_function_keeps_nothing() {
     let mut function = Function::default();
-    let busy = Told { total: 1, in_flight: 1, base: Some(0), ..Told::default() };
+    let busy = Report { total: 1, in_flight: 1, base: Some(0), ..Report::default() };
     function.apply(origin(1, 7), &busy, at(0.0));
     function.compact(at(500.0));
     assert_eq!(function.load().in_flight, 1, "a running request is never dropped");
@@ -164,13 +164,13 @@ fn an_idle_function_keeps_nothing() {
 
 #[test]
 fn a_retired_interceptor_takes_its_counts_along() {
-    let told = Told { total: 3, in_flight: 2, held: 1, waiting: 1, ..Told::default() };
+    let told = Report { total: 3, in_flight: 2, held: 1, waiting: 1, ..Report::default() };
     let mut function = Function::default();
     function.apply(origin(1, 7), &told, at(0.0));
     function.apply(Origin { interceptor: 2, ..origin(2, 9) }, &told, at(0.0));
     assert_eq!(function.load(), Load { in_flight: 4, held: 2, waiting: 2 });
     function.retire(1, Some(1));
-    assert_eq!(function.load().in_flight, 4, "told on this very stream");
+    assert_eq!(function.load().in_flight, 4, "reported on this very stream");
     function.retire(1, Some(3));
     assert_eq!(function.load(), Load { in_flight: 2, held: 1, waiting: 1 });
     function.retire(2, None);
@@ -210,19 +210,19 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..120)
 }
 
-/// The truth about one interceptor, and what it has told.
+/// The truth about one interceptor, and what it has reported.
 #[derive(Default)]
 struct Truth {
     epoch: u64,
     stream: u64,
     total: u64,
     in_flight: u32,
-    /// Told on the present stream, or when it began.
+    /// Reported on the present stream, or when it began.
     told: u64,
     told_in_flight: u32,
     /// The adapter has a cell of it.
     known: bool,
-    last: Option<(Origin, Told)>,
+    last: Option<(Origin, Report)>,
 }
 
 #[derive(Default)]
@@ -241,11 +241,11 @@ impl Fleet {
         let id = u32::try_from(index).unwrap();
         let origin =
             Origin { interceptor: id, epoch: truth.epoch, stream: truth.stream, heard: None };
-        let told = Told {
+        let told = Report {
             total: truth.total,
             in_flight: truth.in_flight,
             base: (!is_snapshot).then_some(truth.told),
-            ..Told::default()
+            ..Report::default()
         };
         if !is_snapshot || truth.known {
             self.expected += truth.total - truth.told;
@@ -279,7 +279,7 @@ impl Fleet {
                 // the roster that turns it away.)
                 let truth = &self.interceptors[interceptor];
                 if let Some((origin, told)) = truth.last.filter(|_| truth.known) {
-                    let late = Told { total: told.total + 5, ..told };
+                    let late = Report { total: told.total + 5, ..told };
                     let Some(stream) = origin.stream.checked_sub(1) else {
                         return;
                     };

@@ -8,7 +8,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::{
-    aggregate::{Origin, Told},
+    aggregate::{Origin, Report},
     clock::Clock,
     warmup::Expected,
 };
@@ -16,7 +16,7 @@ use crate::{
 /// A scaler fed directly, on paused time.
 struct Fixture {
     scaler: Scaler,
-    told: Told,
+    told: Report,
 }
 
 impl Fixture {
@@ -28,10 +28,10 @@ impl Fixture {
         warmup.snapshot(1);
         let shutdown = CancellationToken::new();
         let scaler = Scaler::new(functions, warmup, metrics, shutdown);
-        Self { scaler, told: Told { base: Some(0), ..Told::default() } }
+        Self { scaler, told: Report { base: Some(0), ..Report::default() } }
     }
 
-    fn tell(&mut self, change: impl FnOnce(&mut Told)) {
+    fn tell(&mut self, change: impl FnOnce(&mut Report)) {
         change(&mut self.told);
         let origin = Origin { interceptor: 1, epoch: 1, stream: 1, heard: None };
         let key = FunctionKey::new("shop-prod", "hello");
@@ -241,10 +241,10 @@ async fn beyond_the_limit_functions_are_refused() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let functions = Functions::new(1, Clock::start(), metrics.clone());
     let origin = Origin { interceptor: 1, epoch: 1, stream: 1, heard: None };
-    functions.apply(FunctionKey::new("a", "a"), origin, &Told::default()).unwrap();
-    functions.apply(FunctionKey::new("a", "b"), origin, &Told::default()).unwrap_err();
+    functions.apply(FunctionKey::new("a", "a"), origin, &Report::default()).unwrap();
+    functions.apply(FunctionKey::new("a", "b"), origin, &Report::default()).unwrap_err();
     assert_eq!(metrics.refused_functions.get(), 1);
     // Room again once the first is forgotten.
     functions.sweep();
-    functions.apply(FunctionKey::new("a", "b"), origin, &Told::default()).unwrap();
+    functions.apply(FunctionKey::new("a", "b"), origin, &Report::default()).unwrap();
 }

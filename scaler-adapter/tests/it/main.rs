@@ -9,3 +9,5 @@ mod external_scaler;
 mod process;
 mod support;
 mod tls;
+#[cfg(feature = "bucket-watcher")]
+mod watches;

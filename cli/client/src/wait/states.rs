@@ -4,17 +4,12 @@ use std::fmt::Debug;
 
 use futures_util::{Stream, StreamExt as _};
 use kipper_function::Function;
-use kube::{
-    Api, Resource,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, watch_object},
-    },
-};
+use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::{
     ApiError,
+    error::is_lasting,
     functions::{Functions, what},
 };
 
@@ -36,23 +31,6 @@ pub(super) fn watched<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watch_object(api, name).default_backoff().filter_map(move |seen| {
-        let state = match seen {
-            Ok(object) => Some(Ok(object)),
-            Err(error) => fatal(error, &what, &namespace).map(Err),
-        };
-        std::future::ready(state)
-    })
-}
-
-/// An error of a watch that will not pass; the others are tried again, with a pause.
-fn fatal(error: watcher::Error, what: &str, namespace: &str) -> Option<ApiError> {
-    use watcher::Error;
-    let source = match error {
-        Error::InitialListFailed(source) | Error::WatchStartFailed(source) => source,
-        _ => return None,
-    };
-    let error = ApiError::read(source, what, namespace);
-    matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized | ApiError::NotInstalled(_))
-        .then_some(error)
+    kipper_kubernetes::states(api, name, is_lasting)
+        .map(move |seen| seen.map_err(|error| ApiError::read(error, &what, &namespace)))
 }

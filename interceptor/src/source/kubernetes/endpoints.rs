@@ -12,11 +12,12 @@ use std::{
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kipper_function::names;
+use kipper_kubernetes::Mirror;
 use kube::{Api, Client};
 
 use super::{
     slices::{self, Address},
-    watch::{self, Mirror},
+    watch,
 };
 use crate::source::{EndpointSink, EndpointSource, EndpointState, FunctionId, SourceError};
 

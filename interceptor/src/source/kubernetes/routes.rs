@@ -19,12 +19,13 @@ use kipper_function::{
     function::{self as api, effective::Readiness},
     host, names,
 };
+use kipper_kubernetes::Mirror;
 use kube::{
     Api, Client, ResourceExt,
     core::{DeserializeGuard, error_boundary::InvalidObject},
 };
 
-use super::watch::{self, Mirror};
+use super::watch;
 use crate::source::{
     FunctionId, Probe, Protocol, RouteSink, RouteSource, RouteSpec, SecurityHeaders, SourceError,
     Timeouts,

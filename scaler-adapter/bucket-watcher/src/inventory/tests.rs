@@ -21,7 +21,7 @@ fn removed(key: &str, removed_ms: u64) -> Notice {
 
 /// Takes a notification in and returns how many events it made.
 fn tell(inventory: &mut Inventory, notice: &Notice) -> usize {
-    let news = inventory.told(BUCKET, notice);
+    let news = inventory.notified(BUCKET, notice);
     news.iter().for_each(|news| inventory.apply(news));
     news.iter().count()
 }

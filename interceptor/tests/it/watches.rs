@@ -1,0 +1,38 @@
+//! Every watch of the process survives whatever the API server does.
+
+use kipper_api_server::{
+    ApiServer,
+    watches::{Expected, Time, survive},
+};
+use tokio::process::Command;
+
+const FUNCTIONS: &str = "kipper.run%2Fresource-type%3Dfunction";
+
+/// A new watch of the process fails this test until it stands here.
+const WATCHES: [Expected; 3] = [
+    Expected::all("/apis/kipper.run/v1alpha1/functions"),
+    Expected::labelled("/apis/discovery.k8s.io/v1/endpointslices", FUNCTIONS),
+    Expected::labelled(
+        "/apis/discovery.k8s.io/v1/namespaces/kipper-system/endpointslices",
+        "kubernetes.io%2Fservice-name%3Dinterceptor",
+    ),
+];
+
+#[tokio::test]
+async fn every_watch_survives_the_api_server() {
+    let mut api = ApiServer::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("config");
+    std::fs::write(&kubeconfig, api.kubeconfig()).unwrap();
+    let mut interceptor = Command::new(env!("CARGO_BIN_EXE_kipper-interceptor"))
+        .env("KUBECONFIG", &kubeconfig)
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--service", "interceptor", "--service-namespace", "kipper-system"])
+        .args(["--name", "i-1", "--log-level", "error"])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    survive(&mut api, Time::Real, &WATCHES).await;
+    assert!(interceptor.try_wait().unwrap().is_none(), "it ended");
+    interceptor.kill().await.unwrap();
+}
