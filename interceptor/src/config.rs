@@ -7,7 +7,11 @@ use humantime::parse_duration;
 use ipnet::IpNet;
 use kipper_process::telemetry::LogArgs;
 
-use crate::{http1, http2, queue::HoldLimits, reporter::ReporterConfig};
+use crate::{
+    limits::{Http2Limits, Limits},
+    queue::HoldLimits,
+    reporter::ReporterConfig,
+};
 
 /// HTTP proxy that holds requests for functions without a pod and wakes them.
 #[derive(Clone, Debug, Parser)]
@@ -114,8 +118,7 @@ pub struct ProxyConfig {
 impl Default for ProxyConfig {
     /// The flags' own defaults, on a free loopback port.
     fn default() -> Self {
-        let (hold, h1, h2) =
-            (HoldLimits::default(), http1::Limits::default(), http2::Limits::default());
+        let (hold, h1, h2) = (HoldLimits::default(), Limits::default(), Http2Limits::default());
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls_listen: None,
@@ -148,8 +151,8 @@ impl ProxyConfig {
         }
     }
 
-    pub(crate) fn http1(&self) -> http1::Limits {
-        http1::Limits {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
             header: self.header_timeout,
             idle: self.idle_timeout,
             grace: self.body_timeout,
@@ -158,12 +161,12 @@ impl ProxyConfig {
         }
     }
 
-    pub(crate) fn http2(&self) -> http2::Limits {
-        http2::Limits {
+    pub(crate) fn http2(&self) -> Http2Limits {
+        Http2Limits {
             streams: self.h2_max_streams,
             header_list: self.max_header_bytes,
             idle: self.idle_timeout,
-            ..http2::Limits::default()
+            ..Http2Limits::default()
         }
     }
 }

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::{
-    http1::{
+    message::{
         body::Framing,
         field::{Class, Field, Fields},
-        head::{RequestHead, ResponseHead},
+        head::{RequestHead, ResponseHead, Version},
     },
     source::SecurityHeaders,
 };
@@ -94,7 +94,21 @@ pub fn write_request(
     for part in [head.method, " ", &head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    let forwarded = request_fields(head, peer, new_id, &mut |field| field.write(out));
+    // RFC 9113 section 8.2.3: cookie crumbs are one field again before they go to HTTP/1.1.
+    let crumbs = head.version == Version::Http2;
+    let mut cookie = Vec::new();
+    let forwarded = request_fields(head, peer, new_id, &mut |field| {
+        if crumbs && field.name == "cookie" {
+            cookie.extend_from_slice(if cookie.is_empty() { &b"cookie: "[..] } else { b"; " });
+            cookie.extend_from_slice(field.value);
+        } else {
+            field.write(out);
+        }
+    });
+    if !cookie.is_empty() {
+        out.extend_from_slice(&cookie);
+        out.extend_from_slice(b"\r\n");
+    }
     match framing {
         Framing::Length(n) => write_length(out, n),
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -374,7 +388,7 @@ pub enum ConnectionOption {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::http1::head::{parse_request, parse_response};
+    use crate::message::head::{parse_request, parse_response};
 
     fn sent(text: &str, trusted: bool) -> String {
         let (head, _) = parse_request(text.as_bytes(), 4096).unwrap().unwrap();

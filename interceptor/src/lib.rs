@@ -9,6 +9,8 @@
 
 mod clock;
 pub mod config;
+mod limits;
+mod wire;
 mod worker;
 
 pub mod server;
@@ -16,16 +18,19 @@ pub mod tls;
 
 pub mod http1;
 pub mod http2;
+pub mod message;
+
+mod request;
 
 mod admission;
 pub mod router;
 
 pub mod balancer;
-pub mod function;
+pub mod destination;
+pub mod fleet;
 pub mod headers;
 mod probe;
 pub mod queue;
-mod timeline;
 pub mod upstream;
 
 pub mod inflight;
@@ -46,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ProxyConfig,
-    function::Shared,
+    destination::Shared,
     inflight::Changes,
     metrics::Metrics,
     queue::Held,
@@ -109,7 +114,7 @@ impl Interceptor {
         let plane = Arc::new(Plane {
             router: Arc::new(Router::new(shared, config.path_routes)),
             metrics,
-            limits: config.http1(),
+            limits: config.limits(),
             h2: config.http2(),
             trusted_proxies: config.trusted_proxies.clone(),
             connect_timeout: config.connect_timeout,

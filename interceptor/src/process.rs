@@ -152,8 +152,8 @@ fn routes(router: &Router) -> AdminResponse {
                 .map(|e| {
                     serde_json::json!({
                         "address": e.address,
-                        "usable": e.usable(now),
-                        "inFlight": e.in_flight(),
+                        "usable": e.load.usable(now),
+                        "inFlight": e.load.in_flight(),
                     })
                 })
                 .collect();

@@ -2,6 +2,8 @@
 //! send.
 
 mod client;
+mod clocks;
+mod early;
 mod frames;
 mod hostile;
 mod pods;

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use kipper_interceptor::{
     Interceptor,
-    balancer::owned,
     config::ProxyConfig,
+    fleet::owned,
     source::{
         EndpointSink, EndpointSource, EndpointState, FunctionId, Probe, RouteSink, RouteSource,
         RouteSpec, SourceError, Wake, WakeFallback,

@@ -7,6 +7,7 @@
 mod support;
 
 mod drain;
+mod early;
 mod faults;
 mod forward;
 mod framing;

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use kipper_interceptor::{
     Interceptor, StartError,
     config::ProxyConfig,
+    destination::Destination,
     feed,
-    function::Function,
     router::Router,
     source::{
         EndpointState, FunctionId, RouteSpec,
@@ -73,7 +73,11 @@ impl Proxy {
     }
 
     /// Adds or changes a function, and waits until it is routed.
-    pub(crate) async fn add(&self, spec: RouteSpec, endpoints: &[EndpointState]) -> Arc<Function> {
+    pub(crate) async fn add(
+        &self,
+        spec: RouteSpec,
+        endpoints: &[EndpointState],
+    ) -> Arc<Destination> {
         let (id, host) = (spec.id.clone(), spec.hosts[0].clone());
         self.feed.apply(spec.clone()).unwrap();
         let applied = || self.router.route(&host).is_some_and(|f| f.route().spec == spec);
@@ -97,7 +101,7 @@ impl Proxy {
     }
 
     /// The function `f`.
-    pub(crate) fn f(&self) -> Arc<Function> {
+    pub(crate) fn f(&self) -> Arc<Destination> {
         self.router.route("f.test").unwrap()
     }
 
@@ -118,7 +122,7 @@ impl Proxy {
                     let endpoints = f.endpoints();
                     f.held() == 0
                         && f.counters.in_flight() == 0
-                        && endpoints.all.iter().all(|e| e.in_flight() == 0)
+                        && endpoints.all.iter().all(|e| e.load.in_flight() == 0)
                 })
         };
         until("every counter is back at zero", quiet).await;

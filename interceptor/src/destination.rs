@@ -1,7 +1,8 @@
-//! One function as the data plane sees it: its route, its endpoints, its queue, its counters.
+//! Where requests go: one function as the data plane sees it, with its route, its endpoints, its
+//! queue and its counters.
 //!
-//! This is where hold meets balance: [`Function::acquire`] leases a place on a pod or joins the
-//! queue, and [`Function::dispatch`] pairs the first waiter with the next free place. It never
+//! This is where hold meets balance: [`Destination::acquire`] leases a place on a pod or joins the
+//! queue, and [`Destination::dispatch`] pairs the first waiter with the next free place. It never
 //! opens a connection.
 
 use std::sync::{
@@ -17,13 +18,15 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
-    balancer::{Choice, Endpoint, Endpoints, owned},
+    balancer::{self, Choice},
     clock,
+    fleet::{Fleet, owned},
     headers::SecurityBlock,
     inflight::{Changes, Counters},
     metrics::{FunctionMetrics, Metrics},
     queue::{Held, Queue, QueueError, Waiting},
     source::{EndpointState, FunctionId, RouteSpec},
+    upstream::endpoint::{Endpoint, Endpoints},
 };
 
 /// Weight of the newest wake in the moving average of wake times (1 in 4).
@@ -36,22 +39,13 @@ pub struct Shared {
     /// Bounds and usage of all holds.
     pub held: Arc<Held>,
     /// Functions whose counts changed.
-    pub changes: Changes,
+    pub changes: Changes<Destination>,
     /// Metric families.
     pub metrics: Arc<Metrics>,
     /// Number of data-plane workers, one connection pool each.
     pub workers: usize,
     /// The interceptors that share the work.
     pub fleet: ArcSwap<Fleet>,
-}
-
-/// The interceptors that share the work, by name. Empty: this one is alone.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Fleet {
-    /// This interceptor.
-    pub me: String,
-    /// All of them, this one included.
-    pub members: Vec<String>,
 }
 
 /// A route with what is derived from it once per change, not once per request.
@@ -73,8 +67,8 @@ pub struct WakeClock {
     pub usable: AtomicU64,
 }
 
-/// See the module's text.
-pub struct Function {
+/// One function of the data plane.
+pub struct Destination {
     /// Its name.
     pub id: FunctionId,
     /// What it has in flight and held.
@@ -99,7 +93,7 @@ pub struct Function {
     wake_time: AtomicU64,
 }
 
-/// What [`Function::acquire`] came to.
+/// What [`Destination::acquire`] came to.
 pub(crate) enum Acquired {
     /// Go ahead.
     Lease(Lease),
@@ -107,7 +101,7 @@ pub(crate) enum Acquired {
     Held(Waiting<Lease>),
 }
 
-impl Function {
+impl Destination {
     /// A function without endpoints.
     pub fn new(spec: RouteSpec, shared: Arc<Shared>) -> Self {
         Self {
@@ -246,9 +240,9 @@ impl Function {
         }
     }
 
-    fn choose(&self) -> Choice {
+    fn choose(&self) -> Choice<Endpoint> {
         let limit = self.route.load().spec.concurrency;
-        self.endpoints.load().choose(limit, fastrand::u64(..), clock::now())
+        balancer::choose(&self.endpoints.load().all, limit, fastrand::u64(..), clock::now())
     }
 
     /// A request that leaves the queue without a lease marks nothing; the release task looks
@@ -321,6 +315,12 @@ impl Function {
     }
 }
 
+impl AsRef<Counters> for Destination {
+    fn as_ref(&self) -> &Counters {
+        &self.counters
+    }
+}
+
 impl Route {
     fn new(spec: RouteSpec) -> Self {
         let security = spec.security.as_ref().map(SecurityBlock::new);
@@ -330,7 +330,7 @@ impl Route {
 
 /// A place on an endpoint for one request: in flight while it lives.
 pub struct Lease {
-    function: Arc<Function>,
+    destination: Arc<Destination>,
     /// The pod.
     pub endpoint: Arc<Endpoint>,
     answered: bool,
@@ -339,18 +339,18 @@ pub struct Lease {
 
 impl Lease {
     /// Wraps the place that `choose` took.
-    fn new(function: &Arc<Function>, endpoint: Arc<Endpoint>) -> Self {
-        function.counters.forwarded();
-        function.shared.changes.mark(function);
-        Self { function: Arc::clone(function), endpoint, answered: false, settled: false }
+    fn new(destination: &Arc<Destination>, endpoint: Arc<Endpoint>) -> Self {
+        destination.counters.forwarded();
+        destination.shared.changes.mark(destination);
+        Self { destination: Arc::clone(destination), endpoint, answered: false, settled: false }
     }
 
     /// A response head came back.
     pub(crate) fn answered(&mut self) {
         if !std::mem::replace(&mut self.answered, true) {
-            self.endpoint.answered(true);
-            if !self.function.queue.is_empty() {
-                self.function.dispatch();
+            self.endpoint.load.answered(true);
+            if !self.destination.queue.is_empty() {
+                self.destination.dispatch();
             }
         }
     }
@@ -358,11 +358,11 @@ impl Lease {
     fn settle(&mut self) {
         self.settled = true;
         if !std::mem::replace(&mut self.answered, true) {
-            self.endpoint.answered(false);
+            self.endpoint.load.answered(false);
         }
-        self.endpoint.release();
-        self.function.counters.finished();
-        self.function.shared.changes.mark(&self.function);
+        self.endpoint.load.release();
+        self.destination.counters.finished();
+        self.destination.shared.changes.mark(&self.destination);
     }
 }
 
@@ -372,8 +372,8 @@ impl Drop for Lease {
             return;
         }
         self.settle();
-        if !self.function.queue.is_empty() {
-            self.function.dispatch();
+        if !self.destination.queue.is_empty() {
+            self.destination.dispatch();
         }
     }
 }

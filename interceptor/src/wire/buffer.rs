@@ -7,6 +7,8 @@ use std::{cell::RefCell, io, task::Poll};
 
 use tokio::io::ReadBuf;
 
+/// Bytes read from one side of an exchange and not yet written to the other.
+pub(crate) const HIGH_WATER: usize = 64 << 10;
 /// One read takes at most this much.
 pub(crate) const READ_SIZE: usize = 64 << 10;
 /// An empty buffer keeps its allocation up to this size.
@@ -17,7 +19,7 @@ thread_local! {
 }
 
 /// A queue of bytes: appended at the end, consumed from the front.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Buffer {
     data: Vec<u8>,
     start: usize,
@@ -61,13 +63,6 @@ impl Buffer {
             self.start = 0;
         }
         &mut self.data
-    }
-
-    /// Takes everything out.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        let mut data = std::mem::take(&mut self.data);
-        data.drain(..std::mem::take(&mut self.start));
-        data
     }
 
     /// Lets go of spare memory, for a connection that is going to wait.

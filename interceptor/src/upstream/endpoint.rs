@@ -1,0 +1,133 @@
+//! One pod address, with all this proxy has of it. Lives as long as the source lists it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::{http1::Connection, http2::Slot};
+use crate::{balancer::Load, source::EndpointState};
+
+/// Connections opened to an endpoint that it has not answered on yet. They may all stand in the
+/// pod's accept queue, often 128 long, together with those of other interceptors; one more than it
+/// holds is reset after the request was written, when it can no longer be sent elsewhere.
+const FRESH_CONNECTIONS: usize = 32;
+
+/// Idle connections of one worker to one endpoint, newest last.
+#[derive(Default)]
+pub(super) struct IdleConnections {
+    pub(super) list: Vec<Connection>,
+    /// The worker's reaper knows of this endpoint.
+    pub(super) known: bool,
+}
+
+/// One pod address.
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it has to do, and whether it can.
+    pub load: Load,
+    /// A probe of it is under way.
+    probing: AtomicBool,
+    /// Permits for connections that the pod has not answered on yet; see [`FRESH_CONNECTIONS`].
+    pub(crate) fresh: Arc<Semaphore>,
+    /// Idle connections to it, one list per worker.
+    pub(super) idle: Box<[Mutex<IdleConnections>]>,
+    /// Multiplexed HTTP/2 connection to it, one per worker.
+    pub(super) http2: Box<[Slot]>,
+}
+
+impl AsRef<Load> for Endpoint {
+    fn as_ref(&self) -> &Load {
+        &self.load
+    }
+}
+
+impl Endpoint {
+    /// A new endpoint as its source describes it.
+    pub fn new(state: EndpointState, workers: usize, now: u64) -> Self {
+        Self {
+            address: state.address,
+            load: Load::new(state.ready, state.terminating, now),
+            probing: AtomicBool::new(false),
+            fresh: Arc::new(Semaphore::new(FRESH_CONNECTIONS)),
+            idle: (0..workers).map(|_| Mutex::default()).collect(),
+            http2: (0..workers).map(|_| Slot::default()).collect(),
+        }
+    }
+
+    /// Claims the one probe an endpoint may have at a time.
+    pub(crate) fn start_probe(self: &Arc<Self>) -> Option<ProbeGuard> {
+        let free = !self.probing.swap(true, Relaxed);
+        free.then(|| ProbeGuard(Arc::clone(self)))
+    }
+}
+
+/// A probe under way; the next one may start when it is dropped.
+pub(crate) struct ProbeGuard(Arc<Endpoint>);
+
+impl ProbeGuard {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for ProbeGuard {
+    fn drop(&mut self) {
+        self.0.probing.store(false, Relaxed);
+    }
+}
+
+/// The endpoints of one function: an immutable list, replaced as a whole.
+#[derive(Default)]
+pub struct Endpoints {
+    /// Every listed endpoint, usable or not.
+    pub all: Vec<Arc<Endpoint>>,
+}
+
+impl Endpoints {
+    /// The next list: endpoints that stay keep their state, new ones start afresh.
+    pub fn updated(&self, states: &[EndpointState], workers: usize, now: u64) -> Self {
+        let all = states
+            .iter()
+            .map(|state| match self.all.iter().find(|e| e.address == state.address) {
+                Some(known) => {
+                    known.load.update(state.ready, state.terminating, now);
+                    Arc::clone(known)
+                }
+                None => Arc::new(Endpoint::new(*state, workers, now)),
+            })
+            .collect();
+        Self { all }
+    }
+
+    /// Is any endpoint usable?
+    pub fn any_usable(&self, now: u64) -> bool {
+        self.all.iter().any(|e| e.load.usable(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(port: u16, ready: bool) -> EndpointState {
+        let address = SocketAddr::from(([10, 0, 0, 1], port));
+        EndpointState { address, ready, terminating: false }
+    }
+
+    #[test]
+    fn updates_keep_what_stays() {
+        let set = Endpoints::default().updated(&[state(1, true), state(2, true)], 1, 1);
+        let next = set.updated(&[state(1, true), state(3, false)], 1, 2);
+        assert!(Arc::ptr_eq(&set.all[0], &next.all[0]));
+        assert!(!next.all[1].load.usable(2));
+        assert!(next.all[1].load.wants_probe(2));
+    }
+}
