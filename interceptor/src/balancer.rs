@@ -58,6 +58,11 @@ impl Load {
         }
     }
 
+    /// It needs no ramp-up.
+    pub fn open(&self) {
+        self.window.store(OPEN_WINDOW, Relaxed);
+    }
+
     /// Takes over what the source says now. A pod that stops being ready must be probed anew.
     pub fn update(&self, ready: bool, terminating: bool, now: u64) {
         let was_ready = self.ready.swap(ready, Relaxed);

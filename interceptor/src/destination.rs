@@ -20,12 +20,12 @@ use tokio::sync::Notify;
 use crate::{
     balancer::{self, Choice},
     clock,
-    fleet::{Fleet, owned},
+    fleet::{Share, share},
     headers::SecurityBlock,
     inflight::{Changes, Counters},
     metrics::{FunctionMetrics, Metrics},
     queue::{Held, Queue, QueueError, Waiting},
-    source::{EndpointState, FunctionId, RouteSpec},
+    source::{EndpointState, Fleet, FunctionId, RouteSpec},
     upstream::endpoint::{Endpoint, Endpoints},
 };
 
@@ -173,13 +173,14 @@ impl Destination {
         let now = clock::now();
         let fleet = self.shared.fleet.load();
         *listed = states;
-        let states = if self.route.load().spec.concurrency > 0 {
-            owned(&listed, &fleet.me, &fleet.members)
+        let share = if self.route.load().spec.concurrency > 0 {
+            share(&listed, &fleet)
         } else {
-            listed.clone()
+            Share { pods: listed.clone(), owners: Vec::new() }
         };
         let known = self.endpoints.load();
-        let next = known.updated(&states, self.shared.workers, now);
+        let next = known.updated(&share, self.shared.workers, now);
+        let any_listed = !next.all.is_empty();
         let unchanged = next.all.len() == known.all.len()
             && next.all.iter().zip(&known.all).all(|(a, b)| Arc::ptr_eq(a, b));
         if !unchanged {
@@ -191,7 +192,7 @@ impl Destination {
             return;
         }
         let clock = &self.wake_clock;
-        if !states.is_empty() {
+        if any_listed {
             let _ = clock.address.compare_exchange(0, now, Relaxed, Relaxed);
         }
         self.note_usable(now);
@@ -241,8 +242,10 @@ impl Destination {
     }
 
     fn choose(&self) -> Choice<Endpoint> {
-        let limit = self.route.load().spec.concurrency;
-        balancer::choose(&self.endpoints.load().all, limit, fastrand::u64(..), clock::now())
+        let endpoints = self.endpoints.load();
+        // Who owns the pods keeps the limit.
+        let limit = if endpoints.hand_over() { 0 } else { self.route.load().spec.concurrency };
+        balancer::choose(&endpoints.all, limit, fastrand::u64(..), clock::now())
     }
 
     /// A request that leaves the queue without a lease marks nothing; the release task looks
@@ -340,8 +343,11 @@ pub struct Lease {
 impl Lease {
     /// Wraps the place that `choose` took.
     fn new(destination: &Arc<Destination>, endpoint: Arc<Endpoint>) -> Self {
-        destination.counters.forwarded();
-        destination.shared.changes.mark(destination);
+        // What is handed over counts where it is served.
+        if !endpoint.sibling {
+            destination.counters.forwarded();
+            destination.shared.changes.mark(destination);
+        }
         Self { destination: Arc::clone(destination), endpoint, answered: false, settled: false }
     }
 
@@ -361,8 +367,10 @@ impl Lease {
             self.endpoint.load.answered(false);
         }
         self.endpoint.load.release();
-        self.destination.counters.finished();
-        self.destination.shared.changes.mark(&self.destination);
+        if !self.endpoint.sibling {
+            self.destination.counters.finished();
+            self.destination.shared.changes.mark(&self.destination);
+        }
     }
 }
 

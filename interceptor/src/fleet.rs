@@ -1,35 +1,47 @@
-//! Which pods of a concurrency-limited function this interceptor may use. Pure.
+//! Which pods of a concurrency-limited function this interceptor may use, so that the fleet
+//! together keeps the limit exact. Pure.
+//!
+//! Each pod belongs to one interceptor: the one with the highest random weight (rendezvous hashing,
+//! Thaler and Ravishankar 1998). Only its owner sends requests to it and counts them. With fewer
+//! pods than interceptors some own none; those hand their requests over to an owner, whose queue
+//! holds them behind its own, so that none starves. While the members change, two interceptors may
+//! for a moment both take a pod for theirs.
 
 use std::net::SocketAddr;
 
-use crate::source::EndpointState;
+use crate::source::{EndpointState, Fleet, Member};
 
-/// The interceptors that share the work, by name. Empty: this one is alone.
+/// What one interceptor may use of a function's pods.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Fleet {
-    /// This interceptor.
-    pub me: String,
-    /// All of them, this one included.
-    pub members: Vec<String>,
+pub struct Share {
+    /// Pods that are its own.
+    pub pods: Vec<EndpointState>,
+    /// Where the owners of the pods serve, when it has none itself.
+    pub owners: Vec<SocketAddr>,
 }
 
-/// The share of a concurrency-limited function's pods that this interceptor may use, so that the
-/// fleet together keeps the limit exact: each pod belongs to the interceptor with the highest
-/// random weight (rendezvous hashing, Thaler and Ravishankar 1998). With fewer pods than
-/// interceptors some own none; those use all, and the limit is then exact per interceptor only.
-pub fn owned(states: &[EndpointState], me: &str, interceptors: &[String]) -> Vec<EndpointState> {
-    if interceptors.len() < 2 || !interceptors.iter().any(|i| i == me) {
-        return states.to_vec();
+/// The share of `fleet.me`. It is alone if the fleet does not know it.
+pub fn share(states: &[EndpointState], fleet: &Fleet) -> Share {
+    let all = || Share { pods: states.to_vec(), owners: Vec::new() };
+    if fleet.members.len() < 2 || !fleet.members.iter().any(|m| m.name == fleet.me) {
+        return all();
     }
-    let mine: Vec<_> = states
-        .iter()
-        .filter(|s| {
-            let owner = interceptors.iter().max_by_key(|i| (weight(i, s.address), i.as_str()));
-            owner.is_some_and(|o| o == me)
-        })
-        .copied()
-        .collect();
-    if mine.is_empty() { states.to_vec() } else { mine }
+    let mine = |s: &&EndpointState| owner(s.address, fleet).is_some_and(|o| o.name == fleet.me);
+    let pods: Vec<_> = states.iter().filter(mine).copied().collect();
+    let staying = || states.iter().filter(|s| !s.terminating);
+    if pods.iter().any(|s| !s.terminating) || staying().next().is_none() {
+        return Share { pods, owners: Vec::new() };
+    }
+    let mut owners: Vec<_> =
+        staying().filter_map(|s| owner(s.address, fleet).and_then(|o| o.address)).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    // A request that nobody can be found for is rather served over the limit than not at all.
+    if owners.is_empty() { all() } else { Share { pods: Vec::new(), owners } }
+}
+
+fn owner(pod: SocketAddr, fleet: &Fleet) -> Option<&Member> {
+    fleet.members.iter().max_by_key(|m| (weight(&m.name, pod), m.name.as_str()))
 }
 
 /// FNV-1a over both names, finished with a 64-bit mix so that near names spread.
@@ -47,22 +59,43 @@ fn weight(interceptor: &str, pod: SocketAddr) -> u64 {
 mod tests {
     use super::*;
 
-    fn state(port: u16, ready: bool) -> EndpointState {
+    fn state(port: u16) -> EndpointState {
         let address = SocketAddr::from(([10, 0, 0, 1], port));
-        EndpointState { address, ready, terminating: false }
+        EndpointState { address, ready: true, terminating: false }
+    }
+
+    fn fleet(me: u16, n: u16) -> Fleet {
+        let member = |i: u16| Member {
+            name: format!("interceptor-{i}"),
+            address: Some(([10, 0, 1, 0], 8000 + i).into()),
+        };
+        Fleet { me: member(me).name, members: (0..n).map(member).collect() }
     }
 
     #[test]
     fn rendezvous_divides_and_moves_little() {
-        let states: Vec<_> = (1..=60).map(|p| state(p, true)).collect();
-        let fleet = |n: usize| (0..n).map(|i| format!("interceptor-{i}")).collect::<Vec<_>>();
-        let three = fleet(3);
-        let shares: Vec<_> = three.iter().map(|i| owned(&states, i, &three)).collect();
+        let states: Vec<_> = (1..=60).map(state).collect();
+        let shares: Vec<_> = (0..3).map(|i| share(&states, &fleet(i, 3)).pods).collect();
         assert_eq!(shares.iter().map(Vec::len).sum::<usize>(), 60, "each pod has one owner");
         assert!(shares.iter().all(|s| s.len() >= 8), "roughly even");
-        let four = fleet(4);
-        let kept = owned(&states, "interceptor-0", &four);
+        let kept = share(&states, &fleet(0, 4)).pods;
         assert!(kept.iter().all(|s| shares[0].contains(s)), "a new one only takes away");
-        assert_eq!(owned(&states[..1], "interceptor-9", &three).len(), 1, "unknown self: all");
+        assert_eq!(share(&states[..1], &fleet(9, 3)).pods.len(), 1, "unknown self: all");
+    }
+
+    #[test]
+    fn who_owns_no_pod_knows_the_owner() {
+        let one = [state(1)];
+        let shares: Vec<_> = (0..3).map(|i| share(&one, &fleet(i, 3))).collect();
+        let owners: Vec<_> = (0..3).filter(|i| !shares[usize::from(*i)].pods.is_empty()).collect();
+        let [owner] = owners[..] else { panic!("{shares:?}") };
+        for (i, share) in (0..3).zip(&shares) {
+            let expected = (i != owner).then(|| ([10, 0, 1, 0], 8000 + owner).into());
+            assert_eq!(share.owners, Vec::from_iter(expected));
+        }
+        let leaving = [EndpointState { terminating: true, ..state(1) }];
+        for i in 0..3 {
+            assert_eq!(share(&leaving, &fleet(i, 3)).owners, [], "a pod that leaves takes nothing");
+        }
     }
 }

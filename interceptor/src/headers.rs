@@ -44,6 +44,8 @@ pub struct Peer {
     pub trusted: bool,
     /// It speaks TLS to this proxy.
     pub tls: bool,
+    /// It is another interceptor of the fleet.
+    pub sibling: bool,
 }
 
 /// Longest address: an IPv6 one with an IPv4 tail.
@@ -66,7 +68,12 @@ impl Peer {
         let _ = write!(rest, "{ip}");
         let length = MAX_IP - rest.len();
         let trusted = trusted.iter().any(|net| net.contains(&ip));
-        Self { ip: Text { bytes, length }, trusted, tls }
+        Self { ip: Text { bytes, length }, trusted, tls, sibling: false }
+    }
+
+    /// The same as another interceptor, which is trusted.
+    pub fn as_sibling(self) -> Self {
+        Self { trusted: true, sibling: true, ..self }
     }
 
     /// Its address as text.
@@ -81,6 +88,13 @@ pub struct Forwarded {
     pub request_id: RequestId,
     /// The client's own connection is encrypted, so HSTS may be sent.
     pub secure: bool,
+}
+
+/// How often the request was handed over between interceptors; only those are believed.
+pub fn hops(head: &RequestHead<'_>, peer: Peer) -> u32 {
+    let mut said = head.fields.iter().filter(|f| peer.sibling && f.class == Class::Hops);
+    let value = said.next().and_then(|f| std::str::from_utf8(f.value).ok());
+    value.and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
 /// Appends the request line and fields to send to the pod.
@@ -174,7 +188,10 @@ pub fn request_fields(
     if known.client.is_empty() {
         put(own("x-forwarded-for", peer.ip()));
     } else {
-        known.client.push(peer.ip());
+        // Another interceptor of the fleet is no hop of its own.
+        if !peer.sibling {
+            known.client.push(peer.ip());
+        }
         let (name, value) = ("x-forwarded-for", &known.client.join(&b", "[..])[..]);
         put(Field { name, value, class: Class::EndToEnd });
     }

@@ -100,7 +100,9 @@ async fn release(function: Arc<Destination>, worker: Arc<Worker>) {
 /// Probes each endpoint that wants it and is not being probed.
 fn probe_all(function: &Arc<Destination>, worker: &Arc<Worker>, probes: &mut JoinSet<()>) {
     let now = clock::now();
-    for endpoint in function.endpoints().all.iter().filter(|e| e.load.wants_probe(now)) {
+    for endpoint in
+        function.endpoints().all.iter().filter(|e| !e.sibling && e.load.wants_probe(now))
+    {
         if probes.len() >= MAX_PROBED {
             return;
         }

@@ -13,8 +13,7 @@ use tokio::sync::Notify;
 
 use crate::{
     destination::{Destination, Shared},
-    fleet::Fleet,
-    source::{EndpointSink, EndpointState, FunctionId, RouteSink, RouteSpec},
+    source::{EndpointSink, EndpointState, Fleet, FleetSink, FunctionId, RouteSink, RouteSpec},
 };
 
 type Hosts = HashTrieMapSync<Arc<str>, Arc<Destination>>;
@@ -94,18 +93,6 @@ impl Router {
         self.state.lock().functions.values().cloned().collect()
     }
 
-    /// Says which interceptors there are; concurrency-limited functions' pods are divided anew.
-    pub fn set_fleet(&self, me: String, members: Vec<String>) {
-        let fleet = Fleet { me, members };
-        if **self.shared.fleet.load() == fleet {
-            return;
-        }
-        self.shared.fleet.store(Arc::new(fleet));
-        for function in self.functions() {
-            function.redivide();
-        }
-    }
-
     /// What all functions share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -154,6 +141,19 @@ fn remove_hosts(hosts: &mut Hosts, function: &Arc<Destination>, names: &[String]
         let host = normalize_host(host);
         if hosts.get(host.as_ref()).is_some_and(|f| Arc::ptr_eq(f, function)) {
             hosts.remove_mut(host.as_ref());
+        }
+    }
+}
+
+impl FleetSink for Router {
+    fn set_fleet(&self, fleet: Fleet) {
+        if **self.shared.fleet.load() == fleet {
+            return;
+        }
+        self.shared.fleet.store(Arc::new(fleet));
+        // The pods of concurrency-limited functions are divided anew.
+        for function in self.functions() {
+            function.redivide();
         }
     }
 }

@@ -58,7 +58,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn peer(&self, ip: IpAddr, tls: bool) -> Peer {
-        Peer::new(ip, tls, &self.plane.trusted_proxies)
+        let peer = Peer::new(ip, tls, &self.plane.trusted_proxies);
+        let ip = ip.to_canonical();
+        let fleet = self.plane.router.shared().fleet.load();
+        let mut members = fleet.members.iter().filter_map(|m| m.address);
+        if members.any(|m| m.ip().to_canonical() == ip) { peer.as_sibling() } else { peer }
     }
 }
 

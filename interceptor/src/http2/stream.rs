@@ -1,4 +1,8 @@
 //! One HTTP/2 stream as the client of a request.
+//!
+//! Some clients stop reading once they have a whole response, also while they still send (curl
+//! 7.88 does, and then waits for a window that it never sees). So the end of an answer that came
+//! early stays here while the upload is discarded. gRPC clients act on the end, and get it at once.
 
 use std::{
     future::poll_fn,
@@ -10,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 
 use crate::{
     error::ProxyError,
@@ -39,6 +43,12 @@ struct Stream {
     send: Option<SendStream<Bytes>>,
     outbox: Outbox,
     deadline: Deadline,
+    /// The head of a response without a body, whose end is held back.
+    held: Option<Response<()>>,
+    /// The client acts on the end of the response, or sends nothing before it is asked to.
+    wants_end: bool,
+    /// Nothing more can be said to the client.
+    gone: bool,
 }
 
 /// Serves one stream to its end.
@@ -53,7 +63,16 @@ pub(super) async fn serve(
     let prepared =
         view(&parts, inbox.is_done()).and_then(|mut head| prepare(&mut head, peer, worker));
     let deadline = Deadline::new(Instant::now() + worker.plane.limits.grace);
-    let mut stream = Stream { inbox, respond, send: None, outbox: Outbox::default(), deadline };
+    let mut stream = Stream {
+        inbox,
+        respond,
+        send: None,
+        outbox: Outbox::default(),
+        deadline,
+        held: None,
+        wants_end: parts.headers.contains_key(header::EXPECT),
+        gone: false,
+    };
     drop(parts);
     match prepared {
         Ok(prepared) => life::serve(&mut stream, worker, prepared).await,
@@ -63,9 +82,9 @@ pub(super) async fn serve(
             stream.answer(worker, error, &id, None).await;
         }
     }
-    // After a whole answer, h2 ends what is left of the request with NO_ERROR (RFC 9113 section
-    // 8.1), behind every frame of the answer.
-    stream.discard().await;
+    if !stream.gone {
+        stream.finish(worker).await;
+    }
 }
 
 /// The head as the stages know it; `bare` = the stream has ended with it.
@@ -151,16 +170,40 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads on for a while where the answer came before the request's end.
-    async fn discard(mut self) {
-        if self.inbox.is_done() || !self.outbox.is_over() {
-            return;
+    /// Is the end of the response held back?
+    fn holds_end(&self) -> bool {
+        !self.wants_end && !self.inbox.is_done()
+    }
+
+    /// Reads on for a while where the answer came before the request's end, and ends the answer.
+    /// Then h2 ends what is left of the request with NO_ERROR (RFC 9113 section 8.1), behind every
+    /// frame of the answer.
+    async fn finish(mut self, worker: &Worker) {
+        if !self.inbox.is_done() {
+            let inbox = &mut self.inbox;
+            discard(|cx| match ready!(inbox.poll_part(cx)) {
+                Ok(Part::Data(data)) => Poll::Ready(data.len().max(1)),
+                Ok(Part::End(_)) | Err(_) => Poll::Ready(0),
+            })
+            .await;
         }
-        discard(|cx| match ready!(self.inbox.poll_part(cx)) {
-            Ok(Part::Data(data)) => Poll::Ready(data.len().max(1)),
-            Ok(Part::End(_)) | Err(_) => Poll::Ready(0),
-        })
-        .await;
+        self.wants_end = true;
+        if let Some(head) = self.held.take() {
+            let _ = self.begin(head, true);
+        }
+        self.flush(worker).await;
+    }
+
+    /// Writes what is to be written, as far as the client takes it in time.
+    async fn flush(&mut self, worker: &Worker) {
+        let until = Instant::now() + worker.plane.limits.grace;
+        let taken = poll_fn(|cx| match self.poll_flush(cx, usize::MAX) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+            Poll::Pending => self.deadline.poll(cx, until).map(|()| false),
+        });
+        if !taken.await {
+            self.cut(ProxyError::SlowReader);
+        }
     }
 }
 
@@ -230,10 +273,18 @@ impl Client for Stream {
     fn respond(&mut self, head: &ResponseHead<'_>, add: &Additions<'_>) -> Result<(), ProxyError> {
         let response = render(head, add);
         if head.status < 200 {
+            self.wants_end = false;
             let sent = self.respond.send_informational(response);
             return sent.map_err(|_| ProxyError::ClientGone);
         }
-        self.begin(response, head.body.is_done())
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        self.wants_end |= kind.is_some_and(|k| k.as_bytes().starts_with(b"application/grpc"));
+        let bare = head.body.is_done();
+        if bare && self.holds_end() {
+            self.held = Some(response);
+            return Ok(());
+        }
+        self.begin(response, bare)
     }
 
     fn unsent(&self) -> usize {
@@ -241,8 +292,9 @@ impl Client for Stream {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<()>> {
+        let hold_end = self.holds_end();
         let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
-        let flushed = self.outbox.poll_flush(cx, send, piece);
+        let flushed = self.outbox.poll_flush(cx, send, piece, hold_end);
         flushed.map_err(|_| io::ErrorKind::ConnectionReset.into())
     }
 
@@ -260,23 +312,18 @@ impl Client for Stream {
         retry_after: Option<u64>,
     ) {
         if self.begin(own_answer(error, id, retry_after), false).is_err() {
+            self.gone = true;
             return;
         }
         let text = error.body(std::str::from_utf8(id).unwrap_or_default());
         self.outbox.push(text.into());
         self.outbox.end(&[]);
-        let until = Instant::now() + worker.plane.limits.grace;
-        let taken = poll_fn(|cx| match self.poll_flush(cx, usize::MAX) {
-            Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
-            Poll::Pending => self.deadline.poll(cx, until).map(|()| false),
-        });
-        if !taken.await {
-            self.cut(ProxyError::SlowReader);
-        }
+        self.flush(worker).await;
     }
 
     fn cut(&mut self, error: ProxyError) {
         let reason = if error.status() == 499 { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+        self.gone = true;
         match &mut self.send {
             Some(send) => send.send_reset(reason),
             None => self.respond.send_reset(reason),

@@ -2,6 +2,9 @@
 
 use smallvec::SmallVec;
 
+/// Says how often a request was handed over between interceptors.
+pub const HOPS: &str = "kipper-hops";
+
 /// What a field name means to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -22,6 +25,8 @@ pub enum Class {
     ForwardedHost,
     ForwardedOther,
     RequestId,
+    /// How often a request was handed over between interceptors.
+    Hops,
     Date,
     /// `Server`, `X-Powered-By`.
     Product,
@@ -57,7 +62,8 @@ pub fn identify(name: &str) -> Result<Class, Imitation> {
         | Class::ForwardedHost
         | Class::ForwardedProto
         | Class::ForwardedOther
-        | Class::RequestId => Ok(Class::HopByHop),
+        | Class::RequestId
+        | Class::Hops => Ok(Class::HopByHop),
         _ => Err(Imitation),
     }
 }
@@ -85,6 +91,7 @@ fn classify(name: &str) -> Class {
         7 => &[("upgrade", Class::Upgrade)],
         9 => &[("forwarded", Class::ForwardedOther), ("x-real-ip", Class::ForwardedOther)],
         10 => &[("connection", Class::Connection), ("keep-alive", Class::HopByHop)],
+        11 => &[(HOPS, Class::Hops)],
         12 => &[("x-request-id", Class::RequestId), ("x-powered-by", Class::Product)],
         14 => &[("content-length", Class::ContentLength)],
         15 => &[

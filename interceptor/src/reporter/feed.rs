@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Counts, CountsFeed};
+use super::counts::{Counts, CountsFeed};
 use crate::{clock, destination::Destination, router::Router};
 
 /// A snapshot lists functions with a request within this time.

@@ -29,7 +29,9 @@ use tonic::{
 };
 
 use super::{
-    CountsFeed, ReporterConfig, ReporterError, ReporterMetrics,
+    config::{ReporterConfig, ReporterError},
+    counts::CountsFeed,
+    metrics::ReporterMetrics,
     pending::{Change, MAX_FUNCTIONS, Pending},
     targets::Target,
 };

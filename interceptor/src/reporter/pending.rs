@@ -12,7 +12,7 @@ use kipper_counts::FunctionCounts;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::Counts;
+use super::counts::Counts;
 use crate::source::FunctionId;
 
 /// Functions told about at most; the adapter's own bound.

@@ -1,6 +1,6 @@
 //! A place on a pod, waited for if need be.
 
-use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll};
+use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use super::{client::Client, prepared::Prepared, timeline::Timeline};
 use crate::{
@@ -11,8 +11,33 @@ use crate::{
     worker::Worker,
 };
 
-/// Leases a place for a request of which `bytes` are in memory.
+/// Hand-overs of one request, while the interceptors disagree on who owns a pod.
+const MAX_HOPS: u32 = 8;
+/// How long a request that was handed over waits for them to agree before it goes on.
+const HAND_OVER_PAUSE: Duration = Duration::from_millis(250);
+
+/// Leases a place for a request of which `bytes` are in memory. A place with another interceptor is
+/// one only for a request that comes from a client, or that nobody seems to be the owner for.
 pub(super) async fn lease<C: Client>(
+    client: &mut C,
+    worker: &Arc<Worker>,
+    prepared: &Prepared,
+    bytes: usize,
+    timeline: &mut Timeline,
+) -> Result<Lease, ProxyError> {
+    let lease = take(client, worker, prepared, bytes, timeline).await?;
+    if !lease.endpoint.sibling || prepared.hops == 0 {
+        return Ok(lease);
+    }
+    if prepared.hops >= MAX_HOPS {
+        return Err(ProxyError::Saturated);
+    }
+    drop(lease);
+    tokio::time::sleep(HAND_OVER_PAUSE).await;
+    take(client, worker, prepared, bytes, timeline).await
+}
+
+async fn take<C: Client>(
     client: &mut C,
     worker: &Arc<Worker>,
     prepared: &Prepared,

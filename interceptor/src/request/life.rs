@@ -15,6 +15,7 @@ use crate::{
     destination::Lease,
     error::ProxyError,
     headers::Additions,
+    message::field::HOPS,
     upstream::{http2, pod::Pod},
     wire::buffer::Buffer,
     worker::{Worker, http_date},
@@ -26,11 +27,18 @@ const MAX_ATTEMPTS: u32 = 16;
 /// Carries a request through to its answer, of a pod or of our own.
 pub(crate) async fn serve<C: Client>(client: &mut C, worker: &Arc<Worker>, mut prepared: Prepared) {
     let destination = Arc::clone(&prepared.destination);
-    destination.counters.accepted(clock::at(prepared.accepted));
+    // What another interceptor handed over, it has counted.
+    let counts = prepared.hops == 0;
+    if counts {
+        destination.counters.accepted(clock::at(prepared.accepted));
+    }
     let outcome = forward(client, worker, &mut prepared).await;
-    worker.plane.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
+    if counts {
+        worker.plane.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
+    }
     match outcome {
-        Ok(finished) => destination.metrics.answered(finished.status),
+        Ok(finished) if counts => destination.metrics.answered(finished.status),
+        Ok(_) => {}
         Err(failure) => fail(client, worker, &prepared, failure).await,
     }
 }
@@ -44,7 +52,9 @@ async fn fail<C: Client>(client: &mut C, worker: &Worker, prepared: &Prepared, f
     };
     let destination = &prepared.destination;
     worker.plane.metrics.error(error);
-    destination.metrics.answered(error.status());
+    if prepared.hops == 0 {
+        destination.metrics.answered(error.status());
+    }
     tracing::debug!(function = %destination.id, reason = error.reason(), cut, "request failed");
     if cut || error.status() == 499 {
         client.cut(error);
@@ -105,6 +115,8 @@ impl<C: Client> Attempt<'_, C> {
     /// Over HTTP/1.1; what was not sent is in `out` again. `None` = there is no connection.
     async fn over_http1(&mut self, out: &mut Buffer) -> Option<Result<Finished, Failure>> {
         let mut pod = connect::http1(self.worker, &self.lease, self.timeline).await?;
+        let hop = self.hop().map(|hops| format!("{HOPS}: {hops}\r\n"));
+        let at = hop.as_ref().map_or(0, |hop| out.insert_line(hop.as_bytes()));
         pod.begin(std::mem::take(out), self.prepared.framing);
         let ended = self.exchange(&mut pod).await;
         match &ended {
@@ -115,7 +127,10 @@ impl<C: Client> Attempt<'_, C> {
             Ok(finished) if finished.keep_upstream => {
                 self.worker.pool.put(&self.lease.endpoint, pod);
             }
-            Err(Failure::NotSent) => *out = pod.out,
+            Err(Failure::NotSent) => {
+                *out = pod.out;
+                out.remove(at, hop.map_or(0, |hop| hop.len()));
+            }
             _ => {}
         }
         Some(ended)
@@ -124,17 +139,24 @@ impl<C: Client> Attempt<'_, C> {
     /// Over HTTP/2; what can be sent again is in `out`. `None` = there is no connection.
     async fn over_http2(&mut self, out: &mut http2::Outgoing) -> Option<Result<Finished, Failure>> {
         let sender = connect::http2(self.worker, &self.lease, self.timeline).await?;
-        let Some(mut pod) = http2::Stream::start(sender, out) else {
-            return Some(Err(Failure::NotSent));
+        let started = match self.hop() {
+            Some(hops) => http2::Stream::start(sender, &out.with_field(HOPS, hops.into())),
+            None => http2::Stream::start(sender, out),
         };
+        let Some(mut pod) = started else { return Some(Err(Failure::NotSent)) };
         let ended = self.exchange(&mut pod).await;
         if let Err(Failure::NotSent) = &ended {
             match pod.take_back() {
-                Some(kept) => *out = kept,
+                Some(kept) => out.read_on(kept),
                 None => return Some(Err(Failure::Answer(ProxyError::UpstreamClosed))),
             }
         }
         Some(ended)
+    }
+
+    /// The number of this hand-over, if it is one.
+    fn hop(&self) -> Option<u32> {
+        self.lease.endpoint.sibling.then_some(self.prepared.hops + 1)
     }
 
     async fn exchange<P: Pod>(&mut self, pod: &mut P) -> Result<Finished, Failure> {
@@ -143,7 +165,12 @@ impl<C: Client> Attempt<'_, C> {
         let route = arc_swap::Guard::into_inner(self.prepared.destination.route());
         let (prepared, lease, timeline) = (self.prepared, &mut self.lease, &*self.timeline);
         let limits = &self.worker.plane.limits;
-        let ended = Exchange::new(self.client, pod, &prepared.terms, limits)
+        let mut terms = prepared.terms.clone();
+        if lease.endpoint.sibling {
+            // It may hold the request first.
+            terms.response_header += route.spec.timeouts.cold_start;
+        }
+        let ended = Exchange::new(self.client, pod, &terms, limits)
             .run(|status| {
                 if status >= 200 || status == 101 {
                     lease.answered();

@@ -9,7 +9,7 @@ use crate::{
     admission,
     destination::Destination,
     error::ProxyError,
-    headers::{Forwarded, Peer, RequestId, new_request_id, request_fields, write_request},
+    headers::{Forwarded, Peer, RequestId, hops, new_request_id, request_fields, write_request},
     message::{
         body::Framing,
         head::{RequestHead, Version},
@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     /// The client's own connection is encrypted.
     pub(super) secure: bool,
     pub(super) accepted: Instant,
+    /// How often other interceptors handed it over.
+    pub(super) hops: u32,
     /// The request once more, where the function allows one retry after a broken connection.
     pub(super) retry: Option<Outgoing>,
 }
@@ -58,6 +60,7 @@ impl Outgoing {
 }
 
 /// What is fixed about the exchange.
+#[derive(Clone)]
 pub(super) struct Terms {
     pub(super) to_head: bool,
     /// The client asked for an upgrade.
@@ -110,6 +113,7 @@ pub(crate) fn prepare(
         id: forwarded.request_id,
         secure: forwarded.secure,
         accepted,
+        hops: hops(head, peer),
     })
 }
 

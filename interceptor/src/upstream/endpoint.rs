@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::{http1::Connection, http2::Slot};
-use crate::{balancer::Load, source::EndpointState};
+use crate::{balancer::Load, fleet::Share, source::EndpointState};
 
 /// Connections opened to an endpoint that it has not answered on yet. They may all stand in the
 /// pod's accept queue, often 128 long, together with those of other interceptors; one more than it
@@ -31,6 +31,8 @@ pub(super) struct IdleConnections {
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Another interceptor, which owns pods; see [`crate::fleet`].
+    pub sibling: bool,
     /// What it has to do, and whether it can.
     pub load: Load,
     /// A probe of it is under way.
@@ -54,12 +56,21 @@ impl Endpoint {
     pub fn new(state: EndpointState, workers: usize, now: u64) -> Self {
         Self {
             address: state.address,
+            sibling: false,
             load: Load::new(state.ready, state.terminating, now),
             probing: AtomicBool::new(false),
             fresh: Arc::new(Semaphore::new(FRESH_CONNECTIONS)),
             idle: (0..workers).map(|_| Mutex::default()).collect(),
             http2: (0..workers).map(|_| Slot::default()).collect(),
         }
+    }
+
+    /// Another interceptor: it sees to its pods itself.
+    fn sibling(address: SocketAddr, workers: usize, now: u64) -> Self {
+        let state = EndpointState { address, ready: true, terminating: false };
+        let endpoint = Self { sibling: true, ..Self::new(state, workers, now) };
+        endpoint.load.open();
+        endpoint
     }
 
     /// Claims the one probe an endpoint may have at a time.
@@ -93,18 +104,27 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// The next list: endpoints that stay keep their state, new ones start afresh.
-    pub fn updated(&self, states: &[EndpointState], workers: usize, now: u64) -> Self {
-        let all = states
-            .iter()
-            .map(|state| match self.all.iter().find(|e| e.address == state.address) {
-                Some(known) => {
-                    known.load.update(state.ready, state.terminating, now);
-                    Arc::clone(known)
-                }
-                None => Arc::new(Endpoint::new(*state, workers, now)),
-            })
-            .collect();
-        Self { all }
+    pub fn updated(&self, share: &Share, workers: usize, now: u64) -> Self {
+        let known = |address, sibling| {
+            self.all.iter().find(|e| e.address == address && e.sibling == sibling).map(Arc::clone)
+        };
+        let pods = share.pods.iter().map(|state| match known(state.address, false) {
+            Some(known) => {
+                known.load.update(state.ready, state.terminating, now);
+                known
+            }
+            None => Arc::new(Endpoint::new(*state, workers, now)),
+        });
+        let owners = share.owners.iter().map(|owner| {
+            let sibling = || Arc::new(Endpoint::sibling(*owner, workers, now));
+            known(*owner, true).unwrap_or_else(sibling)
+        });
+        Self { all: pods.chain(owners).collect() }
+    }
+
+    /// Requests are handed over to other interceptors, which keep the function's limit.
+    pub fn hand_over(&self) -> bool {
+        self.all.first().is_some_and(|e| e.sibling)
     }
 
     /// Is any endpoint usable?
@@ -124,8 +144,9 @@ mod tests {
 
     #[test]
     fn updates_keep_what_stays() {
-        let set = Endpoints::default().updated(&[state(1, true), state(2, true)], 1, 1);
-        let next = set.updated(&[state(1, true), state(3, false)], 1, 2);
+        let pods = |a, b| Share { pods: vec![a, b], owners: Vec::new() };
+        let set = Endpoints::default().updated(&pods(state(1, true), state(2, true)), 1, 1);
+        let next = set.updated(&pods(state(1, true), state(3, false)), 1, 2);
         assert!(Arc::ptr_eq(&set.all[0], &next.all[0]));
         assert!(!next.all[1].load.usable(2));
         assert!(next.all[1].load.wants_probe(2));

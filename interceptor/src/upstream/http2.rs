@@ -19,7 +19,7 @@ use h2::{
     Reason, RecvStream, SendStream,
     client::{Builder, ResponseFuture, SendRequest},
 };
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 
 use super::{
     dial::{ConnectError, dial},
@@ -126,6 +126,20 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// The same with one more field in its head.
+    pub(crate) fn with_field(&self, name: &'static str, value: HeaderValue) -> Self {
+        let mut head = Request::clone(&self.head);
+        head.headers_mut().insert(name, value);
+        Self { head: Arc::new(head), body: self.body.clone(), end: self.end.clone() }
+    }
+
+    /// More of its body was read by an attempt that was not processed.
+    pub(crate) fn read_on(&mut self, attempt: Self) {
+        (self.body, self.end) = (attempt.body, attempt.end);
+    }
+}
+
 /// One request on a multiplexed connection.
 pub(crate) struct Stream {
     /// What is needed to send it again; `None` once the response began or too much was sent.
@@ -208,7 +222,7 @@ impl Pod for Stream {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PodError>> {
-        let flushed = self.outbox.poll_flush(cx, &mut self.send, usize::MAX);
+        let flushed = self.outbox.poll_flush(cx, &mut self.send, usize::MAX, false);
         // Why it takes no more, the response says.
         flushed.map_err(|_| PodError::Failed(ProxyError::UpstreamClosed))
     }

@@ -65,6 +65,21 @@ impl Buffer {
         &mut self.data
     }
 
+    /// Inserts `line` after the first line of a head; where it stands now.
+    pub(crate) fn insert_line(&mut self, line: &[u8]) -> usize {
+        let data = self.tail();
+        let at = memchr::memchr(b'\n', data).map_or(data.len(), |lf| lf + 1);
+        data.splice(at..at, line.iter().copied());
+        at
+    }
+
+    /// Takes `length` bytes out again.
+    pub(crate) fn remove(&mut self, at: usize, length: usize) {
+        let data = self.tail();
+        let end = (at + length).min(data.len());
+        data.drain(at.min(end)..end);
+    }
+
     /// Lets go of spare memory, for a connection that is going to wait.
     pub(crate) fn shrink(&mut self) {
         self.tail().shrink_to_fit();

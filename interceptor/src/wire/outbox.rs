@@ -56,19 +56,21 @@ impl Outbox {
         self.end = End::Sent;
     }
 
-    /// Was the end handed to the connection?
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self.end, End::Sent)
-    }
-
-    /// Hands everything to the connection, at most `piece` bytes at a time.
+    /// Hands everything to the connection, at most `piece` bytes at a time; but with `hold_end` not
+    /// the last part of a body whose end is known.
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut SendStream<Bytes>,
         piece: usize,
+        hold_end: bool,
     ) -> Poll<Result<(), Closed>> {
-        while let Some(part) = self.parts.front_mut() {
+        let hold_end = hold_end && matches!(self.end, End::Due(_));
+        loop {
+            if hold_end && self.parts.len() <= 1 {
+                return Poll::Ready(Ok(()));
+            }
+            let Some(part) = self.parts.front_mut() else { break };
             stream.reserve_capacity(part.len().min(piece));
             let granted = stream.capacity();
             if granted == 0 {

@@ -9,4 +9,4 @@ mod hostile;
 mod pods;
 mod streams;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, answer, request, write};

@@ -9,6 +9,7 @@ mod support;
 mod drain;
 mod early;
 mod faults;
+mod fleet;
 mod forward;
 mod framing;
 mod hold;

@@ -4,36 +4,58 @@
 //! only so that the fleet divides the pods of concurrency-limited functions.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
     sync::Arc,
 };
 
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
 
-use super::watch::{self, Mirror};
-use crate::{router::Router, source::SourceError};
+use super::{
+    slices,
+    watch::{self, Mirror},
+};
+use crate::source::{Fleet, FleetSink, FleetSource, Member, SourceError};
 
-/// Follows the interceptors behind `service` in `namespace`; `me` is this pod's name.
-pub async fn follow(
-    client: Client,
-    namespace: &str,
-    service: &str,
+/// Watches the interceptors behind one Service.
+pub struct ServiceFleet {
+    slices: Api<EndpointSlice>,
+    selector: String,
     me: String,
-    router: Arc<Router>,
-) -> Result<(), SourceError> {
-    let slices = Api::<EndpointSlice>::namespaced(client, namespace);
-    let selector = format!("kubernetes.io/service-name={service}");
-    let mirror = FleetMirror { me, router, pods: HashMap::new(), listed: HashMap::new() };
-    watch::follow(slices, &selector, mirror).await
 }
 
-/// Ready pods by slice.
-type Pods = HashMap<String, BTreeSet<String>>;
+impl ServiceFleet {
+    /// Behind `service` in `namespace`; `me` is this pod's name.
+    pub fn new(client: Client, namespace: &str, service: &str, me: &str) -> Self {
+        Self {
+            slices: Api::namespaced(client, namespace),
+            selector: format!("kubernetes.io/service-name={service}"),
+            me: me.to_owned(),
+        }
+    }
+}
+
+impl FleetSource for ServiceFleet {
+    fn run(
+        self: Box<Self>,
+        sink: Arc<dyn FleetSink>,
+    ) -> BoxFuture<'static, Result<(), SourceError>> {
+        Box::pin(async move {
+            let Self { slices, selector, me } = *self;
+            let mirror = FleetMirror { me, sink, pods: HashMap::new(), listed: HashMap::new() };
+            watch::follow(slices, &selector, mirror).await
+        })
+    }
+}
+
+/// Ready pods by slice, each with its address.
+type Pods = HashMap<String, BTreeSet<Member>>;
 
 struct FleetMirror {
     me: String,
-    router: Arc<Router>,
+    sink: Arc<dyn FleetSink>,
     pods: Pods,
     /// What a list in progress has brought so far.
     listed: Pods,
@@ -41,18 +63,35 @@ struct FleetMirror {
 
 impl FleetMirror {
     fn tell(&self) {
-        let mut members: BTreeSet<_> = self.pods.values().flatten().cloned().collect();
-        members.insert(self.me.clone());
-        self.router.set_fleet(self.me.clone(), members.into_iter().collect());
+        // A pod with an IPv4 and an IPv6 address is in two slices; it counts once, by IPv4.
+        let mut members: BTreeMap<&str, Option<SocketAddr>> = BTreeMap::new();
+        for member in self.pods.values().flatten() {
+            let known = members.entry(&member.name).or_default();
+            *known = match (*known, member.address) {
+                (Some(known), Some(other)) => Some(known.min(other)),
+                (known, other) => known.or(other),
+            };
+        }
+        members.entry(&self.me).or_default();
+        let member = |(name, address): (&str, _)| Member { name: name.to_owned(), address };
+        let members = members.into_iter().map(member).collect();
+        self.sink.set_fleet(Fleet { me: self.me.clone(), members });
     }
 }
 
-fn ready_pods(slice: &EndpointSlice) -> BTreeSet<String> {
+fn ready_pods(slice: &EndpointSlice) -> BTreeSet<Member> {
     let ready = slice
         .endpoints
         .iter()
         .filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
-    ready.filter_map(|e| e.target_ref.as_ref()?.name.clone()).collect()
+    let port = slices::port(slice.ports.as_deref().unwrap_or_default());
+    let member = |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| {
+        let name = endpoint.target_ref.as_ref()?.name.clone()?;
+        let ip = endpoint.addresses.first().and_then(|ip| ip.parse().ok());
+        let address = ip.zip(port).map(|(ip, port)| SocketAddr::new(ip, port));
+        Some(Member { name, address })
+    };
+    ready.filter_map(member).collect()
 }
 
 fn name(slice: &EndpointSlice) -> String {

@@ -3,13 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kipper_interceptor::{
-    Interceptor, StartError,
+    Interceptor, ServeError,
     config::ProxyConfig,
     destination::Destination,
-    feed,
+    reporter::ReporterConfig,
     router::Router,
     source::{
-        EndpointState, FunctionId, RouteSpec,
+        EndpointState, FunctionId, RouteSpec, Sources,
         memory::{self, MemoryFeed},
     },
 };
@@ -42,7 +42,7 @@ pub(crate) struct Proxy {
     pub(crate) feed: MemoryFeed,
     registry: Registry,
     shutdown: CancellationToken,
-    serving: JoinHandle<Result<usize, StartError>>,
+    serving: JoinHandle<Result<usize, ServeError>>,
 }
 
 impl Proxy {
@@ -53,11 +53,12 @@ impl Proxy {
 
     pub(crate) async fn with(config: ProxyConfig) -> Self {
         let registry = Registry::new();
-        let interceptor = Interceptor::bind(&config, &registry, None).unwrap();
+        let (feeder, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
+        let sources = Sources::new(routes, endpoints);
+        let reporter = ReporterConfig::default();
+        let interceptor = Interceptor::assemble(&config, &registry, sources, reporter).unwrap();
         let (address, tls) = (interceptor.address().unwrap(), interceptor.tls_address());
         let router = interceptor.router();
-        let (feeder, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
-        tokio::spawn(feed(Arc::clone(&router), Box::new(routes), Box::new(endpoints)));
         let shutdown = CancellationToken::new();
         let serving = interceptor.serve(shutdown.clone(), Duration::ZERO, DEADLINE);
         let serving = tokio::spawn(serving);
