@@ -43,8 +43,9 @@ pub struct Config {
     /// Watch one namespace only.
     #[arg(long, env = "KIPPER_INTERCEPTOR_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Service of the interceptors themselves, in --service-namespace: its pods divide among
-    /// them the pods of functions with a concurrency limit. --name must be the pod's name.
+    /// Service of the interceptors themselves, in --service-namespace. Its pods divide the pods of
+    /// functions with a concurrency limit among themselves, and hand requests over to the owner
+    /// of a pod on the port named `http`. --name must be the pod's name.
     #[arg(long, env = "KIPPER_INTERCEPTOR_SERVICE", requires_all = ["service_namespace", "name"])]
     pub service: Option<String>,
     /// Namespace of --service.

@@ -268,8 +268,8 @@ impl Destination {
         }
     }
 
-    /// Something is held and nothing can answer: if that is new, a cold start begins, and is told
-    /// at once.
+    /// Something is held and nothing can answer: if that is new, a cold start begins, and is
+    /// reported at once.
     fn note_unserved(self: &Arc<Self>, now: u64) {
         let endpoints = self.endpoints.load();
         if self.queue.is_empty() || endpoints.any_usable(now) {

@@ -36,7 +36,7 @@ pub fn share(states: &[EndpointState], fleet: &Fleet) -> Share {
         staying().filter_map(|s| owner(s.address, fleet).and_then(|o| o.address)).collect();
     owners.sort_unstable();
     owners.dedup();
-    // A request that nobody can be found for is rather served over the limit than not at all.
+    // Without an address of an owner, a request is rather served over the limit than not at all.
     if owners.is_empty() { all() } else { Share { pods: Vec::new(), owners } }
 }
 

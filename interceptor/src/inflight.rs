@@ -87,7 +87,7 @@ impl<T: AsRef<Counters>> Changes<T> {
         self.changed.notify_one();
     }
 
-    /// The same, for a wake from zero that must be told at once.
+    /// The same, for a wake from zero that must be reported at once.
     pub fn mark_urgent(&self, function: &Arc<T>) {
         self.mark(function);
         self.urgent.notify_one();

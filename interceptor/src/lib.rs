@@ -2,10 +2,12 @@
 //! and forwards when they can answer.
 //!
 //! The modules stand in the order in which a request meets them: `server` accepts, `http1` and
-//! `http2` read heads, `admission` and `router` find the function, `queue` holds, `probe` finds out
-//! when a pod can answer, `balancer` picks one, `upstream` connects, `headers` rewrites, `inflight`
-//! counts and `reporter` tells the scaler-adapters. `source` feeds routes and endpoints from the
-//! side. The map is in `ARCHITECTURE.md`.
+//! `http2` frame (on `wire`, into `message`), and `request` is the life of each request: `admission`
+//! and `router` find its `destination`, `queue` holds it, `probe` finds out when a pod can answer,
+//! `fleet` says which pods are this interceptor's, `balancer` picks one, `upstream` connects,
+//! `headers` rewrites, `inflight` counts and `reporter` reports to the scaler-adapters. `source`
+//! feeds routes, endpoints and the fleet from the side. `Interceptor::assemble` puts all of it
+//! together. The map is in `ARCHITECTURE.md`.
 
 mod clock;
 pub mod config;
@@ -16,8 +18,8 @@ mod worker;
 pub mod server;
 pub mod tls;
 
-pub mod http1;
-pub mod http2;
+mod http1;
+mod http2;
 pub mod message;
 
 mod request;
@@ -83,7 +85,7 @@ pub enum StartError {
     Worker(#[source] io::Error),
 }
 
-/// Why the data plane ended although nobody shut it down.
+/// Why the data plane ended without being shut down.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// rustls refuses the settings.

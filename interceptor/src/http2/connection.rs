@@ -1,4 +1,4 @@
-//! One downstream HTTP/2 connection: streams in, each served by a task of its own.
+//! One downstream HTTP/2 connection: streams in, within bounds, each served by a task of its own.
 
 use std::{
     sync::{

@@ -49,7 +49,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// With the time to connect, an adapter that is back has its counts within two seconds.
 const MAX_BACKOFF: Duration = Duration::from_millis(1500);
-/// Until a second address of an adapter is tried again, in case the first one is no more.
+/// Until a second address of an adapter is tried again, in case the first one is gone.
 const SAME_ADAPTER_RETRY: Duration = Duration::from_secs(10);
 /// A stream that lived so long was a good one: the next failure starts from the first backoff.
 const LIVED: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! An idle or a new connection to a leased pod. Nothing = there is none to be had: the endpoint was
+//! An idle or a new connection to a leased pod. `None` = it could not be had: the endpoint was
 //! marked, and the request may go elsewhere.
 
 use std::{

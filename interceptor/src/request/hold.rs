@@ -17,7 +17,7 @@ const MAX_HOPS: u32 = 8;
 const HAND_OVER_PAUSE: Duration = Duration::from_millis(250);
 
 /// Leases a place for a request of which `bytes` are in memory. A place with another interceptor is
-/// one only for a request that comes from a client, or that nobody seems to be the owner for.
+/// one only for a request that comes from a client, or that has waited here for an owner.
 pub(super) async fn lease<C: Client>(
     client: &mut C,
     worker: &Arc<Worker>,

@@ -1,4 +1,4 @@
-//! When one request reached which phase, told to the client of a cold start as `Server-Timing`
+//! When one request reached which phase, shown to the client of a cold start as `Server-Timing`
 //! (W3C Server Timing): `queue` = held in all; `wake` = until the function's first pod had an
 //! address; `ready` = from there until a pod could answer; `connect` = opening the connection;
 //! `ttfb` = from sending the request to the first byte of the response. Milliseconds.
