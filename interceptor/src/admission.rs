@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::{error::ProxyError, function::Function, http1::head::RequestHead, router::Router};
+use crate::{
+    destination::Destination, error::ProxyError, message::head::RequestHead, router::Router,
+};
 
 /// The function that answers for the head's host, unless the request must not reach it. A target
 /// that named the function by its path loses that prefix.
 pub(crate) fn admit(
     head: &mut RequestHead<'_>,
     router: &Router,
-) -> Result<Arc<Function>, ProxyError> {
+) -> Result<Arc<Destination>, ProxyError> {
     let function = match router.route(head.host) {
         Some(function) => function,
         None => {

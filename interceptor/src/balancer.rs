@@ -6,18 +6,10 @@
 //! chooses and counts; it never opens a connection and never waits. Randomness and time come in as
 //! arguments.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
-
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-
-use crate::{source::EndpointState, upstream::IdleConnections};
 
 /// A new pod first gets this many unanswered requests at a time.
 const INITIAL_WINDOW: u32 = 8;
@@ -25,10 +17,6 @@ const INITIAL_WINDOW: u32 = 8;
 const OPEN_WINDOW: u32 = 1024;
 /// Without any answer the window still doubles this often, so that slow handlers are not starved.
 const WINDOW_DOUBLING_US: u64 = 100_000;
-/// Connections opened to an endpoint that it has not answered on yet. They may all stand in the
-/// pod's accept queue, often 128 long, together with those of other interceptors; one more than it
-/// holds is reset after the request was written, when it can no longer be sent elsewhere.
-const FRESH_CONNECTIONS: usize = 32;
 /// Timeouts in a row after which an endpoint is ejected. A refused connection ejects at once.
 const STRIKES: u32 = 3;
 /// First ejection lasts this long; it doubles with each further one in a row.
@@ -36,10 +24,8 @@ const EJECTION_US: u64 = 1_000_000;
 /// Longest ejection.
 const MAX_EJECTION_US: u64 = 30_000_000;
 
-/// One pod address, with what this proxy knows of it. Lives as long as the source lists it.
-pub struct Endpoint {
-    /// Where it listens.
-    pub address: SocketAddr,
+/// What one endpoint has to do, and whether it can. Atomics only.
+pub struct Load {
     ready: AtomicBool,
     terminating: AtomicBool,
     /// It answered our probe although the source does not call it ready yet.
@@ -53,46 +39,38 @@ pub struct Endpoint {
     strikes: AtomicU32,
     ejections: AtomicU32,
     ejected_until: AtomicU64,
-    /// A probe of it is under way.
-    probing: AtomicBool,
-    /// Permits for connections that the pod has not answered on yet; see [`FRESH_CONNECTIONS`].
-    pub(crate) fresh: Arc<Semaphore>,
-    /// Idle connections to it, one list per worker.
-    pub(crate) idle: Box<[Mutex<IdleConnections>]>,
-    /// Multiplexed HTTP/2 connection to it, one per worker.
-    pub(crate) h2: Box<[crate::upstream::h2::Slot]>,
 }
 
-impl Endpoint {
-    /// A new endpoint as its source describes it.
-    pub fn new(state: EndpointState, workers: usize, now: u64) -> Self {
+impl Load {
+    /// Of a new endpoint.
+    pub fn new(ready: bool, terminating: bool, now: u64) -> Self {
         Self {
-            address: state.address,
-            ready: AtomicBool::new(state.ready),
-            terminating: AtomicBool::new(state.terminating),
+            ready: AtomicBool::new(ready),
+            terminating: AtomicBool::new(terminating),
             probed: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
             window: AtomicU32::new(INITIAL_WINDOW),
-            usable_since: AtomicU64::new(if state.ready { now.max(1) } else { 0 }),
+            usable_since: AtomicU64::new(if ready { now.max(1) } else { 0 }),
             strikes: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
-            probing: AtomicBool::new(false),
-            fresh: Arc::new(Semaphore::new(FRESH_CONNECTIONS)),
-            idle: (0..workers).map(|_| Mutex::default()).collect(),
-            h2: (0..workers).map(|_| crate::upstream::h2::Slot::default()).collect(),
         }
     }
 
+    /// It needs no ramp-up.
+    pub fn open(&self) {
+        self.window.store(OPEN_WINDOW, Relaxed);
+    }
+
     /// Takes over what the source says now. A pod that stops being ready must be probed anew.
-    pub fn update(&self, state: EndpointState, now: u64) {
-        let was_ready = self.ready.swap(state.ready, Relaxed);
-        self.terminating.store(state.terminating, Relaxed);
-        if was_ready && !state.ready {
+    pub fn update(&self, ready: bool, terminating: bool, now: u64) {
+        let was_ready = self.ready.swap(ready, Relaxed);
+        self.terminating.store(terminating, Relaxed);
+        if was_ready && !ready {
             self.probed.store(false, Relaxed);
         }
-        if state.ready {
+        if ready {
             let _ = self.usable_since.compare_exchange(0, now.max(1), Relaxed, Relaxed);
         }
     }
@@ -112,12 +90,6 @@ impl Endpoint {
     /// Is it worth probing: there, but not usable?
     pub fn wants_probe(&self, now: u64) -> bool {
         self.stays() && !self.usable(now)
-    }
-
-    /// Claims the one probe an endpoint may have at a time.
-    pub(crate) fn start_probe(self: &Arc<Self>) -> Option<ProbeGuard> {
-        let free = !self.probing.swap(true, Relaxed);
-        free.then(|| ProbeGuard(Arc::clone(self)))
     }
 
     /// It answered a probe: usable from now on, whatever readiness says, and not ejected.
@@ -213,133 +185,68 @@ impl Endpoint {
     }
 }
 
-/// A probe under way; the next one may start when it is dropped.
-pub(crate) struct ProbeGuard(Arc<Endpoint>);
-
-impl ProbeGuard {
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
-    }
-}
-
-impl Drop for ProbeGuard {
-    fn drop(&mut self) {
-        self.0.probing.store(false, Relaxed);
-    }
-}
-
-/// The endpoints of one function: an immutable list, replaced as a whole.
-#[derive(Default)]
-pub struct Endpoints {
-    /// Every listed endpoint, usable or not.
-    pub all: Vec<Arc<Endpoint>>,
-}
-
 /// What choosing came to.
-pub enum Choice {
+pub enum Choice<E> {
     /// This one; a place on it is taken.
-    Endpoint(Arc<Endpoint>),
+    Endpoint(Arc<E>),
     /// Endpoints are usable, but each is at its limit or window.
     Saturated,
     /// Nothing is usable: the function has to wake.
     Unavailable,
 }
 
-impl Endpoints {
-    /// The next list: endpoints that stay keep their state, new ones start afresh.
-    pub fn updated(&self, states: &[EndpointState], workers: usize, now: u64) -> Self {
-        let all = states
-            .iter()
-            .map(|state| match self.all.iter().find(|e| e.address == state.address) {
-                Some(known) => {
-                    known.update(*state, now);
-                    Arc::clone(known)
-                }
-                None => Arc::new(Endpoint::new(*state, workers, now)),
-            })
-            .collect();
-        Self { all }
+/// Chooses one of `all` and takes a place on it. `random` is any number.
+pub fn choose<E: AsRef<Load>>(all: &[Arc<E>], limit: u32, random: u64, now: u64) -> Choice<E> {
+    let load = |e: &Arc<E>| -> u32 { (**e).as_ref().in_flight() };
+    let fits = |e: &Arc<E>| {
+        let load = (**e).as_ref();
+        load.usable(now) && load.has_room(limit, now)
+    };
+    if let Some(picked) = two_choices(all, random, &fits)
+        && (**picked).as_ref().take(limit)
+    {
+        return Choice::Endpoint(Arc::clone(picked));
     }
-
-    /// Is any endpoint usable?
-    pub fn any_usable(&self, now: u64) -> bool {
-        self.all.iter().any(|e| e.usable(now))
-    }
-
-    /// Chooses an endpoint and takes a place on it. `random` is any number.
-    pub fn choose(&self, limit: u32, random: u64, now: u64) -> Choice {
-        let fits = |e: &Endpoint| e.usable(now) && e.has_room(limit, now);
-        if let Some(picked) = self.two_choices(random, &fits)
-            && picked.take(limit)
-        {
-            return Choice::Endpoint(Arc::clone(picked));
-        }
-        // Neither sample fits: look at all of them, least loaded first found wins.
-        let mut usable = false;
-        loop {
-            let mut best: Option<&Arc<Endpoint>> = None;
-            for e in &self.all {
-                usable |= e.usable(now);
-                if fits(e) && best.is_none_or(|b| e.in_flight() < b.in_flight()) {
-                    best = Some(e);
-                }
-            }
-            match best {
-                // Another worker may take the last place first; then look again.
-                Some(e) if e.take(limit) => return Choice::Endpoint(Arc::clone(e)),
-                Some(_) => {}
-                None if usable => return Choice::Saturated,
-                None => return Choice::Unavailable,
+    // Neither sample fits: look at all of them, least loaded first found wins.
+    let mut usable = false;
+    loop {
+        let mut best: Option<&Arc<E>> = None;
+        for e in all {
+            usable |= (**e).as_ref().usable(now);
+            if fits(e) && best.is_none_or(|b| load(e) < load(b)) {
+                best = Some(e);
             }
         }
-    }
-
-    fn two_choices(&self, random: u64, fits: &dyn Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
-        let n = u64::try_from(self.all.len()).ok().filter(|n| *n > 0)?;
-        let pick = |r: u64| self.all.get(usize::try_from(r % n).unwrap_or(0));
-        let first = pick(random & 0xffff_ffff)?;
-        if n == 1 {
-            return fits(first).then_some(first);
-        }
-        // The second sample is another one: an offset in 1..n from the first.
-        let second = pick((random & 0xffff_ffff) % n + 1 + (random >> 32) % (n - 1))?;
-        match (fits(first), fits(second)) {
-            (true, true) if second.in_flight() < first.in_flight() => Some(second),
-            (true, _) => Some(first),
-            (false, true) => Some(second),
-            (false, false) => None,
+        match best {
+            // Another worker may take the last place first; then look again.
+            Some(e) if (**e).as_ref().take(limit) => return Choice::Endpoint(Arc::clone(e)),
+            Some(_) => {}
+            None if usable => return Choice::Saturated,
+            None => return Choice::Unavailable,
         }
     }
 }
 
-/// The share of a concurrency-limited function's pods that this interceptor may use, so that the
-/// fleet together keeps the limit exact: each pod belongs to the interceptor with the highest
-/// random weight (rendezvous hashing, Thaler and Ravishankar 1998). With fewer pods than
-/// interceptors some own none; those use all, and the limit is then exact per interceptor only.
-pub fn owned(states: &[EndpointState], me: &str, interceptors: &[String]) -> Vec<EndpointState> {
-    if interceptors.len() < 2 || !interceptors.iter().any(|i| i == me) {
-        return states.to_vec();
+fn two_choices<'a, E: AsRef<Load>>(
+    all: &'a [Arc<E>],
+    random: u64,
+    fits: &impl Fn(&Arc<E>) -> bool,
+) -> Option<&'a Arc<E>> {
+    let n = u64::try_from(all.len()).ok().filter(|n| *n > 0)?;
+    let pick = |r: u64| all.get(usize::try_from(r % n).unwrap_or(0));
+    let first = pick(random & 0xffff_ffff)?;
+    if n == 1 {
+        return fits(first).then_some(first);
     }
-    let mine: Vec<_> = states
-        .iter()
-        .filter(|s| {
-            let owner = interceptors.iter().max_by_key(|i| (weight(i, s.address), i.as_str()));
-            owner.is_some_and(|o| o == me)
-        })
-        .copied()
-        .collect();
-    if mine.is_empty() { states.to_vec() } else { mine }
-}
-
-/// FNV-1a over both names, finished with a 64-bit mix so that near names spread.
-fn weight(interceptor: &str, pod: SocketAddr) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in interceptor.bytes().chain([0]).chain(pod.to_string().bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    // The second sample is another one: an offset in 1..n from the first.
+    let second = pick((random & 0xffff_ffff) % n + 1 + (random >> 32) % (n - 1))?;
+    let load = |e: &Arc<E>| -> u32 { (**e).as_ref().in_flight() };
+    match (fits(first), fits(second)) {
+        (true, true) if load(second) < load(first) => Some(second),
+        (true, _) => Some(first),
+        (false, true) => Some(second),
+        (false, false) => None,
     }
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]
@@ -347,19 +254,22 @@ fn weight(interceptor: &str, pod: SocketAddr) -> u64 {
 mod tests {
     use super::*;
 
-    fn state(port: u16, ready: bool) -> EndpointState {
-        let address = SocketAddr::from(([10, 0, 0, 1], port));
-        EndpointState { address, ready, terminating: false }
+    /// An endpoint by its number.
+    struct Numbered(u16, Load);
+
+    impl AsRef<Load> for Numbered {
+        fn as_ref(&self) -> &Load {
+            &self.1
+        }
     }
 
-    fn endpoints(n: u16) -> Endpoints {
-        let states: Vec<_> = (1..=n).map(|p| state(p, true)).collect();
-        Endpoints::default().updated(&states, 1, 1)
+    fn endpoints(n: u16) -> Vec<Arc<Numbered>> {
+        (1..=n).map(|p| Arc::new(Numbered(p, Load::new(true, false, 1)))).collect()
     }
 
-    fn port(choice: Choice) -> Option<u16> {
+    fn number(choice: Choice<Numbered>) -> Option<u16> {
         match choice {
-            Choice::Endpoint(e) => Some(e.address.port()),
+            Choice::Endpoint(e) => Some(e.0),
             Choice::Saturated | Choice::Unavailable => None,
         }
     }
@@ -369,9 +279,9 @@ mod tests {
         let set = endpoints(5);
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..40 {
-            assert!(port(set.choose(0, rng.u64(..), 1)).is_some());
+            assert!(number(choose(&set, 0, rng.u64(..), 1)).is_some());
         }
-        let loads: Vec<_> = set.all.iter().map(|e| e.in_flight()).collect();
+        let loads: Vec<_> = set.iter().map(|e| e.1.in_flight()).collect();
         assert_eq!(loads.iter().sum::<u32>(), 40);
         assert!(loads.iter().all(|l| (5..=11).contains(l)), "{loads:?}");
     }
@@ -380,20 +290,20 @@ mod tests {
     fn a_hard_limit_is_exact() {
         let set = endpoints(3);
         let mut rng = fastrand::Rng::with_seed(1);
-        let taken = (0..100).filter(|_| port(set.choose(2, rng.u64(..), 1)).is_some()).count();
+        let taken = (0..100).filter(|_| number(choose(&set, 2, rng.u64(..), 1)).is_some()).count();
         assert_eq!(taken, 6);
-        assert!(matches!(set.choose(2, 0, 1), Choice::Saturated));
-        set.all[1].release();
-        assert_eq!(port(set.choose(2, 0, 1)), Some(2));
+        assert!(matches!(choose(&set, 2, 0, 1), Choice::Saturated));
+        set[1].1.release();
+        assert_eq!(number(choose(&set, 2, 0, 1)), Some(2));
     }
 
     #[test]
     fn a_new_pod_ramps_up_by_answers_and_by_time() {
         let set = endpoints(1);
-        let take = |now| (0..5000).filter(|_| port(set.choose(0, 0, now)).is_some()).count();
+        let take = |now| (0..5000).filter(|_| number(choose(&set, 0, 0, now)).is_some()).count();
         assert_eq!(take(1), 8);
         for _ in 0..8 {
-            set.all[0].answered(true);
+            set[0].1.answered(true);
         }
         assert_eq!(take(1), 16, "each answer frees a place and adds one");
         assert_eq!(take(1 + WINDOW_DOUBLING_US), 16, "no answer for a while: twice the window");
@@ -402,40 +312,16 @@ mod tests {
     #[test]
     fn refused_ejects_at_once_timeouts_need_three() {
         let set = endpoints(2);
-        set.all[0].refused(10);
-        assert_eq!(port(set.choose(0, 0, 11)), Some(2));
-        set.all[1].timed_out(11);
-        set.all[1].timed_out(11);
-        assert!(set.any_usable(11));
-        set.all[1].timed_out(11);
-        assert!(matches!(set.choose(0, 0, 12), Choice::Unavailable));
-        assert!(set.all[1].wants_probe(12), "an ejected endpoint is probed back");
-        set.all[1].mark_probed(13);
-        assert_eq!(port(set.choose(0, 0, 13)), Some(2));
-        assert!(set.all[0].usable(10 + EJECTION_US), "never for long");
-    }
-
-    #[test]
-    fn updates_keep_what_stays() {
-        let set = endpoints(2);
-        assert!(port(set.choose(0, 0, 1)).is_some());
-        let next = set.updated(&[state(1, true), state(3, false)], 1, 2);
-        assert!(Arc::ptr_eq(&set.all[0], &next.all[0]));
-        assert!(!next.all[1].usable(2));
-        assert!(next.all[1].wants_probe(2));
-    }
-
-    #[test]
-    fn rendezvous_divides_and_moves_little() {
-        let states: Vec<_> = (1..=60).map(|p| state(p, true)).collect();
-        let fleet = |n: usize| (0..n).map(|i| format!("interceptor-{i}")).collect::<Vec<_>>();
-        let three = fleet(3);
-        let shares: Vec<_> = three.iter().map(|i| owned(&states, i, &three)).collect();
-        assert_eq!(shares.iter().map(Vec::len).sum::<usize>(), 60, "each pod has one owner");
-        assert!(shares.iter().all(|s| s.len() >= 8), "roughly even");
-        let four = fleet(4);
-        let kept = owned(&states, "interceptor-0", &four);
-        assert!(kept.iter().all(|s| shares[0].contains(s)), "a new one only takes away");
-        assert_eq!(owned(&states[..1], "interceptor-9", &three).len(), 1, "unknown self: all");
+        set[0].1.refused(10);
+        assert_eq!(number(choose(&set, 0, 0, 11)), Some(2));
+        set[1].1.timed_out(11);
+        set[1].1.timed_out(11);
+        assert!(set[1].1.usable(11));
+        set[1].1.timed_out(11);
+        assert!(matches!(choose(&set, 0, 0, 12), Choice::Unavailable));
+        assert!(set[1].1.wants_probe(12), "an ejected endpoint is probed back");
+        set[1].1.mark_probed(13);
+        assert_eq!(number(choose(&set, 0, 0, 13)), Some(2));
+        assert!(set[0].1.usable(10 + EJECTION_US), "never for long");
     }
 }

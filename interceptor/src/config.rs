@@ -7,7 +7,11 @@ use humantime::parse_duration;
 use ipnet::IpNet;
 use kipper_process::telemetry::LogArgs;
 
-use crate::{http1, http2, queue::HoldLimits, reporter::ReporterConfig};
+use crate::{
+    limits::{Http2Limits, Limits},
+    queue::HoldLimits,
+    reporter::ReporterConfig,
+};
 
 /// HTTP proxy that holds requests for functions without a pod and wakes them.
 #[derive(Clone, Debug, Parser)]
@@ -39,8 +43,9 @@ pub struct Config {
     /// Watch one namespace only.
     #[arg(long, env = "KIPPER_INTERCEPTOR_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Service of the interceptors themselves, in --service-namespace: its pods divide among
-    /// them the pods of functions with a concurrency limit. --name must be the pod's name.
+    /// Service of the interceptors themselves, in --service-namespace. Its pods divide the pods of
+    /// functions with a concurrency limit among themselves, and hand requests over to the owner
+    /// of a pod on the port named `http`. --name must be the pod's name.
     #[arg(long, env = "KIPPER_INTERCEPTOR_SERVICE", requires_all = ["service_namespace", "name"])]
     pub service: Option<String>,
     /// Namespace of --service.
@@ -114,8 +119,7 @@ pub struct ProxyConfig {
 impl Default for ProxyConfig {
     /// The flags' own defaults, on a free loopback port.
     fn default() -> Self {
-        let (hold, h1, h2) =
-            (HoldLimits::default(), http1::Limits::default(), http2::Limits::default());
+        let (hold, h1, h2) = (HoldLimits::default(), Limits::default(), Http2Limits::default());
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls_listen: None,
@@ -148,8 +152,8 @@ impl ProxyConfig {
         }
     }
 
-    pub(crate) fn http1(&self) -> http1::Limits {
-        http1::Limits {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
             header: self.header_timeout,
             idle: self.idle_timeout,
             grace: self.body_timeout,
@@ -158,12 +162,12 @@ impl ProxyConfig {
         }
     }
 
-    pub(crate) fn http2(&self) -> http2::Limits {
-        http2::Limits {
+    pub(crate) fn http2(&self) -> Http2Limits {
+        Http2Limits {
             streams: self.h2_max_streams,
             header_list: self.max_header_bytes,
             idle: self.idle_timeout,
-            ..http2::Limits::default()
+            ..Http2Limits::default()
         }
     }
 }

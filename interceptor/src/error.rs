@@ -37,7 +37,7 @@ pub enum ProxyError {
     /// The client did not read its response in time.
     #[error("the client does not read")]
     SlowReader,
-    /// The client left; nobody reads an answer (499 in logs and metrics).
+    /// The client left and reads no answer (499 in logs and metrics).
     #[error("the client closed the connection")]
     ClientGone,
     /// No function has this host.
@@ -73,7 +73,7 @@ pub enum ProxyError {
 }
 
 impl ProxyError {
-    /// Status code of the answer; 499 where nobody is there to read one.
+    /// Status code of the answer; 499 where the client is not there to read one.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest(_) => 400,

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::{
-    http1::{
+    message::{
         body::Framing,
         field::{Class, Field, Fields},
-        head::{RequestHead, ResponseHead},
+        head::{RequestHead, ResponseHead, Version},
     },
     source::SecurityHeaders,
 };
@@ -44,6 +44,8 @@ pub struct Peer {
     pub trusted: bool,
     /// It speaks TLS to this proxy.
     pub tls: bool,
+    /// It is another interceptor of the fleet.
+    pub sibling: bool,
 }
 
 /// Longest address: an IPv6 one with an IPv4 tail.
@@ -66,7 +68,12 @@ impl Peer {
         let _ = write!(rest, "{ip}");
         let length = MAX_IP - rest.len();
         let trusted = trusted.iter().any(|net| net.contains(&ip));
-        Self { ip: Text { bytes, length }, trusted, tls }
+        Self { ip: Text { bytes, length }, trusted, tls, sibling: false }
+    }
+
+    /// The same as another interceptor, which is trusted.
+    pub fn as_sibling(self) -> Self {
+        Self { trusted: true, sibling: true, ..self }
     }
 
     /// Its address as text.
@@ -83,6 +90,13 @@ pub struct Forwarded {
     pub secure: bool,
 }
 
+/// How often the request was handed over between interceptors; only those are believed.
+pub fn hops(head: &RequestHead<'_>, peer: Peer) -> u32 {
+    let mut said = head.fields.iter().filter(|f| peer.sibling && f.class == Class::Hops);
+    let value = said.next().and_then(|f| std::str::from_utf8(f.value).ok());
+    value.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
 /// Appends the request line and fields to send to the pod.
 pub fn write_request(
     out: &mut Vec<u8>,
@@ -94,7 +108,21 @@ pub fn write_request(
     for part in [head.method, " ", &head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    let forwarded = request_fields(head, peer, new_id, &mut |field| field.write(out));
+    // RFC 9113 section 8.2.3: cookie crumbs are one field again before they go to HTTP/1.1.
+    let crumbs = head.version == Version::Http2;
+    let mut cookie = Vec::new();
+    let forwarded = request_fields(head, peer, new_id, &mut |field| {
+        if crumbs && field.name == "cookie" {
+            cookie.extend_from_slice(if cookie.is_empty() { &b"cookie: "[..] } else { b"; " });
+            cookie.extend_from_slice(field.value);
+        } else {
+            field.write(out);
+        }
+    });
+    if !cookie.is_empty() {
+        out.extend_from_slice(&cookie);
+        out.extend_from_slice(b"\r\n");
+    }
     match framing {
         Framing::Length(n) => write_length(out, n),
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -160,7 +188,10 @@ pub fn request_fields(
     if known.client.is_empty() {
         put(own("x-forwarded-for", peer.ip()));
     } else {
-        known.client.push(peer.ip());
+        // Another interceptor of the fleet is no hop of its own.
+        if !peer.sibling {
+            known.client.push(peer.ip());
+        }
         let (name, value) = ("x-forwarded-for", &known.client.join(&b", "[..])[..]);
         put(Field { name, value, class: Class::EndToEnd });
     }
@@ -374,7 +405,7 @@ pub enum ConnectionOption {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::http1::head::{parse_request, parse_response};
+    use crate::message::head::{parse_request, parse_response};
 
     fn sent(text: &str, trusted: bool) -> String {
         let (head, _) = parse_request(text.as_bytes(), 4096).unwrap().unwrap();

@@ -12,8 +12,6 @@ use std::sync::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::function::Function;
-
 /// Counters of one function.
 #[derive(Default)]
 pub struct Counters {
@@ -65,27 +63,32 @@ impl Counters {
 
 /// Functions whose counts changed since the reporter last looked; each at most once, so it is
 /// bounded by the number of functions.
-#[derive(Default)]
-pub struct Changes {
-    list: Mutex<Vec<Arc<Function>>>,
+pub struct Changes<T> {
+    list: Mutex<Vec<Arc<T>>>,
     changed: Notify,
     urgent: Notify,
 }
 
-impl Changes {
+impl<T> Default for Changes<T> {
+    fn default() -> Self {
+        Self { list: Mutex::default(), changed: Notify::new(), urgent: Notify::new() }
+    }
+}
+
+impl<T: AsRef<Counters>> Changes<T> {
     /// Puts a function on the list, unless it is there already.
-    pub fn mark(&self, function: &Arc<Function>) {
+    pub fn mark(&self, function: &Arc<T>) {
         // A read-modify-write in both places: whichever comes second sees what the first one's
         // side had counted before.
-        if function.counters.listed.swap(true, AcqRel) {
+        if (**function).as_ref().listed.swap(true, AcqRel) {
             return;
         }
         self.list.lock().push(Arc::clone(function));
         self.changed.notify_one();
     }
 
-    /// The same, for a wake from zero that must be told at once.
-    pub fn mark_urgent(&self, function: &Arc<Function>) {
+    /// The same, for a wake from zero that must be reported at once.
+    pub fn mark_urgent(&self, function: &Arc<T>) {
         self.mark(function);
         self.urgent.notify_one();
     }
@@ -101,10 +104,10 @@ impl Changes {
     }
 
     /// Takes the list. A change during or after this call lists its function again.
-    pub fn take(&self) -> Vec<Arc<Function>> {
+    pub fn take(&self) -> Vec<Arc<T>> {
         let list = std::mem::take(&mut *self.list.lock());
         for function in &list {
-            function.counters.listed.swap(false, AcqRel);
+            (**function).as_ref().listed.swap(false, AcqRel);
         }
         list
     }

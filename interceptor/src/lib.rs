@@ -2,30 +2,37 @@
 //! and forwards when they can answer.
 //!
 //! The modules stand in the order in which a request meets them: `server` accepts, `http1` and
-//! `http2` read heads, `admission` and `router` find the function, `queue` holds, `probe` finds out
-//! when a pod can answer, `balancer` picks one, `upstream` connects, `headers` rewrites, `inflight`
-//! counts and `reporter` tells the scaler-adapters. `source` feeds routes and endpoints from the
-//! side. The map is in `ARCHITECTURE.md`.
+//! `http2` frame (on `wire`, into `message`), and `request` is the life of each request: `admission`
+//! and `router` find its `destination`, `queue` holds it, `probe` finds out when a pod can answer,
+//! `fleet` says which pods are this interceptor's, `balancer` picks one, `upstream` connects,
+//! `headers` rewrites, `inflight` counts and `reporter` reports to the scaler-adapters. `source`
+//! feeds routes, endpoints and the fleet from the side. `Interceptor::assemble` puts all of it
+//! together. The map is in `ARCHITECTURE.md`.
 
 mod clock;
 pub mod config;
+mod limits;
+mod wire;
 mod worker;
 
 pub mod server;
 pub mod tls;
 
-pub mod http1;
-pub mod http2;
+mod http1;
+mod http2;
+pub mod message;
+
+mod request;
 
 mod admission;
 pub mod router;
 
 pub mod balancer;
-pub mod function;
+pub mod destination;
+pub mod fleet;
 pub mod headers;
 mod probe;
 pub mod queue;
-mod timeline;
 pub mod upstream;
 
 pub mod inflight;
@@ -46,13 +53,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ProxyConfig,
-    function::Shared,
+    destination::Shared,
     inflight::Changes,
     metrics::Metrics,
     queue::Held,
+    reporter::{ReporterConfig, ReporterError, ReporterMetrics},
     router::Router,
     server::Workers,
-    source::{EndpointSource, RouteSource, SourceError, WakeFallback},
+    source::{SourceError, Sources},
     tls::{Certificates, TlsError},
     worker::Plane,
 };
@@ -77,22 +85,39 @@ pub enum StartError {
     Worker(#[source] io::Error),
 }
 
-/// The data plane with its ports bound. It serves once [`Interceptor::serve`] runs.
+/// Why the data plane ended without being shut down.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// rustls refuses the settings.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Routes or endpoints cannot be followed any more; what is known must not age silently.
+    #[error("routes or endpoints: {0}")]
+    Source(#[from] SourceError),
+    /// Counts cannot be reported.
+    #[error("reporter: {0}")]
+    Reporter(#[from] ReporterError),
+}
+
+/// The data plane with its ports bound, its sources and its reporter. All of it works once
+/// [`Interceptor::serve`] runs.
 pub struct Interceptor {
     workers: Workers,
     plane: Arc<Plane>,
     drain: DrainTrigger,
     listener: TcpListener,
     tls: Option<(TcpListener, Arc<Certificates>)>,
+    sources: Sources,
+    reporter: (ReporterConfig, ReporterMetrics),
 }
 
 impl Interceptor {
-    /// Binds the ports and starts the workers. `wake_fallback` is the second wake path and how
-    /// long a request waits before it is taken.
-    pub fn bind(
+    /// Binds the ports and starts the workers. Without adapters in `reporter` nothing is reported.
+    pub fn assemble(
         config: &ProxyConfig,
         registry: &Registry,
-        wake_fallback: Option<(Arc<dyn WakeFallback>, Duration)>,
+        mut sources: Sources,
+        reporter: ReporterConfig,
     ) -> Result<Self, StartError> {
         let bind = |at| server::listen(at).map_err(|e| StartError::Listen(at, e));
         let metrics = Arc::new(Metrics::new(registry)?);
@@ -109,11 +134,11 @@ impl Interceptor {
         let plane = Arc::new(Plane {
             router: Arc::new(Router::new(shared, config.path_routes)),
             metrics,
-            limits: config.http1(),
+            limits: config.limits(),
             h2: config.http2(),
             trusted_proxies: config.trusted_proxies.clone(),
             connect_timeout: config.connect_timeout,
-            wake_fallback,
+            wake_fallback: sources.wake_fallback.take(),
             max_connections: server::connection_cap(config.max_connections.get()),
             drain: watch,
             open: Default::default(),
@@ -128,6 +153,8 @@ impl Interceptor {
             workers: Workers::start(&plane, count).map_err(StartError::Worker)?,
             plane,
             drain,
+            sources,
+            reporter: (reporter, ReporterMetrics::register(registry)?),
         })
     }
 
@@ -147,13 +174,14 @@ impl Interceptor {
     }
 
     /// Serves until `shutdown`; then accepts for `delay` more, and lets what is held or running
-    /// finish for at most `deadline`. Returns how many connections were cut.
+    /// finish for at most `deadline`. Returns how many connections were cut. A source or a reporter
+    /// that gives up shuts down, too, and is the error then.
     pub async fn serve(
         self,
         shutdown: CancellationToken,
         delay: Duration,
         deadline: Duration,
-    ) -> Result<usize, StartError> {
+    ) -> Result<usize, ServeError> {
         let mut tasks = JoinSet::new();
         if let Some((listener, certificates)) = self.tls {
             let config = certificates.server_config()?;
@@ -161,21 +189,52 @@ impl Interceptor {
             tasks.spawn(server::accept(listener, Some(config), self.workers.list()));
         }
         tasks.spawn(server::accept(self.listener, None, self.workers.list()));
+        let mut sides = JoinSet::new();
+        let (router, stop) = (Arc::clone(&self.plane.router), shutdown.clone());
+        let sources = self.sources;
+        let feeding = sides.spawn(async move {
+            let Err(error) = feed(router, sources).await else { return Ok(()) };
+            tracing::error!(%error, "routes or endpoints cannot be followed, shutting down");
+            stop.cancel();
+            Err(ServeError::Source(error))
+        });
+        // Reports go on through the drain: what is still held or running must not look finished.
+        let stop_reporter = CancellationToken::new();
+        let (config, metrics) = self.reporter;
+        if !config.adapters.is_empty() {
+            let (router, stop) = (Arc::clone(&self.plane.router), shutdown.clone());
+            let reporting = reporter::run(config, router, metrics, stop_reporter.clone());
+            sides.spawn(async move {
+                let Err(error) = reporting.await else { return Ok(()) };
+                stop.cancel();
+                Err(ServeError::Reporter(error))
+            });
+        }
         shutdown.cancelled().await;
         self.drain.start(delay, deadline);
         let cut = self.drain.finished().await;
         drop(tasks);
         // Joining the threads ends every connection that is left.
         let _ = tokio::task::spawn_blocking(move || drop(self.workers)).await;
+        stop_reporter.cancel();
+        // The sources have no end of their own; an error that they ended with stays.
+        feeding.abort();
+        while let Some(ended) = sides.join_next().await {
+            ended.unwrap_or(Ok(()))?;
+        }
         Ok(cut)
     }
 }
 
-/// Feeds the router from both sources until one of them gives up.
-pub async fn feed(
-    router: Arc<Router>,
-    routes: Box<dyn RouteSource>,
-    endpoints: Box<dyn EndpointSource>,
-) -> Result<(), SourceError> {
-    tokio::try_join!(routes.run(Arc::clone(&router) as _), endpoints.run(router)).map(|_| ())
+/// Feeds the router from all sources until one of them gives up.
+async fn feed(router: Arc<Router>, sources: Sources) -> Result<(), SourceError> {
+    let fleet = async {
+        match sources.fleet {
+            Some(fleet) => fleet.run(Arc::clone(&router) as _).await,
+            None => Ok(()),
+        }
+    };
+    let routes = sources.routes.run(Arc::clone(&router) as _);
+    let endpoints = sources.endpoints.run(Arc::clone(&router) as _);
+    tokio::try_join!(routes, endpoints, fleet).map(|_| ())
 }

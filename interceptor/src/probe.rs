@@ -16,12 +16,11 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    balancer::Endpoint,
     clock,
-    function::Function,
-    http1::head::parse_response,
+    destination::Destination,
+    message::{body::BodySink, head::parse_response},
     source::{Probe, Wake},
-    upstream::Connection,
+    upstream::{endpoint::Endpoint, http1::Connection},
     worker::Worker,
 };
 
@@ -47,7 +46,7 @@ const MAX_HEAD: usize = 16 << 10;
 const FALLBACK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Makes sure that a release task runs for a function that holds something.
-pub(crate) fn ensure_release(function: &Arc<Function>, worker: &Arc<Worker>) {
+pub(crate) fn ensure_release(function: &Arc<Destination>, worker: &Arc<Worker>) {
     if function.held() > 0 && !function.releasing.swap(true, SeqCst) {
         let (function, worker) = (Arc::clone(function), Arc::clone(worker));
         // Not on the connection tracker: it ends by itself when nothing is held.
@@ -55,7 +54,7 @@ pub(crate) fn ensure_release(function: &Arc<Function>, worker: &Arc<Worker>) {
     }
 }
 
-async fn release(function: Arc<Function>, worker: Arc<Worker>) {
+async fn release(function: Arc<Destination>, worker: Arc<Worker>) {
     let started = Instant::now();
     let mut fallback_at = worker.plane.wake_fallback.as_ref().map(|(_, after)| started + *after);
     let mut changed = started;
@@ -69,7 +68,7 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
             && function.waiting() > 0
         {
             // An address is a pod that somebody scaled for: there is nothing to lift off zero.
-            if !function.endpoints().all.iter().any(|endpoint| endpoint.stays()) {
+            if !function.endpoints().all.iter().any(|endpoint| endpoint.load.stays()) {
                 fallback(&function, &worker);
             }
             fallback_at = Some(Instant::now() + FALLBACK_INTERVAL);
@@ -99,9 +98,11 @@ async fn release(function: Arc<Function>, worker: Arc<Worker>) {
 }
 
 /// Probes each endpoint that wants it and is not being probed.
-fn probe_all(function: &Arc<Function>, worker: &Arc<Worker>, probes: &mut JoinSet<()>) {
+fn probe_all(function: &Arc<Destination>, worker: &Arc<Worker>, probes: &mut JoinSet<()>) {
     let now = clock::now();
-    for endpoint in function.endpoints().all.iter().filter(|e| e.wants_probe(now)) {
+    for endpoint in
+        function.endpoints().all.iter().filter(|e| !e.sibling && e.load.wants_probe(now))
+    {
         if probes.len() >= MAX_PROBED {
             return;
         }
@@ -115,9 +116,11 @@ fn probe_all(function: &Arc<Function>, worker: &Arc<Worker>, probes: &mut JoinSe
 }
 
 /// Asks one endpoint; on success it is usable, and the connection is there for the first request.
-async fn probe(function: &Arc<Function>, worker: &Arc<Worker>, endpoint: &Arc<Endpoint>) {
+async fn probe(function: &Arc<Destination>, worker: &Arc<Worker>, endpoint: &Arc<Endpoint>) {
     worker.plane.metrics.probes.inc();
-    let Ok(mut connection) = Connection::open(endpoint, CONNECT_TIMEOUT).await else { return };
+    let Ok(mut connection) = Connection::open(endpoint.address, CONNECT_TIMEOUT).await else {
+        return;
+    };
     let path = match &function.route().spec.probe {
         Probe::Tcp => None,
         Probe::Http(path) => Some(path.clone()),
@@ -138,7 +141,7 @@ async fn probe(function: &Arc<Function>, worker: &Arc<Worker>, endpoint: &Arc<En
         worker.pool.put(endpoint, connection);
     }
     let now = clock::now();
-    endpoint.mark_probed(now);
+    endpoint.load.mark_probed(now);
     function.note_usable(now);
     function.dispatch();
 }
@@ -146,7 +149,7 @@ async fn probe(function: &Arc<Function>, worker: &Arc<Worker>, endpoint: &Arc<En
 /// Sends the probe and reads its answer. `None` = not ready; else whether the connection can be
 /// used again.
 async fn ask(connection: &mut Connection) -> Option<bool> {
-    poll_fn(|cx| connection.poll_flush(cx)).await.ok()?;
+    poll_fn(|cx| connection.poll_write(cx)).await.ok()?;
     loop {
         let read = poll_fn(|cx| {
             let (io, input) = (&mut connection.io, &mut connection.input);
@@ -182,13 +185,13 @@ fn take_answer(connection: &mut Connection) -> Option<Option<bool>> {
 /// Takes a body nobody needs.
 struct Discard;
 
-impl crate::http1::body::BodySink for Discard {
+impl BodySink for Discard {
     fn data(&mut self, _: &[u8]) {}
     fn end(&mut self, _: &[u8]) {}
 }
 
 /// Scales the function without KEDA, in the background.
-fn fallback(function: &Arc<Function>, worker: &Arc<Worker>) {
+fn fallback(function: &Arc<Destination>, worker: &Arc<Worker>) {
     let Some((wake, _)) = &worker.plane.wake_fallback else { return };
     let waking = wake.wake(function.id.clone(), 1);
     let (id, metrics) = (function.id.clone(), Arc::clone(&worker.plane.metrics));

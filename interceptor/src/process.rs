@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures_util::future::BoxFuture;
 use http::StatusCode;
 use kipper_process::{
     admin::{AdminResponse, AdminServer},
@@ -15,12 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Interceptor,
     config::Config,
-    feed,
-    reporter::{self, ReporterMetrics},
     router::Router,
     source::{
-        EndpointSource, RouteSource, SourceError, WakeFallback,
-        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, fleet},
+        FleetSource, Sources,
+        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, ServiceFleet},
         memory,
     },
     wake_fallback::DeploymentScale,
@@ -32,10 +29,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let readiness = Readiness::new();
     let synced = readiness.block("routes");
     let registry = metrics::registry("interceptor", env!("CARGO_PKG_VERSION"))?;
-    let (sources, fallback) = sources(&config).await?;
-    let fallback = fallback.map(|wake| (wake, config.wake_fallback_after));
-    let reporter_metrics = ReporterMetrics::register(&registry)?;
-    let interceptor = Interceptor::bind(&config.proxy, &registry, fallback)?;
+    let sources = sources(&config).await?;
+    let interceptor =
+        Interceptor::assemble(&config.proxy, &registry, sources, config.reporter.clone())?;
     let router = interceptor.router();
     let admin = AdminServer::bind(config.admin_listen, readiness.clone(), registry).await?;
     let listed = Arc::clone(&router);
@@ -49,25 +45,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         admin = %config.admin_listen,
         "interceptor started"
     );
-    // Reports go on through the drain: what is still held or running must not look finished.
-    let reporter_stop = CancellationToken::new();
-    let reporting = (!config.reporter.adapters.is_empty()).then(|| {
-        let (feed, stop) = (Arc::clone(&router), reporter_stop.clone());
-        tokio::spawn(reporter::run(config.reporter.clone(), feed, reporter_metrics, stop))
-    });
-    let fleet = fleet(&config, sources.client, &router);
-    let feeding = feed(Arc::clone(&router), sources.routes, sources.endpoints);
-    let stop = shutdown.clone();
-    let feeding = tokio::spawn(async move {
-        // A source ends only when it cannot go on; what is known now must not age silently.
-        if let Err(error) = tokio::try_join!(feeding, fleet) {
-            tracing::error!(%error, "routes or endpoints cannot be followed, shutting down");
-            stop.cancel();
-        }
-    });
-    let waited = Arc::clone(&router);
     let syncing = tokio::spawn(async move {
-        waited.wait_synced().await;
+        router.wait_synced().await;
         synced.ready();
     });
     let stopping = shutdown.clone();
@@ -77,34 +56,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     });
     let cut = interceptor.serve(shutdown, config.drain_delay, config.drain_deadline).await?;
     tracing::info!(cut, "drained");
-    feeding.abort();
     syncing.abort();
     announce.await?;
-    reporter_stop.cancel();
-    if let Some(reporting) = reporting {
-        reporting.await??;
-    }
     admin_stop.cancel();
     admin.await?;
     Ok(())
 }
 
-/// Where routes and endpoints come from.
-struct Sources {
-    routes: Box<dyn RouteSource>,
-    endpoints: Box<dyn EndpointSource>,
-    /// The Kubernetes API, where that is the source.
-    client: Option<kube::Client>,
-}
-
 /// A file of fixed routes, or Kubernetes with its second wake path.
-async fn sources(config: &Config) -> anyhow::Result<(Sources, Option<Arc<dyn WakeFallback>>)> {
+async fn sources(config: &Config) -> anyhow::Result<Sources> {
     if let Some(path) = &config.static_routes {
         let (routes, endpoints) = memory::static_routes(path)?;
         let (_, routes, endpoints) = memory::feed(routes, endpoints);
-        let sources =
-            Sources { routes: Box::new(routes), endpoints: Box::new(endpoints), client: None };
-        return Ok((sources, None));
+        return Ok(Sources::new(routes, endpoints));
     }
     let client = kipper_kubernetes::client().await;
     let client = client.context("no Kubernetes API (and no --static-routes)")?;
@@ -113,28 +77,20 @@ async fn sources(config: &Config) -> anyhow::Result<(Sources, Option<Arc<dyn Wak
         cluster_domain: config.cluster_domain.clone(),
         shared_parents: config.shared_parents.clone(),
     };
-    let sources = Sources {
-        routes: Box::new(FunctionRoutes::new(client.clone(), namespace, hosts)),
-        endpoints: Box::new(FunctionEndpoints::new(client.clone(), namespace)),
-        client: Some(client.clone()),
-    };
-    Ok((sources, Some(Arc::new(DeploymentScale::new(client)))))
-}
-
-/// Follows the other interceptors, where there is a Service to find them by.
-fn fleet(
-    config: &Config,
-    client: Option<kube::Client>,
-    router: &Arc<Router>,
-) -> BoxFuture<'static, Result<(), SourceError>> {
-    let (Some(client), Some(service), Some(namespace), Some(me)) =
-        (client, &config.service, &config.service_namespace, &config.reporter.name)
-    else {
-        return Box::pin(std::future::pending());
-    };
-    let (service, namespace, me) = (service.clone(), namespace.clone(), me.clone());
-    let router = Arc::clone(router);
-    Box::pin(async move { fleet::follow(client, &namespace, &service, me, router).await })
+    // Where there is a Service to find the other interceptors by.
+    let service = config.service.as_deref().zip(config.service_namespace.as_deref());
+    let fleet = service.zip(config.reporter.name.as_deref()).map(|((service, namespace), me)| {
+        Box::new(ServiceFleet::new(client.clone(), namespace, service, me)) as Box<dyn FleetSource>
+    });
+    let scale = Arc::new(DeploymentScale::new(client.clone()));
+    Ok(Sources {
+        fleet,
+        wake_fallback: Some((scale, config.wake_fallback_after)),
+        ..Sources::new(
+            FunctionRoutes::new(client.clone(), namespace, hosts),
+            FunctionEndpoints::new(client, namespace),
+        )
+    })
 }
 
 /// `/routes`: what this process routes, holds and sends where, as JSON.
@@ -152,8 +108,8 @@ fn routes(router: &Router) -> AdminResponse {
                 .map(|e| {
                     serde_json::json!({
                         "address": e.address,
-                        "usable": e.usable(now),
-                        "inFlight": e.in_flight(),
+                        "usable": e.load.usable(now),
+                        "inFlight": e.load.in_flight(),
                     })
                 })
                 .collect();

@@ -9,7 +9,6 @@
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -17,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
-use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::{
     sync::mpsc,
     task::{self, JoinSet},
@@ -28,10 +25,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::source::FunctionId;
 
+mod config;
+mod counts;
 mod feed;
 mod link;
+mod metrics;
 mod pending;
 mod targets;
+
+pub use config::{ReporterConfig, ReporterError};
+pub use counts::{Counts, CountsFeed};
+pub use metrics::ReporterMetrics;
 
 use link::{Link, Tls};
 use pending::{Change, MAX_FUNCTIONS, Pending};
@@ -41,137 +45,6 @@ use targets::{Target, Targets};
 const MAX_LINKS: usize = 32;
 /// How long the last reports may take after shutdown.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What the reporter reads; implemented by the data plane's counters.
-pub trait CountsFeed: Send + Sync + 'static {
-    /// Resolves when at least one function changed since the last `take_changed`.
-    fn changed(&self) -> impl Future<Output = ()> + Send;
-    /// Resolves when a function began to wait for a wake from zero since the last `take_changed`.
-    fn urgent(&self) -> impl Future<Output = ()> + Send;
-    /// Functions changed since the last call (each once), with their present counts.
-    fn take_changed(&self) -> Vec<Counts>;
-    /// Every function that is not idle, or had a request within the last hour.
-    fn snapshot(&self) -> Vec<Counts>;
-}
-
-/// What one function has accepted and open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// The function.
-    pub id: FunctionId,
-    /// Requests accepted since the process started.
-    pub total: u64,
-    /// Forwarded and not finished.
-    pub in_flight: u32,
-    /// In the hold queue.
-    pub held: u32,
-    /// Those of `held` that wait while the function has no ready endpoint.
-    pub waiting: u32,
-    /// Since the last request was accepted.
-    pub idle: Duration,
-}
-
-/// Where and how to report.
-#[derive(Clone, Debug, Args)]
-pub struct ReporterConfig {
-    /// Scaler-adapter to report to; every address of its name gets a stream. May be repeated
-    #[arg(
-        long = "adapter",
-        env = "KIPPER_INTERCEPTOR_ADAPTERS",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
-    pub adapters: Vec<String>,
-
-    /// Name of this interceptor, unique in the fleet: the pod's name [default: a random one]
-    #[arg(long = "name", env = "KIPPER_INTERCEPTOR_NAME")]
-    pub name: Option<String>,
-
-    /// CA of the adapters' certificates (PEM); without it counts are sent in plaintext
-    #[arg(long, env = "KIPPER_INTERCEPTOR_ADAPTER_CA")]
-    pub adapter_ca: Option<PathBuf>,
-
-    /// Certificate to show to adapters (PEM); read anew for every connection
-    #[arg(long, env = "KIPPER_INTERCEPTOR_ADAPTER_CERT", requires_all = ["adapter_key", "adapter_ca"])]
-    pub adapter_cert: Option<PathBuf>,
-
-    /// Its private key (PEM)
-    #[arg(long, env = "KIPPER_INTERCEPTOR_ADAPTER_KEY", requires = "adapter_cert")]
-    pub adapter_key: Option<PathBuf>,
-
-    /// Name in the adapters' certificates [default: the host of `--adapter`]
-    #[arg(long, env = "KIPPER_INTERCEPTOR_ADAPTER_SERVER_NAME", requires = "adapter_ca")]
-    pub adapter_server_name: Option<String>,
-
-    /// How often changes are reported while they keep coming
-    #[arg(long, env = "KIPPER_INTERCEPTOR_COUNTS_INTERVAL", default_value = "200ms", value_parser = humantime::parse_duration)]
-    pub counts_interval: Duration,
-}
-
-impl Default for ReporterConfig {
-    fn default() -> Self {
-        Self {
-            adapters: Vec::new(),
-            name: None,
-            adapter_ca: None,
-            adapter_cert: None,
-            adapter_key: None,
-            adapter_server_name: None,
-            counts_interval: Duration::from_millis(200),
-        }
-    }
-}
-
-/// Why counts cannot be reported at all.
-#[derive(Debug, thiserror::Error)]
-pub enum ReporterError {
-    /// A file of a key or certificate could not be read.
-    #[error("read {path}")]
-    TlsFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// An adapter's address has no port.
-    #[error("adapter {0:?} is not host:port")]
-    Address(String),
-}
-
-/// Metrics of the reporter; clones share their values.
-#[derive(Clone)]
-pub struct ReporterMetrics {
-    streams: IntGauge,
-    reports: IntCounter,
-    reconnects: IntCounter,
-}
-
-impl ReporterMetrics {
-    /// Creates and registers them.
-    ///
-    /// # Errors
-    /// When the registry holds one of the names already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self {
-            streams: IntGauge::new(
-                "kipper_interceptor_counts_streams",
-                "Open counts streams to scaler-adapters.",
-            )?,
-            reports: IntCounter::new(
-                "kipper_interceptor_counts_reports_total",
-                "Counts reports sent to scaler-adapters.",
-            )?,
-            reconnects: IntCounter::new(
-                "kipper_interceptor_counts_reconnects_total",
-                "Counts streams that failed or ended and are opened again.",
-            )?,
-        };
-        registry.register(Box::new(metrics.streams.clone()))?;
-        registry.register(Box::new(metrics.reports.clone()))?;
-        registry.register(Box::new(metrics.reconnects.clone()))?;
-        Ok(metrics)
-    }
-}
 
 /// Reports until `shutdown`, then sends what has changed last and ends the streams cleanly.
 /// To be run once per process: it draws the epoch under which the feed's totals count.

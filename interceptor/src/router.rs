@@ -12,11 +12,11 @@ use rpds::HashTrieMapSync;
 use tokio::sync::Notify;
 
 use crate::{
-    function::{Fleet, Function, Shared},
-    source::{EndpointSink, EndpointState, FunctionId, RouteSink, RouteSpec},
+    destination::{Destination, Shared},
+    source::{EndpointSink, EndpointState, Fleet, FleetSink, FunctionId, RouteSink, RouteSpec},
 };
 
-type Hosts = HashTrieMapSync<Arc<str>, Arc<Function>>;
+type Hosts = HashTrieMapSync<Arc<str>, Arc<Destination>>;
 
 /// All routes.
 pub struct Router {
@@ -34,7 +34,7 @@ const PATH_PREFIX: &str = "/_fn/";
 /// What only writers look at, under one lock.
 #[derive(Default)]
 struct State {
-    functions: HashMap<FunctionId, Arc<Function>>,
+    functions: HashMap<FunctionId, Arc<Destination>>,
     /// Endpoints of functions whose route is not known yet; the two sources are not ordered.
     early: HashMap<FunctionId, Vec<EndpointState>>,
     routes_synced: bool,
@@ -49,7 +49,7 @@ impl Router {
     }
 
     /// The function that answers for `host`, in any case, with or without port and trailing dot.
-    pub fn route(&self, host: &str) -> Option<Arc<Function>> {
+    pub fn route(&self, host: &str) -> Option<Arc<Destination>> {
         let host = normalize_host(host);
         self.hosts.load().get(host.as_ref()).cloned()
     }
@@ -72,7 +72,7 @@ impl Router {
     }
 
     /// The function called `name`, in whatever namespace it is, if it is the only one.
-    fn by_name(&self, name: &str) -> Option<Arc<Function>> {
+    fn by_name(&self, name: &str) -> Option<Arc<Destination>> {
         let state = self.state.lock();
         let mut named = state.functions.iter().filter(|(id, _)| &*id.name == name);
         let found = named.next().map(|(_, f)| Arc::clone(f));
@@ -80,7 +80,7 @@ impl Router {
     }
 
     /// For `kip dev`: `/_fn/<name>/rest` is `/rest` of that function, whatever the host.
-    pub(crate) fn route_path(&self, target: &str) -> Option<(Arc<Function>, String)> {
+    pub(crate) fn route_path(&self, target: &str) -> Option<(Arc<Destination>, String)> {
         let rest = target.strip_prefix(PATH_PREFIX).filter(|_| self.path_routes)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(end);
@@ -89,20 +89,8 @@ impl Router {
     }
 
     /// Every function, in no order.
-    pub fn functions(&self) -> Vec<Arc<Function>> {
+    pub fn functions(&self) -> Vec<Arc<Destination>> {
         self.state.lock().functions.values().cloned().collect()
-    }
-
-    /// Says which interceptors there are; concurrency-limited functions' pods are divided anew.
-    pub fn set_fleet(&self, me: String, members: Vec<String>) {
-        let fleet = Fleet { me, members };
-        if **self.shared.fleet.load() == fleet {
-            return;
-        }
-        self.shared.fleet.store(Arc::new(fleet));
-        for function in self.functions() {
-            function.redivide();
-        }
     }
 
     /// What all functions share.
@@ -112,7 +100,7 @@ impl Router {
 
     fn apply_locked(&self, state: &mut State, hosts: &mut Hosts, spec: RouteSpec) -> bool {
         let Some(function) = state.functions.get(&spec.id).map(Arc::clone) else {
-            let function = Arc::new(Function::new(spec, Arc::clone(&self.shared)));
+            let function = Arc::new(Destination::new(spec, Arc::clone(&self.shared)));
             if let Some(endpoints) = state.early.remove(&function.id) {
                 function.set_endpoints(&endpoints);
             }
@@ -141,18 +129,31 @@ impl Router {
     }
 }
 
-fn insert_hosts(hosts: &mut Hosts, function: &Arc<Function>, names: &[String]) {
+fn insert_hosts(hosts: &mut Hosts, function: &Arc<Destination>, names: &[String]) {
     for host in names {
         hosts.insert_mut(Arc::from(normalize_host(host).as_ref()), Arc::clone(function));
     }
 }
 
 /// Removes the hosts that still lead to this function: another one may own a name by now.
-fn remove_hosts(hosts: &mut Hosts, function: &Arc<Function>, names: &[String]) {
+fn remove_hosts(hosts: &mut Hosts, function: &Arc<Destination>, names: &[String]) {
     for host in names {
         let host = normalize_host(host);
         if hosts.get(host.as_ref()).is_some_and(|f| Arc::ptr_eq(f, function)) {
             hosts.remove_mut(host.as_ref());
+        }
+    }
+}
+
+impl FleetSink for Router {
+    fn set_fleet(&self, fleet: Fleet) {
+        if **self.shared.fleet.load() == fleet {
+            return;
+        }
+        self.shared.fleet.store(Arc::new(fleet));
+        // The pods of concurrency-limited functions are divided anew.
+        for function in self.functions() {
+            function.redivide();
         }
     }
 }

@@ -21,13 +21,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http1::{
+    http1::connection as http1,
+    http2::connection::{self as http2, PREFACE},
+    upstream::pool::Pool,
+    wire::{
         buffer::Buffer,
-        connection,
         io::{Io, Rewound},
     },
-    http2,
-    upstream::Pool,
     worker::{OpenConnection, Plane, Worker},
 };
 
@@ -191,19 +191,19 @@ async fn start(
             return Ok(());
         }
     }
-    if alpn_h2 || input.as_slice().starts_with(http2::PREFACE) {
+    if alpn_h2 || input.as_slice().starts_with(PREFACE) {
         Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
         return Ok(());
     }
-    connection::serve(io, input, peer, worker).await;
+    http1::serve(io, input, peer, worker).await;
     Ok(())
 }
 
 /// Reads until the input is, or cannot become, the HTTP/2 preface. False = the client left.
 async fn sniff(io: &mut Io, input: &mut Buffer) -> io::Result<bool> {
     loop {
-        let n = input.len().min(http2::PREFACE.len());
-        let undecided = input.as_slice()[..n] == http2::PREFACE[..n] && n < http2::PREFACE.len();
+        let n = input.len().min(PREFACE.len());
+        let undecided = input.as_slice()[..n] == PREFACE[..n] && n < PREFACE.len();
         if !undecided {
             return Ok(true);
         }

@@ -9,6 +9,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+pub mod function;
 pub mod kubernetes;
 pub mod memory;
 
@@ -170,6 +171,63 @@ pub trait EndpointSource: Send + 'static {
         self: Box<Self>,
         sink: Arc<dyn EndpointSink>,
     ) -> BoxFuture<'static, Result<(), SourceError>>;
+}
+
+/// One of the interceptors that share the work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Name of its pod.
+    pub name: String,
+    /// Where it serves plain HTTP; `None` = this is not known.
+    pub address: Option<SocketAddr>,
+}
+
+/// The interceptors that share the work. Empty: this one is alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Name of this interceptor.
+    pub me: String,
+    /// All of them, this one included.
+    pub members: Vec<Member>,
+}
+
+/// Receives the fleet. Implemented by the router; calls never block.
+pub trait FleetSink: Send + Sync + 'static {
+    /// The interceptors that share the work from now on.
+    fn set_fleet(&self, fleet: Fleet);
+}
+
+/// Watches which interceptors there are. `run` returns only when it cannot go on.
+pub trait FleetSource: Send + 'static {
+    /// Feeds `sink` until dropped or unable to go on.
+    fn run(
+        self: Box<Self>,
+        sink: Arc<dyn FleetSink>,
+    ) -> BoxFuture<'static, Result<(), SourceError>>;
+}
+
+/// All that feeds one data plane.
+pub struct Sources {
+    /// Where routes are declared.
+    pub routes: Box<dyn RouteSource>,
+    /// Where pods are.
+    pub endpoints: Box<dyn EndpointSource>,
+    /// Which other interceptors there are; `None` = this one is alone.
+    pub fleet: Option<Box<dyn FleetSource>>,
+    /// The second wake path, and how long a request waits before it is taken.
+    pub wake_fallback: Option<(Arc<dyn WakeFallback>, Duration)>,
+}
+
+impl Sources {
+    /// For an interceptor that is alone and has one wake path.
+    pub fn new(routes: impl RouteSource, endpoints: impl EndpointSource) -> Self {
+        Self {
+            routes: Box::new(routes),
+            endpoints: Box::new(endpoints),
+            fleet: None,
+            wake_fallback: None,
+        }
+    }
 }
 
 /// Second wake path: scales a function from zero without KEDA.

@@ -72,7 +72,7 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
-    /// Looks for changes, for ever.
+    /// Looks for changes; never ends.
     pub async fn reload(self: Arc<Self>) {
         let mut seen = stamp(&self.directory);
         let mut tick = tokio::time::interval(RELOAD_INTERVAL);

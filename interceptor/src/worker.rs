@@ -14,7 +14,14 @@ use std::{
 use ipnet::IpNet;
 use kipper_process::drain::{DrainGuard, DrainWatch};
 
-use crate::{headers::Peer, http1::Limits, metrics::Metrics, router::Router, upstream::Pool};
+use crate::{
+    headers::Peer,
+    limits::{Http2Limits, Limits},
+    metrics::Metrics,
+    router::Router,
+    source::WakeFallback,
+    upstream::pool::Pool,
+};
 
 /// Shared by all workers.
 pub(crate) struct Plane {
@@ -25,13 +32,13 @@ pub(crate) struct Plane {
     /// Timers and sizes of downstream connections.
     pub limits: Limits,
     /// Bounds of downstream HTTP/2 connections.
-    pub h2: crate::http2::Limits,
+    pub h2: Http2Limits,
     /// Networks whose `X-Forwarded-*` count.
     pub trusted_proxies: Vec<IpNet>,
     /// Longest wait for a pod to accept a connection.
     pub connect_timeout: Duration,
     /// Second wake path, and how long a request waits before it is taken.
-    pub wake_fallback: Option<(Arc<dyn crate::source::WakeFallback>, Duration)>,
+    pub wake_fallback: Option<(Arc<dyn WakeFallback>, Duration)>,
     /// Most downstream connections.
     pub max_connections: usize,
     /// Tells of the drain: once it is announced, connections close after their next answer; once it
@@ -51,7 +58,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn peer(&self, ip: IpAddr, tls: bool) -> Peer {
-        Peer::new(ip, tls, &self.plane.trusted_proxies)
+        let peer = Peer::new(ip, tls, &self.plane.trusted_proxies);
+        let ip = ip.to_canonical();
+        let fleet = self.plane.router.shared().fleet.load();
+        let mut members = fleet.members.iter().filter_map(|m| m.address);
+        if members.any(|m| m.ip().to_canonical() == ip) { peer.as_sibling() } else { peer }
     }
 }
 

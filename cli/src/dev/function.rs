@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use kipper_function::{Timestamp, cron::Schedule, function::Protocol as ApiProtocol, host};
-use kipper_interceptor::source::{
-    FunctionId, Probe, Protocol, RouteSpec, SecurityHeaders, Timeouts,
-};
+use kipper_function::{Timestamp, cron::Schedule, host};
+use kipper_interceptor::source::{self, FunctionId, Probe, RouteSpec};
 use kipper_trigger::Setting;
 use tokio::{
     sync::{mpsc, watch},
@@ -241,27 +239,12 @@ pub(crate) fn hosts(name: &str) -> Vec<String> {
 }
 
 fn route(function: &LocalFunction, periods: Periods) -> RouteSpec {
-    let spec = &function.spec;
-    let allowlist = || SecurityHeaders { csp_allowlist: spec.csp_allowlist.clone() };
+    let (id, hosts) = (id(&function.name), hosts(&function.name));
     RouteSpec {
-        event_trigger: spec.event_trigger().is_some(),
-        concurrency: spec.concurrency(),
-        timeouts: Timeouts {
-            cold_start: spec.cold_start_timeout(),
-            response_header: spec.response_header_timeout(),
-            request: spec.request_timeout(),
-        },
         idle_timeout: idle_timeout(function, periods),
         // The runtimes listen only once the handler is loaded, so listening is ready.
         probe: Probe::Tcp,
-        protocol: match spec.protocol() {
-            ApiProtocol::Auto => Protocol::Auto,
-            ApiProtocol::Http1 => Protocol::Http1,
-            ApiProtocol::H2c => Protocol::H2c,
-        },
-        security: (!spec.no_security_headers).then(allowlist),
-        retry_idempotent: function.retry_idempotent,
-        ..RouteSpec::new(id(&function.name), hosts(&function.name))
+        ..source::function::route(id, hosts, &function.spec, function.retry_idempotent)
     }
 }
 

@@ -9,9 +9,12 @@ use anyhow::Context as _;
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
-    reporter::{self, ReporterConfig, ReporterMetrics},
+    reporter::ReporterConfig,
     router::Router,
-    source::memory::{self, MemoryFeed},
+    source::{
+        Sources,
+        memory::{self, MemoryFeed},
+    },
 };
 use kipper_scaler_adapter::{Adapter, Config as AdapterConfig};
 use prometheus::Registry;
@@ -53,31 +56,18 @@ impl Plane {
             max_connections: MAX_CONNECTIONS,
             ..ProxyConfig::default()
         };
-        let interceptor = Interceptor::bind(&config, &registry, None)?;
-        let address = interceptor.address()?;
-        let router = interceptor.router();
         let (feed, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
-        let metrics = ReporterMetrics::register(&registry)?;
+        let sources = Sources::new(routes, endpoints);
         let report_to =
             ReporterConfig { adapters: vec![counts.to_string()], ..ReporterConfig::default() };
+        let interceptor = Interceptor::assemble(&config, &registry, sources, report_to)?;
+        let address = interceptor.address()?;
+        let router = interceptor.router();
 
         let (stop_interceptor, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let mut control = JoinSet::new();
         let stop = stop_control.clone();
         control.spawn(async move { adapter.serve(stop).await.context("scaler-adapter") });
-        let (counts, stop) = (Arc::clone(&router), stop_control.clone());
-        control.spawn(async move {
-            reporter::run(report_to, counts, metrics, stop).await.context("reporter")
-        });
-        let sink = Arc::clone(&router);
-        let stop = stop_control.clone();
-        control.spawn(async move {
-            let feeding = kipper_interceptor::feed(sink, Box::new(routes), Box::new(endpoints));
-            tokio::select! {
-                fed = feeding => fed.context("routes"),
-                () = stop.cancelled() => Ok(()),
-            }
-        });
         let mut proxy = JoinSet::new();
         let stop = stop_interceptor.clone();
         proxy.spawn(async move {

@@ -8,76 +8,82 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use kipper_process::drain::DrainWatch;
+use tokio::io::AsyncWrite as _;
 
-use super::{
-    buffer::Buffer,
-    head::{HeadError, parse_request},
-    io::Io,
-    request::{self, Prepared, Refused, Verdict},
-    timer::Deadline,
-};
+use super::call::{Asked, Call, Stream, Verdict};
 use crate::{
     error::ProxyError,
-    headers::{Peer, RequestId, new_request_id},
+    headers::{Peer, new_request_id},
+    message::{
+        head::{RequestHead, parse_request},
+        section::HeadError,
+    },
+    request::{
+        discard::{DISCARD_TIME, discard},
+        life,
+        prepared::{Prepared, prepare},
+    },
+    wire::{buffer::Buffer, io::Io, timer::Deadline},
     worker::Worker,
 };
 
-/// After the last answer, unread input is discarded for this long, so that the client reads the
-/// answer before it sees a reset (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
-/// At most this much is discarded.
-const LINGER_BYTES: usize = 1 << 20;
-
-/// A connection and what is buffered on it.
-pub(crate) struct Connection {
-    pub(crate) io: Io,
-    pub(crate) input: Buffer,
-    pub(crate) out: Buffer,
-    pub(crate) deadline: Deadline,
-    pub(crate) peer: Peer,
+/// A connection between its requests.
+struct Connection {
+    stream: Stream,
+    peer: Peer,
     drain: DrainWatch,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     drain_watched: bool,
+}
+
+/// A request that is answered without a function.
+struct Refused {
+    error: ProxyError,
+    /// The connection may take another request.
+    keep: bool,
 }
 
 /// Serves requests until the connection is over. `input` was read already.
 pub(crate) async fn serve(io: Io, input: Buffer, peer: Peer, worker: Arc<Worker>) {
     let limits = &worker.plane.limits;
     let mut connection = Connection {
-        io,
-        input,
-        out: Buffer::default(),
-        deadline: Deadline::new(Instant::now() + limits.header),
+        stream: Stream {
+            io,
+            input,
+            out: Buffer::default(),
+            deadline: Deadline::new(Instant::now() + limits.header),
+        },
         peer,
         drain: worker.plane.drain.clone(),
         draining: Box::pin(draining(worker.plane.drain.clone())),
         drain_watched: false,
     };
     let mut first = true;
-    let discard = loop {
-        match connection.next_request(&worker, std::mem::take(&mut first)).await {
-            Ok(Some(prepared)) => match request::serve(&mut connection, &worker, prepared).await {
-                Verdict::Keep => {}
-                Verdict::Close => break true,
-                Verdict::Gone => break false,
-            },
-            Ok(None) => break false,
+    let verdict = loop {
+        let verdict = match connection.next_request(&worker, std::mem::take(&mut first)).await {
+            Ok(Some((prepared, asked))) => {
+                let mut call = Call::new(&mut connection.stream, &connection.drain, asked);
+                life::serve(&mut call, &worker, prepared).await;
+                call.verdict()
+            }
+            Ok(None) => Verdict::Gone,
             Err(Refused { error, keep }) => {
                 worker.plane.metrics.error(error);
                 let id = new_request_id(fastrand::u128(..));
-                connection.answer(&worker, error, &id, None, !keep).await;
-                if !keep {
-                    break true;
-                }
+                connection.stream.answer(&worker, error, &id, None, !keep).await;
+                if keep { Verdict::Keep } else { Verdict::Close }
             }
+        };
+        if verdict != Verdict::Keep {
+            break verdict;
         }
     };
-    if discard {
-        connection.linger().await;
+    if verdict == Verdict::Close {
+        linger(connection.stream).await;
     }
 }
 
@@ -87,18 +93,18 @@ impl Connection {
         &mut self,
         worker: &Arc<Worker>,
         first: bool,
-    ) -> Result<Option<Prepared>, Refused> {
+    ) -> Result<Option<(Prepared, Asked)>, Refused> {
         let limits = &worker.plane.limits;
         let idle_since = Instant::now();
-        let mut started = (first || !self.input.is_empty()).then_some(idle_since);
+        let mut started = (first || !self.stream.input.is_empty()).then_some(idle_since);
         loop {
-            if !self.input.is_empty() {
-                let parsed = parse_request(self.input.as_slice(), limits.head_bytes);
+            if !self.stream.input.is_empty() {
+                let parsed = parse_request(self.stream.input.as_slice(), limits.head_bytes);
                 let prepared = parsed
                     .map_err(refuse)?
-                    .map(|(head, length)| (request::prepare(head, self.peer, worker), length));
+                    .map(|(head, length)| (admit(head, self.peer, worker), length));
                 if let Some((prepared, length)) = prepared {
-                    self.input.consume(length);
+                    self.stream.input.consume(length);
                     return prepared.map(Some);
                 }
             }
@@ -111,7 +117,7 @@ impl Connection {
                 Idle::Read => started = started.or_else(|| Some(Instant::now())),
                 Idle::Over => return Ok(None),
                 // A client that never sent anything, or nothing since, is not owed an answer.
-                Idle::TimedOut if self.input.is_empty() => return Ok(None),
+                Idle::TimedOut if self.stream.input.is_empty() => return Ok(None),
                 Idle::TimedOut => {
                     return Err(Refused { error: ProxyError::RequestTimeout, keep: false });
                 }
@@ -120,13 +126,13 @@ impl Connection {
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>, timer: Instant, limit: usize) -> Poll<Idle> {
-        match self.io.poll_read_more(cx, &mut self.input, limit) {
+        match self.stream.io.poll_read_more(cx, &mut self.stream.input, limit) {
             Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(Idle::Read),
             Poll::Ready(_) => return Poll::Ready(Idle::Over),
             Poll::Pending => {}
         }
         // The task's waker stays the same, so one registration lasts for the connection's life.
-        let idle = self.input.is_empty();
+        let idle = self.stream.input.is_empty();
         let draining = if std::mem::replace(&mut self.drain_watched, true) {
             self.drain.is_draining()
         } else {
@@ -135,47 +141,38 @@ impl Connection {
         if draining && idle {
             return Poll::Ready(Idle::Over);
         }
-        self.deadline.poll(cx, timer).map(|()| Idle::TimedOut)
+        self.stream.deadline.poll(cx, timer).map(|()| Idle::TimedOut)
     }
+}
 
-    /// Writes an answer of this proxy's own.
-    pub(crate) async fn answer(
-        &mut self,
-        worker: &Worker,
-        error: ProxyError,
-        id: &RequestId,
-        retry_after: Option<u64>,
-        close: bool,
-    ) {
-        if error.status() == 499 {
-            return;
-        }
-        write_error(self.out.tail(), error, id, retry_after, close);
-        let until = Instant::now() + worker.plane.limits.grace;
-        poll_fn(|cx| match self.io.poll_flush_buffer(cx, &mut self.out, usize::MAX) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => self.deadline.poll(cx, until),
-        })
-        .await;
-    }
+/// A request for a function, or why it is none.
+fn admit(
+    mut head: RequestHead<'_>,
+    peer: Peer,
+    worker: &Worker,
+) -> Result<(Prepared, Asked), Refused> {
+    // Only a request without a body leaves the connection at the start of the next one.
+    let keep = head.keep_alive && head.body.is_done();
+    let prepared = prepare(&mut head, peer, worker).map_err(|error| Refused { error, keep })?;
+    Ok((prepared, Asked::of(head)))
+}
 
-    /// Says goodbye: ends our side, and reads what is still coming for a short while.
-    async fn linger(mut self) {
-        let lingering = async {
-            if tokio::io::AsyncWriteExt::shutdown(&mut self.io).await.is_err() {
-                return;
-            }
-            let mut left = LINGER_BYTES;
-            while left > 0 {
-                self.input = Buffer::default();
-                match poll_fn(|cx| self.io.poll_read_more(cx, &mut self.input, 1 << 16)).await {
-                    Ok(n) if n > 0 => left = left.saturating_sub(n),
-                    _ => return,
-                }
-            }
-        };
-        let _ = tokio::time::timeout(LINGER, lingering).await;
+/// Says goodbye: ends our side, and reads what is still coming for a short while.
+async fn linger(stream: Stream) {
+    let Stream { mut io, mut deadline, .. } = stream;
+    let until = Instant::now() + DISCARD_TIME;
+    let shut = poll_fn(|cx| match Pin::new(&mut io).poll_shutdown(cx) {
+        Poll::Pending => deadline.poll(cx, until).map(|()| false),
+        Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
+    });
+    if !shut.await {
+        return;
     }
+    discard(|cx| {
+        let mut input = Buffer::default();
+        io.poll_read_more(cx, &mut input, 1 << 16).map(|n| n.unwrap_or(0))
+    })
+    .await;
 }
 
 async fn draining(drain: DrainWatch) {
@@ -197,37 +194,6 @@ fn refuse(error: HeadError) -> Refused {
         HeadError::Method => ProxyError::MethodNotAllowed,
     };
     Refused { error, keep: false }
-}
-
-/// Appends a whole error response.
-pub(crate) fn write_error(
-    out: &mut Vec<u8>,
-    error: ProxyError,
-    id: &RequestId,
-    retry_after: Option<u64>,
-    close: bool,
-) {
-    use std::io::Write as _;
-    let status = error.status();
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-    let id = std::str::from_utf8(id).unwrap_or_default();
-    let body = error.body(id);
-    // Writing to a vector cannot fail.
-    let _ = write!(
-        out,
-        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         cache-control: no-store\r\nx-request-id: {id}\r\n",
-        reason.unwrap_or_default(),
-        body.len(),
-    );
-    if let Some(seconds) = retry_after {
-        let _ = write!(out, "retry-after: {seconds}\r\n");
-    }
-    if close {
-        out.extend_from_slice(b"connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body.as_bytes());
 }
 
 #[cfg(test)]

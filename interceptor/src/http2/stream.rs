@@ -1,114 +1,94 @@
-//! The life of one HTTP/2 request: the stages of `http1::request`, framed by hyper.
+//! One HTTP/2 stream as the client of a request.
+//!
+//! Some clients stop reading once they have a whole response, also while they still send (curl
+//! 7.88 does, and then waits for a window that it never sees). So the end of an answer that came
+//! early stays here while the upload is discarded. gRPC clients act on the end, and get it at once.
 
-use std::{future::Future as _, pin::Pin, sync::Arc, task::Poll, time::Instant};
-
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
-
-use super::{
-    body::{Active, ResponseBody},
-    bridge::{Bridge, HeadFailure, append},
+use std::{
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
 };
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
+
 use crate::{
-    admission, clock,
     error::ProxyError,
-    function::{Acquired, Function, Lease},
-    headers::{
-        Additions, Peer, RequestId, new_request_id, request_fields, response_fields, write_request,
-    },
-    http1::{
-        body::{Decoder, Framing},
-        field::{Class, Field, Fields, classify},
+    headers::{Additions, Peer, RequestId, new_request_id, response_fields},
+    message::{
+        body::{BodySink, Decoder},
+        field::{Class, Field, Fields, identify},
         head::{RequestHead, ResponseHead, Version},
-        request::{MAX_ATTEMPTS, connect, not_connected, timed_out},
     },
-    probe,
-    source::Protocol,
-    timeline::Timeline,
-    upstream::h2::{Replayable, SendError},
-    worker::{Worker, http_date},
+    queue::Place,
+    request::{client::Client, discard::discard, life, prepared::prepare},
+    upstream::http1::Connection as PodConnection,
+    wire::{
+        inbox::{Inbox, InboxError, Part},
+        outbox::{Outbox, append},
+        timer::Deadline,
+    },
+    worker::Worker,
 };
 
-/// One admitted request.
+/// One request being served.
 struct Stream {
-    function: Arc<Function>,
-    worker: Arc<Worker>,
-    peer: Peer,
-    id: RequestId,
-    secure: bool,
-    to_head: bool,
-    timeline: Timeline,
-    accepted: Instant,
+    inbox: Inbox,
+    respond: SendResponse<Bytes>,
+    /// Once the response has begun.
+    send: Option<SendStream<Bytes>>,
+    outbox: Outbox,
+    deadline: Deadline,
+    /// The head of a response without a body, whose end is held back.
+    held: Option<Response<()>>,
+    /// The client acts on the end of the response, or sends nothing before it is asked to.
+    wants_end: bool,
+    /// Nothing more can be said to the client.
+    gone: bool,
 }
 
-/// Serves one stream; failures become answers.
+/// Serves one stream to its end.
 pub(super) async fn serve(
-    request: Request<Incoming>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
     peer: Peer,
-    worker: Arc<Worker>,
-    active: Active,
-) -> Response<ResponseBody> {
+    worker: &Arc<Worker>,
+) {
     let (parts, body) = request.into_parts();
-    let accepted = Instant::now();
-    let new_id = new_request_id(fastrand::u128(..));
-    let admitted = view(&parts, &body).and_then(|mut head| {
-        let function = admission::admit(&mut head, &worker.plane.router)?;
-        Ok((head, function))
-    });
-    let (head, function) = match admitted {
-        Ok(admitted) => admitted,
-        Err(e) => {
-            worker.plane.metrics.error(e);
-            return own_answer(e, &new_id, None, active);
-        }
-    };
-    function.counters.accepted(clock::at(accepted));
+    let inbox = Inbox::new(body);
+    let prepared =
+        view(&parts, inbox.is_done()).and_then(|mut head| prepare(&mut head, peer, worker));
+    let deadline = Deadline::new(Instant::now() + worker.plane.limits.grace);
     let mut stream = Stream {
-        worker: Arc::clone(&worker),
-        peer,
-        id: new_id,
-        secure: false,
-        to_head: parts.method == http::Method::HEAD,
-        timeline: Timeline::new(accepted),
-        accepted,
-        function: Arc::clone(&function),
+        inbox,
+        respond,
+        send: None,
+        outbox: Outbox::default(),
+        deadline,
+        held: None,
+        wants_end: parts.headers.contains_key(header::EXPECT),
+        gone: false,
     };
-    let answered = match function.route().spec.protocol {
-        Protocol::H2c => true,
-        Protocol::Auto => is_grpc(&parts.headers),
-        Protocol::Http1 => false,
-    };
-    let answered = if answered {
-        Box::pin(stream.over_h2(&head, &parts, body, active)).await
-    } else {
-        Box::pin(stream.over_http1(&head, body, active)).await
-    };
-    worker.plane.metrics.duration.observe(accepted.elapsed().as_secs_f64());
-    match answered {
-        Ok(response) => {
-            function.metrics.answered(response.status().as_u16());
-            response
-        }
-        Err((error, active)) => {
+    drop(parts);
+    match prepared {
+        Ok(prepared) => life::serve(&mut stream, worker, prepared).await,
+        Err(error) => {
             worker.plane.metrics.error(error);
-            function.metrics.answered(error.status());
-            let retry_after = error.retryable().then(|| function.retry_after());
-            own_answer(error, &stream.id, retry_after, active)
+            let id = new_request_id(fastrand::u128(..));
+            stream.answer(worker, error, &id, None).await;
         }
+    }
+    if !stream.gone {
+        stream.finish(worker).await;
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    kind.starts_with(b"application/grpc")
-}
-
-/// The head as the stages know it.
-fn view<'a>(
-    parts: &'a http::request::Parts,
-    body: &Incoming,
-) -> Result<RequestHead<'a>, ProxyError> {
+/// The head as the stages know it; `bare` = the stream has ended with it.
+fn view(parts: &Parts, bare: bool) -> Result<RequestHead<'_>, ProxyError> {
     if parts.method == http::Method::CONNECT {
         return Err(ProxyError::MethodNotAllowed);
     }
@@ -116,20 +96,17 @@ fn view<'a>(
     let mut length = None;
     for (name, value) in &parts.headers {
         let (name, value) = (name.as_str(), value.as_bytes());
-        let class = classify(name);
-        match class {
-            Class::ContentLength => {
-                length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
-            }
-            // hyper refuses the other connection-specific fields (RFC 9113 section 8.2.2).
-            Class::EndToEnd if imitates_framing(name) => {
-                return Err(ProxyError::BadRequest(
-                    "a field name imitates one that frames the message",
-                ));
-            }
-            _ => {}
+        // h2 refuses connection-specific fields (RFC 9113 section 8.2.2).
+        let class = identify(name).map_err(|_| {
+            ProxyError::BadRequest("a field name imitates one that frames the message")
+        })?;
+        if class == Class::ContentLength {
+            length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
         }
         fields.push(Field { name, value, class });
+    }
+    if bare && length.is_some_and(|n: u64| n > 0) {
+        return Err(ProxyError::BadRequest("a body shorter than its Content-Length"));
     }
     let host = fields.iter().find(|f| f.class == Class::Host).map(|f| f.value);
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
@@ -144,7 +121,7 @@ fn view<'a>(
         (None, None) => return Err(ProxyError::BadRequest("no :authority")),
     };
     let body = match length {
-        _ if body.is_end_stream() => Decoder::Done,
+        _ if bare => Decoder::Done,
         Some(n) => Decoder::length(n),
         None => Decoder::chunked(),
     };
@@ -161,257 +138,206 @@ fn view<'a>(
     })
 }
 
-fn imitates_framing(name: &str) -> bool {
-    name.contains('_')
-        && ["transfer-encoding", "content-length", "host", "connection"]
-            .contains(&name.replace('_', "-").as_str())
+/// The client's response head.
+fn render(head: &ResponseHead<'_>, add: &Additions<'_>) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let map = response.headers_mut();
+    response_fields(head, add, &mut |field| append(map, field.name.as_bytes(), field.value));
+    let length = head.fields.iter().find(|f| f.class == Class::ContentLength);
+    if let Some(field) = length.filter(|_| head.status >= 200 && head.status != 204) {
+        append(map, b"content-length", field.value);
+    }
+    response
 }
-
-type Failed = (ProxyError, Active);
 
 impl Stream {
-    /// A place on a pod, held for if need be. Dropping the future leaves the queue.
-    async fn lease(&mut self, bytes: usize) -> Result<Lease, ProxyError> {
-        let mut waiting = match self.function.acquire(bytes)? {
-            Acquired::Lease(lease) => return Ok(lease),
-            Acquired::Held(waiting) => waiting,
-        };
-        self.timeline.held(&self.function);
-        probe::ensure_release(&self.function, &self.worker);
-        let until = self.accepted + self.function.route().spec.timeouts.cold_start;
-        let mut timer = std::pin::pin!(tokio::time::sleep_until(until.into()));
-        let outcome = std::future::poll_fn(|cx| {
-            if let Poll::Ready(lease) = Pin::new(&mut waiting.lease).poll(cx) {
-                return Poll::Ready(lease.map_err(|_| ProxyError::UnknownHost));
-            }
-            timer.as_mut().poll(cx).map(|()| Err(timed_out(&self.function)))
-        })
-        .await;
-        self.timeline.released();
-        outcome
-    }
-
-    fn additions<'r>(&self, route: &'r crate::function::Route) -> Additions<'r> {
-        Additions {
-            security: route.security.as_ref(),
-            secure: self.secure,
-            server_timing: self.timeline.server_timing(&self.function),
-            date: http_date,
+    /// The client has left, or does not want this stream any more.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
         }
     }
 
-    async fn over_http1(
-        &mut self,
-        head: &RequestHead<'_>,
-        body: Incoming,
-        active: Active,
-    ) -> Result<Response<ResponseBody>, Failed> {
-        let framing = head.framing();
-        let mut out = Vec::with_capacity(512);
-        let head = join_cookies(head);
-        let forwarded = write_request(&mut out, &head.view(), self.peer, framing, self.id.clone());
-        (self.id, self.secure) = (forwarded.request_id, forwarded.secure);
-        let mut body = (framing != Framing::None).then_some(body);
-        for _ in 0..MAX_ATTEMPTS {
-            let lease = match self.lease(out.len()).await {
-                Ok(lease) => lease,
-                Err(e) => return Err((e, active)),
-            };
-            let Some(up) = connect(&self.worker, &lease, false, &mut self.timeline).await else {
-                continue;
-            };
-            self.timeline.sent();
-            let worker = Arc::clone(&self.worker);
-            let head = std::mem::take(&mut out);
-            let mut bridge = Bridge::new(up, lease, worker, head, body.take(), framing);
-            let route = arc_swap::Guard::into_inner(self.function.route());
-            let (limit, timeout) =
-                (self.worker.plane.limits.head_bytes, route.spec.timeouts.response_header);
-            let render = |head: &ResponseHead<'_>| self.render(head, &route);
-            match bridge.head(limit, timeout, render, self.to_head).await {
-                Ok(response) => {
-                    let body = ResponseBody::bridge(bridge, active);
-                    return Ok(response.map(|()| body));
-                }
-                Err(HeadFailure::NotSent(unread, head)) => {
-                    self.worker.plane.metrics.replays.inc();
-                    (body, out) = (unread, head);
-                }
-                Err(HeadFailure::Error(e)) => {
-                    if e == ProxyError::ResponseTimeout {
-                        bridge.lease.endpoint.timed_out(clock::now());
-                    }
-                    return Err((e, active));
-                }
-            }
+    /// Begins the response; `end` = nothing follows its head.
+    fn begin(&mut self, response: Response<()>, end: bool) -> Result<(), ProxyError> {
+        let begun = self.respond.send_response(response, end);
+        self.send = Some(begun.map_err(|_| ProxyError::ClientGone)?);
+        if end {
+            self.outbox.ended();
         }
-        Err((ProxyError::UpstreamClosed, active))
+        Ok(())
     }
 
-    /// The client's response head.
-    fn render(&self, head: &ResponseHead<'_>, route: &crate::function::Route) -> Response<()> {
-        let mut response = Response::new(());
-        *response.status_mut() =
-            StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let map = response.headers_mut();
-        response_fields(head, &self.additions(route), &mut |field| {
-            append(map, field.name.as_bytes(), field.value);
+    /// Is the end of the response held back?
+    fn holds_end(&self) -> bool {
+        !self.wants_end && !self.inbox.is_done()
+    }
+
+    /// Reads on for a while where the answer came before the request's end, and ends the answer.
+    /// Then h2 ends what is left of the request with NO_ERROR (RFC 9113 section 8.1), behind every
+    /// frame of the answer.
+    async fn finish(mut self, worker: &Worker) {
+        if !self.inbox.is_done() {
+            let inbox = &mut self.inbox;
+            discard(|cx| match ready!(inbox.poll_part(cx)) {
+                Ok(Part::Data(data)) => Poll::Ready(data.len().max(1)),
+                Ok(Part::End(_)) | Err(_) => Poll::Ready(0),
+            })
+            .await;
+        }
+        self.wants_end = true;
+        if let Some(head) = self.held.take() {
+            let _ = self.begin(head, true);
+        }
+        self.flush(worker).await;
+    }
+
+    /// Writes what is to be written, as far as the client takes it in time.
+    async fn flush(&mut self, worker: &Worker) {
+        let until = Instant::now() + worker.plane.limits.grace;
+        let taken = poll_fn(|cx| match self.poll_flush(cx, usize::MAX) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+            Poll::Pending => self.deadline.poll(cx, until).map(|()| false),
         });
-        let length = head.fields.iter().find(|f| f.class == Class::ContentLength);
-        if let Some(field) = length.filter(|_| head.status != 204) {
-            append(map, b"content-length", field.value);
+        if !taken.await {
+            self.cut(ProxyError::SlowReader);
         }
-        response
+    }
+}
+
+impl BodySink for Stream {
+    fn data(&mut self, data: &[u8]) {
+        self.outbox.push(Bytes::copy_from_slice(data));
     }
 
-    async fn over_h2(
+    fn bytes(&mut self, data: Bytes) {
+        self.outbox.push(data);
+    }
+
+    fn end(&mut self, trailers: &[u8]) {
+        self.outbox.end(trailers);
+    }
+}
+
+impl Client for Stream {
+    fn body_done(&self) -> bool {
+        self.inbox.is_done()
+    }
+
+    fn poll_body(
         &mut self,
-        head: &RequestHead<'_>,
-        parts: &http::request::Parts,
-        body: Incoming,
-        active: Active,
-    ) -> Result<Response<ResponseBody>, Failed> {
-        let request = match self.h2_request(head, parts) {
-            Ok(request) => request,
-            Err(e) => return Err((e, active)),
-        };
-        let body = Replayable::new(body);
-        for _ in 0..MAX_ATTEMPTS {
-            let mut lease = match self.lease(512).await {
-                Ok(lease) => lease,
-                Err(e) => return Err((e, active)),
-            };
-            let Some(view) = body.view() else { break };
-            self.timeline.sent();
-            let (pool, connect_timeout) = (&self.worker.pool, self.worker.plane.connect_timeout);
-            let timeout = self.function.route().spec.timeouts.response_header;
-            let sending = crate::upstream::h2::send(
-                pool,
-                &lease.endpoint,
-                connect_timeout,
-                request.clone(),
-                view,
-            );
-            match tokio::time::timeout(timeout, sending).await {
-                Ok(Ok(response)) => {
-                    lease.answered();
-                    body.settle();
-                    return Ok(self.relay_h2(response, lease, active));
+        cx: &mut Context<'_>,
+        sink: &mut impl BodySink,
+    ) -> Poll<Result<usize, ProxyError>> {
+        match ready!(self.inbox.poll_part(cx)) {
+            Ok(Part::Data(data)) => {
+                let length = data.len();
+                if length > 0 {
+                    sink.bytes(data);
                 }
-                Ok(Err(SendError::NotProcessed(why))) => {
-                    if let Some(error) = why {
-                        not_connected(&lease.endpoint, error).await;
-                    }
-                    self.worker.plane.metrics.replays.inc();
-                }
-                Ok(Err(SendError::Failed(error))) => {
-                    tracing::debug!(function = %self.function.id, %error, "HTTP/2 request failed");
-                    return Err((ProxyError::UpstreamClosed, active));
-                }
-                Err(_) => {
-                    lease.endpoint.timed_out(clock::now());
-                    return Err((ProxyError::ResponseTimeout, active));
-                }
+                Poll::Ready(Ok(length))
+            }
+            Ok(Part::End(trailers)) => {
+                sink.end(&trailers);
+                Poll::Ready(Ok(0))
+            }
+            Err(InboxError::Broken) => Poll::Ready(Err(ProxyError::ClientGone)),
+            Err(InboxError::Trailers) => {
+                Poll::Ready(Err(ProxyError::BadRequest("invalid trailer section")))
             }
         }
-        Err((ProxyError::UpstreamClosed, active))
     }
 
-    /// The request as an HTTP/2 pod gets it.
-    fn h2_request(
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        self.poll_reset(cx).map(|()| ProxyError::ClientGone)
+    }
+
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_reset(cx).is_ready()
+    }
+
+    async fn gone(&mut self, _: &mut Place) -> ProxyError {
+        poll_fn(|cx| self.poll_gone(cx)).await
+    }
+
+    fn check(&self) -> Result<(), ProxyError> {
+        Ok(())
+    }
+
+    fn buffered(&self) -> usize {
+        0
+    }
+
+    fn respond(&mut self, head: &ResponseHead<'_>, add: &Additions<'_>) -> Result<(), ProxyError> {
+        let response = render(head, add);
+        if head.status < 200 {
+            self.wants_end = false;
+            let sent = self.respond.send_informational(response);
+            return sent.map_err(|_| ProxyError::ClientGone);
+        }
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        self.wants_end |= kind.is_some_and(|k| k.as_bytes().starts_with(b"application/grpc"));
+        let bare = head.body.is_done();
+        if bare && self.holds_end() {
+            self.held = Some(response);
+            return Ok(());
+        }
+        self.begin(response, bare)
+    }
+
+    fn unsent(&self) -> usize {
+        self.outbox.len()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<()>> {
+        let hold_end = self.holds_end();
+        let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
+        let flushed = self.outbox.poll_flush(cx, send, piece, hold_end);
+        flushed.map_err(|_| io::ErrorKind::ConnectionReset.into())
+    }
+
+    fn follow_reader(&mut self) {}
+
+    fn deadline(&mut self) -> &mut Deadline {
+        &mut self.deadline
+    }
+
+    async fn answer(
         &mut self,
-        head: &RequestHead<'_>,
-        parts: &http::request::Parts,
-    ) -> Result<http::request::Parts, ProxyError> {
-        let uri = http::Uri::builder()
-            .scheme("http")
-            .authority(head.host)
-            .path_and_query(&*head.target)
-            .build()
-            .map_err(|_| ProxyError::BadRequest("invalid request target"))?;
-        let (mut request, ()) = Request::new(()).into_parts();
-        (request.method, request.uri) = (parts.method.clone(), uri);
-        request.version = http::Version::HTTP_2;
-        let map = &mut request.headers;
-        let forwarded = request_fields(head, self.peer, self.id.clone(), &mut |field| {
-            append(map, field.name.as_bytes(), field.value);
-        });
-        if let Some(length) = parts.headers.get(header::CONTENT_LENGTH) {
-            map.insert(header::CONTENT_LENGTH, length.clone());
+        worker: &Worker,
+        error: ProxyError,
+        id: &RequestId,
+        retry_after: Option<u64>,
+    ) {
+        if self.begin(own_answer(error, id, retry_after), false).is_err() {
+            self.gone = true;
+            return;
         }
-        (self.id, self.secure) = (forwarded.request_id, forwarded.secure);
-        Ok(request)
+        let text = error.body(std::str::from_utf8(id).unwrap_or_default());
+        self.outbox.push(text.into());
+        self.outbox.end(&[]);
+        self.flush(worker).await;
     }
 
-    /// A response from an HTTP/2 pod, with what this proxy adds.
-    fn relay_h2(
-        &self,
-        response: Response<Incoming>,
-        lease: Lease,
-        active: Active,
-    ) -> Response<ResponseBody> {
-        let (parts, body) = response.into_parts();
-        let route = self.function.route();
-        let mut fields = Fields::new();
-        for (name, value) in &parts.headers {
-            let name = name.as_str();
-            fields.push(Field { name, value: value.as_bytes(), class: classify(name) });
+    fn cut(&mut self, error: ProxyError) {
+        let reason = if error.status() == 499 { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+        self.gone = true;
+        match &mut self.send {
+            Some(send) => send.send_reset(reason),
+            None => self.respond.send_reset(reason),
         }
-        let head = ResponseHead {
-            status: parts.status.as_u16(),
-            reason: "",
-            version: Version::Http2,
-            fields,
-            body: Decoder::Done,
-            keep_alive: true,
-            keep_alive_timeout: None,
-        };
-        self.render(&head, &route).map(|()| ResponseBody::h2(body, lease, active))
+    }
+
+    /// No stream becomes one: HTTP/2 has no `Upgrade` (RFC 9113 section 8.6).
+    async fn tunnel(&mut self, _: PodConnection) -> io::Result<(u64, u64)> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// RFC 9113 section 8.2.3: cookie crumbs are one field again before they go to HTTP/1.1.
-struct Joined<'h, 'a> {
-    head: &'h RequestHead<'a>,
-    cookie: Vec<u8>,
-}
-
-fn join_cookies<'h, 'a>(head: &'h RequestHead<'a>) -> Joined<'h, 'a> {
-    let crumbs: Vec<_> =
-        head.fields.iter().filter(|f| f.name == "cookie").map(|f| f.value).collect();
-    Joined { head, cookie: crumbs.join(&b"; "[..]) }
-}
-
-impl Joined<'_, '_> {
-    fn view(&self) -> RequestHead<'_> {
-        let head = self.head;
-        let mut fields: Fields<'_> =
-            head.fields.iter().filter(|f| f.name != "cookie").copied().collect();
-        if !self.cookie.is_empty() {
-            fields.push(Field { name: "cookie", value: &self.cookie, class: Class::EndToEnd });
-        }
-        RequestHead {
-            method: head.method,
-            target: head.target.clone(),
-            host: head.host,
-            version: head.version,
-            fields,
-            body: Decoder::Done,
-            keep_alive: head.keep_alive,
-            expect_continue: false,
-            upgrade: None,
-        }
-    }
-}
-
-/// An answer of this proxy's own.
-fn own_answer(
-    error: ProxyError,
-    id: &RequestId,
-    retry_after: Option<u64>,
-    active: Active,
-) -> Response<ResponseBody> {
-    let text = error.body(std::str::from_utf8(id).unwrap_or_default());
+/// Head of an answer of this proxy's own.
+fn own_answer(error: ProxyError, id: &RequestId, retry_after: Option<u64>) -> Response<()> {
     let mut map = HeaderMap::new();
     append(&mut map, b"content-type", b"application/json");
     append(&mut map, b"cache-control", b"no-store");
@@ -419,8 +345,7 @@ fn own_answer(
     if let Some(seconds) = retry_after {
         append(&mut map, b"retry-after", seconds.to_string().as_bytes());
     }
-    let mut response = Response::new(ResponseBody::own(text, active));
-    // 499 is for logs; a stream whose client is gone is not answered at all.
+    let mut response = Response::new(());
     *response.status_mut() =
         StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = map;

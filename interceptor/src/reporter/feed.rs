@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Counts, CountsFeed};
-use crate::{clock, function::Function, router::Router};
+use super::counts::{Counts, CountsFeed};
+use crate::{clock, destination::Destination, router::Router};
 
 /// A snapshot lists functions with a request within this time.
 const RECENT: Duration = Duration::from_secs(3600);
 
-impl Function {
+impl Destination {
     /// Its counts now, as they are reported.
     fn counts(&self) -> Counts {
         let idle = clock::now().saturating_sub(self.counters.last_request());
@@ -37,7 +37,7 @@ impl CountsFeed for Router {
     }
 
     fn take_changed(&self) -> Vec<Counts> {
-        let taken = |f: &Arc<Function>| {
+        let taken = |f: &Arc<Destination>| {
             let counts = f.counts();
             f.note_reported(counts.held as usize);
             counts
@@ -46,7 +46,7 @@ impl CountsFeed for Router {
     }
 
     fn snapshot(&self) -> Vec<Counts> {
-        let recent = |f: &Arc<Function>| {
+        let recent = |f: &Arc<Destination>| {
             let idle = clock::now().saturating_sub(f.counters.last_request());
             let used = f.counters.last_request() != 0 && Duration::from_micros(idle) < RECENT;
             used || f.counters.in_flight() > 0 || f.held() > 0

@@ -30,7 +30,9 @@ use tonic::{
 };
 
 use super::{
-    CountsFeed, ReporterConfig, ReporterError, ReporterMetrics,
+    config::{ReporterConfig, ReporterError},
+    counts::CountsFeed,
+    metrics::ReporterMetrics,
     pending::{Change, MAX_FUNCTIONS, Pending},
     targets::Target,
 };
@@ -48,7 +50,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pauses between streams that fail. With the time to connect, an adapter that is back has its counts
 /// within two seconds.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1500));
-/// Until a second address of an adapter is tried again, in case the first one is no more.
+/// Until a second address of an adapter is tried again, in case the first one is gone.
 const SAME_ADAPTER_RETRY: Duration = Duration::from_secs(10);
 /// A stream that lived so long was a good one: the next failure starts from the first backoff.
 const LIVED: Duration = Duration::from_secs(5);

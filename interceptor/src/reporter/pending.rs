@@ -12,10 +12,10 @@ use kipper_counts::FunctionCounts;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::Counts;
+use super::counts::Counts;
 use crate::source::FunctionId;
 
-/// Functions told about at most; the adapter's own bound.
+/// Functions reported at most; the adapter's own bound.
 pub(super) const MAX_FUNCTIONS: usize = 200_000;
 
 /// A function's counts when its change was taken.

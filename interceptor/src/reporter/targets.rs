@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{ReporterConfig, ReporterError};
+use super::config::{ReporterConfig, ReporterError};
 
 /// How often names are resolved; cluster DNS answers from a cache of a few seconds.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(2);

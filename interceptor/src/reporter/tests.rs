@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use kipper_counts::{
     CountsReport, FunctionCounts, Welcome,
     counts_server::{Counts as CountsService, CountsServer},
 };
 use parking_lot::Mutex;
+use prometheus::Registry;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

@@ -6,10 +6,11 @@
 //! snapshot keeps serving while the watch retries. Nothing here ever writes to the cluster.
 
 mod endpoints;
-pub mod fleet;
+mod fleet;
 mod routes;
 mod slices;
 mod watch;
 
 pub use endpoints::FunctionEndpoints;
+pub use fleet::ServiceFleet;
 pub use routes::{FunctionRoutes, HostRule};

@@ -237,7 +237,7 @@ async fn refused_connections_go_elsewhere() {
     executed.dedup();
     assert_eq!(executed.len(), 100, "each exactly once");
     // It is left alone then, instead of being asked for each request.
-    assert!(!proxy.f().endpoints().all[0].usable(0));
+    assert!(!proxy.f().endpoints().all[0].load.usable(0));
     proxy.idle().await;
 }
 

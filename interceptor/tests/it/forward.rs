@@ -179,7 +179,7 @@ async fn requests_are_balanced() {
     let mut leaving = ready(a.address);
     leaving.terminating = true;
     proxy.place(&proxy.f().id, &[leaving, ready(b.address)]).await;
-    let leaving_known = || !proxy.f().endpoints().all[0].usable(u64::MAX);
+    let leaving_known = || !proxy.f().endpoints().all[0].load.usable(u64::MAX);
     until("the terminating pod is known", leaving_known).await;
     let before = one.targets().len();
     for _ in 0..20 {

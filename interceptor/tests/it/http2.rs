@@ -2,9 +2,11 @@
 //! send.
 
 mod client;
+mod clocks;
+mod early;
 mod frames;
 mod hostile;
 mod pods;
 mod streams;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, answer, request, write};

@@ -4,21 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use kipper_api_server::{ApiServer, DEADLINE, Watch};
 use kipper_interceptor::{
-    Interceptor,
-    balancer::owned,
-    config::ProxyConfig,
+    fleet::share,
     source::{
-        EndpointSink, EndpointSource, EndpointState, FunctionId, Probe, RouteSink, RouteSource,
-        RouteSpec, SourceError, Wake, WakeFallback,
-        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, fleet},
+        EndpointSink, EndpointSource, EndpointState, Fleet, FleetSource as _, FunctionId, Member,
+        Probe, RouteSink, RouteSource, RouteSpec, SourceError, Wake, WakeFallback,
+        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, ServiceFleet},
     },
     wake_fallback::DeploymentScale,
 };
-use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::support::until;
+use crate::support::{Proxy, until};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 const FUNCTIONS: &str = "/apis/kipper.run/v1alpha1/functions";
@@ -392,8 +389,8 @@ fn interceptors(names: &[&str]) -> Value {
 async fn a_fleet_divides_the_pods_of_a_limited_function() {
     const PATH: &str = "/apis/discovery.k8s.io/v1/namespaces/kipper/endpointslices";
     let mut api = ApiServer::start().await;
-    let plane = Interceptor::bind(&ProxyConfig::default(), &Registry::new(), None).unwrap();
-    let router = plane.router();
+    let proxy = Proxy::start().await;
+    let router = Arc::clone(&proxy.router);
     let mut limited = RouteSpec::new(FunctionId::new("ns", "f"), vec!["f.test".to_owned()]);
     limited.concurrency = 1;
     let id = limited.id.clone();
@@ -409,12 +406,8 @@ async fn a_fleet_divides_the_pods_of_a_limited_function() {
     let pods = || router.route("f.test").unwrap().endpoints().all.len();
     assert_eq!(pods(), 12);
 
-    let me = "i-0".to_owned();
-    let (client, followed) = (api.client(), Arc::clone(&router));
-    let following =
-        tokio::spawn(
-            async move { fleet::follow(client, "kipper", "interceptor", me, followed).await },
-        );
+    let source = Box::new(ServiceFleet::new(api.client(), "kipper", "interceptor", "i-0"));
+    let following = tokio::spawn(source.run(Arc::clone(&router) as _));
     let list = api.list(PATH).await;
     assert_eq!(list.value("labelSelector"), Some("kubernetes.io%2Fservice-name%3Dinterceptor"));
     let names = ["i-0", "i-1", "i-2"];
@@ -425,7 +418,9 @@ async fn a_fleet_divides_the_pods_of_a_limited_function() {
         "items": [interceptors(&names)],
     });
     list.answer(200, &listed.to_string());
-    let share = owned(&states, "i-0", &names.map(str::to_owned)).len();
+    let member = |name: &str| Member { name: name.to_owned(), address: None };
+    let members = names.iter().map(|name| member(name)).collect();
+    let share = share(&states, &Fleet { me: "i-0".to_owned(), members }).pods.len();
     assert!((1..12).contains(&share));
     until("the fleet's share is taken", || pods() == share).await;
 

@@ -7,7 +7,9 @@
 mod support;
 
 mod drain;
+mod early;
 mod faults;
+mod fleet;
 mod forward;
 mod framing;
 mod hold;

@@ -14,9 +14,9 @@ use anyhow::Context as _;
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
-    feed,
+    reporter::ReporterConfig,
     source::{
-        EndpointState, FunctionId, RouteSpec,
+        EndpointState, FunctionId, RouteSpec, Sources,
         memory::{self, MemoryFeed},
     },
 };
@@ -47,20 +47,23 @@ const ACTIVE_HOSTS: usize = 16;
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let (_backend, backend) = start_backend(run).await?;
     let registry = kipper_process::metrics::registry("interceptor", env!("CARGO_PKG_VERSION"))?;
-    let interceptor = Interceptor::bind(&ProxyConfig::default(), &registry, None)?;
-    let proxy = interceptor.address()?;
     let all: Vec<RouteSpec> = (0..ROUTES).map(|index| route(index, host(index))).collect();
     let up = EndpointState { address: backend, ready: true, terminating: false };
     let endpoints = all.iter().map(|route| (route.id.clone(), vec![up])).collect();
     let (changes, routes, endpoints) = memory::feed(all, endpoints);
+    let interceptor = Interceptor::assemble(
+        &ProxyConfig::default(),
+        &registry,
+        Sources::new(routes, endpoints),
+        ReporterConfig::default(),
+    )?;
+    let proxy = interceptor.address()?;
     let shutdown = CancellationToken::new();
-    let feeding = tokio::spawn(feed(interceptor.router(), Box::new(routes), Box::new(endpoints)));
     let serving = tokio::spawn(interceptor.serve(shutdown.clone(), Duration::ZERO, MISSING_AFTER));
 
     let outcome = Box::pin(measure(run, proxy, &changes)).await;
     shutdown.cancel();
     serving.await??;
-    feeding.abort();
     outcome
 }
 

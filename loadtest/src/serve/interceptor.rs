@@ -9,11 +9,10 @@ use anyhow::Context as _;
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
-    feed,
-    reporter::{self, ReporterConfig, ReporterMetrics},
+    reporter::ReporterConfig,
     router::Router,
     source::{
-        EndpointState, FunctionId, RouteSpec,
+        EndpointState, FunctionId, RouteSpec, Sources,
         memory::{self, MemoryFeed},
     },
 };
@@ -70,9 +69,9 @@ pub fn run(args: Args) -> Result<(), anyhow::Error> {
 
 async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), anyhow::Error> {
     let registry = metrics::registry("interceptor", env!("CARGO_PKG_VERSION"))?;
-    let reporter_metrics = ReporterMetrics::register(&registry)?;
-    let interceptor = Interceptor::bind(&args.proxy, &registry, None)?;
-    let router = interceptor.router();
+    let (changes, routes, endpoints) = memory::feed(routes(args.functions), Vec::new());
+    let sources = Sources::new(routes, endpoints);
+    let interceptor = Interceptor::assemble(&args.proxy, &registry, sources, args.reporter)?;
     let readiness = Readiness::new();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let admin = AdminServer::bind(loopback, readiness.clone(), registry).await?;
@@ -83,18 +82,10 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), anyhow::Er
         control: control.local_addr()?,
     };
 
-    let (changes, routes, endpoints) = memory::feed(routes(args.functions), Vec::new());
     let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let _ = feed(router, Box::new(routes), Box::new(endpoints)).await;
-    });
     tasks.spawn(accept_control(control, changes, interceptor.router()));
     let stop_admin = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(stop_admin.clone()));
-    let stop_reporter = CancellationToken::new();
-    let reporting =
-        reporter::run(args.reporter, interceptor.router(), reporter_metrics, stop_reporter.clone());
-    let reporting = tokio::spawn(reporting);
     let announced = shutdown.clone();
     tasks.spawn(async move {
         announced.cancelled().await;
@@ -104,8 +95,6 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), anyhow::Er
 
     println!("{}", serde_json::to_string(&listening)?);
     let cut = interceptor.serve(shutdown, args.drain_delay, args.drain_deadline).await?;
-    stop_reporter.cancel();
-    reporting.await??;
     stop_admin.cancel();
     admin.await?;
     anyhow::ensure!(cut == 0, "{cut} connections were cut at the deadline");

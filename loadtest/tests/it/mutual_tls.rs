@@ -6,9 +6,8 @@ use kipper_externalscaler::{ScaledObjectRef, external_scaler_client::ExternalSca
 use kipper_interceptor::{
     Interceptor,
     config::ProxyConfig,
-    feed,
-    reporter::{self, ReporterConfig, ReporterMetrics},
-    source::{FunctionId, RouteSpec, memory},
+    reporter::ReporterConfig,
+    source::{FunctionId, RouteSpec, Sources, memory},
 };
 use kipper_process::metrics;
 use kipper_scaler_adapter::{Adapter, Config, config::CountsTls};
@@ -50,13 +49,11 @@ async fn interceptor(
     stop: &CancellationToken,
 ) -> (SocketAddr, prometheus::Registry) {
     let registry = metrics::registry("interceptor", "test").unwrap();
-    let told = ReporterMetrics::register(&registry).unwrap();
-    let plane = Interceptor::bind(&ProxyConfig::default(), &registry, None).unwrap();
-    let (router, address) = (plane.router(), plane.address().unwrap());
     let route = RouteSpec::new(FunctionId::new("ns", function), vec![format!("{function}.test")]);
     let (_, routes, endpoints) = memory::feed(vec![route], Vec::new());
-    tokio::spawn(feed(router.clone(), Box::new(routes), Box::new(endpoints)));
-    tokio::spawn(reporter::run(reporter, router.clone(), told, stop.clone()));
+    let (config, sources) = (ProxyConfig::default(), Sources::new(routes, endpoints));
+    let plane = Interceptor::assemble(&config, &registry, sources, reporter).unwrap();
+    let (router, address) = (plane.router(), plane.address().unwrap());
     tokio::spawn(plane.serve(stop.clone(), Duration::ZERO, Duration::ZERO));
     timeout(DEADLINE, router.wait_synced()).await.unwrap();
     (address, registry)

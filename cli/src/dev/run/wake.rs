@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kipper_interceptor::{function::Function, router::Router};
+use kipper_interceptor::{destination::Destination, router::Router};
 
 use super::super::console::Voice;
 
@@ -34,7 +34,7 @@ pub(crate) struct Wake {
     since: Instant,
     /// The process was started and its address listed.
     pub(crate) spawned: Option<Instant>,
-    function: Option<Arc<Function>>,
+    function: Option<Arc<Destination>>,
     done_before: u64,
 }
 
@@ -78,14 +78,14 @@ impl WakeLog {
 }
 
 /// Requests that are neither held nor running any more.
-fn done(function: &Function) -> u64 {
+fn done(function: &Destination) -> u64 {
     let held = u64::try_from(function.held()).unwrap_or(u64::MAX);
     let open = held.saturating_add(function.counters.in_flight().into());
     function.counters.total().saturating_sub(open)
 }
 
 /// When the first request was done.
-async fn answered(function: &Function, before: u64, since: Instant) -> Option<Instant> {
+async fn answered(function: &Destination, before: u64, since: Instant) -> Option<Instant> {
     while since.elapsed() < ANSWER_TIMEOUT {
         if done(function) > before {
             return Some(Instant::now());

@@ -14,11 +14,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use kipper_function::{
-    Function,
-    function::{self as api, effective::Readiness},
-    host, names,
-};
+use kipper_function::{Function, host, names};
 use kipper_kubernetes::Mirror;
 use kube::{
     Api, Client, ResourceExt,
@@ -27,8 +23,7 @@ use kube::{
 
 use super::watch;
 use crate::source::{
-    FunctionId, Probe, Protocol, RouteSink, RouteSource, RouteSpec, SecurityHeaders, SourceError,
-    Timeouts,
+    FunctionId, Probe, RouteSink, RouteSource, RouteSpec, SourceError, Timeouts, function,
 };
 
 /// How a host is computed where a status names none.
@@ -125,11 +120,11 @@ impl Mirror<DeserializeGuard<Function>> for RouteMirror {
 }
 
 /// The route of a Function; `None` while it has none.
-fn route(function: &Function, hosts: &HostRule) -> Option<RouteSpec> {
-    let namespace = function.metadata.namespace.as_deref()?;
-    let name = function.metadata.name.as_deref()?;
-    let status = function.status.as_ref()?;
-    let spec = &function.spec;
+fn route(resource: &Function, hosts: &HostRule) -> Option<RouteSpec> {
+    let namespace = resource.metadata.namespace.as_deref()?;
+    let name = resource.metadata.name.as_deref()?;
+    let status = resource.status.as_ref()?;
+    let spec = &resource.spec;
     if !status.is_true(names::condition::HOST_RESERVED) || !spec.is_http() {
         return None;
     }
@@ -139,29 +134,8 @@ fn route(function: &Function, hosts: &HostRule) -> Option<RouteSpec> {
         tracing::warn!(namespace, name, "function has no usable host and is not routed");
         return None;
     };
-    Some(RouteSpec {
-        event_trigger: spec.event_trigger().is_some(),
-        concurrency: spec.concurrency(),
-        timeouts: Timeouts {
-            cold_start: spec.cold_start_timeout(),
-            response_header: spec.response_header_timeout(),
-            request: spec.request_timeout(),
-        },
-        idle_timeout: spec.idle_timeout(),
-        probe: match spec.readiness() {
-            Readiness::Http(path) => Probe::Http(path.to_owned()),
-            Readiness::Tcp => Probe::Tcp,
-        },
-        protocol: match spec.protocol() {
-            api::Protocol::Auto => Protocol::Auto,
-            api::Protocol::Http1 => Protocol::Http1,
-            api::Protocol::H2c => Protocol::H2c,
-        },
-        security: (!spec.no_security_headers)
-            .then(|| SecurityHeaders { csp_allowlist: spec.csp_allowlist.clone() }),
-        retry_idempotent: function.retries_idempotent(),
-        ..RouteSpec::new(FunctionId::new(namespace, name), vec![host])
-    })
+    let id = FunctionId::new(namespace, name);
+    Some(function::route(id, vec![host], spec, resource.retries_idempotent()))
 }
 
 /// Host of the URL in a status, in the form hosts are compared in.
@@ -210,6 +184,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::source::{Protocol, SecurityHeaders};
 
     fn function(spec: Value, status: Value) -> Function {
         let metadata = json!({ "name": "hello", "namespace": "shop", "generation": 7 });

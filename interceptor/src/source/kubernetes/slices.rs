@@ -38,7 +38,7 @@ pub(super) fn addresses(slice: &EndpointSlice) -> Vec<Address> {
 }
 
 /// The port named `http`, else the first one; TCP only.
-fn port(ports: &[EndpointPort]) -> Option<u16> {
+pub(super) fn port(ports: &[EndpointPort]) -> Option<u16> {
     let mut tcp = ports.iter().filter(|port| port.protocol.as_deref().is_none_or(|p| p == "TCP"));
     let first = tcp.clone().next();
     let chosen = tcp.find(|port| port.name.as_deref() == Some(names::HTTP_PORT)).or(first)?;

@@ -18,7 +18,7 @@ use crate::support::{Backend, Proxy, Reserved, Wire, function, not_ready, ready,
 
 /// A pod that serves each stream with `serve`; it is given the stream's number over all
 /// connections.
-fn h2_pod<F>(
+pub(super) fn h2_pod<F>(
     reserved: Reserved,
     serve: impl Fn(Request<RecvStream>, SendResponse<Bytes>, usize) -> F + Send + Sync + Clone + 'static,
 ) -> Backend
@@ -55,7 +55,7 @@ async fn grpc(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _:
     stream.send_trailers(trailers).unwrap();
 }
 
-fn grpc_request(target: &str) -> Request<()> {
+pub(super) fn grpc_request(target: &str) -> Request<()> {
     let mut call = request(Method::POST, "f.test", target);
     call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     call.headers_mut().insert("te", HeaderValue::from_static("trailers"));

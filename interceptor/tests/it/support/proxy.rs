@@ -3,13 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kipper_interceptor::{
-    Interceptor, StartError,
+    Interceptor, ServeError,
     config::ProxyConfig,
-    feed,
-    function::Function,
+    destination::Destination,
+    reporter::ReporterConfig,
     router::Router,
     source::{
-        EndpointState, FunctionId, RouteSpec,
+        EndpointState, FunctionId, RouteSpec, Sources,
         memory::{self, MemoryFeed},
     },
 };
@@ -42,7 +42,7 @@ pub(crate) struct Proxy {
     pub(crate) feed: MemoryFeed,
     registry: Registry,
     shutdown: CancellationToken,
-    serving: JoinHandle<Result<usize, StartError>>,
+    serving: JoinHandle<Result<usize, ServeError>>,
 }
 
 impl Proxy {
@@ -53,11 +53,12 @@ impl Proxy {
 
     pub(crate) async fn with(config: ProxyConfig) -> Self {
         let registry = Registry::new();
-        let interceptor = Interceptor::bind(&config, &registry, None).unwrap();
+        let (feeder, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
+        let sources = Sources::new(routes, endpoints);
+        let reporter = ReporterConfig::default();
+        let interceptor = Interceptor::assemble(&config, &registry, sources, reporter).unwrap();
         let (address, tls) = (interceptor.address().unwrap(), interceptor.tls_address());
         let router = interceptor.router();
-        let (feeder, routes, endpoints) = memory::feed(Vec::new(), Vec::new());
-        tokio::spawn(feed(Arc::clone(&router), Box::new(routes), Box::new(endpoints)));
         let shutdown = CancellationToken::new();
         let serving = interceptor.serve(shutdown.clone(), Duration::ZERO, DEADLINE);
         let serving = tokio::spawn(serving);
@@ -73,7 +74,11 @@ impl Proxy {
     }
 
     /// Adds or changes a function, and waits until it is routed.
-    pub(crate) async fn add(&self, spec: RouteSpec, endpoints: &[EndpointState]) -> Arc<Function> {
+    pub(crate) async fn add(
+        &self,
+        spec: RouteSpec,
+        endpoints: &[EndpointState],
+    ) -> Arc<Destination> {
         let (id, host) = (spec.id.clone(), spec.hosts[0].clone());
         self.feed.apply(spec.clone()).unwrap();
         let applied = || self.router.route(&host).is_some_and(|f| f.route().spec == spec);
@@ -97,7 +102,7 @@ impl Proxy {
     }
 
     /// The function `f`.
-    pub(crate) fn f(&self) -> Arc<Function> {
+    pub(crate) fn f(&self) -> Arc<Destination> {
         self.router.route("f.test").unwrap()
     }
 
@@ -118,7 +123,7 @@ impl Proxy {
                     let endpoints = f.endpoints();
                     f.held() == 0
                         && f.counters.in_flight() == 0
-                        && endpoints.all.iter().all(|e| e.in_flight() == 0)
+                        && endpoints.all.iter().all(|e| e.load.in_flight() == 0)
                 })
         };
         until("every counter is back at zero", quiet).await;

@@ -1,7 +1,8 @@
-//! One function as the data plane sees it: its route, its endpoints, its queue, its counters.
+//! Where requests go: one function as the data plane sees it, with its route, its endpoints, its
+//! queue and its counters.
 //!
-//! This is where hold meets balance: [`Function::acquire`] leases a place on a pod or joins the
-//! queue, and [`Function::dispatch`] pairs the first waiter with the next free place. It never
+//! This is where hold meets balance: [`Destination::acquire`] leases a place on a pod or joins the
+//! queue, and [`Destination::dispatch`] pairs the first waiter with the next free place. It never
 //! opens a connection.
 
 use std::sync::{
@@ -17,13 +18,15 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
-    balancer::{Choice, Endpoint, Endpoints, owned},
+    balancer::{self, Choice},
     clock,
+    fleet::{Share, share},
     headers::SecurityBlock,
     inflight::{Changes, Counters},
     metrics::{FunctionMetrics, Metrics},
     queue::{Held, Queue, QueueError, Waiting},
-    source::{EndpointState, FunctionId, RouteSpec},
+    source::{EndpointState, Fleet, FunctionId, RouteSpec},
+    upstream::endpoint::{Endpoint, Endpoints},
 };
 
 /// Weight of the newest wake in the moving average of wake times (1 in 4).
@@ -36,22 +39,13 @@ pub struct Shared {
     /// Bounds and usage of all holds.
     pub held: Arc<Held>,
     /// Functions whose counts changed.
-    pub changes: Changes,
+    pub changes: Changes<Destination>,
     /// Metric families.
     pub metrics: Arc<Metrics>,
     /// Number of data-plane workers, one connection pool each.
     pub workers: usize,
     /// The interceptors that share the work.
     pub fleet: ArcSwap<Fleet>,
-}
-
-/// The interceptors that share the work, by name. Empty: this one is alone.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Fleet {
-    /// This interceptor.
-    pub me: String,
-    /// All of them, this one included.
-    pub members: Vec<String>,
 }
 
 /// A route with what is derived from it once per change, not once per request.
@@ -73,8 +67,8 @@ pub struct WakeClock {
     pub usable: AtomicU64,
 }
 
-/// See the module's text.
-pub struct Function {
+/// One function of the data plane.
+pub struct Destination {
     /// Its name.
     pub id: FunctionId,
     /// What it has in flight and held.
@@ -99,7 +93,7 @@ pub struct Function {
     wake_time: AtomicU64,
 }
 
-/// What [`Function::acquire`] came to.
+/// What [`Destination::acquire`] came to.
 pub(crate) enum Acquired {
     /// Go ahead.
     Lease(Lease),
@@ -107,7 +101,7 @@ pub(crate) enum Acquired {
     Held(Waiting<Lease>),
 }
 
-impl Function {
+impl Destination {
     /// A function without endpoints.
     pub fn new(spec: RouteSpec, shared: Arc<Shared>) -> Self {
         Self {
@@ -179,13 +173,14 @@ impl Function {
         let now = clock::now();
         let fleet = self.shared.fleet.load();
         *listed = states;
-        let states = if self.route.load().spec.concurrency > 0 {
-            owned(&listed, &fleet.me, &fleet.members)
+        let share = if self.route.load().spec.concurrency > 0 {
+            share(&listed, &fleet)
         } else {
-            listed.clone()
+            Share { pods: listed.clone(), owners: Vec::new() }
         };
         let known = self.endpoints.load();
-        let next = known.updated(&states, self.shared.workers, now);
+        let next = known.updated(&share, self.shared.workers, now);
+        let any_listed = !next.all.is_empty();
         let unchanged = next.all.len() == known.all.len()
             && next.all.iter().zip(&known.all).all(|(a, b)| Arc::ptr_eq(a, b));
         if !unchanged {
@@ -197,7 +192,7 @@ impl Function {
             return;
         }
         let clock = &self.wake_clock;
-        if !states.is_empty() {
+        if any_listed {
             let _ = clock.address.compare_exchange(0, now, Relaxed, Relaxed);
         }
         self.note_usable(now);
@@ -246,9 +241,11 @@ impl Function {
         }
     }
 
-    fn choose(&self) -> Choice {
-        let limit = self.route.load().spec.concurrency;
-        self.endpoints.load().choose(limit, fastrand::u64(..), clock::now())
+    fn choose(&self) -> Choice<Endpoint> {
+        let endpoints = self.endpoints.load();
+        // Who owns the pods keeps the limit.
+        let limit = if endpoints.hand_over() { 0 } else { self.route.load().spec.concurrency };
+        balancer::choose(&endpoints.all, limit, fastrand::u64(..), clock::now())
     }
 
     /// A request that leaves the queue without a lease marks nothing; the release task looks
@@ -271,8 +268,8 @@ impl Function {
         }
     }
 
-    /// Something is held and nothing can answer: if that is new, a cold start begins, and is told
-    /// at once.
+    /// Something is held and nothing can answer: if that is new, a cold start begins, and is
+    /// reported at once.
     fn note_unserved(self: &Arc<Self>, now: u64) {
         let endpoints = self.endpoints.load();
         if self.queue.is_empty() || endpoints.any_usable(now) {
@@ -321,6 +318,12 @@ impl Function {
     }
 }
 
+impl AsRef<Counters> for Destination {
+    fn as_ref(&self) -> &Counters {
+        &self.counters
+    }
+}
+
 impl Route {
     fn new(spec: RouteSpec) -> Self {
         let security = spec.security.as_ref().map(SecurityBlock::new);
@@ -330,7 +333,7 @@ impl Route {
 
 /// A place on an endpoint for one request: in flight while it lives.
 pub struct Lease {
-    function: Arc<Function>,
+    destination: Arc<Destination>,
     /// The pod.
     pub endpoint: Arc<Endpoint>,
     answered: bool,
@@ -339,18 +342,21 @@ pub struct Lease {
 
 impl Lease {
     /// Wraps the place that `choose` took.
-    fn new(function: &Arc<Function>, endpoint: Arc<Endpoint>) -> Self {
-        function.counters.forwarded();
-        function.shared.changes.mark(function);
-        Self { function: Arc::clone(function), endpoint, answered: false, settled: false }
+    fn new(destination: &Arc<Destination>, endpoint: Arc<Endpoint>) -> Self {
+        // What is handed over counts where it is served.
+        if !endpoint.sibling {
+            destination.counters.forwarded();
+            destination.shared.changes.mark(destination);
+        }
+        Self { destination: Arc::clone(destination), endpoint, answered: false, settled: false }
     }
 
     /// A response head came back.
     pub(crate) fn answered(&mut self) {
         if !std::mem::replace(&mut self.answered, true) {
-            self.endpoint.answered(true);
-            if !self.function.queue.is_empty() {
-                self.function.dispatch();
+            self.endpoint.load.answered(true);
+            if !self.destination.queue.is_empty() {
+                self.destination.dispatch();
             }
         }
     }
@@ -358,11 +364,13 @@ impl Lease {
     fn settle(&mut self) {
         self.settled = true;
         if !std::mem::replace(&mut self.answered, true) {
-            self.endpoint.answered(false);
+            self.endpoint.load.answered(false);
         }
-        self.endpoint.release();
-        self.function.counters.finished();
-        self.function.shared.changes.mark(&self.function);
+        self.endpoint.load.release();
+        if !self.endpoint.sibling {
+            self.destination.counters.finished();
+            self.destination.shared.changes.mark(&self.destination);
+        }
     }
 }
 
@@ -372,8 +380,8 @@ impl Drop for Lease {
             return;
         }
         self.settle();
-        if !self.function.queue.is_empty() {
-            self.function.dispatch();
+        if !self.destination.queue.is_empty() {
+            self.destination.dispatch();
         }
     }
 }

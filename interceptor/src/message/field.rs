@@ -2,6 +2,9 @@
 
 use smallvec::SmallVec;
 
+/// Says how often a request was handed over between interceptors.
+pub const HOPS: &str = "kipper-hops";
+
 /// What a field name means to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -22,6 +25,8 @@ pub enum Class {
     ForwardedHost,
     ForwardedOther,
     RequestId,
+    /// How often a request was handed over between interceptors.
+    Hops,
     Date,
     /// `Server`, `X-Powered-By`.
     Product,
@@ -34,13 +39,51 @@ pub enum Class {
 
 impl Class {
     /// Trailers must not frame, route or authenticate (RFC 9110 section 6.5.1).
-    pub fn allowed_in_trailers(self) -> bool {
+    fn allowed_in_trailers(self) -> bool {
         self == Self::EndToEnd
     }
 }
 
+/// A name that a CGI-like server reads as one that frames or routes the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imitation;
+
+/// What a received name means, in every head and trailer section of either protocol. Servers that
+/// put fields into variables do not tell `_` from `-`: a name that would become one by which this
+/// proxy says who the client is goes no further, and one that would frame or route is refused.
+pub fn identify(name: &str) -> Result<Class, Imitation> {
+    let class = classify(name);
+    if class != Class::EndToEnd || !name.contains('_') {
+        return Ok(class);
+    }
+    match classify_alias(name) {
+        Class::EndToEnd => Ok(class),
+        Class::ForwardedFor
+        | Class::ForwardedHost
+        | Class::ForwardedProto
+        | Class::ForwardedOther
+        | Class::RequestId
+        | Class::Hops => Ok(Class::HopByHop),
+        _ => Err(Imitation),
+    }
+}
+
+/// Trailers as lines, without those that must not be trailers.
+pub fn trailer_section<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Vec<u8>, Imitation> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        let class = identify(name)?;
+        if class.allowed_in_trailers() {
+            Field { name, value, class }.write(&mut out);
+        }
+    }
+    Ok(out)
+}
+
 /// Classifies a field name, whatever its case.
-pub fn classify(name: &str) -> Class {
+fn classify(name: &str) -> Class {
     let known: &[(&str, Class)] = match name.len() {
         2 => &[("te", Class::Te)],
         4 => &[("host", Class::Host), ("date", Class::Date)],
@@ -48,6 +91,7 @@ pub fn classify(name: &str) -> Class {
         7 => &[("upgrade", Class::Upgrade)],
         9 => &[("forwarded", Class::ForwardedOther), ("x-real-ip", Class::ForwardedOther)],
         10 => &[("connection", Class::Connection), ("keep-alive", Class::HopByHop)],
+        11 => &[(HOPS, Class::Hops)],
         12 => &[("x-request-id", Class::RequestId), ("x-powered-by", Class::Product)],
         14 => &[("content-length", Class::ContentLength)],
         15 => &[
@@ -85,7 +129,7 @@ pub fn classify(name: &str) -> Class {
 }
 
 /// The class a name would have if `_` meant `-`, as CGI-like servers read it.
-pub(super) fn classify_alias(name: &str) -> Class {
+fn classify_alias(name: &str) -> Class {
     let mut alias = [0_u8; 32];
     let Some(slot) = alias.get_mut(..name.len()) else { return Class::EndToEnd };
     for (to, from) in slot.iter_mut().zip(name.bytes()) {
@@ -119,3 +163,34 @@ impl Field<'_> {
 
 /// The fields of one head, in order.
 pub type Fields<'a> = SmallVec<[Field<'a>; 24]>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imitations_are_dropped_or_refused() {
+        let check = |name: &str, expected| assert_eq!(identify(name), expected, "{name}");
+        check("X-Forwarded-For", Ok(Class::ForwardedFor));
+        check("x_forwarded_for", Ok(Class::HopByHop));
+        check("X_Real_IP", Ok(Class::HopByHop));
+        check("x_request-id", Ok(Class::HopByHop));
+        check("x_forwarded_proto", Ok(Class::HopByHop));
+        check("content_length", Err(Imitation));
+        check("Transfer_Encoding", Err(Imitation));
+        check("my_own_field", Ok(Class::EndToEnd));
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_imitate() {
+        let check = |name: &str, expected: Result<&str, Imitation>| {
+            let section = trailer_section([(name, &b"1"[..])].into_iter());
+            assert_eq!(section, expected.map(|e| e.as_bytes().to_vec()), "{name}");
+        };
+        check("x-sum", Ok("x-sum: 1\r\n"));
+        check("content-length", Ok(""));
+        check("x-forwarded-for", Ok(""));
+        check("x_forwarded_for", Ok(""));
+        check("content_length", Err(Imitation));
+    }
+}

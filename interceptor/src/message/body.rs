@@ -3,9 +3,11 @@
 
 use std::io::Write as _;
 
+use bytes::Bytes;
+
 use super::{
-    field::Fields,
-    head::{HeadError, parse_fields},
+    field::{Fields, trailer_section},
+    section::parse_fields,
 };
 
 /// Longest chunk-size line, extensions included. Extensions are read and dropped
@@ -32,6 +34,10 @@ pub enum BodyError {
 pub trait BodySink {
     /// Some bytes of the body; never empty.
     fn data(&mut self, data: &[u8]);
+    /// The same for bytes that can be kept without copying them.
+    fn bytes(&mut self, data: Bytes) {
+        self.data(&data);
+    }
     /// The end. `trailers` is the raw field section, without its closing empty line.
     fn end(&mut self, trailers: &[u8]);
 }
@@ -158,7 +164,7 @@ impl ChunkState {
                 _ => Err(BodyError::ChunkEnd),
             },
             Self::Trailers => {
-                let used = trailer_section(rest, sink)?;
+                let used = trailers(rest, sink)?;
                 if used.is_some() {
                     *self = Self::End;
                 }
@@ -195,7 +201,7 @@ fn chunk_line(rest: &[u8]) -> Result<Option<(u64, usize)>, BodyError> {
 }
 
 /// Parses the trailer section up to and including its empty line.
-fn trailer_section(rest: &[u8], sink: &mut impl BodySink) -> Result<Option<usize>, BodyError> {
+fn trailers(rest: &[u8], sink: &mut impl BodySink) -> Result<Option<usize>, BodyError> {
     match rest {
         [b'\r', b'\n', ..] => {
             sink.end(&[]);
@@ -209,12 +215,9 @@ fn trailer_section(rest: &[u8], sink: &mut impl BodySink) -> Result<Option<usize
         return if rest.len() >= MAX_TRAILERS { Err(BodyError::Trailers) } else { Ok(None) };
     };
     let mut fields = Fields::new();
-    parse_fields(&rest[..end + 4], &mut fields).map_err(|_: HeadError| BodyError::Trailers)?;
-    let mut kept = Vec::new();
-    for field in fields.iter().filter(|f| f.class.allowed_in_trailers()) {
-        field.write(&mut kept);
-    }
-    sink.end(&kept);
+    parse_fields(&rest[..end + 4], &mut fields).map_err(|_| BodyError::Trailers)?;
+    let kept = trailer_section(fields.iter().map(|f| (f.name, f.value)));
+    sink.end(&kept.map_err(|_| BodyError::Trailers)?);
     Ok(Some(end + 4))
 }
 

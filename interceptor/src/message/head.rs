@@ -9,29 +9,9 @@ use std::borrow::Cow;
 
 use super::{
     body::{Decoder, Framing},
-    field::{Class, Field, Fields, classify, classify_alias},
+    field::{Class, Field, Fields},
+    section::{HeadError, MAX_FIELDS, collect, complete, refuse},
 };
-
-/// Most header fields in one head.
-pub const MAX_FIELDS: usize = 100;
-
-/// Why a head was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeadError {
-    /// Not HTTP, or ambiguous; says what.
-    #[error("{0}")]
-    Malformed(&'static str),
-    /// Too many fields or too many bytes.
-    #[error("too large")]
-    TooLarge,
-    /// A transfer coding that is not exactly `chunked`.
-    #[error("unknown transfer coding")]
-    TransferCoding,
-    /// CONNECT.
-    #[error("method not allowed")]
-    Method,
-}
-
 use HeadError::Malformed;
 
 /// HTTP version of a message.
@@ -89,69 +69,6 @@ impl ResponseHead<'_> {
     /// What is still needed once the fields are not: body, reuse, keep-alive timeout.
     pub fn into_framing(self) -> (Decoder, bool, Option<u64>) {
         (self.body, self.keep_alive, self.keep_alive_timeout)
-    }
-}
-
-/// Length of the head at the start of `bytes`, once it is complete. `limit` bounds it.
-fn complete(bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
-    let window = &bytes[..bytes.len().min(limit)];
-    // A single pass finds the end and refuses bare LF on the way.
-    for lf in memchr::memchr_iter(b'\n', window) {
-        match window[..lf] {
-            [.., b'\r', b'\n', b'\r'] | [b'\r'] => return Ok(Some(lf + 1)),
-            [.., b'\r'] => {}
-            _ => return Err(Malformed("a line does not end with CRLF")),
-        }
-    }
-    if bytes.len() >= limit { Err(HeadError::TooLarge) } else { Ok(None) }
-}
-
-fn refuse(error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::TooManyHeaders => HeadError::TooLarge,
-        httparse::Error::HeaderName => Malformed("invalid field name"),
-        httparse::Error::HeaderValue => Malformed("invalid field value"),
-        httparse::Error::NewLine => Malformed("invalid line end"),
-        httparse::Error::Status => Malformed("invalid status line"),
-        httparse::Error::Token => Malformed("invalid token"),
-        httparse::Error::Version => Malformed("unsupported HTTP version"),
-    }
-}
-
-fn collect<'a>(raw: &[httparse::Header<'a>], fields: &mut Fields<'a>) -> Result<(), HeadError> {
-    for h in raw {
-        let class = classify(h.name);
-        let field = Field { name: h.name, value: h.value, class };
-        if class == Class::EndToEnd && h.name.contains('_') {
-            match classify_alias(h.name) {
-                Class::EndToEnd => {}
-                // Spoofing of what this proxy itself says about the client: as if it had `-`.
-                c @ (Class::ForwardedFor
-                | Class::ForwardedHost
-                | Class::ForwardedProto
-                | Class::ForwardedOther
-                | Class::RequestId) => {
-                    let _ = c;
-                    fields.push(Field { class: Class::HopByHop, ..field });
-                    continue;
-                }
-                _ => return Err(Malformed("a field name imitates one that frames the message")),
-            }
-        }
-        fields.push(field);
-    }
-    Ok(())
-}
-
-/// Parses a field section that ends with an empty line (trailers).
-pub fn parse_fields<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<(), HeadError> {
-    if complete(bytes, bytes.len() + 1)? != Some(bytes.len()) {
-        return Err(Malformed("incomplete field section"));
-    }
-    let mut raw = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    match httparse::parse_headers(bytes, &mut raw).map_err(refuse)? {
-        httparse::Status::Complete((_, raw)) => collect(raw, fields),
-        httparse::Status::Partial => Err(Malformed("incomplete field section")),
     }
 }
 

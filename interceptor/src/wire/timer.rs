@@ -1,44 +1,12 @@
-//! Timers of a client's connection, and what they allow.
+//! Timers of a client's connection.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-/// Timers and sizes of downstream connections.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// From the first byte of a head (or the accepted connection) to its end.
-    pub header: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    /// A client that owes bytes, or does not take any, is looked at once per this time…
-    pub grace: Duration,
-    /// …and has to have moved this many bytes per second since the last look.
-    pub min_rate: u64,
-    /// Longest head.
-    pub head_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(180),
-            grace: Duration::from_secs(20),
-            min_rate: 500,
-            head_bytes: 32 << 10,
-        }
-    }
-}
-
-impl Limits {
-    /// Further away than any timer.
-    pub(crate) fn far(&self) -> Instant {
-        Instant::now() + Duration::from_secs(86_400)
-    }
-}
+use crate::limits::Limits;
 
 /// Whether a client keeps a transfer moving that waits for it. Each period stands for itself: what
 /// went fast earlier is no credit for standing still now.

@@ -1,4 +1,4 @@
-//! A downstream or upstream byte stream: plain TCP, TLS towards clients, or a pipe inside.
+//! A downstream or upstream byte stream: plain TCP, or TLS towards clients.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -23,17 +23,14 @@ pub(crate) enum Io {
     Plain(TcpStream),
     /// TLS with a client.
     Tls(Box<TlsStream<TcpStream>>),
-    /// In-memory, to the gateway in front of a pod that speaks HTTP/2 only.
-    Pipe(DuplexStream),
 }
 
 impl Io {
     /// The TCP connection underneath.
-    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+    pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(tcp) => Some(tcp),
-            Self::Tls(tls) => Some(tls.get_ref().0),
-            Self::Pipe(_) => None,
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
         }
     }
 
@@ -78,7 +75,7 @@ impl Io {
             }
         }
         match self {
-            Self::Plain(_) | Self::Pipe(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
@@ -86,34 +83,26 @@ impl Io {
     /// Resolves once the peer has closed its side, even while bytes of it are unread.
     pub(crate) async fn closed(&self) {
         // The readiness mask of PRIORITY holds "read closed" but not "readable".
-        match self.tcp() {
-            Some(tcp) => drop(tcp.ready(Interest::PRIORITY).await),
-            None => std::future::pending().await,
-        }
+        drop(self.tcp().ready(Interest::PRIORITY).await);
     }
 
     /// Lets the kernel queue little that is not sent yet, so that writing follows the peer's
     /// reading instead of filling a buffer of megabytes.
     pub(crate) fn follow_reader(&self) {
-        if let Some(tcp) = self.tcp() {
-            let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
-        }
+        let _ = socket2::SockRef::from(self.tcp()).set_tcp_notsent_lowat(UNSENT);
     }
 
     /// Has the peer closed its side, even while bytes of it are unread? One system call.
     pub(crate) fn is_closed(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, poll};
-        let Some(tcp) = self.tcp() else { return false };
-        let mut fds = [PollFd::new(tcp, PollFlags::RDHUP)];
+        let mut fds = [PollFd::new(self.tcp(), PollFlags::RDHUP)];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(poll(&mut fds, Some(&now)), Ok(n) if n > 0)
     }
 
     /// Makes closing send a reset: the peer must not take what it got for complete.
     pub(crate) fn reset_on_close(&self) {
-        if let Some(tcp) = self.tcp() {
-            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
-        }
+        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
     }
 }
 
@@ -126,7 +115,6 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-            Self::Pipe(pipe) => Pin::new(pipe).poll_read(cx, buf),
         }
     }
 }
@@ -140,7 +128,6 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, data),
-            Self::Pipe(pipe) => Pin::new(pipe).poll_write(cx, data),
         }
     }
 
@@ -148,7 +135,6 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-            Self::Pipe(pipe) => Pin::new(pipe).poll_flush(cx),
         }
     }
 
@@ -156,7 +142,6 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-            Self::Pipe(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::{cell::RefCell, io, task::Poll};
 
 use tokio::io::ReadBuf;
 
+/// Bytes read from one side of an exchange and not yet written to the other.
+pub(crate) const HIGH_WATER: usize = 64 << 10;
 /// One read takes at most this much.
 pub(crate) const READ_SIZE: usize = 64 << 10;
 /// An empty buffer keeps its allocation up to this size.
@@ -17,7 +19,7 @@ thread_local! {
 }
 
 /// A queue of bytes: appended at the end, consumed from the front.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Buffer {
     data: Vec<u8>,
     start: usize,
@@ -63,11 +65,19 @@ impl Buffer {
         &mut self.data
     }
 
-    /// Takes everything out.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        let mut data = std::mem::take(&mut self.data);
-        data.drain(..std::mem::take(&mut self.start));
-        data
+    /// Inserts `line` after the first line of a head; where it stands now.
+    pub(crate) fn insert_line(&mut self, line: &[u8]) -> usize {
+        let data = self.tail();
+        let at = memchr::memchr(b'\n', data).map_or(data.len(), |lf| lf + 1);
+        data.splice(at..at, line.iter().copied());
+        at
+    }
+
+    /// Takes `length` bytes out again.
+    pub(crate) fn remove(&mut self, at: usize, length: usize) {
+        let data = self.tail();
+        let end = (at + length).min(data.len());
+        data.drain(at.min(end)..end);
     }
 
     /// Lets go of spare memory, for a connection that is going to wait.

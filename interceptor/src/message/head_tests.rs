@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::message::section::parse_fields;
 
 const LIMIT: usize = 4096;
 

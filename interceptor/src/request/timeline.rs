@@ -1,4 +1,4 @@
-//! When one request reached which phase, told to the client of a cold start as `Server-Timing`
+//! When one request reached which phase, shown to the client of a cold start as `Server-Timing`
 //! (W3C Server Timing): `queue` = held in all; `wake` = until the function's first pod had an
 //! address; `ready` = from there until a pod could answer; `connect` = opening the connection;
 //! `ttfb` = from sending the request to the first byte of the response. Milliseconds.
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{clock, function::Function};
+use crate::{clock, destination::Destination};
 
 /// Phases of one request.
 pub(crate) struct Timeline {
@@ -26,7 +26,7 @@ impl Timeline {
     }
 
     /// The request joined the queue; a cold start if no pod can answer.
-    pub(crate) fn held(&mut self, function: &Function) {
+    pub(crate) fn held(&mut self, function: &Destination) {
         if function.waiting() > 0 {
             self.held.get_or_insert_with(Instant::now);
         }
@@ -47,7 +47,7 @@ impl Timeline {
     }
 
     /// The field's value, for a request of a cold start.
-    pub(crate) fn server_timing(&self, function: &Function) -> Option<String> {
+    pub(crate) fn server_timing(&self, function: &Destination) -> Option<String> {
         let (held, released) = (self.held?, self.released?);
         let wake = &function.wake_clock;
         let (from, until) = (clock::at(held), clock::at(released));

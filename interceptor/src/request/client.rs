@@ -1,0 +1,78 @@
+//! What the life of a request needs of its client, whichever protocol frames it.
+
+use std::{
+    io,
+    task::{Context, Poll},
+};
+
+use crate::{
+    error::ProxyError,
+    headers::{Additions, RequestId},
+    message::{body::BodySink, head::ResponseHead},
+    queue::Place,
+    upstream::http1::Connection,
+    wire::timer::Deadline,
+    worker::Worker,
+};
+
+/// The client of one request. As a sink it takes the body of the response.
+///
+/// Static dispatch only: each protocol gets its own copy of the request's life.
+pub(crate) trait Client: BodySink + Send {
+    /// Was the last byte of the request's body handed out?
+    fn body_done(&self) -> bool;
+
+    /// Hands out what is there of the request's body; the number of bytes that came in anew.
+    /// Pending = the client owes more.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl BodySink,
+    ) -> Poll<Result<usize, ProxyError>>;
+
+    /// Ready once the client has left, or sent what it must not, while its answer is awaited.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError>;
+
+    /// Has the client of a stalled upload left? What it sent before may be unread.
+    fn has_left(&mut self, cx: &mut Context<'_>) -> bool;
+
+    /// Resolves when the client of a held request has left. Reads ahead as far as `place` allows.
+    fn gone(&mut self, place: &mut Place) -> impl Future<Output = ProxyError> + Send;
+
+    /// May the request be sent as it is? A client that wants another protocol must not have sent
+    /// any of it yet.
+    fn check(&self) -> Result<(), ProxyError>;
+
+    /// Bytes of the request that are in memory already.
+    fn buffered(&self) -> usize;
+
+    /// Begins the response, or passes on an interim one.
+    fn respond(&mut self, head: &ResponseHead<'_>, add: &Additions<'_>) -> Result<(), ProxyError>;
+
+    /// Bytes of the response that the client has not taken.
+    fn unsent(&self) -> usize;
+
+    /// Writes what is to be written, at most `piece` bytes at a time.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<()>>;
+
+    /// The client is slow to read: what it has taken shall show.
+    fn follow_reader(&mut self);
+
+    /// A timer that lasts as long as the client.
+    fn deadline(&mut self) -> &mut Deadline;
+
+    /// Answers with an error, as far as the client takes it in time.
+    fn answer(
+        &mut self,
+        worker: &Worker,
+        error: ProxyError,
+        id: &RequestId,
+        retry_after: Option<u64>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Makes sure that the client does not take what it got for the whole answer.
+    fn cut(&mut self, error: ProxyError);
+
+    /// Both sides agreed on another protocol: moves bytes until both are done.
+    fn tunnel(&mut self, pod: Connection) -> impl Future<Output = io::Result<(u64, u64)>> + Send;
+}

@@ -1,0 +1,73 @@
+//! An idle or a new connection to a leased pod. `None` = it could not be had: the endpoint was
+//! marked, and the request may go elsewhere.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::timeline::Timeline;
+use crate::{
+    clock,
+    destination::Lease,
+    upstream::{dial::ConnectError, endpoint::Endpoint, http1::Connection, http2::Sender},
+    worker::Worker,
+};
+
+/// Pause when this process has no descriptor or port left for a connection.
+const LOCAL_PAUSE: Duration = Duration::from_millis(50);
+
+/// For HTTP/1.1.
+pub(super) async fn http1(
+    worker: &Worker,
+    lease: &Lease,
+    timeline: &mut Timeline,
+) -> Option<Connection> {
+    let endpoint = &lease.endpoint;
+    if let Some(idle) = worker.pool.take(endpoint) {
+        return Some(idle);
+    }
+    let started = Instant::now();
+    // Others may have to be answered first; one of their connections is as good as a new one.
+    let permit = Arc::clone(&endpoint.fresh).acquire_owned().await.ok()?;
+    if let Some(idle) = worker.pool.take(endpoint) {
+        return Some(idle);
+    }
+    worker.plane.metrics.upstream_connects.inc();
+    let opened = Connection::open(endpoint.address, worker.plane.connect_timeout).await;
+    timeline.connected(started.elapsed());
+    let mut connection = settle(endpoint, opened).await?;
+    connection.hold_fresh(permit);
+    Some(connection)
+}
+
+/// For HTTP/2.
+pub(super) async fn http2(
+    worker: &Worker,
+    lease: &Lease,
+    timeline: &mut Timeline,
+) -> Option<Sender> {
+    let endpoint = &lease.endpoint;
+    let started = Instant::now();
+    let slot = worker.pool.http2(endpoint)?;
+    let opened = slot.sender(endpoint.address, worker.plane.connect_timeout).await;
+    timeline.connected(started.elapsed());
+    settle(endpoint, opened).await
+}
+
+/// Marks an endpoint that could not be connected to; a fault of this side is waited out.
+async fn settle<T>(endpoint: &Endpoint, opened: Result<T, ConnectError>) -> Option<T> {
+    match opened {
+        Ok(opened) => return Some(opened),
+        Err(ConnectError::Refused(error)) => {
+            tracing::debug!(endpoint = %endpoint.address, %error, "connection refused");
+            endpoint.load.refused(clock::now());
+        }
+        Err(ConnectError::TimedOut) => endpoint.load.timed_out(clock::now()),
+        Err(ConnectError::Local(error)) => {
+            tracing::warn!(%error, "cannot open connections, pausing");
+            tokio::time::sleep(LOCAL_PAUSE).await;
+        }
+    }
+    None
+}

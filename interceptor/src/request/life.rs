@@ -1,0 +1,191 @@
+//! One request from its lease to its answer.
+
+use std::sync::Arc;
+
+use super::{
+    client::Client,
+    connect,
+    exchange::{Exchange, Failure, Finished},
+    hold,
+    prepared::{Outgoing, Prepared},
+    timeline::Timeline,
+};
+use crate::{
+    clock,
+    destination::Lease,
+    error::ProxyError,
+    headers::Additions,
+    message::field::HOPS,
+    upstream::{http2, pod::Pod},
+    wire::buffer::Buffer,
+    worker::{Worker, http_date},
+};
+
+/// Connections tried for one request because nothing was processed on the earlier ones.
+const MAX_ATTEMPTS: u32 = 16;
+
+/// Carries a request through to its answer, of a pod or of our own.
+pub(crate) async fn serve<C: Client>(client: &mut C, worker: &Arc<Worker>, mut prepared: Prepared) {
+    let destination = Arc::clone(&prepared.destination);
+    // What another interceptor handed over, it has counted.
+    let counts = prepared.hops == 0;
+    if counts {
+        destination.counters.accepted(clock::at(prepared.accepted));
+    }
+    let outcome = forward(client, worker, &mut prepared).await;
+    if counts {
+        worker.plane.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
+    }
+    match outcome {
+        Ok(finished) if counts => destination.metrics.answered(finished.status),
+        Ok(_) => {}
+        Err(failure) => fail(client, worker, &prepared, failure).await,
+    }
+}
+
+/// Answers a failed request, if that can still be done.
+async fn fail<C: Client>(client: &mut C, worker: &Worker, prepared: &Prepared, failure: Failure) {
+    let (error, cut) = match failure {
+        Failure::NotSent => (ProxyError::UpstreamClosed, false),
+        Failure::Answer(error) => (error, false),
+        Failure::Cut(error) => (error, true),
+    };
+    let destination = &prepared.destination;
+    worker.plane.metrics.error(error);
+    if prepared.hops == 0 {
+        destination.metrics.answered(error.status());
+    }
+    tracing::debug!(function = %destination.id, reason = error.reason(), cut, "request failed");
+    if cut || error.status() == 499 {
+        client.cut(error);
+    } else {
+        let retry_after = error.retryable().then(|| destination.retry_after());
+        client.answer(worker, error, &prepared.id, retry_after).await;
+    }
+}
+
+/// Leases a pod and runs the exchange, again while nothing of the request was processed.
+async fn forward<C: Client>(
+    client: &mut C,
+    worker: &Arc<Worker>,
+    prepared: &mut Prepared,
+) -> Result<Finished, Failure> {
+    let mut timeline = Timeline::new(prepared.accepted);
+    let mut outgoing = std::mem::take(&mut prepared.outgoing);
+    for _ in 0..MAX_ATTEMPTS {
+        let bytes = outgoing.len() + client.buffered();
+        let leased = hold::lease(client, worker, prepared, bytes, &mut timeline).await;
+        let mut attempt = Attempt {
+            lease: leased.map_err(Failure::Answer)?,
+            client: &mut *client,
+            worker,
+            prepared,
+            timeline: &mut timeline,
+        };
+        let ended = match &mut outgoing {
+            Outgoing::Http1(out) => attempt.over_http1(out).await,
+            Outgoing::Http2(out) => Box::pin(attempt.over_http2(out)).await,
+        };
+        let Some(ended) = ended else { continue };
+        match ended {
+            Err(Failure::NotSent) => {
+                tracing::debug!(function = %prepared.destination.id, "not sent, trying again");
+                worker.plane.metrics.replays.inc();
+            }
+            Err(Failure::Answer(ProxyError::UpstreamClosed)) if prepared.retry.is_some() => {
+                worker.plane.metrics.replays.inc();
+                outgoing = prepared.retry.take().unwrap_or_default();
+            }
+            ended => return ended,
+        }
+    }
+    Err(Failure::Answer(ProxyError::UpstreamClosed))
+}
+
+/// One request on one leased pod.
+struct Attempt<'a, C> {
+    lease: Lease,
+    client: &'a mut C,
+    worker: &'a Worker,
+    prepared: &'a Prepared,
+    timeline: &'a mut Timeline,
+}
+
+impl<C: Client> Attempt<'_, C> {
+    /// Over HTTP/1.1; what was not sent is in `out` again. `None` = there is no connection.
+    async fn over_http1(&mut self, out: &mut Buffer) -> Option<Result<Finished, Failure>> {
+        let mut pod = connect::http1(self.worker, &self.lease, self.timeline).await?;
+        let hop = self.hop().map(|hops| format!("{HOPS}: {hops}\r\n"));
+        let at = hop.as_ref().map_or(0, |hop| out.insert_line(hop.as_bytes()));
+        pod.begin(std::mem::take(out), self.prepared.framing);
+        let ended = self.exchange(&mut pod).await;
+        match &ended {
+            Ok(finished) if finished.upgraded => {
+                let tunnel = self.client.tunnel(pod).await;
+                tracing::debug!(function = %self.prepared.destination.id, ?tunnel, "tunnel closed");
+            }
+            Ok(finished) if finished.keep_upstream => {
+                self.worker.pool.put(&self.lease.endpoint, pod);
+            }
+            Err(Failure::NotSent) => {
+                *out = pod.out;
+                out.remove(at, hop.map_or(0, |hop| hop.len()));
+            }
+            _ => {}
+        }
+        Some(ended)
+    }
+
+    /// Over HTTP/2; what can be sent again is in `out`. `None` = there is no connection.
+    async fn over_http2(&mut self, out: &mut http2::Outgoing) -> Option<Result<Finished, Failure>> {
+        let sender = connect::http2(self.worker, &self.lease, self.timeline).await?;
+        let started = match self.hop() {
+            Some(hops) => http2::Stream::start(sender, &out.with_field(HOPS, hops.into())),
+            None => http2::Stream::start(sender, out),
+        };
+        let Some(mut pod) = started else { return Some(Err(Failure::NotSent)) };
+        let ended = self.exchange(&mut pod).await;
+        if let Err(Failure::NotSent) = &ended {
+            match pod.take_back() {
+                Some(kept) => out.read_on(kept),
+                None => return Some(Err(Failure::Answer(ProxyError::UpstreamClosed))),
+            }
+        }
+        Some(ended)
+    }
+
+    /// The number of this hand-over, if it is one.
+    fn hop(&self) -> Option<u32> {
+        self.lease.endpoint.sibling.then_some(self.prepared.hops + 1)
+    }
+
+    async fn exchange<P: Pod>(&mut self, pod: &mut P) -> Result<Finished, Failure> {
+        self.client.check().map_err(Failure::Answer)?;
+        self.timeline.sent();
+        let route = arc_swap::Guard::into_inner(self.prepared.destination.route());
+        let (prepared, lease, timeline) = (self.prepared, &mut self.lease, &*self.timeline);
+        let limits = &self.worker.plane.limits;
+        let mut terms = prepared.terms.clone();
+        if lease.endpoint.sibling {
+            // It may hold the request first.
+            terms.response_header += route.spec.timeouts.cold_start;
+        }
+        let ended = Exchange::new(self.client, pod, &terms, limits)
+            .run(|status| {
+                if status >= 200 || status == 101 {
+                    lease.answered();
+                }
+                Additions {
+                    security: route.security.as_ref(),
+                    secure: prepared.secure,
+                    server_timing: timeline.server_timing(&prepared.destination),
+                    date: http_date,
+                }
+            })
+            .await;
+        if let Err(Failure::Answer(ProxyError::ResponseTimeout)) = &ended {
+            lease.endpoint.load.timed_out(clock::now());
+        }
+        ended
+    }
+}
