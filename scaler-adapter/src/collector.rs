@@ -13,8 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+mod error;
 mod roster;
 
+pub(crate) use error::ReportError;
+use error::{FIRST_REPORT_TIMEOUT, MAX_STREAMS};
 use roster::{Member, Roster};
 
 use crate::{
@@ -25,32 +28,8 @@ use crate::{
     warmup::Warmup,
 };
 
-/// Open counts streams; more are refused. Twice the interceptors, so that all may reconnect while
-/// their old streams are still noticed.
-const MAX_STREAMS: usize = 2 * roster::MAX_INTERCEPTORS;
-/// A stream that has not sent its snapshot by then is ended.
-const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Functions of a report taken in before other tasks get a turn.
 const CHUNK: usize = 512;
-
-/// Why a counts stream was ended with an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ReportError {
-    #[error("more than {MAX_STREAMS} counts streams")]
-    TooManyStreams,
-    #[error("more than {} interceptors", roster::MAX_INTERCEPTORS)]
-    TooManyInterceptors,
-    #[error("no snapshot within {}s", FIRST_REPORT_TIMEOUT.as_secs())]
-    Silent,
-    #[error("the interceptor opened a newer stream")]
-    Superseded,
-    #[error("the interceptor's name is empty or longer than {MAX_NAME_BYTES} bytes")]
-    BadName,
-    #[error("the first report of a stream must be a snapshot")]
-    NoSnapshot,
-    #[error("interceptor or epoch changed within a stream")]
-    IdentityChanged,
-}
 
 /// Takes counts in. Clones share everything.
 #[derive(Clone)]

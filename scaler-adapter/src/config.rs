@@ -1,16 +1,16 @@
-//! What an adapter is told: flags, environment, defaults.
+//! Configuration of an adapter: flags, environment, defaults.
 //!
 //! Two ports, because KEDA and the interceptors are different clients: network policy and mutual
 //! TLS are set for each. Keys and certificates are read at start only; after a rotation the
-//! process is to be restarted, which costs nobody a request.
+//! process must be restarted, which costs no request.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
 use humantime::parse_duration;
 use kipper_process::telemetry::LogArgs;
 
-use crate::{bucket_watcher::WebhookToken, warmup::Expected};
+use crate::warmup::Expected;
 
 const DEFAULT_GRPC_LISTEN: &str = "0.0.0.0:9090";
 const DEFAULT_COUNTS_LISTEN: &str = "0.0.0.0:9091";
@@ -23,11 +23,6 @@ const DEFAULT_SNAPSHOT_WAIT: &str = "10s";
 const DEFAULT_INTERCEPTOR_TTL: &str = "1800ms";
 /// Long enough for the Service to stop naming this address before KEDA reconnects.
 const DEFAULT_DRAIN_DELAY: &str = "3s";
-const DEFAULT_STATE_BUCKET: &str = "kipper-events";
-/// What MinIO calls its webhook target with the id `KIPPER`.
-const DEFAULT_NOTIFICATION_ARN: &str = "arn:minio:sqs::KIPPER:webhook";
-const DEFAULT_LIST_INTERVAL: &str = "5s";
-const DEFAULT_BACKSTOP_INTERVAL: &str = "60s";
 /// A bound, not a size: an idle function without a stream is forgotten.
 const DEFAULT_MAX_FUNCTIONS: usize = 200_000;
 
@@ -78,8 +73,9 @@ pub struct Config {
     pub max_functions: usize,
 
     /// Buckets that trigger functions
+    #[cfg(feature = "bucket-watcher")]
     #[command(flatten)]
-    pub bucket: BucketArgs,
+    pub bucket: kipper_bucket_watcher::BucketArgs,
 
     /// TLS towards KEDA
     #[command(flatten)]
@@ -92,64 +88,6 @@ pub struct Config {
     /// The log; only `main` reads it.
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-/// The bucket watcher; off when no namespace is given and nobody brings triggers of their own.
-#[derive(Clone, Debug, Args)]
-pub struct BucketArgs {
-    /// Namespace of this adapter, where the Secrets of bucket triggers and the watcher's Lease are;
-    /// without it no bucket is watched
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_NAMESPACE")]
-    pub bucket_namespace: Option<String>,
-
-    /// Where notifications of buckets are taken; without it they are watched by lists alone
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_LISTEN", requires = "bucket_token")]
-    pub bucket_listen: Option<SocketAddr>,
-
-    /// Bearer token that notifications must bring
-    #[arg(
-        long,
-        env = "KIPPER_SCALER_ADAPTER_BUCKET_TOKEN",
-        hide_env_values = true,
-        value_parser = |token: &str| Ok::<_, Infallible>(WebhookToken::from(token))
-    )]
-    pub bucket_token: Option<WebhookToken>,
-
-    /// Where other adapters reach this one's webhook port; they hand notifications on to the one
-    /// that watches
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_ADVERTISE")]
-    pub bucket_advertise: Option<SocketAddr>,
-
-    /// Bucket in which events wait, in the service of the bucket that is watched
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
-    pub bucket_state_bucket: String,
-
-    /// Target that services have for notifications to this adapter
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_NOTIFICATION_ARN", default_value = DEFAULT_NOTIFICATION_ARN)]
-    pub bucket_notification_arn: String,
-
-    /// Pause between two lists of a bucket that does not tell of its changes
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_LIST_INTERVAL", default_value = DEFAULT_LIST_INTERVAL, value_parser = parse_duration)]
-    pub bucket_list_interval: Duration,
-
-    /// Pause between two lists of a bucket that does
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_BACKSTOP_INTERVAL", default_value = DEFAULT_BACKSTOP_INTERVAL, value_parser = parse_duration)]
-    pub bucket_backstop_interval: Duration,
-}
-
-impl Default for BucketArgs {
-    fn default() -> Self {
-        Self {
-            bucket_namespace: None,
-            bucket_listen: None,
-            bucket_token: None,
-            bucket_advertise: None,
-            bucket_state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
-            bucket_notification_arn: DEFAULT_NOTIFICATION_ARN.to_owned(),
-            bucket_list_interval: Duration::from_secs(5),
-            bucket_backstop_interval: Duration::from_secs(60),
-        }
-    }
 }
 
 /// TLS of the ExternalScaler port; plaintext when absent.
@@ -229,7 +167,8 @@ impl Config {
             interceptor_ttl: Duration::from_millis(1800),
             drain_delay: Duration::ZERO,
             max_functions: DEFAULT_MAX_FUNCTIONS,
-            bucket: BucketArgs::default(),
+            #[cfg(feature = "bucket-watcher")]
+            bucket: kipper_bucket_watcher::BucketArgs::default(),
             grpc_tls: GrpcTls::default(),
             counts_tls: CountsTls::default(),
             log: LogArgs::default(),
@@ -264,6 +203,7 @@ mod tests {
             &["--grpc-client-ca", "a"],
             &["--expected-interceptors", "0"],
             &["--snapshot-wait", "10"],
+            #[cfg(feature = "bucket-watcher")]
             &["--bucket-listen", "127.0.0.1:0"],
         ] {
             assert!(parse(flags).is_err(), "{flags:?}");

@@ -43,12 +43,10 @@ pub enum Error {
         /// Why.
         source: tonic::transport::Error,
     },
-    /// Kubernetes, which is to say what buckets are watched, is not to be had.
-    #[error("connect to Kubernetes")]
-    Kubernetes(#[source] Box<kube::Error>),
-    /// The bucket watcher ended by itself.
-    #[error("bucket watcher ended")]
-    BucketWatcher,
+    /// The bucket watcher could not start or ended by itself.
+    #[cfg(feature = "bucket-watcher")]
+    #[error(transparent)]
+    BucketWatcher(#[from] kipper_bucket_watcher::Error),
     /// The admin port failed.
     #[error(transparent)]
     Admin(#[from] kipper_process::admin::AdminError),

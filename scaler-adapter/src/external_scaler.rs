@@ -5,7 +5,8 @@
 //! endpoints, again every [`RESEND_INTERVAL`] while they do (KEDA may drop a `true` and does not
 //! retry), and otherwise nothing: KEDA ignores `false`, and a `true` about a running function
 //! costs it an API write. A bucket's trigger is answered from the number of its events instead: one
-//! that is stored is told at once, and a few times more while events wait. Streams end with OK on shutdown, which resets KEDA's reconnect backoff.
+//! that is stored is reported at once, and a few times more while events wait. Streams end with OK
+//! on shutdown, which resets KEDA's reconnect backoff.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -22,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    bucket_watcher::{Count, Pending},
-    functions::{Functions, Subscription, TooManyFunctions},
+    backlog::Backlog,
+    functions::{FunctionKey, Functions, Subscription, TooManyFunctions},
     metadata::{MetadataError, Trigger},
     metrics::Metrics,
     warmup::Warmup,
@@ -53,7 +54,7 @@ pub(crate) struct Scaler {
     metrics: Metrics,
     shutdown: CancellationToken,
     /// Events of buckets, if any are watched.
-    pending: Option<Arc<Pending>>,
+    backlog: Option<Arc<dyn Backlog>>,
 }
 
 impl Scaler {
@@ -63,20 +64,24 @@ impl Scaler {
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { functions, warmup, metrics, shutdown, pending: None }
+        Self { functions, warmup, metrics, shutdown, backlog: None }
     }
 
     /// Answers for bucket triggers too.
-    pub(crate) fn with_buckets(self, pending: Option<Arc<Pending>>) -> Self {
-        Self { pending, ..self }
+    pub(crate) fn with_backlog(self, backlog: Option<Arc<dyn Backlog>>) -> Self {
+        Self { backlog, ..self }
+    }
+
+    fn backlog(&self) -> Result<&dyn Backlog, Status> {
+        let backlog = self.backlog.as_deref();
+        backlog.ok_or_else(|| Status::unavailable("no buckets are watched"))
     }
 
     /// Events that wait for a function. Out of ignorance there is no answer, and KEDA keeps the
     /// replicas.
     fn events(&self, trigger: &Trigger) -> Result<u64, Status> {
-        let pending = self.pending.as_ref();
-        let pending = pending.ok_or_else(|| Status::unavailable("no buckets are watched"))?;
-        let count = pending.count(&trigger.function);
+        let FunctionKey { namespace, name } = &trigger.function;
+        let count = self.backlog()?.count(namespace, name);
         count.ok_or_else(|| Status::unavailable("the bucket's events are not counted yet"))
     }
 
@@ -161,9 +166,8 @@ impl Scaler {
 
 impl Scaler {
     fn subscribe_to_bucket(&self, trigger: &Trigger) -> Result<ActivationStream, Status> {
-        let pending = self.pending.as_ref();
-        let pending = pending.ok_or_else(|| Status::unavailable("no buckets are watched"))?;
-        let events = pending.subscribe(&trigger.function).ok_or(TooManyFunctions)?;
+        let FunctionKey { namespace, name } = &trigger.function;
+        let events = self.backlog()?.subscribe(namespace, name).ok_or(TooManyFunctions)?;
         let arrivals = Arrivals {
             events,
             metrics: self.metrics.clone(),
@@ -179,7 +183,7 @@ impl Scaler {
 
 /// When to say `true` to one stream of a bucket's trigger.
 struct Arrivals {
-    events: watch::Receiver<Option<Count>>,
+    events: watch::Receiver<Option<u64>>,
     metrics: Metrics,
     shutdown: CancellationToken,
     /// How often it is said again while events wait, since some do; KEDA's polls do the rest.
@@ -192,7 +196,7 @@ impl Arrivals {
     async fn next(&mut self) -> Option<()> {
         let mut due = self.left.map(|_| Instant::now() + RESEND_INTERVAL);
         while !self.shutdown.is_cancelled() {
-            let waits = self.events.borrow_and_update().is_some_and(Count::is_active);
+            let waits = self.events.borrow_and_update().is_some_and(|events| events > 0);
             let now = Instant::now();
             match (waits, self.left) {
                 (false, _) => (self.left, due) = (None, None),

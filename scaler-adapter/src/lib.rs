@@ -1,15 +1,16 @@
 //! Kipper's scaler-adapter: the interceptors' counts in, KEDA's external scaler out.
 //!
 //! The flow is collect → aggregate → serve, and the modules stand in that order. `aggregate` and
-//! `metadata` are pure; `functions` is the one shared state; nothing is stored, because the
-//! interceptors tell everything again when they reconnect.
+//! `metadata` are pure; `functions` is the one shared state; nothing is stored, because interceptors
+//! report everything again when they reconnect. Bucket events are counted by a [`Backlog`]: with the
+//! feature `bucket-watcher` (on by default) the watcher of that crate, beside the servers.
 
 pub mod config;
 pub mod error;
 mod metrics;
 
 pub mod aggregate;
-pub mod bucket_watcher;
+mod backlog;
 mod clock;
 mod collector;
 pub mod external_scaler;
@@ -20,7 +21,7 @@ mod warmup;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::future::{OptionFuture, try_join};
+use futures_util::future::{BoxFuture, OptionFuture, try_join};
 use kipper_externalscaler::external_scaler_server::ExternalScalerServer;
 use kipper_process::{admin::AdminServer, readiness::Readiness};
 use prometheus::Registry;
@@ -29,18 +30,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::Router;
 use tonic_health::server::HealthReporter;
 
+pub use backlog::Backlog;
 pub use config::Config;
 pub use error::Error;
 pub use warmup::Expected;
 
 use crate::{
-    bucket_watcher::{BucketSources, BucketWatcher, Pending},
-    clock::Clock,
-    collector::Collector,
-    external_scaler::Scaler,
-    functions::Functions,
-    metrics::Metrics,
-    warmup::Warmup,
+    clock::Clock, collector::Collector, external_scaler::Scaler, functions::Functions,
+    metrics::Metrics, warmup::Warmup,
 };
 
 /// How often idle functions are looked for.
@@ -56,8 +53,12 @@ pub struct Adapter {
     counts_addr: SocketAddr,
     registry: Registry,
     stages: Stages,
-    bucket_watcher: Option<BucketWatcher>,
+    /// What runs beside the servers, until its token is cancelled.
+    beside: Option<Beside>,
+    webhook_addr: Option<SocketAddr>,
 }
+
+type Beside = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), Error>> + Send>;
 
 /// The wired stages.
 struct Stages {
@@ -76,31 +77,60 @@ impl Adapter {
     /// [`run`]'s.
     ///
     /// # Errors
-    /// When a file or port is not to be had.
+    /// When a file cannot be read or a port cannot be bound.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
-        Self::bind_with_buckets(config, None).await
+        #[cfg(feature = "bucket-watcher")]
+        return Self::bind_with_buckets(config, None).await;
+        #[cfg(not(feature = "bucket-watcher"))]
+        return Self::bind_with_backlog(config, None).await;
     }
 
-    /// The same with bucket triggers of the caller's, who also says which adapter watches them.
+    /// The same, with the caller's count of events that wait; without one, KEDA gets no answer about
+    /// triggers on buckets.
     ///
     /// # Errors
-    /// When a file or port is not to be had.
+    /// As [`Adapter::bind`].
+    pub async fn bind_with_backlog(
+        config: &Config,
+        backlog: Option<Arc<dyn Backlog>>,
+    ) -> Result<Self, Error> {
+        Self::assemble(config, registry()?, backlog).await
+    }
+
+    /// The same, with triggers on buckets from the caller, who also says which adapter watches them;
+    /// without them, those of Kubernetes if the configuration names a namespace.
+    ///
+    /// # Errors
+    /// As [`Adapter::bind`].
+    #[cfg(feature = "bucket-watcher")]
     pub async fn bind_with_buckets(
         config: &Config,
-        sources: Option<BucketSources>,
+        sources: Option<kipper_bucket_watcher::BucketSources>,
     ) -> Result<Self, Error> {
-        let registry =
-            kipper_process::metrics::registry("scaler-adapter", env!("CARGO_PKG_VERSION"))?;
-        let bucket_watcher = if sources.is_some() || config.bucket.bucket_namespace.is_some() {
-            Some(BucketWatcher::bind(&config.bucket, sources, &registry).await?)
-        } else {
-            None
-        };
-        let pending = bucket_watcher.as_ref().map(BucketWatcher::pending);
-        let stages = build(config, &registry, pending)?;
+        let registry = registry()?;
+        if sources.is_none() && config.bucket.bucket_namespace.is_none() {
+            return Self::assemble(config, registry, None).await;
+        }
+        let watcher =
+            kipper_bucket_watcher::BucketWatcher::bind(&config.bucket, sources, &registry).await?;
+        let webhook_addr = watcher.webhook_addr();
+        let adapter = Self::assemble(config, registry, Some(watcher.pending())).await?;
+        let beside: Beside = Box::new(|shutdown| {
+            Box::pin(async move { watcher.serve(shutdown).await.map_err(Error::from) })
+        });
+        Ok(Self { beside: Some(beside), webhook_addr, ..adapter })
+    }
+
+    async fn assemble(
+        config: &Config,
+        registry: Registry,
+        backlog: Option<Arc<dyn Backlog>>,
+    ) -> Result<Self, Error> {
+        let stages = build(config, &registry, backlog)?;
         let (grpc, grpc_addr) = listen("grpc", config.grpc_listen).await?;
         let (counts, counts_addr) = listen("counts", config.counts_listen).await?;
-        Ok(Self { grpc, grpc_addr, counts, counts_addr, registry, stages, bucket_watcher })
+        let (beside, webhook_addr) = (None, None);
+        Ok(Self { grpc, grpc_addr, counts, counts_addr, registry, stages, beside, webhook_addr })
     }
 
     /// Where KEDA's calls are served.
@@ -115,7 +145,7 @@ impl Adapter {
 
     /// Where notifications of buckets are taken, if anywhere.
     pub fn webhook_addr(&self) -> Option<SocketAddr> {
-        self.bucket_watcher.as_ref().and_then(BucketWatcher::webhook_addr)
+        self.webhook_addr
     }
 
     /// The metrics of this adapter and of its process.
@@ -139,12 +169,10 @@ impl Adapter {
                 server::serve(counts, self.counts, "counts", end_streams.cancelled()),
             )
         };
-        // On the heap: it is much larger than everything else here.
-        let watcher =
-            self.bucket_watcher.map(|watcher| Box::pin(watcher.serve(end_streams.clone())));
-        let watcher = async { OptionFuture::from(watcher).await.unwrap_or(Ok(())) };
+        let beside = OptionFuture::from(self.beside.map(|beside| beside(end_streams.clone())));
+        let beside = async { beside.await.unwrap_or(Ok(())) };
         // Neither ends by itself but for an error; after a signal both do.
-        let work = try_join(servers, watcher);
+        let work = try_join(servers, beside);
         let upkeep = async {
             tokio::join!(warmup.watch(&expected), sweep(&functions));
         };
@@ -199,7 +227,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 fn build(
     config: &Config,
     registry: &Registry,
-    pending: Option<Arc<Pending>>,
+    backlog: Option<Arc<dyn Backlog>>,
 ) -> Result<Stages, Error> {
     let metrics = Metrics::register(registry)?;
     let clock = Clock::start();
@@ -216,7 +244,7 @@ fn build(
     );
     let scaler =
         Scaler::new(Arc::clone(&functions), Arc::clone(&warmup), metrics, end_streams.clone());
-    let scaler = scaler.with_buckets(pending);
+    let scaler = scaler.with_backlog(backlog);
     let health = HealthReporter::new();
     let health_service = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health_server = tonic_health::pb::health_server::HealthServer::new(health_service);
@@ -227,6 +255,10 @@ fn build(
     )?;
     let counts = server::counts(collector, server::tls_config(config.counts_tls.files())?)?;
     Ok(Stages { external_scaler, counts, health, functions, warmup, expected, end_streams })
+}
+
+fn registry() -> Result<Registry, Error> {
+    Ok(kipper_process::metrics::registry("scaler-adapter", env!("CARGO_PKG_VERSION"))?)
 }
 
 async fn listen(what: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use kipper_scaler_adapter::bucket_watcher::{BucketSources, BucketTrigger, Leader};
+use kipper_bucket_watcher::{BucketSources, BucketTrigger, Leader};
 use tokio::sync::watch;
 
 /// The buckets there are. Clones share them.

@@ -17,7 +17,7 @@ use tracing::{
 use super::console::{Console, Voice};
 
 const POLLER: &str = "kipper_poller";
-const WATCHER: &str = "kipper_scaler_adapter::bucket_watcher";
+const WATCHER: &str = "kipper_bucket_watcher";
 
 /// Whose log it is.
 enum Author {

@@ -12,10 +12,10 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, builder::Resettable};
+use kipper_bucket_watcher::BucketTrigger;
 use kipper_function::function::{Trigger, TriggerKind};
 use kipper_poller::{Config, config::Secret, target::TargetUrlError};
 use kipper_process::exit::UsageError;
-use kipper_scaler_adapter::bucket_watcher::BucketTrigger;
 
 use super::{
     args::TriggerArgs,

@@ -16,11 +16,9 @@ use kipper_counts::CountsReport;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::ReportError;
+use super::error::{MAX_INTERCEPTORS, ReportError};
 use crate::aggregate::Origin;
 
-/// Interceptors known at once; more are refused.
-pub(super) const MAX_INTERCEPTORS: usize = 1024;
 /// How long a stream that has just ended may have been silent already: until the keepalive
 /// notices, requests go unheard.
 const UNNOTICED: Duration = Duration::from_secs(10);

@@ -10,7 +10,6 @@ use super::*;
 use crate::{
     aggregate::{Origin, Told},
     clock::Clock,
-    functions::FunctionKey,
     warmup::Expected,
 };
 

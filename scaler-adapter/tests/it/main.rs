@@ -1,7 +1,9 @@
 //! The adapter on real sockets, with tonic clients in the parts of KEDA and the interceptors.
 #![allow(clippy::unwrap_used)]
 
-mod bucket;
+mod backlog;
+#[cfg(feature = "bucket-watcher")]
+mod buckets;
 mod collector;
 mod external_scaler;
 mod process;

@@ -32,7 +32,10 @@ pub(crate) struct Served {
 }
 
 pub(crate) async fn serve(config: &Config) -> Served {
-    let adapter = Adapter::bind(config).await.unwrap();
+    serve_adapter(Adapter::bind(config).await.unwrap())
+}
+
+pub(crate) fn serve_adapter(adapter: Adapter) -> Served {
     let shutdown = CancellationToken::new();
     Served {
         grpc: adapter.external_scaler_addr(),

@@ -12,11 +12,8 @@ use std::{
 };
 
 use kipper_bucket::{Condition, S3Error};
-use kipper_scaler_adapter::{
-    Adapter, Config,
-    bucket_watcher::{BucketSources, BucketTrigger, Leader},
-    config::BucketArgs,
-};
+use kipper_bucket_watcher::{BucketArgs, BucketSources, BucketTrigger, Leader};
+use kipper_scaler_adapter::{Adapter, Config};
 use kipper_servers::minio::{Minio, Webhook};
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;

@@ -43,7 +43,7 @@ pub enum Leader {
 
 /// This adapter's part in the election.
 #[derive(Clone)]
-pub(super) struct Election {
+pub(crate) struct Election {
     api: Api<Lease>,
     /// Unique among the adapters; the part before the slash is an address.
     me: String,
@@ -57,13 +57,13 @@ struct Look {
 
 impl Election {
     /// `address` is where other adapters reach this one's webhook port, if it has one.
-    pub(super) fn new(api: Api<Lease>, address: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(api: Api<Lease>, address: Option<SocketAddr>) -> Self {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         Self { api, me: format!("{address}/{}", kipper_bucket::nonce()) }
     }
 
     /// Tells who leads, until it is dropped.
-    pub(super) async fn run(self, leader: watch::Sender<Leader>) {
+    pub(crate) async fn run(self, leader: watch::Sender<Leader>) {
         // The Lease's version, and since when it stands.
         let mut seen = (String::new(), Instant::now());
         let mut renewed = None;
@@ -90,7 +90,7 @@ impl Election {
     }
 
     /// Lets another adapter lead at once, if this one does. Nothing may be watched any more.
-    pub(super) async fn release(&self) {
+    pub(crate) async fn release(&self) {
         match tokio::time::timeout(RETRY, self.give_back()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "give the bucket watcher's lease back"),

@@ -2,7 +2,7 @@
 
 use kipper_bucket::Origin;
 
-use super::world::{Handler, Watcher, World, keys};
+use crate::world::{Handler, Watcher, World, keys};
 
 /// Keys that URLs, XML and JSON all have their own mind about.
 pub(crate) const ODD: [&str; 8] = [
@@ -96,7 +96,7 @@ async fn every_function_has_its_own_events_and_a_new_bucket_begins_anew() {
     let mut handler = Handler::new(&world);
     handler.handle_until(1).await;
     let prefix = kipper_bucket::names::pending("shop-prod", "second");
-    super::world::until("the second function's", async || {
+    crate::world::until("the second function's", async || {
         world.s3.count(&world.state, &prefix, 10).await == Ok(1)
     })
     .await;

@@ -1,4 +1,4 @@
-//! A server, a bucket in it, adapters that watch it, and a poller that handles what they store.
+//! A server, a bucket in it, watchers of it, and a poller that handles what they store.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use kipper_bucket::{Condition, Endpoint, Event, Record, S3, names};
-use kipper_scaler_adapter::{
-    Adapter, Config,
-    bucket_watcher::{BucketSources, BucketTrigger, Leader},
-    config::BucketArgs,
+use kipper_bucket_watcher::{
+    BucketArgs, BucketSources, BucketTrigger, BucketWatcher, Error, Leader, Pending,
 };
 use kipper_servers::{
     Minio,
@@ -29,11 +27,14 @@ pub(crate) const TOKEN: &str = "sesame";
 static SERVER: LazyLock<Minio> = LazyLock::new(|| Minio::start(&Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// Far beyond what a loaded machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Waits until `condition` holds, with a patience that only a broken run uses up.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let begin = std::time::Instant::now();
     while !condition().await {
-        assert!(begin.elapsed() < Duration::from_secs(120), "waited in vain for: {what}");
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -116,22 +117,21 @@ impl World {
         stream::iter(removals).buffer_unordered(16).collect::<Vec<_>>().await;
     }
 
-    /// An adapter's configuration: lists often, whether or not it is told.
-    pub(crate) fn config(&self) -> Config {
-        let bucket = BucketArgs {
+    /// A watcher's configuration: lists often, whether or not notifications come.
+    pub(crate) fn config(&self) -> BucketArgs {
+        BucketArgs {
             bucket_state_bucket: self.state.clone(),
             bucket_list_interval: Duration::from_millis(200),
             bucket_backstop_interval: Duration::from_millis(200),
             ..BucketArgs::default()
-        };
-        Config { bucket, ..Config::in_process() }
+        }
     }
 
     /// The same with a webhook port.
-    pub(crate) fn listening(&self, addr: SocketAddr) -> Config {
+    pub(crate) fn listening(&self, addr: SocketAddr) -> BucketArgs {
         let mut config = self.config();
-        config.bucket.bucket_listen = Some(addr);
-        config.bucket.bucket_token = Some(TOKEN.into());
+        config.bucket_listen = Some(addr);
+        config.bucket_token = Some(TOKEN.into());
         config
     }
 }
@@ -141,36 +141,41 @@ pub(crate) fn keys(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n}.jpg")).collect()
 }
 
-/// An adapter that watches. Dropping it ends it.
+/// A running watcher. Dropping it ends it.
 pub(crate) struct Watcher {
-    pub(crate) grpc: SocketAddr,
+    pub(crate) pending: Arc<Pending>,
     pub(crate) webhook: Option<SocketAddr>,
     pub(crate) triggers: watch::Sender<Option<Arc<[BucketTrigger]>>>,
     pub(crate) leader: watch::Sender<Leader>,
     registry: prometheus::Registry,
-    task: JoinHandle<Result<(), kipper_scaler_adapter::Error>>,
+    task: JoinHandle<Result<(), Error>>,
     _guard: DropGuard,
 }
 
 impl Watcher {
     /// Leads and watches these.
-    pub(crate) async fn start(config: &Config, triggers: &[BucketTrigger]) -> Self {
+    pub(crate) async fn start(config: &BucketArgs, triggers: &[BucketTrigger]) -> Self {
         Self::with(config, triggers, Leader::Me).await
     }
 
-    pub(crate) async fn with(config: &Config, triggers: &[BucketTrigger], leader: Leader) -> Self {
+    pub(crate) async fn with(
+        config: &BucketArgs,
+        triggers: &[BucketTrigger],
+        leader: Leader,
+    ) -> Self {
         let (triggers, told_triggers) = watch::channel(Some(triggers.into()));
         let (leader, told_leader) = watch::channel(leader);
         let sources = BucketSources { triggers: told_triggers, leader: told_leader };
-        let adapter = Adapter::bind_with_buckets(config, Some(sources)).await.unwrap();
+        let registry = prometheus::Registry::new();
+        let watcher = BucketWatcher::bind(config, Some(sources), &registry).await.unwrap();
         let shutdown = CancellationToken::new();
         Self {
-            grpc: adapter.external_scaler_addr(),
-            webhook: adapter.webhook_addr(),
+            pending: watcher.pending(),
+            webhook: watcher.webhook_addr(),
             triggers,
             leader,
-            registry: adapter.registry(),
-            task: tokio::spawn(adapter.serve(shutdown.clone())),
+            registry,
+            task: tokio::spawn(watcher.serve(shutdown.clone())),
             _guard: shutdown.drop_guard(),
         }
     }
@@ -249,7 +254,7 @@ impl Handler {
     pub(crate) async fn handle_until(&mut self, count: usize) {
         let begin = std::time::Instant::now();
         while self.handled.len() < count {
-            let waited = begin.elapsed() < Duration::from_secs(120);
+            let waited = begin.elapsed() < PATIENCE;
             assert!(waited, "{} of {count} events", self.handled.len());
             self.handle().await;
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -4,7 +4,7 @@
 //! the leader answers; while nobody leads, 503 makes the service send it again. A notification that
 //! nobody is interested in is taken and forgotten, or it would block those behind it.
 
-use std::{convert::Infallible, fmt, hint, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -21,7 +21,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
+use crate::{
+    config::WebhookToken,
     leader::Leader,
     metrics::BucketMetrics,
     notification::{self, Told},
@@ -42,58 +43,29 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Marks what another adapter has handed on.
 const HANDED_ON: &str = "kipper-handed-on";
 
-/// The secret a service must know.
-#[derive(Clone, PartialEq, Eq)]
-pub struct WebhookToken(Arc<str>);
-
-impl From<&str> for WebhookToken {
-    fn from(token: &str) -> Self {
-        Self(token.into())
-    }
-}
-
-impl fmt::Debug for WebhookToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl WebhookToken {
-    /// Compares in a time that tells nothing but the length.
-    fn is_in(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let Some(given) = given.strip_prefix(b"Bearer ") else { return false };
-        let token = self.0.as_bytes();
-        let pairs = token.iter().zip(given);
-        // Without the barrier the fold could be turned into one that stops early.
-        token.len() == given.len()
-            && pairs.fold(0, |differ, (a, b)| hint::black_box(differ | (a ^ b))) == 0
-    }
-}
-
 /// Where the notifications of one trigger go.
 #[derive(Clone)]
-pub(super) struct Route {
-    pub(super) trigger: Arc<BucketTrigger>,
-    pub(super) asks: mpsc::Sender<Ask>,
-    pub(super) status: watch::Receiver<Status>,
+pub(crate) struct Route {
+    pub(crate) trigger: Arc<BucketTrigger>,
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) status: watch::Receiver<Status>,
 }
 
 /// All of them while this adapter leads and knows its triggers, else `None`.
-pub(super) type Routes = watch::Receiver<Option<Arc<[Route]>>>;
+pub(crate) type Routes = watch::Receiver<Option<Arc<[Route]>>>;
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Webhook {
-    pub(super) token: WebhookToken,
-    pub(super) routes: Routes,
-    pub(super) leader: watch::Receiver<Leader>,
-    pub(super) metrics: BucketMetrics,
+pub(crate) struct Webhook {
+    pub(crate) token: WebhookToken,
+    pub(crate) routes: Routes,
+    pub(crate) leader: watch::Receiver<Leader>,
+    pub(crate) metrics: BucketMetrics,
 }
 
 impl Webhook {
     /// Serves until it is dropped.
-    pub(super) async fn serve(self, listener: TcpListener) {
+    pub(crate) async fn serve(self, listener: TcpListener) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -136,7 +108,7 @@ impl Webhook {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> StatusCode {
-        if !self.token.is_in(request.headers()) {
+        if !is_authorized(&self.token, request.headers()) {
             return StatusCode::UNAUTHORIZED;
         }
         if request.method() != Method::POST {
@@ -217,7 +189,7 @@ impl Webhook {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::post(path)
             .header(HOST, leader.to_string())
-            .header(AUTHORIZATION, format!("Bearer {}", self.token.0))
+            .header(AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(HANDED_ON, "1")
             .body(Full::new(body))?;
         // Both end with the answer; the connection is not kept.
@@ -229,6 +201,11 @@ impl Webhook {
             }
         }
     }
+}
+
+fn is_authorized(token: &WebhookToken, headers: &HeaderMap) -> bool {
+    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    given.strip_prefix(b"Bearer ").is_some_and(|given| token.is(given))
 }
 
 impl Route {

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
+use crate::{
     inventory::{Inventory, MAX_OBJECTS, News, Notice},
     journal::Journal,
     metrics::BucketMetrics,
@@ -44,7 +44,7 @@ const RETRY_CAP: Duration = Duration::from_secs(30);
 
 /// How a trigger does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     /// Its inventory is not there yet. Notifications have to come again.
     Starting,
     /// Notifications are stored.
@@ -55,34 +55,34 @@ pub(super) enum Status {
 }
 
 /// What a notification said, and who waits for it to be durable.
-pub(super) struct Ask {
-    pub(super) event: Event,
-    pub(super) notice: Notice,
+pub(crate) struct Ask {
+    pub(crate) event: Event,
+    pub(crate) notice: Notice,
     /// True once it is, or once it needs not be.
-    pub(super) reply: oneshot::Sender<bool>,
+    pub(crate) reply: oneshot::Sender<bool>,
 }
 
 /// What all watches have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) state_bucket: String,
+pub(crate) struct Settings {
+    pub(crate) state_bucket: String,
     /// Between two lists where nobody tells of changes.
-    pub(super) list_interval: Duration,
+    pub(crate) list_interval: Duration,
     /// Between two lists beside a webhook.
-    pub(super) backstop_interval: Duration,
+    pub(crate) backstop_interval: Duration,
 }
 
 /// See the module.
-pub(super) struct Watch {
-    pub(super) trigger: Arc<BucketTrigger>,
-    pub(super) s3: S3,
-    pub(super) settings: Settings,
-    pub(super) asks: mpsc::Receiver<Ask>,
-    pub(super) status: watch::Sender<Status>,
+pub(crate) struct Watch {
+    pub(crate) trigger: Arc<BucketTrigger>,
+    pub(crate) s3: S3,
+    pub(crate) settings: Settings,
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) status: watch::Sender<Status>,
     /// Whether the bucket tells of its changes.
-    pub(super) has_rules: Arc<AtomicBool>,
-    pub(super) pending: Arc<Pending>,
-    pub(super) metrics: BucketMetrics,
+    pub(crate) has_rules: Arc<AtomicBool>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) metrics: BucketMetrics,
 }
 
 /// The difference between a list and the inventory, as far as it is not worked off.
@@ -106,7 +106,7 @@ type Batch = Vec<(News, Event)>;
 
 impl Watch {
     /// Runs until it is dropped.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut failures = 0;
         let mut said = String::new();
         loop {

@@ -3,7 +3,7 @@
 use kipper_bucket::Endpoint;
 use kipper_servers::{Minio, Proxy, minio::Options};
 
-use super::world::{Handler, Watcher, World, endpoint, keys, telling, until};
+use crate::world::{Handler, Watcher, World, endpoint, keys, telling, until};
 
 /// What happened while no adapter was there is found by the next one, and nothing comes again that
 /// was handled before.
@@ -97,7 +97,7 @@ async fn a_notification_that_cannot_be_stored_comes_again() {
     let proxy = Proxy::start(server.port()).unwrap();
     let mut config = world.listening(addr);
     // Lists find nothing in this test.
-    config.bucket.bucket_backstop_interval = std::time::Duration::from_secs(3600);
+    config.bucket_backstop_interval = std::time::Duration::from_secs(3600);
     let mut trigger = world.trigger();
     let url = format!("http://127.0.0.1:{}", proxy.port());
     trigger.endpoint = Endpoint { url, ..trigger.endpoint };

@@ -5,9 +5,9 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 /// All of them; clones share their values.
 #[derive(Clone)]
-pub(super) struct BucketMetrics {
+pub(crate) struct BucketMetrics {
     /// Buckets this adapter watches: 0 while it does not lead.
-    pub(super) watches: IntGauge,
+    pub(crate) watches: IntGauge,
     /// By `source`: `webhook` or `diff`.
     events: IntCounterVec,
     /// By `outcome`: `ok` or `failed`.
@@ -17,7 +17,7 @@ pub(super) struct BucketMetrics {
 }
 
 impl BucketMetrics {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let counters = |name: &str, help: &str, label: &str| {
             let opts = Opts::new(format!("kipper_scaler_adapter_bucket_{name}"), help);
             let counters = IntCounterVec::new(opts, &[label])?;
@@ -37,7 +37,7 @@ impl BucketMetrics {
         })
     }
 
-    pub(super) fn stored(&self, origin: Origin, events: usize) {
+    pub(crate) fn stored(&self, origin: Origin, events: usize) {
         let source = match origin {
             Origin::Webhook => "webhook",
             Origin::Diff => "diff",
@@ -46,11 +46,11 @@ impl BucketMetrics {
         self.events.with_label_values(&[source]).inc_by(events);
     }
 
-    pub(super) fn listed(&self, succeeded: bool) {
+    pub(crate) fn listed(&self, succeeded: bool) {
         self.lists.with_label_values(&[if succeeded { "ok" } else { "failed" }]).inc();
     }
 
-    pub(super) fn answered(&self, status: http::StatusCode) {
+    pub(crate) fn answered(&self, status: http::StatusCode) {
         self.webhooks.with_label_values(&[status.as_str()]).inc();
     }
 }

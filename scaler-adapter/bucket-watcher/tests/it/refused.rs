@@ -1,6 +1,6 @@
 //! What cannot be watched harms nobody else, and is watched once it can be.
 
-use super::world::{Handler, TOKEN, Watcher, World};
+use crate::world::{Handler, PATIENCE, TOKEN, Watcher, World};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -46,15 +46,15 @@ async fn a_trigger_that_cannot_work_harms_no_other_and_can_be_mended() {
             }
         }
     };
-    crate::support::patiently("200", broken).await;
+    tokio::time::timeout(PATIENCE, broken).await.unwrap();
 
     wrong.endpoint = world.endpoint.clone();
     let lists = watcher.metric("lists_total", "ok");
     watcher.triggers.send_replace(Some(vec![wrong].into()));
-    super::world::until("mended", async || watcher.metric("lists_total", "ok") > lists + 2).await;
+    crate::world::until("mended", async || watcher.metric("lists_total", "ok") > lists + 2).await;
     world.upload("b.jpg").await;
     let prefix = kipper_bucket::names::pending("shop-prod", "wrong");
-    super::world::until("its event", async || {
+    crate::world::until("its event", async || {
         world.s3.count(&world.state, &prefix, 10).await == Ok(1)
     })
     .await;

@@ -6,7 +6,7 @@ use kipper_servers::{
     minio::{Options, Webhook},
 };
 
-use super::world::{TOKEN, Watcher, World, endpoint, until};
+use crate::world::{TOKEN, Watcher, World, endpoint, until};
 
 const OTHERS: &str = "arn:minio:sqs::OTHER:webhook";
 

@@ -17,7 +17,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
-use super::trigger::BucketTrigger;
+use crate::trigger::BucketTrigger;
 
 /// Selects the Secrets.
 const LABEL: &str = "kipper.run/bucket-trigger=true";
@@ -25,7 +25,7 @@ const LABEL: &str = "kipper.run/bucket-trigger=true";
 type Known = HashMap<String, BucketTrigger>;
 
 /// Tells the triggers, until it is dropped.
-pub(super) async fn watch(api: Api<Secret>, triggers: watch::Sender<Option<Arc<[BucketTrigger]>>>) {
+pub(crate) async fn watch(api: Api<Secret>, triggers: watch::Sender<Option<Arc<[BucketTrigger]>>>) {
     let config = watcher::Config::default().labels(LABEL);
     let events = watcher(api, config);
     pin_mut!(events);

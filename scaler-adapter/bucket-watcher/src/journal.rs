@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kipper_bucket::{Condition, S3, S3Error, names};
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
     inventory::{Inventory, News},
     trigger::BucketTrigger,
 };
@@ -42,7 +42,7 @@ struct Image {
 }
 
 /// See the module.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     s3: S3,
     bucket: String,
     /// Prefix of everything here.
@@ -58,7 +58,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// The journal of a trigger, and what is known by it; of nothing if this is the first time.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         s3: S3,
         state_bucket: &str,
         trigger: &BucketTrigger,
@@ -120,7 +120,7 @@ impl Journal {
     }
 
     /// Notes stored events. [`S3Error::Changed`] if somebody else did meanwhile.
-    pub(super) async fn append(&mut self, news: &[News]) -> Result<(), S3Error> {
+    pub(crate) async fn append(&mut self, news: &[News]) -> Result<(), S3Error> {
         let name = self.entry_name(self.next);
         let body = serde_json::to_vec(news).unwrap_or_default();
         match self.s3.put(&self.bucket, &name, body.clone(), Condition::Absent).await {
@@ -141,13 +141,13 @@ impl Journal {
     }
 
     /// True if reading the log would take long enough by now to make an image.
-    pub(super) fn wants_image(&self, inventory: &Inventory) -> bool {
+    pub(crate) fn wants_image(&self, inventory: &Inventory) -> bool {
         let size = u64::try_from(inventory.len()).unwrap_or(u64::MAX);
         self.entries >= ENTRIES_PER_IMAGE.max(size / 100)
     }
 
     /// Writes the inventory as it is after all entries, and removes these.
-    pub(super) async fn make_image(&mut self, inventory: &Inventory) -> Result<(), S3Error> {
+    pub(crate) async fn make_image(&mut self, inventory: &Inventory) -> Result<(), S3Error> {
         #[derive(Serialize)]
         struct Written<'a> {
             subject: &'a Subject,

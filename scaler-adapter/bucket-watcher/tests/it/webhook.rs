@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use kipper_bucket::Origin;
-use kipper_scaler_adapter::bucket_watcher::Leader;
+use kipper_bucket_watcher::Leader;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use super::{
+use crate::{
     diff::ODD,
     world::{Handler, TOKEN, Watcher, World, endpoint, keys, telling, until},
 };
@@ -67,7 +67,7 @@ async fn uploads_and_removals_of_any_key_are_told_in_order() {
     let (server, addr) = telling(true);
     let world = World::at(endpoint(&server)).await;
     let mut config = world.listening(addr);
-    config.bucket.bucket_backstop_interval = std::time::Duration::from_secs(3600);
+    config.bucket_backstop_interval = std::time::Duration::from_secs(3600);
     let mut trigger = world.trigger();
     trigger.suffix = ".txt".to_owned();
     let watcher = Watcher::start(&config, &[trigger]).await;
@@ -126,7 +126,7 @@ const LATER: u64 = 4_000_000_000_000_000_000;
 async fn what_is_told_again_or_by_another_service_is_no_event() {
     let world = World::new().await;
     let mut config = world.listening(([127, 0, 0, 1], 0).into());
-    config.bucket.bucket_list_interval = std::time::Duration::from_secs(3600);
+    config.bucket_list_interval = std::time::Duration::from_secs(3600);
     let watcher = Watcher::start(&config, &[world.trigger()]).await;
     watcher.watches().await;
     let addr = watcher.webhook.unwrap();

@@ -8,18 +8,18 @@ use std::time::{Duration, UNIX_EPOCH};
 use kipper_bucket::{Event, Origin, unescape};
 use serde::Deserialize;
 
-use super::inventory::{Notice, Version};
+use crate::inventory::{Notice, Version};
 
 /// One notification that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) event: Event,
-    pub(super) notice: Notice,
+pub(crate) struct Told {
+    pub(crate) event: Event,
+    pub(crate) notice: Notice,
 }
 
 /// Why a body is no notification.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotificationError {
+pub(crate) enum NotificationError {
     #[error("no notification: {0}")]
     Json(#[from] serde_json::Error),
     #[error("a notification's {0} cannot be read")]
@@ -65,7 +65,7 @@ struct Object {
 }
 
 /// Reads a body. What tells neither of a written nor of a removed object is left out.
-pub(super) fn parse(body: &[u8]) -> Result<Vec<Told>, NotificationError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Vec<Told>, NotificationError> {
     let message: Message = serde_json::from_slice(body)?;
     let told = message.records.into_iter().filter_map(|record| read(record).transpose());
     told.collect()

@@ -15,15 +15,15 @@ use std::{
 use kipper_bucket::{Rule, S3, S3Error};
 use tokio::sync::watch;
 
-use super::trigger::BucketTrigger;
+use crate::trigger::BucketTrigger;
 
 /// A trigger whose bucket is to have a rule.
 #[derive(Clone)]
-pub(super) struct Ruled {
-    pub(super) trigger: Arc<BucketTrigger>,
-    pub(super) s3: S3,
+pub(crate) struct Ruled {
+    pub(crate) trigger: Arc<BucketTrigger>,
+    pub(crate) s3: S3,
     /// Told whether it has.
-    pub(super) has_rules: Arc<AtomicBool>,
+    pub(crate) has_rules: Arc<AtomicBool>,
 }
 
 /// The bucket of one service, by its URL.
@@ -39,7 +39,7 @@ struct Known {
 }
 
 /// Keeps the rules of all triggers until it is dropped; what was removed by others is made again.
-pub(super) async fn keep(
+pub(crate) async fn keep(
     arn: String,
     interval: Duration,
     mut wanted: watch::Receiver<Arc<[Ruled]>>,

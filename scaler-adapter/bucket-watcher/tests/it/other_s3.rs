@@ -9,7 +9,7 @@ use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::world::{Handler, Watcher, World, keys};
+use crate::world::{Handler, Watcher, World, keys};
 
 /// Serves a directory until the set is dropped.
 async fn serve(directory: &std::path::Path, tasks: &mut JoinSet<()>) -> Endpoint {

@@ -1,23 +1,4 @@
-//! Watches buckets for functions that are triggered by them: KEDA has no scaler for S3, and a poller
-//! at zero replicas sees nothing.
-//!
-//! What happens in a bucket is told by its service (`webhook`) and seen in lists (`watch`), made one
-//! event by what is known of the bucket (`inventory`, durable in `journal`), and stored as an object
-//! that a poller claims. One adapter watches at a time (`leader`); how many events wait is counted
-//! by every one (`pending`), because KEDA asks any. Off unless configured: then there is no port, no
-//! watch and no task.
-
-mod inventory;
-mod journal;
-mod leader;
-mod metrics;
-mod notification;
-mod pending;
-mod rules;
-mod secrets;
-mod trigger;
-mod watch;
-mod webhook;
+//! The watcher: starts and ends the tasks of triggers as these and the leadership come and go.
 
 use std::{
     collections::HashMap,
@@ -36,20 +17,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::instrument::WithSubscriber as _;
 
-pub(crate) use self::pending::{Count, Pending};
-use self::{
-    leader::Election,
+use crate::{
+    config::{BucketArgs, WebhookToken},
+    error::Error,
+    leader::{Election, Leader},
     metrics::BucketMetrics,
-    rules::Ruled,
+    pending::Pending,
+    rules::{self, Ruled},
+    secrets,
+    trigger::{BucketTrigger, FunctionKey, Triggers},
     watch::{Settings, Status, Watch},
     webhook::{Route, Webhook},
 };
-pub use self::{
-    leader::Leader,
-    trigger::{BucketTrigger, Triggers},
-    webhook::WebhookToken,
-};
-use crate::{config::BucketArgs, error::Error, functions::FunctionKey};
 
 /// Notifications of one trigger that wait for their turn; further ones wait unread.
 const MAX_WAITING: usize = 256;
@@ -64,7 +43,7 @@ pub struct BucketSources {
 }
 
 /// The watcher, with its webhook port bound if it has one.
-pub(crate) struct BucketWatcher {
+pub struct BucketWatcher {
     args: BucketArgs,
     sources: Option<BucketSources>,
     webhook: Option<(TcpListener, SocketAddr, WebhookToken)>,
@@ -92,14 +71,19 @@ struct Watched {
 
 impl BucketWatcher {
     /// Binds the webhook port. Triggers and leader are `sources`, or come from Kubernetes.
-    pub(crate) async fn bind(
+    ///
+    /// # Errors
+    /// When the port cannot be bound, or `registry` has such metrics already.
+    pub async fn bind(
         args: &BucketArgs,
         sources: Option<BucketSources>,
         registry: &Registry,
     ) -> Result<Self, Error> {
         let webhook = match (args.bucket_listen, &args.bucket_token) {
             (Some(addr), Some(token)) => {
-                let (listener, bound) = crate::listen("webhook", addr).await?;
+                let error = |source| Error::Bind { addr, source };
+                let listener = TcpListener::bind(addr).await.map_err(error)?;
+                let bound = listener.local_addr().map_err(error)?;
                 Some((listener, bound, token.clone()))
             }
             _ => None,
@@ -108,16 +92,21 @@ impl BucketWatcher {
         Ok(Self { args: args.clone(), sources, webhook, pending: Pending::new(), metrics })
     }
 
-    pub(crate) fn webhook_addr(&self) -> Option<SocketAddr> {
+    /// Where notifications are taken, if anywhere.
+    pub fn webhook_addr(&self) -> Option<SocketAddr> {
         self.webhook.as_ref().map(|(_, addr, _)| *addr)
     }
 
-    pub(crate) fn pending(&self) -> Arc<Pending> {
+    /// The counts of this watcher.
+    pub fn pending(&self) -> Arc<Pending> {
         Arc::clone(&self.pending)
     }
 
     /// Watches until `shutdown`; then another adapter may at once.
-    pub(crate) async fn serve(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When Kubernetes cannot be reached as configured, or a task ends by itself.
+    pub async fn serve(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         let (sources, election) = match self.sources.take() {
             Some(sources) => (sources, None),
@@ -130,8 +119,8 @@ impl BucketWatcher {
         });
         let has_webhook = webhook.is_some();
         tokio::select! {
-            Some(()) = OptionFuture::from(webhook) => return Err(Error::BucketWatcher),
-            () = self.keep(sources, routes, has_webhook) => return Err(Error::BucketWatcher),
+            Some(()) = OptionFuture::from(webhook) => return Err(Error::Ended),
+            () = self.keep(sources, routes, has_webhook) => return Err(Error::Ended),
             () = shutdown.cancelled() => {}
         }
         tasks.shutdown().await;

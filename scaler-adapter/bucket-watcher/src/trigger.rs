@@ -5,6 +5,19 @@ use std::sync::Arc;
 use kipper_bucket::Endpoint;
 use tokio::sync::watch;
 
+/// Namespace and name of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FunctionKey {
+    namespace: String,
+    name: String,
+}
+
+impl FunctionKey {
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
 /// Changes of one bucket, for one function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketTrigger {
@@ -31,9 +44,8 @@ impl BucketTrigger {
         key.starts_with(&self.prefix) && key.ends_with(&self.suffix)
     }
 
-    pub(crate) fn key(&self) -> crate::functions::FunctionKey {
-        let (namespace, name) = (self.namespace.clone(), self.function.clone());
-        crate::functions::FunctionKey { namespace, name }
+    pub(crate) fn key(&self) -> FunctionKey {
+        FunctionKey::new(&self.namespace, &self.function)
     }
 
     /// `host:port` of the service, as a webhook's path names it.
