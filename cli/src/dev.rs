@@ -1,32 +1,27 @@
 //! `kip dev`: functions on this machine, as a cluster would run them.
 //!
-//! load → trigger → plane (interceptor, reporter, scaler-adapter) → per function: KEDA's part →
-//! fleet → processes, each with its poller where there are events. The data plane and the poller
-//! are the real ones and KEDA is played through its real contract; what a cluster adds around it
-//! (images, services, volumes) is left out with a notice. Everything but the
+//! load → plane (interceptor, reporter, scaler-adapter) → per function: scale (KEDA's part) → run
+//! (its processes), with events (Kipper's own programs beside it) where it has an event trigger. The
+//! data plane and these programs are the real ones and KEDA is played through its real contract; what
+//! a cluster adds around it (images, services, volumes) is left out with a notice. Everything but the
 //! interceptor's own workers runs on one thread, which is also the one that starts processes.
 
 mod args;
-mod backlog;
-mod buckets;
 mod console;
-mod cron;
-mod fleet;
-mod function;
-mod journal;
-mod keda;
-mod launch;
+
 mod load;
-mod output;
-mod plane;
-mod process;
-mod rollout;
-mod runtime;
-mod scaler;
-mod sidecar;
-mod trigger;
-mod wake;
 mod watch;
+
+mod child;
+mod lines;
+
+mod events;
+mod run;
+mod scale;
+
+mod plane;
+
+mod function;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,32 +36,42 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use args::Args;
 
+use child::Groups;
 use console::Console;
-use function::{Ground, Periods, Running};
-use launch::Launch;
+use events::{
+    companion::Context,
+    log::LogFilter,
+    trigger::{self, EventTrigger, Sources, UnknownSource},
+};
+use function::{Periods, Platform, Running};
 use load::{Code, LoadError, Loaded, LocalFunction};
 use plane::Plane;
-use process::{Groups, Starter};
-use runtime::{Cache, Interpreter};
-use trigger::{EventTrigger, Sources, Unavailable};
+use run::{
+    launch::{self, Launch},
+    process::Starter,
+    runtime::{Cache, Interpreter},
+};
 use watch::{Changed, Watch};
 
-/// Runs the command on this thread until a signal.
+/// Runs the command on this thread until a signal. `log_filter` is that of this process's log.
 ///
 /// # Errors
 /// When nothing can be served, in one line.
-pub fn main(args: Args) -> anyhow::Result<()> {
+pub fn main(args: Args, log_filter: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(args))
+    runtime.block_on(serve(args, LogFilter::new(log_filter)))
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn serve(args: Args, log: LogFilter) -> anyhow::Result<()> {
     let mut loaded = load::load(&args.sources)?;
     trigger::declare(&args.trigger, &mut loaded.functions)?;
     let sources = Sources {
         urls: args.source.iter().cloned().collect(),
         authorities: args.source_ca.iter().cloned().collect(),
     };
+    for trigger in loaded.functions.iter().filter_map(|f| EventTrigger::of(f, &sources)) {
+        trigger.as_ref().map_or(Ok(()), can_handle)?;
+    }
     if let [function] = loaded.functions.as_slice() {
         can_run(function, &sources).await?;
     }
@@ -84,7 +89,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         forced.kill_all();
         std::process::exit(signal.exit_code());
     })?;
-    let mut dev = Dev::start(args, sources, console, groups, &loaded.functions).await?;
+    let mut dev = Dev::start(args, sources, console, groups, log, &loaded.functions).await?;
     let result = dev.start_all(loaded.functions).await;
     let result = match result {
         Ok(()) => dev.serve(&shutdown).await,
@@ -101,14 +106,22 @@ async fn can_run(function: &LocalFunction, sources: &Sources) -> anyhow::Result<
         return Ok(());
     }
     let why = match EventTrigger::of(function, sources) {
-        Some(Ok(trigger)) => match Box::pin(kipper_poller::check(trigger.config())).await {
-            Err(error) if error.is_usage() => error.to_string(),
-            _ => return Ok(()),
-        },
-        Some(Err(unavailable)) => unavailable.to_string(),
-        None => return Ok(()),
+        Some(Ok(trigger)) => trigger.check().refusal().await?,
+        Some(Err(unknown)) => Some(unknown.to_string()),
+        None => None,
     };
-    Err(UsageError::new(format!("{}: {why}", function.name)).into())
+    match why {
+        Some(why) => Err(UsageError::new(format!("{}: {why}", function.name)).into()),
+        None => Ok(()),
+    }
+}
+
+/// The programs that handle its events must be installed.
+fn can_handle(trigger: &EventTrigger) -> anyhow::Result<()> {
+    for program in trigger.programs() {
+        program.find()?;
+    }
+    Ok(())
 }
 
 /// All of it.
@@ -117,6 +130,7 @@ struct Dev {
     sources: Sources,
     console: Console,
     groups: Groups,
+    log: LogFilter,
     tracker: TaskTracker,
     /// Cancelled when no more events are to be claimed.
     stop_events: CancellationToken,
@@ -137,6 +151,7 @@ impl Dev {
         sources: Sources,
         console: Console,
         groups: Groups,
+        log: LogFilter,
         functions: &[LocalFunction],
     ) -> anyhow::Result<Self> {
         let cache = Cache::open()?;
@@ -147,12 +162,13 @@ impl Dev {
         let watch = (!args.no_watch).then(Watch::start).transpose();
         let watch = watch.context("cannot watch files, try --no-watch")?;
         let listen = SocketAddr::new(args.host, args.port);
-        let plane = Plane::start(listen, args.grace, args.polling_interval, &console).await?;
+        let plane = Plane::start(listen, args.grace).await?;
         Ok(Self {
             args,
             sources,
             console,
             groups,
+            log,
             tracker: TaskTracker::new(),
             stop_events: CancellationToken::new(),
             cache,
@@ -219,27 +235,29 @@ impl Dev {
         }
         let voice = self.console.voice(&function.name, self.started, self.width);
         self.started += 1;
+        let context =
+            Context { voice: voice.clone(), groups: self.groups.clone(), log: self.log.clone() };
         let starter = Starter {
-            voice: voice.clone(),
-            groups: self.groups.clone(),
+            context,
             tracker: self.tracker.clone(),
             stop_events: self.stop_events.clone(),
         };
         let name = function.name.clone();
-        let running = Running::start(function, launch, &self.ground(), starter);
+        let running = Running::start(function, launch, &self.platform(), starter);
         self.running.insert(name, running);
         Ok(voice)
     }
 
     async fn launch(&mut self, function: &LocalFunction) -> anyhow::Result<Launch> {
         let events = self.events(function).and_then(Result::ok);
+        events.as_ref().map_or(Ok(()), can_handle)?;
         let (args, cache) = (&self.args, &self.cache);
         let interpreter = resolve(&mut self.interpreters, function.runtime, args, cache).await?;
         Launch::prepare(function, interpreter, cache, &args.env, args.grace, events)
             .with_context(|| format!("{}: cannot write its code to the cache", function.name))
     }
 
-    fn events(&self, function: &LocalFunction) -> Option<Result<EventTrigger, Unavailable>> {
+    fn events(&self, function: &LocalFunction) -> Option<Result<EventTrigger, UnknownSource>> {
         EventTrigger::of(function, &self.sources)
     }
 
@@ -247,13 +265,13 @@ impl Dev {
         function::summary(function, self.events(function).as_ref(), url)
     }
 
-    fn ground(&self) -> Ground<'_> {
+    fn platform(&self) -> Platform<'_> {
         let periods = Periods {
             idle_timeout: self.args.idle_timeout,
             polling_interval: self.args.polling_interval,
             scale_down_window: self.args.scale_down_window,
         };
-        Ground { plane: &self.plane, periods }
+        Platform { plane: &self.plane, periods }
     }
 
     /// Carries changes of files to the functions they concern. Nothing that is wrong with a save
@@ -348,7 +366,7 @@ impl Dev {
             Some(mut running) if running.may_become(&function, events.as_ref()) => {
                 let launch = self.launch(&function).await;
                 if let Ok(launch) = launch.as_ref() {
-                    running.update(function, launch.clone(), &self.ground()).await;
+                    running.update(function, launch.clone(), &self.platform()).await;
                 }
                 self.running.insert(name, running);
                 launch?;

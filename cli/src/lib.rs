@@ -107,11 +107,11 @@ fn parse() -> Cli {
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let is_told = !matches!(cli.command, Command::Dev(_)) && cli.log_level == DEFAULT_LOG_LEVEL;
     let log_level = if is_told { CLIENT_LOG_LEVEL.to_owned() } else { cli.log_level };
-    let log = LogArgs { log_level, log_format: LogFormat::Text };
+    let log = LogArgs { log_level: log_level.clone(), log_format: LogFormat::Text };
     telemetry::init(&log)
         .map_err(|error| UsageError::new(format!("invalid value for '--log-level': {error}")))?;
     match cli.command {
-        Command::Dev(args) => dev::main(*args),
+        Command::Dev(args) => dev::main(*args, &log_level),
         Command::Function(args) => function::main(*args),
         Command::Volume(args) => volume::main(args),
         Command::Version(args) => version::main(&args),

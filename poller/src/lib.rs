@@ -25,7 +25,8 @@ pub mod drain;
 mod identity;
 mod poller;
 
-mod embedded;
+mod backlog;
+mod count;
 
 use std::{future::Future, sync::Arc};
 
@@ -33,8 +34,9 @@ use kipper_process::{admin::AdminServer, readiness::Readiness};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use backlog::{Backlog, check};
 pub use config::Config;
-pub use embedded::{Backlog, check, embed};
+pub use count::{Looks, count};
 pub use error::Error;
 pub use identity::Identity;
 pub use metrics::Metrics;
@@ -84,6 +86,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         let _ = drain.await;
     }
     result
+}
+
+/// Runs a poller without ports, and with the metrics of the caller, until `shutdown` and the drain
+/// after it. Dropping the future gives up what it holds, as the end of its process would.
+///
+/// # Errors
+/// When the trigger cannot work. A source that is away is waited for.
+pub async fn run_embedded(
+    config: &Config,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    config.check()?;
+    // Without the port there is nobody to ask for a drain.
+    let (_, drains) = mpsc::channel(1);
+    poll(config, metrics, || {}, shutdown, drains).await
 }
 
 /// Polls the source of the configured kind; `connected` is called once it is there.
@@ -144,6 +162,8 @@ async fn serve<S: Source, F: Future<Output = Result<S, SourceError>>>(
         }
     };
     connected();
+    // `kip dev` waits for this line.
+    tracing::info!("{}", kipper_trigger::CONNECTED);
     let target = Arc::new(Target::new(TargetConfig {
         url: config.target_url.clone(),
         deliver_timeout: config.deliver_timeout,

@@ -1,16 +1,45 @@
 //! The `kipper-poll` process.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use kipper_poller::{Config, Error, run};
+use clap::{Parser, Subcommand};
+use kipper_poller::{Config, Error, Looks, check, count, run};
 use kipper_process::{exit, signals, telemetry};
 
-fn main() -> ExitCode {
-    let config: Config = exit::parse();
-    exit::main_result(start(config))
+/// The command line: the poller's flags, and what to do with them instead of polling.
+#[derive(Debug, Parser)]
+#[command(name = "kipper-poll", version, about = "Delivers events of a source to a function")]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-fn start(config: Config) -> anyhow::Result<()> {
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// Check the trigger against its source; exits 64 if it cannot work as configured
+    Check,
+    /// Check the trigger, then print how many events wait until a signal: one JSON object per line
+    Count {
+        /// Where counting stops
+        #[arg(long, value_name = "COUNT")]
+        bound: u64,
+
+        /// Pause between two counts
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        interval: Duration,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli: Cli = exit::parse();
+    exit::main_result(start(cli))
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let Cli { config, command } = cli;
     telemetry::init(&config.log)?;
     // Fails only if a provider was installed before, and nothing before this could have.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -19,7 +48,14 @@ fn start(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = signals::shutdown_token()?;
-        run(config, shutdown).await.map_err(classified)
+        match command {
+            None => run(config, shutdown).await.map_err(classified),
+            Some(Command::Check) => check(&config).await.map_err(classified),
+            Some(Command::Count { bound, interval }) => {
+                count(&config, Looks { bound, interval }, shutdown, std::io::stdout()).await;
+                Ok(())
+            }
+        }
     })
 }
 

@@ -1,11 +1,10 @@
 //! The flags of `kip dev`.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use kipper_function::{env_name, function::TriggerKind};
-use kipper_poller::config::Secret;
 
 use crate::trigger_flags::{self, EventArgs};
 
@@ -40,7 +39,7 @@ pub struct Args {
     /// Where the source of event triggers is that a Function names; may be repeated. In the
     /// environment: KIPPER_SOURCE_<NAME>
     #[arg(long, value_name = "NAME=URL", value_parser = source)]
-    pub source: Vec<(String, Secret)>,
+    pub source: Vec<(String, SourceUrl)>,
 
     /// Certificate authority (PEM) of such a source, or without a name of those that a Function or
     /// --source-url gives as a URL; may be repeated
@@ -76,6 +75,22 @@ pub struct Args {
     pub python: PathBuf,
 }
 
+/// URL of a source, with user and password. It is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SourceUrl(pub(crate) String);
+
+impl fmt::Debug for SourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl From<&str> for SourceUrl {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 /// What `kip function create` calls the same, for a file that has no Function to say it in.
 #[derive(Clone, Debug, Default, ClapArgs)]
 #[command(next_help_heading = "Trigger of a code file")]
@@ -90,7 +105,7 @@ pub struct TriggerArgs {
 
     /// Where the source of events is, with user and password
     #[arg(long, value_name = "URL", env = "KIPPER_SOURCE_URL", hide_env_values = true)]
-    pub source_url: Option<Secret>,
+    pub source_url: Option<SourceUrl>,
 
     /// What `kip function create` calls the same.
     #[command(flatten)]
@@ -99,13 +114,13 @@ pub struct TriggerArgs {
 
 impl TriggerArgs {
     /// The first of these flags that was given; the URL may stand in the environment unasked.
-    pub(super) fn given(&self) -> Option<&'static str> {
+    pub(crate) fn given(&self) -> Option<&'static str> {
         let first = self.events.settings().into_iter().find(|(_, _, value)| value.is_some());
         self.schedule.as_ref().map(|_| "--schedule").or(first.map(|(flag, ..)| flag))
     }
 
     /// A flag without which a trigger of this kind is none.
-    pub(super) fn missing(&self, kind: TriggerKind) -> Option<&'static str> {
+    pub(crate) fn missing(&self, kind: TriggerKind) -> Option<&'static str> {
         let flags = [
             ("--schedule", self.schedule.is_some()),
             ("--source-url", self.source_url.is_some()),
@@ -127,7 +142,7 @@ impl TriggerArgs {
     }
 
     /// They as a trigger's `config`.
-    pub(super) fn config(&self) -> BTreeMap<String, String> {
+    pub(crate) fn config(&self) -> BTreeMap<String, String> {
         let settings = self.events.settings().into_iter();
         let mut config: BTreeMap<String, String> =
             settings.filter_map(|(_, key, value)| Some((key.to_owned(), value.clone()?))).collect();
@@ -136,7 +151,7 @@ impl TriggerArgs {
     }
 }
 
-fn source(text: &str) -> Result<(String, Secret), String> {
+fn source(text: &str) -> Result<(String, SourceUrl), String> {
     let (name, url) = text.split_once('=').ok_or("is not NAME=URL")?;
     if name.is_empty() || !url.contains("://") {
         return Err("is not NAME=URL".to_owned());

@@ -27,7 +27,7 @@ const RED: u8 = 31;
 
 /// Where a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Stdout,
     Stderr,
 }
@@ -39,21 +39,21 @@ enum Item {
 
 /// The terminal. Clones share it.
 #[derive(Clone)]
-pub(super) struct Console {
+pub(crate) struct Console {
     items: mpsc::Sender<Item>,
     is_coloured: bool,
 }
 
 /// The console as one function sees it: its lines carry its name.
 #[derive(Clone)]
-pub(super) struct Voice {
+pub(crate) struct Voice {
     console: Console,
     name: String,
 }
 
 impl Console {
     /// Starts the thread that writes.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let (items, queue) = mpsc::channel(QUEUE);
         std::thread::Builder::new().name("console".to_owned()).spawn(move || write(queue))?;
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -61,28 +61,28 @@ impl Console {
     }
 
     /// One line of `kip` itself.
-    pub(super) fn say(&self, line: impl Display) {
+    pub(crate) fn say(&self, line: impl Display) {
         self.put(line.to_string());
     }
 
     /// One line about something that is left out or that went wrong but does not end `kip`.
-    pub(super) fn warn(&self, line: impl Display) {
+    pub(crate) fn warn(&self, line: impl Display) {
         self.put(self.paint(RED, &line.to_string()));
     }
 
     /// The voice of the `index`th function; `width` is the length of the longest name.
-    pub(super) fn voice(&self, name: &str, index: usize, width: usize) -> Voice {
+    pub(crate) fn voice(&self, name: &str, index: usize, width: usize) -> Voice {
         let padded = format!("{name:<width$}", width = width.min(MAX_WIDTH));
         Voice { console: self.clone(), name: self.paint(PALETTE[index % PALETTE.len()], &padded) }
     }
 
     /// Emphasised text.
-    pub(super) fn bold(&self, text: &str) -> String {
+    pub(crate) fn bold(&self, text: &str) -> String {
         self.paint(BOLD, text)
     }
 
     /// Waits until everything said so far is written, within a bound.
-    pub(super) async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let (done, written) = oneshot::channel();
         let flush = async {
             if self.items.send(Item::Flush(done)).await.is_ok() {
@@ -105,25 +105,25 @@ impl Console {
 
 impl Voice {
     /// Something happened to the function.
-    pub(super) fn say(&self, text: impl Display) {
+    pub(crate) fn say(&self, text: impl Display) {
         self.console.put(format!("{}  {text}", self.name));
     }
 
     /// Something went wrong with the function.
-    pub(super) fn warn(&self, text: impl Display) {
+    pub(crate) fn warn(&self, text: impl Display) {
         let text = self.console.paint(RED, &text.to_string());
         self.console.put(format!("{}  {text}", self.name));
     }
 
     /// A line the function printed; waits while the queue is full.
-    pub(super) async fn print(&self, target: Target, line: &str) {
+    pub(crate) async fn print(&self, target: Target, line: &str) {
         let line = format!("{} {} {line}", self.name, self.console.paint(DIM, "|"));
         // An error means that the writing thread is gone; there is nobody to tell.
         let _ = self.console.items.send(Item::Line(target, line)).await;
     }
 
     /// Lines the function printed a while ago; left out when the queue is full.
-    pub(super) fn print_now(&self, lines: &[String]) {
+    pub(crate) fn print_now(&self, lines: &[String]) {
         let bar = self.console.paint(DIM, "|");
         for line in lines {
             self.console.put(format!("{} {bar} {line}", self.name));

@@ -19,37 +19,41 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    backlog::Counts,
     console::Voice,
-    cron,
-    fleet::{Fleet, ORDERS, Order},
-    keda::{self, ScaledObject},
-    launch::Launch,
-    load::{Code, LocalFunction},
+    events::{
+        backlog::Counts,
+        trigger::{EventTrigger, UnknownSource},
+    },
+    load::{Code, LocalFunction, NAMESPACE},
     plane::Plane,
-    process::Starter,
-    scaler::Policy,
-    trigger::{EventTrigger, Unavailable},
-    wake::WakeLog,
+    run::{
+        cron,
+        fleet::{Fleet, ORDERS, Order},
+        launch::Launch,
+        process::Starter,
+        wake::WakeLog,
+    },
+    scale::{
+        keda::{self, ScaledObject},
+        scaler::Policy,
+    },
 };
 
-/// Namespace of every local function.
-pub(super) const NAMESPACE: &str = "local";
 /// Domain of the hosts.
 const DOMAIN: &str = "localhost";
 
 /// The periods that are the same for every function.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Periods {
+pub(crate) struct Periods {
     /// Instead of the function's own idle time.
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) polling_interval: Duration,
-    pub(super) scale_down_window: Duration,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) polling_interval: Duration,
+    pub(crate) scale_down_window: Duration,
 }
 
 /// A function at work.
-pub(super) struct Running {
-    pub(super) function: LocalFunction,
+pub(crate) struct Running {
+    pub(crate) function: LocalFunction,
     voice: Voice,
     starter: Starter,
     launch: watch::Sender<Launch>,
@@ -67,29 +71,29 @@ struct Server {
 }
 
 /// What every function runs on.
-pub(super) struct Ground<'a> {
-    pub(super) plane: &'a Plane,
-    pub(super) periods: Periods,
+pub(crate) struct Platform<'a> {
+    pub(crate) plane: &'a Plane,
+    pub(crate) periods: Periods,
 }
 
 impl Running {
     /// Starts what the function needs; no process yet, unless it keeps replicas while idle.
-    pub(super) fn start(
+    pub(crate) fn start(
         function: LocalFunction,
         launch: Launch,
-        ground: &Ground<'_>,
+        platform: &Platform<'_>,
         starter: Starter,
     ) -> Self {
         let server = serves(&function, launch.events.as_ref())
-            .then(|| Server::start(&function, launch.clone(), ground, starter.clone()));
+            .then(|| Server::start(&function, launch.clone(), platform, starter.clone()));
         let (launch, launched) = watch::channel(launch);
-        let voice = starter.voice.clone();
+        let voice = starter.context.voice.clone();
         let cron = start_cron(&function, launched, &starter);
         Self { function, voice, starter, launch, server, cron }
     }
 
     /// The code, or what goes with it, changed.
-    pub(super) async fn reload(&self, launch: Launch) {
+    pub(crate) async fn reload(&self, launch: Launch) {
         self.launch.send_replace(launch.clone());
         if let Some(server) = &self.server {
             // A fleet ends only after this.
@@ -100,7 +104,7 @@ impl Running {
     }
 
     /// Can it become this function without being started anew?
-    pub(super) fn may_become(
+    pub(crate) fn may_become(
         &self,
         function: &LocalFunction,
         events: Option<&EventTrigger>,
@@ -111,19 +115,19 @@ impl Running {
     }
 
     /// The Function changed, but not what it has; see [`Running::may_become`].
-    pub(super) async fn update(
+    pub(crate) async fn update(
         &mut self,
         function: LocalFunction,
         launch: Launch,
-        ground: &Ground<'_>,
+        platform: &Platform<'_>,
     ) {
         if let Some(server) = &mut self.server {
             if function.spec.is_http() {
                 // The feed is closed only when everything ends.
-                let _ = ground.plane.feed.apply(route(&function, ground.periods));
+                let _ = platform.plane.feed.apply(route(&function, platform.periods));
             }
             server.keda =
-                play(&function, &launch, ground, &server.replicas, &server.orders, &self.starter);
+                play(&function, &launch, platform, &server.replicas, &server.orders, &self.starter);
         }
         if schedule(&function) != schedule(&self.function) {
             self.cron = start_cron(&function, self.launch.subscribe(), &self.starter);
@@ -140,7 +144,7 @@ impl Running {
     }
 
     /// Takes the route away and has every process stopped; resolves when they are.
-    pub(super) fn stop(self, plane: &Plane) -> Option<JoinHandle<()>> {
+    pub(crate) fn stop(self, plane: &Plane) -> Option<JoinHandle<()>> {
         // Its run is stopped with it.
         drop(self.cron);
         let server = self.server?;
@@ -155,13 +159,13 @@ impl Server {
     fn start(
         function: &LocalFunction,
         launch: Launch,
-        ground: &Ground<'_>,
+        platform: &Platform<'_>,
         starter: Starter,
     ) -> Self {
-        let plane = ground.plane;
-        let route = route(function, ground.periods);
+        let plane = platform.plane;
+        let route = route(function, platform.periods);
         let wakes = WakeLog {
-            voice: starter.voice.clone(),
+            voice: starter.context.voice.clone(),
             router: Arc::clone(&plane.router),
             host: route.hosts.first().cloned().unwrap_or_default(),
         };
@@ -171,7 +175,7 @@ impl Server {
         }
         let (orders, receiver) = mpsc::channel(ORDERS);
         let replicas = Arc::default();
-        let keda = play(function, &launch, ground, &replicas, &orders, &starter);
+        let keda = play(function, &launch, platform, &replicas, &orders, &starter);
         let fleet = Fleet::new(id(&function.name), launch, starter, plane.feed.clone(), wakes);
         Self { orders, fleet: tokio::spawn(fleet.run(receiver)), keda, replicas }
     }
@@ -194,29 +198,22 @@ fn serves(function: &LocalFunction, events: Option<&EventTrigger>) -> bool {
 fn play(
     function: &LocalFunction,
     launch: &Launch,
-    ground: &Ground<'_>,
+    platform: &Platform<'_>,
     replicas: &Arc<AtomicU32>,
     orders: &mpsc::Sender<Order>,
     starter: &Starter,
 ) -> AbortOnDropHandle<()> {
-    let Periods { polling_interval, scale_down_window, .. } = ground.periods;
-    let (spec, voice) = (&function.spec, starter.voice.clone());
-    // Rows that stay as they were are known only to the poller that handled them.
-    let is_shared = launch.events.as_ref().is_none_or(|events| events.is_marked);
-    let max = if is_shared { spec.max_replicas() } else { 1 };
-    let policy = Policy {
-        min: spec.min_replicas().min(max),
-        max,
-        cooldown: idle_timeout(function, ground.periods),
-        scale_down_window,
-    };
+    let Periods { polling_interval, scale_down_window, .. } = platform.periods;
+    let (spec, voice) = (&function.spec, starter.context.voice.clone());
+    let (min, max) = spec.replica_limits();
+    let policy =
+        Policy { min, max, cooldown: idle_timeout(function, platform.periods), scale_down_window };
     let scaled = ScaledObject::new(&id(&function.name), spec, policy, polling_interval);
     let counts = launch.events.clone().map(|events| {
-        let stop = starter.stop_events.clone();
-        let buckets = ground.plane.buckets.clone();
-        Counts::start(events, max, polling_interval, buckets, voice.clone(), stop)
+        let (context, stop) = (starter.context.clone(), starter.stop_events.clone());
+        Counts::start(events, max, polling_interval, context, stop)
     });
-    let client = ground.plane.scaler.clone();
+    let client = platform.plane.scaler.clone();
     let playing = keda::play(client, scaled, counts, Arc::clone(replicas), orders.clone(), voice);
     AbortOnDropHandle::new(tokio::spawn(playing))
 }
@@ -236,7 +233,7 @@ fn schedule(function: &LocalFunction) -> Option<Schedule> {
 
 /// `fn-<name>-localhost`, as a cluster forms it, and `fn-<name>.localhost`, which every browser
 /// resolves to this machine.
-pub(super) fn hosts(name: &str) -> Vec<String> {
+pub(crate) fn hosts(name: &str) -> Vec<String> {
     let joined = host::host(name, DOMAIN, &[""]);
     let below = host::host(name, DOMAIN, host::DEFAULT_SHARED_PARENTS);
     [joined, below].into_iter().flatten().collect()
@@ -268,9 +265,9 @@ fn route(function: &LocalFunction, periods: Periods) -> RouteSpec {
 }
 
 /// How the function is reached, for the list at start.
-pub(super) fn summary(
+pub(crate) fn summary(
     function: &LocalFunction,
-    events: Option<&Result<EventTrigger, Unavailable>>,
+    events: Option<&Result<EventTrigger, UnknownSource>>,
     url: &str,
 ) -> String {
     let mut parts = Vec::new();

@@ -19,15 +19,17 @@ use kipper_function::{
     names::{self, NameError},
 };
 
+/// Namespace of every local function.
+pub(crate) const NAMESPACE: &str = "local";
 /// Functions run at once: each keeps a stream open on one connection.
-pub(super) const MAX_FUNCTIONS: usize = 100;
+pub(crate) const MAX_FUNCTIONS: usize = 100;
 /// Entry files of a folder that is one function.
 const NODE_ENTRIES: [&str; 3] = ["index.js", "index.mjs", "index.cjs"];
 const PYTHON_ENTRY: &str = "handler.py";
 
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub(crate) enum LoadError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{}: not a .js, .mjs, .cjs, .py or .yaml file", .0.display())]
@@ -55,7 +57,7 @@ fn join(problems: &[Problem]) -> String {
 
 /// Where a function's code is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     /// One file; others may lie beside it.
     File(PathBuf),
     /// A folder with an entry file.
@@ -66,25 +68,25 @@ pub(super) enum Code {
 
 /// One function to run.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct LocalFunction {
-    pub(super) name: String,
-    pub(super) spec: FunctionSpec,
-    pub(super) retry_idempotent: bool,
-    pub(super) runtime: Runtime,
-    pub(super) code: Code,
+pub(crate) struct LocalFunction {
+    pub(crate) name: String,
+    pub(crate) spec: FunctionSpec,
+    pub(crate) retry_idempotent: bool,
+    pub(crate) runtime: Runtime,
+    pub(crate) code: Code,
     /// The file or folder it came from, absolute.
-    pub(super) origin: PathBuf,
+    pub(crate) origin: PathBuf,
 }
 
 /// What was found, and what was left out.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
-    pub(super) functions: Vec<LocalFunction>,
-    pub(super) notices: Vec<String>,
+pub(crate) struct Loaded {
+    pub(crate) functions: Vec<LocalFunction>,
+    pub(crate) notices: Vec<String>,
 }
 
 /// Loads everything the user named.
-pub(super) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
+pub(crate) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::default();
     for source in sources {
         let path = absolute(source)?;
@@ -158,7 +160,7 @@ fn load_folder(folder: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
 }
 
 /// The Functions of one manifest. Documents of other kinds are none of our business.
-pub(super) fn load_manifest(path: &Path) -> Result<Loaded, LoadError> {
+pub(crate) fn load_manifest(path: &Path) -> Result<Loaded, LoadError> {
     let read = |source| LoadError::Read { path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(read)?;
     let manifest = manifest::parse(&text)

@@ -18,25 +18,22 @@ use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tracing::instrument::WithSubscriber as _;
 
-use super::{buckets::Buckets, console::Console, journal::Journal, keda::Client};
+use super::scale::keda::Client;
 
 /// Client connections: plenty for one user, and within every usual limit of open files.
 const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
 
 /// The running data plane.
-pub(super) struct Plane {
+pub(crate) struct Plane {
     /// Where the interceptor listens.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Routes as the interceptor sees them.
-    pub(super) router: Arc<Router>,
+    pub(crate) router: Arc<Router>,
     /// Where routes and endpoints are said.
-    pub(super) feed: MemoryFeed,
+    pub(crate) feed: MemoryFeed,
     /// KEDA's way to the adapter.
-    pub(super) scaler: Client,
-    /// What the adapter watches.
-    pub(super) buckets: Buckets,
+    pub(crate) scaler: Client,
     interceptor: JoinSet<anyhow::Result<usize>>,
     control: JoinSet<anyhow::Result<()>>,
     stop_interceptor: CancellationToken,
@@ -44,18 +41,9 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Binds and starts all of it. `grace` bounds the drain; buckets are listed at `list_interval`,
-    /// and what is to be said of them the console says.
-    pub(super) async fn start(
-        listen: SocketAddr,
-        grace: Duration,
-        list_interval: Duration,
-        console: &Console,
-    ) -> anyhow::Result<Self> {
-        let (buckets, sources) = Buckets::new();
-        let mut config = AdapterConfig::in_process();
-        config.bucket.bucket_list_interval = list_interval;
-        let adapter = Adapter::bind_with_buckets(&config, Some(sources)).await?;
+    /// Binds and starts all of it. `grace` bounds the drain.
+    pub(crate) async fn start(listen: SocketAddr, grace: Duration) -> anyhow::Result<Self> {
+        let adapter = Adapter::bind(&AdapterConfig::in_process()).await?;
         let scaler = Client::new(channel(adapter.external_scaler_addr())?);
         let counts = adapter.counts_addr();
         let registry = Registry::new();
@@ -76,8 +64,7 @@ impl Plane {
         let (stop_interceptor, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let mut control = JoinSet::new();
         let stop = stop_control.clone();
-        let serving = async move { adapter.serve(stop).await.context("scaler-adapter") };
-        control.spawn(serving.with_subscriber(Journal::of_watcher(console.clone())));
+        control.spawn(async move { adapter.serve(stop).await.context("scaler-adapter") });
         let (counts, stop) = (Arc::clone(&router), stop_control.clone());
         control.spawn(async move {
             reporter::run(report_to, counts, metrics, stop).await.context("reporter")
@@ -101,7 +88,6 @@ impl Plane {
             router,
             feed,
             scaler,
-            buckets,
             interceptor: proxy,
             control,
             stop_interceptor,
@@ -110,7 +96,7 @@ impl Plane {
     }
 
     /// Resolves when a part of it ends that nobody stopped.
-    pub(super) async fn failed(&mut self) -> anyhow::Error {
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
         let ended = tokio::select! {
             Some(ended) = self.interceptor.join_next() => ended.map(|served| served.map(drop)),
             Some(ended) = self.control.join_next() => ended,
@@ -125,7 +111,7 @@ impl Plane {
 
     /// Stops accepting and lets what is held or running finish; returns how many connections were
     /// cut at the end of the grace.
-    pub(super) async fn drain(&mut self) -> usize {
+    pub(crate) async fn drain(&mut self) -> usize {
         self.stop_interceptor.cancel();
         match self.interceptor.join_next().await {
             Some(Ok(Ok(cut))) => cut,
@@ -135,7 +121,7 @@ impl Plane {
     }
 
     /// Ends what is left.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop_control.cancel();
         // The adapter waits for KEDA's streams to end; this was their other end.
         drop(self.scaler);

@@ -34,7 +34,7 @@ const IGNORED: [&str; 2] = ["node_modules", "__pycache__"];
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Changed {
+pub(crate) enum Changed {
     Paths(BTreeSet<PathBuf>),
     /// Nobody knows: events were lost.
     Everything,
@@ -42,7 +42,7 @@ pub(super) enum Changed {
 
 impl Changed {
     /// The paths, as far as they are known.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         let known = match self {
             Self::Paths(paths) => Some(paths),
             Self::Everything => None,
@@ -51,7 +51,7 @@ impl Changed {
     }
 
     /// Does it hold a path that satisfies the condition?
-    pub(super) fn any(&self, mut condition: impl FnMut(&Path) -> bool) -> bool {
+    pub(crate) fn any(&self, mut condition: impl FnMut(&Path) -> bool) -> bool {
         match self {
             Self::Paths(paths) => paths.iter().any(|path| condition(path)),
             Self::Everything => true,
@@ -60,7 +60,7 @@ impl Changed {
 }
 
 /// Watches the files of all functions.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     watcher: RecommendedWatcher,
     events: mpsc::Receiver<notify::Result<Event>>,
     folders: BTreeSet<PathBuf>,
@@ -68,7 +68,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts to watch nothing.
-    pub(super) fn start() -> notify::Result<Self> {
+    pub(crate) fn start() -> notify::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
         let watcher = notify::recommended_watcher(move |event| {
             // Nobody listens any more when `kip` ends.
@@ -78,7 +78,7 @@ impl Watch {
     }
 
     /// Adds what a function consists of.
-    pub(super) fn add(&mut self, function: &LocalFunction) -> notify::Result<()> {
+    pub(crate) fn add(&mut self, function: &LocalFunction) -> notify::Result<()> {
         let mut folders = Vec::new();
         match &function.code {
             Code::Folder(folder) => collect(folder, 0, &mut folders),
@@ -94,7 +94,7 @@ impl Watch {
     }
 
     /// The next batch. Pending for ever once the watching thread is gone.
-    pub(super) async fn changed(&mut self) -> Changed {
+    pub(crate) async fn changed(&mut self) -> Changed {
         let mut paths = BTreeSet::new();
         let mut end: Option<(Instant, Instant)> = None;
         loop {
@@ -155,7 +155,7 @@ fn is_ignored(name: &OsStr) -> bool {
 
 /// Does a change of `path` concern the code of `function`? `own` are the files that are functions
 /// of their own. What a function could not load is its data, and may be written by itself.
-pub(super) fn concerns(function: &LocalFunction, path: &Path, own: &BTreeSet<PathBuf>) -> bool {
+pub(crate) fn concerns(function: &LocalFunction, path: &Path, own: &BTreeSet<PathBuf>) -> bool {
     match &function.code {
         Code::File(file) if path == file => true,
         Code::File(file) => {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::{Kip, folder, kip, save, until};
+use crate::support::{Kip, folder, kip, require_programs, save, until};
 
 static SERVER: LazyLock<Minio> = LazyLock::new(|| Minio::start(&Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -49,6 +49,7 @@ impl Case {
     }
 
     fn on(server: &Minio) -> Self {
+        require_programs();
         let name = format!("photos{}", NEXT.fetch_add(1, Relaxed));
         // A thread of its own, because connections are closed while no test looks.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -167,14 +168,14 @@ fn uploads_and_removals_wake_a_function_and_it_goes_back_to_zero() {
     case.upload("old.jpg");
     let kip = case.start(&["--idle-timeout=1s"]);
     kip.wait_for(&format!("{}  node    minio trigger", case.name));
-    kip.wait_for(&format!("{}: watching, objects 1", case.name));
-    assert!(kip.children().is_empty(), "what was there before is no event");
+    kip.wait_for_voice(&case.name, "watching, objects 1");
+    assert!(kip.functions().is_empty(), "what was there before is no event");
     let goes_back_to_zero = |round, events| {
         kip.wait_for_nth(" waiting → 1 replica", round);
         kip.wait_for_nth("started in ", round);
         case.handles(events);
         kip.wait_for_nth("idle, scaled to 0", round);
-        until("no process runs", || kip.children().is_empty());
+        until("no process runs", || kip.functions().is_empty());
     };
     ["in/a b.jpg", "ä+1.jpg"].iter().for_each(|key| case.upload(key));
     goes_back_to_zero(1, 2);
@@ -237,16 +238,16 @@ fn what_cannot_be_watched_is_one_line_and_harms_no_other_function() {
     let kip = case.start_on(&path, &[&sources[0], &sources[1], &case.log_flag()]);
     let line = kip.wait_for("  events are not handled: ");
     assert!(line.starts_with(&wrong) && line.contains("SignatureDoesNotMatch"), "{line}");
-    let line = kip.wait_for(": bucket not watched: ");
+    let line = kip.wait_for("  bucket not watched: ");
     assert!(line.starts_with(&later) && line.contains("does not exist"), "{line}");
-    kip.wait_for(&format!("{}: watching, objects 0", case.name));
+    kip.wait_for_voice(&case.name, "watching, objects 0");
     case.upload("a.jpg");
     case.handles(1);
     assert_eq!(case.story(), story([("Created:Put", "a.jpg")]));
 
     // Found by itself once it is there.
     case.create_bucket(&later);
-    kip.wait_for(&format!("{later}: watching, objects 0"));
+    kip.wait_for_voice(&later, "watching, objects 0");
     case.upload_to(&later, "b.jpg");
     until("the other function's event is handled", || case.log().len() == 2);
     let lines = kip.lines();
@@ -262,7 +263,7 @@ fn events_of_the_time_in_between_are_handled_at_the_next_start_also_with_tls() {
     let case = Case::on(&server);
     let authority = format!("--source-ca={}", server.ca_file().display());
     let mut kip = case.start(&[&authority]);
-    kip.wait_for(&format!("{}: watching, objects 0", case.name));
+    kip.wait_for_voice(&case.name, "watching, objects 0");
     kip.signal(Signal::INT);
     assert_eq!(kip.wait().code(), Some(0));
     // Not even of a state bucket that was yet to be made.
@@ -293,7 +294,7 @@ fn the_example_hears_of_uploads() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/uploads.yaml");
     case.create_bucket("photos");
     let kip = case.start_on(Path::new(example), &[&format!("--source=store={}", case.url)]);
-    kip.wait_for("uploads: watching, objects 0");
+    kip.wait_for_voice("uploads", "watching, objects 0");
     case.upload_to("photos", "in/cat.jpg");
     kip.wait_for("s3:ObjectCreated:Put in/cat.jpg, 10 bytes");
 }

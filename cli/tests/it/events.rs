@@ -7,7 +7,7 @@ use std::{
 };
 
 use kipper_servers::postgres::{Options, Postgres};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
@@ -107,7 +107,7 @@ fn rows_wake_a_function_and_it_goes_back_to_zero() {
     let case = Case::new(&handler(1, false));
     let kip = case.start(&["--idle-timeout=1s"]);
     kip.wait_for("f  node    postgres trigger");
-    assert!(kip.children().is_empty(), "nothing runs before it is needed");
+    assert!(kip.functions().is_empty(), "nothing runs before it is needed");
     for round in 1..=2 {
         // In one statement, so that one look sees all of them.
         case.database.fill(3);
@@ -115,7 +115,7 @@ fn rows_wake_a_function_and_it_goes_back_to_zero() {
         kip.wait_for_nth("f  started in ", round);
         until("all rows are marked", || case.database.count("pending") == 0);
         kip.wait_for_nth("idle, scaled to 0", round);
-        until("no process runs", || kip.children().is_empty());
+        until("no process runs", || kip.functions().is_empty());
         assert_eq!(case.database.locks(), 0);
     }
     case.assert_each_once(6);
@@ -147,7 +147,7 @@ fn more_rows_than_one_replica_takes_are_shared() {
     case.open_gate();
     until("all rows are marked", || case.database.count("done") == 60);
     case.assert_each_once(60);
-    assert_eq!(kip.children().len(), 3, "no more processes than allowed");
+    assert_eq!(kip.functions().len(), 3, "no more processes than allowed");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_save_in_the_middle_loses_and_repeats_nothing() {
     case.database.fill(40);
     let kip = case.start(&["--grace=10min"]);
     until("the first version is at work", || case.noted(2).len() == 1);
-    let [first] = kip.children()[..] else { panic!("one process runs") };
+    let [first] = kip.functions()[..] else { panic!("one process runs") };
     save(&case.path("f.js"), &handler(2, false));
     kip.wait_for("reloaded");
     // What the first version has in its hands is its own; all others go to the second.
@@ -181,6 +181,7 @@ fn ctrl_c_finishes_what_runs_and_leaves_no_lock() {
     let mut kip = case.start(&["--grace=10min"]);
     until("events are handled", || !case.log().is_empty());
     let children = kip.children();
+    assert_eq!(children.len(), 3, "the function, its poller, and the count");
     kip.signal(Signal::INT);
     kip.wait_for("stopping");
     // What waited for its turn is given back; what runs stays claimed.
@@ -196,6 +197,36 @@ fn ctrl_c_finishes_what_runs_and_leaves_no_lock() {
     assert!(noted.len() < 40, "it went on claiming");
     assert_eq!(case.database.count("done"), i64::try_from(noted.len()).unwrap());
     assert_eq!(case.database.locks(), 0);
+}
+
+#[test]
+fn a_poller_that_is_killed_is_started_again() {
+    let case = Case::new(&handler(1, false));
+    case.database.fill(3);
+    let kip = case.start(&[]);
+    until("the first rows are marked", || case.database.count("done") == 3);
+    let pollers = kip.programs("kipper-poll");
+    assert_eq!(pollers.len(), 2, "one delivers, one counts");
+    for pid in pollers {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    kip.wait_for_nth("f  kipper-poll ended by itself (signal 9), next try in 1s", 2);
+    case.database.fill(2);
+    until("the new rows are marked", || case.database.count("done") == 5);
+    case.assert_each_once(5);
+}
+
+#[test]
+fn nothing_outlives_a_kip_that_is_killed() {
+    let case = Case::new(&handler(1, true));
+    case.database.fill(3);
+    let mut kip = case.start(&[]);
+    until("events are handled", || !case.log().is_empty());
+    let children = kip.children();
+    kip.signal(Signal::KILL);
+    kip.wait();
+    until("its processes are gone", || children.iter().all(|pid| is_gone(*pid)));
+    until("nothing stays claimed", || case.database.locks() == 0);
 }
 
 #[test]
@@ -302,7 +333,7 @@ fn without_a_mark_one_process_handles_each_row_once() {
     case.database.fill(1);
     until("the new row is handled", || case.by_row().len() == 6);
     case.assert_each_once(6);
-    assert_eq!(kip.children().len(), 1);
+    assert_eq!(kip.functions().len(), 1);
 }
 
 #[test]

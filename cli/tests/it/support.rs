@@ -31,6 +31,22 @@ pub(crate) fn kip() -> Command {
     command
 }
 
+/// Kipper's own programs that `kip dev` starts for event triggers.
+const PROGRAMS: [&str; 2] = ["kipper-poll", "kipper-bucket-watcher"];
+
+/// They lie beside `kip` once the workspace's tests are built.
+pub(crate) fn require_programs() {
+    let folder = Path::new(env!("CARGO_BIN_EXE_kip")).parent().unwrap();
+    for program in PROGRAMS {
+        assert!(
+            folder.join(program).is_file(),
+            "{program} is not built: `cargo build -p kipper-poller -p kipper-bucket-watcher` with this \
+             profile and target puts it into {}",
+            folder.display()
+        );
+    }
+}
+
 /// A folder with these files.
 pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -104,9 +120,29 @@ impl Kip {
         found(&list).unwrap_or_else(|| panic!("{text:?} was never printed: {list:#?}"))
     }
 
+    /// Waits until the function of this name has this line.
+    pub(crate) fn wait_for_voice(&self, name: &str, text: &str) {
+        until(&format!("{name} says {text:?}"), || {
+            let lines = self.lines();
+            let mut own = lines.iter().filter_map(|line| line.strip_prefix(name));
+            own.any(|line| line.trim_start() == text)
+        });
+    }
+
     /// One request; the answer's status and body.
     pub(crate) fn get(&self, host: &str, target: &str) -> (u16, String) {
         get(self.address, host, target).unwrap()
+    }
+
+    /// Processes of functions that still run.
+    pub(crate) fn functions(&self) -> Vec<i32> {
+        let all = self.children().into_iter();
+        all.filter(|pid| !PROGRAMS.iter().any(|program| is_named(*pid, program))).collect()
+    }
+
+    /// Processes of one of Kipper's own programs.
+    pub(crate) fn programs(&self, name: &str) -> Vec<i32> {
+        self.children().into_iter().filter(|pid| is_named(*pid, name)).collect()
     }
 
     /// Processes it started that still run.
@@ -141,6 +177,12 @@ impl Drop for Kip {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The kernel keeps the first 15 bytes of a program's name.
+fn is_named(pid: i32, program: &str) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end() == &program[..program.len().min(15)]
 }
 
 /// State and parent of a process.

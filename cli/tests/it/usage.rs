@@ -1,6 +1,10 @@
 //! What is said when there is nothing to run.
 
-use std::{fs, net::TcpListener, process::Output};
+use std::{
+    fs,
+    net::TcpListener,
+    process::{Command, Output},
+};
 
 use crate::{
     database::{Database, MARK_DONE},
@@ -52,6 +56,25 @@ fn what_cannot_be_loaded_is_one_line_and_exit_1() {
         assert!(stderr.starts_with("error: ") && stderr.contains(expected), "{stderr}");
         assert!(!stderr.contains('\n'), "{stderr}");
     }
+}
+
+#[test]
+fn a_program_that_is_missing_is_one_line_before_anything_starts() {
+    let lone = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let copy = lone.path().join("kip");
+    fs::hard_link(env!("CARGO_BIN_EXE_kip"), &copy).unwrap();
+    let code = folder(&[("f.js", "module.exports = async () => {}"), ("g.js", "")]);
+    let (file, url) = (code.path().join("f.js"), "postgres://127.0.0.1:9/x");
+    let flags = ["--trigger=postgres", "--query=SELECT 1", "--source-url", url];
+    let output =
+        Command::new(copy).arg("dev").arg(file).args(flags).env("PATH", "").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{stderr}");
+    assert_eq!(
+        stderr,
+        "error: kipper-poll not found beside kip or in PATH: event triggers need it; build it with \
+         `cargo build -p kipper-poller`, or install the kip package, which contains it\n"
+    );
 }
 
 /// Where there is nothing else to run, a trigger that cannot work is a usage error.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use kipper_poller::{Config, Error, Metrics, embed, run};
+use kipper_poller::{Config, Error, Metrics, run, run_embedded};
 use prometheus::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -81,7 +81,7 @@ impl Embedded {
         let (config, stop, registry) = (config(flags), CancellationToken::new(), Registry::new());
         let metrics = Metrics::register(&registry).unwrap();
         let shutdown = stop.clone();
-        let running = tokio::spawn(async move { embed(&config, metrics, || {}, shutdown).await });
+        let running = tokio::spawn(async move { run_embedded(&config, metrics, shutdown).await });
         Self { poller: Poller { stop, running }, registry }
     }
 

@@ -18,38 +18,40 @@ use kipper_function::{
 };
 
 use super::{
-    load::{Code, LocalFunction},
+    super::{
+        events::trigger::EventTrigger,
+        load::{Code, LocalFunction},
+    },
     runtime::{Cache, Interpreter, write_if_changed},
-    trigger::EventTrigger,
 };
 
 /// Everything the processes of one function have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Launch {
-    pub(super) interpreter: Interpreter,
+pub(crate) struct Launch {
+    pub(crate) interpreter: Interpreter,
     /// What the runtime loads: a file or a folder.
-    pub(super) code: PathBuf,
+    pub(crate) code: PathBuf,
     /// Working folder of the process.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Where the runtime installs dependencies.
-    pub(super) work: PathBuf,
+    pub(crate) work: PathBuf,
     /// The handler's name, where it is not the runtime's default.
-    pub(super) handler: Option<String>,
+    pub(crate) handler: Option<String>,
     /// The function's variables, then the command line's.
-    pub(super) env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// How long a stopping process may take.
-    pub(super) grace: Duration,
+    pub(crate) grace: Duration,
     /// What the process serves, as its environment says.
-    pub(super) serves: TriggerKind,
+    pub(crate) serves: TriggerKind,
     /// What a poller beside the process delivers to it.
-    pub(super) events: Option<EventTrigger>,
+    pub(crate) events: Option<EventTrigger>,
     /// It has nothing to do without its source: it takes no requests.
-    pub(super) needs_source: bool,
+    pub(crate) needs_source: bool,
 }
 
 /// How a process is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Serve requests on this loopback port.
     Serve(u16),
     /// Run the handler once.
@@ -61,7 +63,7 @@ impl Launch {
     ///
     /// # Errors
     /// When the cache cannot be written.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         function: &LocalFunction,
         interpreter: Interpreter,
         cache: &Cache,
@@ -97,7 +99,7 @@ impl Launch {
     }
 
     /// The process's command. The environment is this process's, without what a cluster sets.
-    pub(super) fn command(&self, mode: Mode) -> std::process::Command {
+    pub(crate) fn command(&self, mode: Mode) -> std::process::Command {
         let mut command = std::process::Command::new(&self.interpreter.program);
         command.arg(&self.interpreter.entry).current_dir(&self.folder);
         for (name, _) in std::env::vars_os() {
@@ -147,7 +149,7 @@ fn write_inline(function: &LocalFunction, cache: &Cache) -> io::Result<PathBuf> 
 
 /// Removes what Python compiled from `path`, if it did. Python tells a stale compilation by the
 /// file's size and its time in whole seconds, so two saves within a second may look the same to it.
-pub(super) fn forget_compiled(path: &Path) {
+pub(crate) fn forget_compiled(path: &Path) {
     let (Some(folder), Some(stem)) = (path.parent(), path.file_stem().and_then(OsStr::to_str))
     else {
         return;

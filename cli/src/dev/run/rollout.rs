@@ -6,7 +6,7 @@
 
 /// Where a process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// It cannot answer yet.
     Starting,
     /// It answers.
@@ -17,25 +17,25 @@ pub(super) enum Stage {
 
 /// One process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Replica {
+pub(crate) struct Replica {
     /// Higher means younger.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// Version of the code it was started with.
-    pub(super) generation: u64,
-    pub(super) stage: Stage,
+    pub(crate) generation: u64,
+    pub(crate) stage: Stage,
 }
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Processes to start.
-    pub(super) start: u32,
+    pub(crate) start: u32,
     /// Processes to stop.
-    pub(super) retire: Vec<u64>,
+    pub(crate) retire: Vec<u64>,
 }
 
 /// What is missing and what is too much, for `desired` processes of `generation`.
-pub(super) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan {
+pub(crate) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan {
     let desired = usize::try_from(desired).unwrap_or(usize::MAX);
     let mut live: Vec<Replica> =
         replicas.iter().copied().filter(|r| r.stage != Stage::Stopping).collect();

@@ -14,25 +14,23 @@ use kipper_interceptor::source::{EndpointState, FunctionId, memory::MemoryFeed};
 use tokio::sync::mpsc;
 
 use super::{
-    console::Voice,
+    super::{
+        child::{STABLE, describe, pause_after},
+        console::Voice,
+    },
     launch::{Launch, Mode},
     output,
-    process::{Event, Exit, Starter, Stop, describe},
+    process::{Event, Exit, Starter, Stop},
     rollout::{self, Plan, Replica, Stage},
     wake::{Wake, WakeLog},
 };
 
 /// Orders on their way; who orders waits at the bound.
-pub(super) const ORDERS: usize = 16;
+pub(crate) const ORDERS: usize = 16;
 /// Reports of processes on their way; they wait at the bound.
 const EVENTS: usize = 64;
 /// Between taking an address away and stopping its process.
 const RETIRE_DELAY: Duration = Duration::from_millis(100);
-/// Pause after the first failed start; doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A process that lived this long was no failed start.
-const STABLE: Duration = Duration::from_secs(5);
 /// Ports are taken from here. Below the range that Linux and macOS take source ports from, so that
 /// neither an outgoing connection nor a probe that connects to itself can hold one.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -42,7 +40,7 @@ const MAX_CLASHES: u32 = 3;
 
 /// What a fleet is told.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Have this many replicas. `since` is when the reason for it came in.
     Scale { replicas: u32, since: Instant },
     /// The code changed: replace every replica.
@@ -50,7 +48,7 @@ pub(super) enum Order {
 }
 
 /// The processes of one function.
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     id: FunctionId,
     launch: Launch,
     starter: Starter,
@@ -79,7 +77,7 @@ struct Member {
 }
 
 impl Fleet {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: FunctionId,
         launch: Launch,
         starter: Starter,
@@ -89,7 +87,7 @@ impl Fleet {
         Self {
             id,
             launch,
-            voice: starter.voice.clone(),
+            voice: starter.context.voice.clone(),
             starter,
             feed,
             wakes,
@@ -108,7 +106,7 @@ impl Fleet {
     }
 
     /// Works until nobody can order any more, then stops every process and waits for their end.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             let retry = self.retry_at;
             tokio::select! {
@@ -331,10 +329,6 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-fn pause_after(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_PAUSE)
-}
-
 /// A loopback port that nobody listens on at this moment.
 fn free_port() -> std::io::Result<u16> {
     let mut last = None;
@@ -364,12 +358,6 @@ mod tests {
         check(&[(1, Stage::Starting), (2, Stage::Stopping)], &[(1, false)]);
         check(&[(1, Stage::Starting), (2, Stage::Listening)], &[(2, true)]);
         check(&[(1, Stage::Stopping)], &[]);
-    }
-
-    #[test]
-    fn pauses_double_up_to_a_bound() {
-        let seconds = [0, 1, 4, 5, 40].map(|failures| pause_after(failures).as_secs());
-        assert_eq!(seconds, [1, 2, 16, 30, 30]);
     }
 
     #[test]

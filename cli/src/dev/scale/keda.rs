@@ -26,9 +26,7 @@ use tokio::{
 use tonic::transport::Channel;
 
 use super::{
-    backlog::Counts,
-    console::Voice,
-    fleet::Order,
+    super::{console::Voice, events::backlog::Counts, run::fleet::Order},
     scaler::{Policy, Reading, Scaler},
 };
 
@@ -36,11 +34,11 @@ use super::{
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Client of the adapter.
-pub(super) type Client = ExternalScalerClient<Channel>;
+pub(crate) type Client = ExternalScalerClient<Channel>;
 
 /// What a ScaledObject says about one function.
 #[derive(Clone, Debug)]
-pub(super) struct ScaledObject {
+pub(crate) struct ScaledObject {
     name: String,
     /// What the external scaler is asked about; `None` for a function that takes no requests.
     requests: Option<ScaledObjectRef>,
@@ -50,7 +48,7 @@ pub(super) struct ScaledObject {
 
 impl ScaledObject {
     /// The ScaledObject of a function, with the idle time and periods that are in force here.
-    pub(super) fn new(
+    pub(crate) fn new(
         id: &FunctionId,
         spec: &FunctionSpec,
         policy: Policy,
@@ -102,7 +100,7 @@ impl Signal {
 
 /// Plays until dropped or until nobody takes orders any more. `replicas` is what the function has
 /// now, and outlives this player. `counts` is there for a function with an event trigger.
-pub(super) async fn play(
+pub(crate) async fn play(
     client: Client,
     scaled: ScaledObject,
     counts: Option<Counts>,

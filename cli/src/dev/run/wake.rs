@@ -12,7 +12,7 @@ use std::{
 
 use kipper_interceptor::{function::Function, router::Router};
 
-use super::console::Voice;
+use super::super::console::Voice;
 
 /// A first answer that takes longer is not waited for; the line then ends before it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,18 +22,18 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LOOK_SHARE: u32 = 20;
 
 /// Writes the lines of one function.
-pub(super) struct WakeLog {
-    pub(super) voice: Voice,
-    pub(super) router: Arc<Router>,
-    pub(super) host: String,
+pub(crate) struct WakeLog {
+    pub(crate) voice: Voice,
+    pub(crate) router: Arc<Router>,
+    pub(crate) host: String,
 }
 
 /// A wake that is on its way.
-pub(super) struct Wake {
+pub(crate) struct Wake {
     /// KEDA decided.
     since: Instant,
     /// The process was started and its address listed.
-    pub(super) spawned: Option<Instant>,
+    pub(crate) spawned: Option<Instant>,
     function: Option<Arc<Function>>,
     done_before: u64,
 }
@@ -49,7 +49,7 @@ struct Timeline {
 
 impl WakeLog {
     /// KEDA decided at `since` that the function is needed.
-    pub(super) fn begin(&self, since: Instant) -> Wake {
+    pub(crate) fn begin(&self, since: Instant) -> Wake {
         // Without a held request nobody waits for it: replicas that are kept while idle.
         let function = self.router.route(&self.host).filter(|function| function.held() > 0);
         let done_before = function.as_deref().map_or(0, done);
@@ -57,7 +57,7 @@ impl WakeLog {
     }
 
     /// The function listens since `at`; says how it went, as soon as the first answer is out.
-    pub(super) fn end(&self, wake: Wake, at: Instant) {
+    pub(crate) fn end(&self, wake: Wake, at: Instant) {
         let spawned = wake.spawned.unwrap_or(wake.since);
         let spawn = spawned.saturating_duration_since(wake.since);
         let listen = at.saturating_duration_since(spawned);

@@ -18,27 +18,27 @@ const MAX_RECOMMENDATIONS: usize = 36_000;
 
 /// The part of a ScaledObject that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     /// `minReplicaCount`.
-    pub(super) min: u32,
+    pub(crate) min: u32,
     /// `maxReplicaCount`; at least 1 and at least `min`.
-    pub(super) max: u32,
+    pub(crate) max: u32,
     /// `cooldownPeriod`.
-    pub(super) cooldown: Duration,
+    pub(crate) cooldown: Duration,
     /// The HPA's `scaleDown.stabilizationWindowSeconds`.
-    pub(super) scale_down_window: Duration,
+    pub(crate) scale_down_window: Duration,
 }
 
 /// One metric as the external scaler gives it, with its target per replica (`AverageValue`).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Reading {
-    pub(super) value: f64,
-    pub(super) target: f64,
+pub(crate) struct Reading {
+    pub(crate) value: f64,
+    pub(crate) target: f64,
 }
 
 /// The state of one function's scaling.
 #[derive(Clone, Debug)]
-pub(super) struct Scaler {
+pub(crate) struct Scaler {
     policy: Policy,
     replicas: u32,
     last_active: Option<Duration>,
@@ -49,26 +49,26 @@ pub(super) struct Scaler {
 impl Scaler {
     /// A function that has `replicas` now, which counts as activity: what runs for a reason that
     /// was forgotten gets the whole cooldown.
-    pub(super) fn new(policy: Policy, replicas: u32) -> Self {
+    pub(crate) fn new(policy: Policy, replicas: u32) -> Self {
         let last_active = (replicas > 0).then_some(Duration::ZERO);
         Self { policy, replicas, last_active, recommendations: VecDeque::new() }
     }
 
     /// Replicas decided last.
-    pub(super) fn replicas(&self) -> u32 {
+    pub(crate) fn replicas(&self) -> u32 {
         self.replicas
     }
 
     /// `StreamIsActive` said `true`: up from zero at once. `false` is ignored by KEDA, so there is
     /// no counterpart.
-    pub(super) fn activated(&mut self, now: Duration) -> u32 {
+    pub(crate) fn activated(&mut self, now: Duration) -> u32 {
         self.last_active = Some(now);
         self.replicas = self.replicas.max(self.floor());
         self.replicas
     }
 
     /// One poll. `None` stands for a call that failed: KEDA and the HPA then keep what there is.
-    pub(super) fn polled(
+    pub(crate) fn polled(
         &mut self,
         now: Duration,
         active: Option<bool>,

@@ -26,7 +26,7 @@ fn sources() -> Sources {
     let urls = [("shop-db", "postgres://u:p@h/db"), ("store", "https://k:s%2F+@h:9000")];
     let authorities = [("shop-db", "/named.pem"), ("", "/of-urls.pem")];
     Sources {
-        urls: urls.map(|(name, url)| (name.to_owned(), Secret::from(url))).into(),
+        urls: urls.map(|(name, url)| (name.to_owned(), SourceUrl::from(url))).into(),
         authorities: authorities.map(|(name, file)| (name.to_owned(), PathBuf::from(file))).into(),
     }
 }
@@ -36,7 +36,7 @@ fn a_source_is_a_url_or_a_name_that_is_known() {
     let url = |source: &str| {
         let function = function("postgres", &[("source", source), ("query", "SELECT 1")]);
         let trigger = EventTrigger::of(&function, &sources()).unwrap();
-        trigger.map(|trigger| trigger.config().source_url.0.clone())
+        trigger.map(|trigger| trigger.check().source_url.0)
     };
     assert_eq!(url("shop-db").unwrap(), "postgres://u:p@h/db");
     assert_eq!(url("postgres://other/db").unwrap(), "postgres://other/db");
@@ -50,10 +50,12 @@ fn an_authority_belongs_to_a_name_or_to_urls() {
         let authority = |source: &str| {
             let function = function(kind, &[("source", source)]);
             let trigger = EventTrigger::of(&function, &sources()).unwrap().unwrap();
-            trigger.config().source_ca.clone()
+            let arguments = trigger.check().arguments;
+            let flag = arguments.iter().find_map(|flag| flag.strip_prefix("--source-ca="));
+            flag.map(str::to_owned)
         };
-        assert_eq!(authority("shop-db"), Some("/named.pem".into()));
-        assert_eq!(authority("redis://h"), Some("/of-urls.pem".into()));
+        assert_eq!(authority("shop-db").as_deref(), Some("/named.pem"));
+        assert_eq!(authority("redis://h").as_deref(), Some("/of-urls.pem"));
         assert_eq!(authority("store"), None);
     }
 }
@@ -65,17 +67,24 @@ fn a_bucket_is_watched_as_its_trigger_says() {
         EventTrigger::of(&function("minio", &config), &sources()).unwrap()
     };
     let trigger = of("store", "in/").unwrap();
-    let bucket = trigger.bucket.clone().unwrap();
-    assert_eq!((&*bucket.namespace, &*bucket.function), ("local", "orders"));
-    assert_eq!((&*bucket.bucket, &*bucket.prefix, &*bucket.suffix), ("photos", "in/", ""));
-    let endpoint = &bucket.endpoint;
-    assert_eq!(endpoint.url, "https://h:9000");
-    assert_eq!((&*endpoint.access_key, &*endpoint.secret_key), ("k", "s/+"));
+    let watcher = trigger.bucket_watcher(Duration::from_millis(1500)).unwrap();
+    assert_eq!(watcher.source_url.0, "https://k:s%2F+@h:9000");
+    assert_eq!(
+        watcher.arguments,
+        [
+            "--namespace=local",
+            "--function=orders",
+            "--bucket=photos",
+            "--prefix=in/",
+            "--list-interval=1s 500ms",
+        ]
+    );
+    assert_eq!(trigger.programs(), [Program::Poller, Program::BucketWatcher]);
     assert!(trigger != of("store", "out/").unwrap() && trigger == of("store", "in/").unwrap());
-    // The authority of URLs is read where the trigger is: it is not there.
-    assert!(of("http://k:s@h", "").unwrap_err().to_string().contains("/of-urls.pem"));
     let postgres = function("postgres", &[("source", "shop-db"), ("query", "SELECT 1")]);
-    assert!(EventTrigger::of(&postgres, &sources()).unwrap().unwrap().bucket.is_none());
+    let postgres = EventTrigger::of(&postgres, &sources()).unwrap().unwrap();
+    assert!(postgres.bucket_watcher(Duration::ZERO).is_none());
+    assert_eq!(postgres.programs(), [Program::Poller]);
 }
 
 #[test]
@@ -91,27 +100,27 @@ fn settings_reach_the_poller_and_no_password_is_printed() {
         ("deliverTimeout", "1m30s"),
     ];
     let trigger = EventTrigger::of(&function("postgres", &settings), &sources()).unwrap().unwrap();
-    let config = trigger.config_for(8081).unwrap();
-    assert_eq!(config.target_url, "http://127.0.0.1:8081/event".parse().unwrap());
-    assert_eq!((config.namespace.as_str(), config.function.as_str()), ("local", "orders"));
-    assert_eq!(config.query.as_deref(), Some("SELECT * FROM a WHERE b = '--x'"));
-    assert_eq!(config.mark_done.as_deref(), Some("UPDATE a SET b = {{id}}"));
-    assert_eq!((config.key, config.max_attempts), (vec!["id".to_owned(), "nr".to_owned()], 3));
-    assert_eq!((config.concurrency.get(), config.deliver_timeout.as_secs()), (2, 90));
+    let common = [
+        "--trigger=postgres",
+        "--namespace=local",
+        "--function=orders",
+        "--source-ca=/named.pem",
+        "--query=SELECT * FROM a WHERE b = '--x'",
+        "--mark-done=UPDATE a SET b = {{id}}",
+        "--key=id,nr",
+        "--max-attempts=3",
+        "--concurrency=2",
+        "--deliver-timeout=1m30s",
+    ];
+    let poller = trigger.poller(8081);
+    let own = ["--target-url=http://127.0.0.1:8081/event", "--admin-listen=127.0.0.1:0"];
+    assert_eq!(poller.arguments, [&common[..], &own].concat());
+    let counter = trigger.counter(70, Duration::from_millis(200)).arguments;
+    assert_eq!(counter, [&common[..], &["count", "--bound=70", "--interval=200ms"]].concat());
     assert_eq!((trigger.batch, trigger.is_marked), (7, true));
-    assert!(!format!("{trigger:?}").contains("u:p"), "{trigger:?}");
-}
-
-#[test]
-fn what_cannot_be_polled_says_why() {
-    let why = |config: &[(&str, &str)]| {
-        let config = [&[("source", "shop-db"), ("query", "SELECT 1")], config].concat();
-        let trigger = EventTrigger::of(&function("postgres", &config), &sources()).unwrap();
-        trigger.unwrap_err().to_string()
-    };
-    assert_eq!(why(&[("batch", "0")]), "batch must be a number above 0");
-    let error = why(&[("maxAttempts", "many")]);
-    assert!(error.contains("many") && error.contains("--max-attempts"), "{error}");
+    for shown in [format!("{trigger:?}"), format!("{poller:?}")] {
+        assert!(!shown.contains("u:p"), "{shown}");
+    }
 }
 
 #[test]
@@ -125,7 +134,7 @@ fn flags_declare_the_trigger_of_one_code_file() {
     let mut functions = [function("http", &[])];
     declare(&flags(TriggerKind::Postgres), &mut functions).unwrap();
     let trigger = EventTrigger::of(&functions[0], &Sources::default()).unwrap().unwrap();
-    assert_eq!(trigger.config().query.as_deref(), Some("SELECT 1"));
+    assert!(trigger.check().arguments.contains(&"--query=SELECT 1".to_owned()));
     let refused = |args: &TriggerArgs, functions: &mut [LocalFunction]| {
         declare(args, functions).unwrap_err().to_string()
     };

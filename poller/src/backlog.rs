@@ -1,34 +1,13 @@
-//! The poller as a part of another process, which has ports and signals of its own: `kip dev` runs
-//! one beside each process of a function, and counts what waits as KEDA does.
+//! What can be done with a source without polling it: check the trigger, and count what waits as
+//! KEDA does.
 //!
 //! What is known of each kind of source for this stands here and in `poll`, nowhere else.
-
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Trigger},
     error::Error,
-    metrics::Metrics,
     source::{SourceError, minio, mysql, postgres, redis},
 };
-
-/// Runs a poller without ports until `shutdown` and the drain after it. `connected` is called once
-/// the source is there. Dropping the future gives up what it holds, as the end of its process would.
-///
-/// # Errors
-/// When the trigger cannot work. A source that is away is waited for.
-pub async fn embed(
-    config: &Config,
-    metrics: Metrics,
-    connected: impl FnOnce(),
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    config.check()?;
-    // Nobody asks for a drain that may be taken back: whoever embeds has the token.
-    let (_, drains) = mpsc::channel(1);
-    crate::poll(config, metrics, connected, shutdown, drains).await
-}
 
 /// Opens the source once and checks everything that can be checked before the first event.
 ///

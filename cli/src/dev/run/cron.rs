@@ -10,9 +10,9 @@ use kipper_function::{Timestamp, cron::Schedule, function::TriggerKind};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    console::Voice,
+    super::{child::describe, console::Voice},
     launch::{Launch, Mode},
-    process::{Event, Exit, Starter, Stop, describe},
+    process::{Event, Exit, Starter, Stop},
 };
 
 /// Longest time without a look at the clock.
@@ -22,8 +22,8 @@ const EVENTS: usize = 4;
 
 /// Runs at every firing until dropped or until the schedule has no next one. `launch` is what the
 /// next run starts.
-pub(super) async fn run(schedule: Schedule, launch: watch::Receiver<Launch>, starter: Starter) {
-    let voice = starter.voice.clone();
+pub(crate) async fn run(schedule: Schedule, launch: watch::Receiver<Launch>, starter: Starter) {
+    let voice = starter.context.voice.clone();
     let mut after = Timestamp::now();
     let mut id = 0;
     while let Some(firing) = schedule.next(after) {

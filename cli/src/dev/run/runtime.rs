@@ -24,7 +24,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why no function of a runtime can run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RuntimeError {
+pub(crate) enum RuntimeError {
     #[error("{program} not found: {runtime} functions need {wanted}; install it or pass {flag}")]
     Missing { program: String, runtime: Runtime, wanted: &'static str, flag: &'static str },
     #[error("{program} cannot be used: {reason}")]
@@ -34,7 +34,7 @@ pub(super) enum RuntimeError {
 }
 
 /// Where `kip dev` keeps files: the user's cache, or a temporary folder without one.
-pub(super) struct Cache {
+pub(crate) struct Cache {
     root: PathBuf,
     /// Removed at the end, when there is no lasting cache.
     _temporary: Option<TempDir>,
@@ -43,7 +43,7 @@ pub(super) struct Cache {
 impl Cache {
     /// `$XDG_CACHE_HOME/kipper` or `~/.cache/kipper`, if it can be written; else a new temporary
     /// folder, because one of a fixed name could be somebody else's.
-    pub(super) fn open() -> Result<Self, RuntimeError> {
+    pub(crate) fn open() -> Result<Self, RuntimeError> {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let lasting = absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
@@ -60,23 +60,23 @@ impl Cache {
     }
 
     /// A folder below the cache; it need not exist yet.
-    pub(super) fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 }
 
 /// How to start one runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Interpreter {
+pub(crate) struct Interpreter {
     /// The interpreter itself, no wrapper of it.
-    pub(super) program: PathBuf,
+    pub(crate) program: PathBuf,
     /// The runtime's entry point, its first argument.
-    pub(super) entry: PathBuf,
+    pub(crate) entry: PathBuf,
 }
 
 impl Interpreter {
     /// Asks `program` for its own path and unpacks the runtime.
-    pub(super) async fn resolve(
+    pub(crate) async fn resolve(
         runtime: Runtime,
         program: &Path,
         cache: &Cache,
@@ -103,7 +103,7 @@ fn unpack(files: &[(&str, &str)], folder: &Path) -> io::Result<()> {
 
 /// Writes `text` to `path` unless what is there satisfies `is_good`; in one step, so that nobody
 /// ever reads half a file.
-pub(super) fn write_if_changed(
+pub(crate) fn write_if_changed(
     path: &Path,
     text: &str,
     is_good: impl FnOnce(&[u8]) -> bool,

@@ -1,16 +1,12 @@
 //! One process of a function, from its start to its end.
 //!
-//! Every process is a group of its own, so that Ctrl-C reaches only `kip`, which stops them in
-//! order, and so that what a process leaves behind can be ended with it. Should `kip` itself be
-//! killed, the kernel ends the process. Its lines go to the console; the runtime's line that it
-//! listens is an event, so nobody polls for it. Who starts a process decides when it stops. A
-//! process of an event function has its poller beside it, which ends before it.
+//! Its lines go to the console; the runtime's line that it listens is an event, so nothing polls for
+//! it. Whoever starts a process decides when it stops. A process of an event function has its poller
+//! beside it, which ends before it.
 
 use std::{
-    collections::BTreeSet,
     io,
-    os::unix::process::CommandExt as _,
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -18,20 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::{
-    process::{Child, Command},
-    sync::{mpsc, watch},
+    process::Child,
+    sync::{mpsc, oneshot, watch},
 };
-
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    console::{Target, Voice},
+    super::{
+        child::{self, Group},
+        console::{Target, Voice},
+        events::{companion::Context, poller::Sidecar},
+    },
     launch::{Launch, Mode},
-    output::{self, Listener},
-    sidecar::Sidecar,
+    output,
 };
 
 /// How long a process may outlive the end it was given: its own drain takes exactly that long.
@@ -45,7 +41,7 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a process reports to the one that started it.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// It accepts connections.
     Listening { id: u64, at: Instant },
     /// It is gone.
@@ -54,44 +50,27 @@ pub(super) enum Event {
 
 /// The end of a process.
 #[derive(Debug)]
-pub(super) struct Exit {
-    pub(super) id: u64,
+pub(crate) struct Exit {
+    pub(crate) id: u64,
     /// `None` when the system did not tell.
-    pub(super) status: Option<ExitStatus>,
+    pub(crate) status: Option<ExitStatus>,
     /// The last lines of its stderr.
-    pub(super) last_words: Vec<String>,
+    pub(crate) last_words: Vec<String>,
     /// Why it was stopped, where its poller could not work.
-    pub(super) failure: Option<String>,
-}
-
-/// Groups of processes that run now, for the case that there is no time to stop them in order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Groups(Arc<Mutex<BTreeSet<i32>>>);
-
-impl Groups {
-    /// Kills every group at once.
-    pub(super) fn kill_all(&self) {
-        for raw in self.0.lock().iter() {
-            if let Some(pid) = Pid::from_raw(*raw) {
-                // The group may be gone by now.
-                let _ = kill_process_group(pid, Signal::KILL);
-            }
-        }
-    }
+    pub(crate) failure: Option<String>,
 }
 
 /// How a process is asked to stop: after which delay.
-pub(super) type Stop = watch::Sender<Option<Duration>>;
+pub(crate) type Stop = watch::Sender<Option<Duration>>;
 
 /// Starts processes for one function.
 #[derive(Clone)]
-pub(super) struct Starter {
-    pub(super) voice: Voice,
-    pub(super) groups: Groups,
+pub(crate) struct Starter {
+    pub(crate) context: Context,
     /// Who waits for every process to be gone.
-    pub(super) tracker: TaskTracker,
+    pub(crate) tracker: TaskTracker,
     /// Cancelled when no more events are to be claimed.
-    pub(super) stop_events: CancellationToken,
+    pub(crate) stop_events: CancellationToken,
 }
 
 impl Starter {
@@ -101,7 +80,7 @@ impl Starter {
     ///
     /// # Errors
     /// When the system does not start it.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         launch: &Launch,
         mode: Mode,
@@ -109,14 +88,11 @@ impl Starter {
         is_muted: bool,
         events: mpsc::Sender<Event>,
     ) -> io::Result<Stop> {
-        let mut command = launch.command(mode);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        die_with_parent(&mut command);
-        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        let (child, group) = child::spawn(launch.command(mode), &self.context.groups)?;
         let sidecar = match (mode, &launch.events) {
             (Mode::Serve(port), Some(trigger)) => {
-                let started = Sidecar::start(trigger, port, &self.voice, &self.stop_events);
-                Some(started.map_err(io::Error::other)?)
+                let context = self.context.clone();
+                Some(Sidecar::start(trigger, port, context, &self.stop_events))
             }
             _ => None,
         };
@@ -124,14 +100,14 @@ impl Starter {
         let process = Process {
             id,
             child,
+            group: Some(group),
             stopped,
             grace: launch.grace,
             listens: matches!(mode, Mode::Serve(_)).then(Arc::default),
             sidecar,
             needs_source: launch.needs_source,
             failure: None,
-            voice: self.voice.clone(),
-            groups: self.groups.clone(),
+            voice: self.context.voice.clone(),
             events,
         };
         self.tracker.spawn(process.attend(is_muted));
@@ -142,6 +118,8 @@ impl Starter {
 struct Process {
     id: u64,
     child: Child,
+    /// `None` once it has ended.
+    group: Option<Group>,
     stopped: watch::Receiver<Option<Duration>>,
     grace: Duration,
     /// Whether it was ever able to answer; `None` for a run that answers nobody.
@@ -150,15 +128,11 @@ struct Process {
     needs_source: bool,
     failure: Option<String>,
     voice: Voice,
-    groups: Groups,
     events: mpsc::Sender<Event>,
 }
 
 impl Process {
     async fn attend(mut self, is_muted: bool) {
-        let raw = self.child.id().and_then(|pid| i32::try_from(pid).ok());
-        let pid = raw.and_then(Pid::from_raw);
-        self.groups.0.lock().extend(raw);
         let out = tokio::spawn(output::forward(
             self.child.stdout.take(),
             Target::Stdout,
@@ -166,27 +140,17 @@ impl Process {
             None,
             false,
         ));
-        let listener = self.listens.clone().map(|listens| Listener {
-            id: self.id,
-            listens,
-            source: self.sidecar.as_ref().filter(|_| self.needs_source).map(Sidecar::connected),
-            events: self.events.clone(),
-        });
+        let listening = self.listens.clone().map(|listens| self.announce(listens));
         let err = tokio::spawn(output::forward(
             self.child.stderr.take(),
             Target::Stderr,
             self.voice.clone(),
-            listener,
+            listening,
             is_muted,
         ));
-        let status = self.wait(pid).await;
-        if let Some(pid) = pid {
-            // What it started and did not end itself.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-        if let Some(raw) = raw {
-            self.groups.0.lock().remove(&raw);
-        }
+        let status = self.wait().await;
+        // With what it started and did not end itself.
+        self.group = None;
         if let Some(mut sidecar) = self.sidecar.take() {
             // What the process had is given back; what cannot be given back ends with its session.
             let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, sidecar.drain()).await;
@@ -201,8 +165,30 @@ impl Process {
         let _ = self.events.send(Event::Exited(exit)).await;
     }
 
+    /// Reports that it listens, once the runtime says so; a process that has nothing to do without its
+    /// source does not listen before that is there.
+    fn announce(&self, listens: Arc<AtomicBool>) -> oneshot::Sender<Instant> {
+        let (said, listening) = oneshot::channel();
+        let (id, events) = (self.id, self.events.clone());
+        let source = self.sidecar.as_ref().filter(|_| self.needs_source).map(Sidecar::connected);
+        tokio::spawn(async move {
+            let Ok(mut at) = listening.await else { return };
+            listens.store(true, Relaxed);
+            if let Some(mut source) = source {
+                // An error is a poller that ended, which its process reports.
+                if source.wait_for(|is_there| *is_there).await.is_err() {
+                    return;
+                }
+                at = Instant::now();
+            }
+            // Nothing receives it any more when `kip` ends.
+            let _ = events.send(Event::Listening { id, at }).await;
+        });
+        said
+    }
+
     /// Waits for the process to end, by itself or because it was stopped.
-    async fn wait(&mut self, pid: Option<Pid>) -> Option<ExitStatus> {
+    async fn wait(&mut self) -> Option<ExitStatus> {
         let delay = loop {
             tokio::select! {
                 status = self.child.wait() => return status.ok(),
@@ -226,8 +212,8 @@ impl Process {
             status = self.child.wait() => return status.ok(),
             _ = tokio::time::timeout_at(deadline.into(), finishing) => {}
         }
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
+        if let Some(group) = &self.group {
+            group.terminate();
         }
         let is_serving = self.listens.as_ref().is_none_or(|listens| listens.load(Relaxed));
         let left = deadline.saturating_duration_since(Instant::now());
@@ -264,39 +250,5 @@ async fn stop_requested(stopped: &mut watch::Receiver<Option<Duration>>) -> Dura
     match stopped.wait_for(Option::is_some).await {
         Ok(delay) => delay.unwrap_or_default(),
         Err(_) => Duration::ZERO,
-    }
-}
-
-/// Has the kernel kill the process when the thread that starts it ends. That thread is the one
-/// `kip dev` runs on: its runtime has no other.
-#[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
-fn die_with_parent(command: &mut std::process::Command) {
-    let parent = rustix::process::getpid();
-    let bind = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before the line above.
-        if rustix::process::getppid() == Some(parent) {
-            Ok(())
-        } else {
-            Err(io::Error::from(io::ErrorKind::BrokenPipe))
-        }
-    };
-    // SAFETY: the closure makes two system calls, which are async-signal-safe; it neither
-    // allocates nor locks.
-    unsafe {
-        command.pre_exec(bind);
-    }
-}
-
-/// How a process ended, in words: `exit code 1`, `signal 9`.
-pub(super) fn describe(status: Option<ExitStatus>) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
-    let Some(status) = status else {
-        return "unknown status".to_owned();
-    };
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
     }
 }
