@@ -207,7 +207,7 @@ impl Dev {
 
     /// Lets requests and events finish, then stops every process, then the data plane.
     async fn stop(mut self) {
-        self.console.say("stopping; once more to stop at once");
+        self.console.say("stopping; press Ctrl-C again to stop immediately");
         self.stop_events.cancel();
         let cut = self.plane.drain().await;
         if cut > 0 {
@@ -301,7 +301,7 @@ impl Dev {
         }
         for path in manifests {
             if let Err(error) = self.apply_manifest(&path).await {
-                self.console.warn(format!("{error:#}; the running version stays"));
+                self.console.warn(format!("{error:#}; keeping the running version"));
             }
         }
     }

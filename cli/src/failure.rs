@@ -21,13 +21,13 @@ pub const USAGE: u8 = 2;
 /// What helps where a Loki does not.
 const OF_LOKI: &str = "`--pods` reads what the pods there are still have";
 
-/// A failure that was told already, line by line.
+/// A failure whose details were printed already, line by line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Told(pub String);
+pub struct Report(pub String);
 
 /// Prints the error; the exit code.
-pub fn tell(error: &anyhow::Error) -> ExitCode {
+pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {}", chain(error));
     if let Some(hint) = hint(error) {
         eprintln!("hint: {hint}");
@@ -52,7 +52,7 @@ pub fn chain(error: &anyhow::Error) -> String {
     line
 }
 
-/// The only failure, or how many there were once each is told.
+/// The only failure, or how many there were once each is printed.
 ///
 /// # Errors
 /// When there was one.
@@ -64,7 +64,7 @@ pub fn one_of(mut failures: Vec<anyhow::Error>, of: usize) -> anyhow::Result<()>
             for error in &failures {
                 eprintln!("error: {}", chain(error));
             }
-            Err(Told(format!("{count} of {of} failed")).into())
+            Err(Report(format!("{count} of {of} failed")).into())
         }
     }
 }
@@ -123,7 +123,7 @@ fn of_api(error: &ApiError) -> Option<&'static str> {
         ApiError::NotInstalled(_) => "choose another cluster with --context, or install the chart",
         ApiError::Unauthorized => "log in again, or choose another context with --context",
         ApiError::Forbidden(_) => {
-            "ask who administers the namespace for this right, or choose another with -n or --context"
+            "ask an administrator of the namespace for this right, or choose another with -n or --context"
         }
         ApiError::Unreachable(_) => {
             "check that the cluster runs and that the context (--context) is the one you mean"
@@ -180,14 +180,14 @@ fn of_wait(error: &WaitError) -> Option<&'static str> {
     match error {
         WaitError::Api(error) => of_api(error),
         WaitError::TooLate { .. } => {
-            Some("`kip function describe` and `kip function logs` tell more")
+            Some("`kip function describe` and `kip function logs` show more")
         }
         WaitError::Broken { stage: Stage::NotReady { reason, .. }, .. }
             if reason == "HostTaken" =>
         {
-            Some("a host is a function's name in the whole cluster: choose another name")
+            Some("hosts are unique in the cluster: choose another name for the function")
         }
-        WaitError::Broken { .. } => Some("`kip function describe` tells more"),
+        WaitError::Broken { .. } => Some("`kip function describe` shows more"),
         WaitError::Deleted(_) => None,
     }
 }

@@ -41,20 +41,20 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Create a function, or make one that is there be as the flags say
+    /// Create a function, or change an existing one to match the flags
     Create(Box<create::Args>),
-    /// Make functions be as files say
+    /// Create or change functions to match files
     Apply(apply::Args),
     /// Show what `apply` would change
     Diff(diff::Args),
-    /// Change what the flags say, and nothing else
+    /// Change the given fields of a function, and nothing else
     Update(Box<update::Args>),
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
-    /// Show some functions
+    /// Show functions by name
     Get(list::GetArgs),
-    /// Tell everything about a function
+    /// Show the details of a function
     Describe(describe::Args),
     /// Delete functions
     Delete(delete::Args),
@@ -62,11 +62,11 @@ pub enum Command {
     Invoke(invoke::Args),
     /// Run a cron function once, now, and follow its logs
     Test(test::Args),
-    /// Show what the pods of a function say
+    /// Print the logs of a function
     Logs(logs::Args),
     /// Bind a service: its connection details become environment variables
     Bind(bind::BindArgs),
-    /// Take the binding of a service away
+    /// Remove the binding of a service
     Unbind(bind::UnbindArgs),
     /// Environment variables
     Env(env::Args),

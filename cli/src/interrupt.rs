@@ -24,7 +24,7 @@ pub async fn whole<T>(writes: impl Future<Output = T>) -> io::Result<T> {
         }
     };
     if is_asked {
-        eprintln!("interrupted: what was begun is written, and nothing is waited for");
+        eprintln!("interrupted: writes in progress were completed, not waiting for the result");
         process::exit(INTERRUPTED);
     }
     // From now on this process has to end itself.
@@ -39,12 +39,12 @@ pub async fn whole<T>(writes: impl Future<Output = T>) -> io::Result<T> {
 ///
 /// # Errors
 /// When signals cannot be handled.
-pub async fn told<T>(following: impl Future<Output = T>, told: &str) -> io::Result<T> {
+pub async fn detached<T>(following: impl Future<Output = T>, message: &str) -> io::Result<T> {
     let mut interrupts = interrupts()?;
     tokio::select! {
         done = following => Ok(done),
         Some(()) = interrupts.recv() => {
-            eprintln!("{told}");
+            eprintln!("{message}");
             process::exit(INTERRUPTED)
         }
     }

@@ -1,12 +1,15 @@
 //! What the `kip` command does: one module per subcommand.
 //!
 //! `dev` runs functions on this machine. `function`, `volume` and `version` are about a cluster, by way
-//! of `kipper-client`; they share `settings` (which cluster, which namespace), `output` (what is
-//! printed), `progress` and `prompt` (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C
-//! does) and `failure` (how a command ends).
+//! of `kipper-client`. They share `settings` (which cluster, which namespace) and `session` (the
+//! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
+//! from) and `write` (how, and what came of it), `output` (what is printed), `progress` and `prompt`
+//! (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C does) and `failure` (how a
+//! command ends).
 
 pub mod dev;
 
+mod env_flag;
 pub mod failure;
 pub mod function;
 pub mod interrupt;
@@ -33,7 +36,7 @@ use kipper_process::{
 
 /// What is logged where nobody asks for more.
 const DEFAULT_LOG_LEVEL: &str = "warn";
-/// The same for commands whose errors are told as such: the client's log would tell them first.
+/// The same for commands that print their errors: the client's log would print them first.
 const CLIENT_LOG_LEVEL: &str = "warn,kube_client=off,kube_runtime=off";
 
 /// Kipper Functions from the command line.
@@ -65,7 +68,7 @@ pub enum Command {
     Function(Box<function::Args>),
     /// Volumes that functions mount
     Volume(volume::Args),
-    /// Tell the versions of kip, of Kipper in the cluster, and of the cluster
+    /// Print the versions of kip, of Kipper in the cluster, and of the cluster
     Version(version::Args),
     /// Print completions for a shell
     Completion(shell::CompletionArgs),
@@ -84,12 +87,12 @@ pub fn main() -> ExitCode {
         // `kip dev` is a server while it runs, and ends as servers do.
         result if is_dev => exit::main_result(result),
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::tell(&error),
+        Err(error) => failure::report(&error),
     }
 }
 
 /// The command line, or the end of the process. A usage error of `kip dev` is one line and exit code
-/// 64, as with every server; any other is told as clap tells it, with exit code 2.
+/// 64, as with every server; any other is printed as clap does, with exit code 2.
 fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
         let lenient = Cli::command().ignore_errors(true).try_get_matches();
@@ -105,8 +108,8 @@ fn parse() -> Cli {
 /// # Errors
 /// Whatever ends the command.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
-    let is_told = !matches!(cli.command, Command::Dev(_)) && cli.log_level == DEFAULT_LOG_LEVEL;
-    let log_level = if is_told { CLIENT_LOG_LEVEL.to_owned() } else { cli.log_level };
+    let is_client = !matches!(cli.command, Command::Dev(_)) && cli.log_level == DEFAULT_LOG_LEVEL;
+    let log_level = if is_client { CLIENT_LOG_LEVEL.to_owned() } else { cli.log_level };
     let log = LogArgs { log_level: log_level.clone(), log_format: LogFormat::Text };
     telemetry::init(&log)
         .map_err(|error| UsageError::new(format!("invalid value for '--log-level': {error}")))?;

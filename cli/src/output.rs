@@ -31,8 +31,8 @@ pub enum Format {
 /// The flag for it.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct OutputArgs {
-    /// Form of the output, instead of text for people
-    #[arg(short, long, value_enum, value_name = "FORM")]
+    /// Output format, instead of text for people
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
 }
 

@@ -33,7 +33,7 @@ pub fn confirm(question: &str) -> io::Result<bool> {
 /// Asks for a value that is not shown as it is typed.
 ///
 /// # Errors
-/// When the terminal cannot be used, or the value is no text.
+/// When the terminal cannot be used, or the value is not valid UTF-8.
 pub fn hidden(question: &str) -> io::Result<String> {
     let stdin = io::stdin();
     let hidden = Hidden::start()?;
@@ -43,8 +43,9 @@ pub fn hidden(question: &str) -> io::Result<String> {
     drop(hidden);
     eprintln!();
     match answer? {
-        Typed::Line(bytes) => String::from_utf8(bytes)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the value is no text")),
+        Typed::Line(bytes) => String::from_utf8(bytes).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "the value is not valid UTF-8")
+        }),
         // The terminal is as it was.
         Typed::Interrupted => std::process::exit(INTERRUPTED),
     }

@@ -11,7 +11,7 @@ use clap::Args;
 use kipper_client::{
     Target,
     cluster::SYSTEM_NAMESPACE,
-    invoke::Door,
+    invoke::Gateway,
     loki::{Address, AddressError, Tenant, TenantError},
     namespaces::Place,
 };
@@ -29,7 +29,7 @@ pub struct ScopeArgs {
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
 
-    /// Project, which with its environment is a namespace [env: KIP_PROJECT]
+    /// Project; with its environment it names the namespace [env: KIP_PROJECT]
     #[arg(long, global = true, value_name = "NAME")]
     pub project: Option<String>,
 
@@ -73,7 +73,7 @@ pub struct Settings {
     /// Project and environment, where they are what names the namespace.
     pub place: Option<Place>,
     /// How requests reach functions.
-    pub door: Door,
+    pub gateway: Gateway,
     /// Where lines of pods are collected, if anywhere.
     pub loki: Option<Address>,
     /// Whose lines are meant there.
@@ -159,7 +159,7 @@ fn resolve(layers: &[Layer; 3]) -> Result<Settings, UsageError> {
     let is_flagged =
         flags.namespace.is_some() || flags.project.is_some() || flags.environment.is_some();
     let interceptor = first(|layer| &layer.interceptor).map(|url| interceptor(&url)).transpose()?;
-    let told = |error: &dyn std::error::Error| UsageError::new(error.to_string());
+    let reported = |error: &dyn std::error::Error| UsageError::new(error.to_string());
     let loki = first(|layer| &layer.loki).map(|text| text.parse()).transpose();
     let tenant = first(|layer| &layer.loki_tenant).map(|text| text.parse()).transpose();
     Ok(Settings {
@@ -169,9 +169,9 @@ fn resolve(layers: &[Layer; 3]) -> Result<Settings, UsageError> {
             namespace,
         },
         place,
-        door: Door { interceptor },
-        loki: loki.map_err(|error: AddressError| told(&error))?,
-        loki_tenant: tenant.map_err(|error: TenantError| told(&error))?,
+        gateway: Gateway { interceptor },
+        loki: loki.map_err(|error: AddressError| reported(&error))?,
+        loki_tenant: tenant.map_err(|error: TenantError| reported(&error))?,
         system_namespace: first(|layer| &layer.system_namespace)
             .unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
         is_flagged,
@@ -183,7 +183,7 @@ fn namespace(layers: &[Layer; 3]) -> Result<(Option<String>, Option<Place>), Usa
         let is_placed = layer.project.is_some() || layer.environment.is_some();
         match &layer.namespace {
             Some(_) if is_placed => {
-                let message = "say either a namespace, or a project and its environment";
+                let message = "specify either a namespace, or a project and an environment";
                 return Err(UsageError::new(message));
             }
             Some(namespace) => return Ok((Some(namespace.clone()), None)),
@@ -222,14 +222,14 @@ fn check(namespace: &str) -> Result<(), UsageError> {
         return Ok(());
     }
     Err(UsageError::new(format!(
-        "project and environment make {namespace:?}, which is no namespace: lower-case letters, \
-         digits and '-', at most {MAX_NAMESPACE} of them"
+        "project and environment form {namespace:?}, which is not a valid namespace: use lower-case \
+         letters, digits and '-', at most {MAX_NAMESPACE} characters"
     )))
 }
 
 fn interceptor(url: &str) -> Result<http::Uri, UsageError> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let bad = || UsageError::new(format!("{url:?} is not the URL of an interceptor"));
+    let bad = || UsageError::new(format!("{url:?} is not a valid URL of an interceptor"));
     let uri: http::Uri = with_scheme.parse().map_err(|_| bad())?;
     let has_path = uri.path() != "/" || uri.query().is_some();
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
@@ -247,10 +247,10 @@ mod tests {
 
     #[track_caller]
     fn check(layers: [&str; 3], expected: Result<Option<&str>, &str>) {
-        let told = resolve(&layers.map(layer));
-        let told = told.map(|settings| settings.target.namespace);
+        let reported = resolve(&layers.map(layer));
+        let reported = reported.map(|settings| settings.target.namespace);
         let expected = expected.map(|name| name.map(str::to_owned));
-        assert_eq!(told.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
+        assert_eq!(reported.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
     }
 
     #[test]
@@ -263,13 +263,13 @@ mod tests {
         check(["environment: prod", "project: shop\nenvironment: dev", ""], Ok(Some("shop-prod")));
         check(["project: p", "namespace: n", ""], Err("--project needs --environment"));
         check(["", "environment: e", ""], Err("--environment needs --project"));
-        let both = "say either a namespace, or a project and its environment";
+        let both = "specify either a namespace, or a project and an environment";
         check(["namespace: n\nproject: p", "", ""], Err(both));
         check(
             ["project: P\nenvironment: e", "", ""],
             Err(
-                "project and environment make \"P-e\", which is no namespace: lower-case letters, \
-                 digits and '-', at most 63 of them",
+                "project and environment form \"P-e\", which is not a valid namespace: use lower-case \
+                 letters, digits and '-', at most 63 characters",
             ),
         );
     }
@@ -280,7 +280,7 @@ mod tests {
         let settings = resolve(&layers.map(layer)).unwrap();
         assert_eq!(settings.target.context.as_deref(), Some("flag"));
         assert_eq!(settings.target.kubeconfig, Some(PathBuf::from("k")));
-        assert_eq!(settings.door.interceptor, Some("http://10.0.0.7".parse().unwrap()));
+        assert_eq!(settings.gateway.interceptor, Some("http://10.0.0.7".parse().unwrap()));
         assert!(!settings.is_flagged);
         let layers = ["", "loki: logs/loki", "loki: http://loki:3100\nlokiTenant: shop"];
         let settings = resolve(&layers.map(layer)).unwrap();

@@ -14,11 +14,11 @@ pub struct EventArgs {
     #[arg(long, value_name = "SQL")]
     pub mark_done: Option<String>,
 
-    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
+    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are available too
     #[arg(long, value_name = "SQL")]
     pub on_failed: Option<String>,
 
-    /// Columns that tell rows apart [default: the primary key]
+    /// Columns that identify a row [default: the primary key]
     #[arg(long, value_name = "COLUMNS")]
     pub key: Option<String>,
 
@@ -30,11 +30,11 @@ pub struct EventArgs {
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
 
-    /// Only objects whose names begin so
+    /// Only objects whose names start with this text
     #[arg(long, value_name = "TEXT")]
     pub object_prefix: Option<String>,
 
-    /// Only objects whose names end so
+    /// Only objects whose names end with this text
     #[arg(long, value_name = "TEXT")]
     pub object_suffix: Option<String>,
 }
@@ -61,7 +61,7 @@ impl EventArgs {
 /// The value of `--trigger`.
 pub(crate) fn kind(text: &str) -> Result<TriggerKind, String> {
     let known = || TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
-    TriggerKind::parse(text).ok_or_else(|| format!("is none of {}", known()))
+    TriggerKind::parse(text).ok_or_else(|| format!("must be one of {}", known()))
 }
 
 /// The value of `--schedule`.

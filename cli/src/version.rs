@@ -12,10 +12,10 @@ use crate::{
 /// This program's.
 const OWN: &str = env!("CARGO_PKG_VERSION");
 
-/// Tell the versions of kip, of Kipper in the cluster, and of the cluster.
+/// Print the versions of kip, of Kipper in the cluster, and of the cluster.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Ask no cluster
+    /// Print only kip's own version
     #[arg(long)]
     pub client: bool,
 
@@ -23,7 +23,7 @@ pub struct Args {
     #[command(flatten)]
     pub scope: ScopeArgs,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -31,7 +31,7 @@ pub struct Args {
 /// Runs the command on this thread.
 ///
 /// # Errors
-/// When the cluster that was to be asked does not answer; kip's own version is told before.
+/// When the cluster does not answer; kip's own version is printed before.
 pub fn main(args: &Args) -> anyhow::Result<()> {
     let format = args.output.output;
     if format.is_none() {

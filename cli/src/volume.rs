@@ -14,7 +14,7 @@ use kipper_process::exit::UsageError;
 use tokio::time::Instant;
 
 use crate::{
-    failure::Told,
+    failure::Report,
     output::{self, Format, OutputArgs},
     prompt,
     settings::ScopeArgs,
@@ -40,20 +40,20 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Make a volume
+    /// Create a volume
     Create(CreateArgs),
     /// List volumes
     #[command(visible_alias = "ls")]
     List {
-        /// Form of the output.
+        /// Output format.
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Delete volumes, with what is in them
+    /// Delete volumes and the data in them
     Delete(DeleteArgs),
 }
 
-/// Make a volume.
+/// Create a volume.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct CreateArgs {
     /// Name of the volume
@@ -63,7 +63,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "QUANTITY", default_value = "1Gi")]
     pub size: String,
 
-    /// Pods of how many nodes may mount it at once
+    /// Whether pods of one node or of many may mount it at once
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Access::One)]
     pub access: Access,
 
@@ -71,7 +71,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -92,11 +92,11 @@ pub struct DeleteArgs {
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 
-    /// Delete even what functions mount
+    /// Delete volumes even if functions mount them
     #[arg(long)]
     pub force: bool,
 }
@@ -131,7 +131,7 @@ fn check(args: &CreateArgs) -> Result<(), UsageError> {
         .map_err(|error| UsageError::new(format!("volume {name}: shared-{name} {error}")))?;
     match quantity::parse(&args.size) {
         Ok(size) if size > 0.0 => Ok(()),
-        Ok(_) => Err(UsageError::new("--size must be above zero")),
+        Ok(_) => Err(UsageError::new("--size must be greater than zero")),
         Err(error) => Err(UsageError::new(format!("--size {error}"))),
     }
 }
@@ -165,7 +165,7 @@ async fn list(format: Option<Format>, connection: &Connection) -> anyhow::Result
         return output::objects(format, RESOURCE, volumes.into_iter().map(|(_, claim)| claim));
     }
     if volumes.is_empty() {
-        eprintln!("there are no volumes in namespace {}", connection.namespace);
+        eprintln!("no volumes found in namespace {}", connection.namespace);
     }
     // Who may not look at functions sees the volumes.
     let functions = match Functions::new(connection).list().await {
@@ -209,18 +209,16 @@ async fn delete(args: &DeleteArgs, connection: &Connection) -> anyhow::Result<()
         }
     }
     if !args.yes && prompt::is_possible() {
-        let (told, namespace) = (args.names.join(", "), &connection.namespace);
-        let question = format!(
-            "Delete {told} of namespace {namespace}, with everything that is stored there?"
-        );
+        let (names, namespace) = (args.names.join(", "), &connection.namespace);
+        let question = format!("Delete {names} in namespace {namespace}, with all data in them?");
         if !prompt::confirm(&question)? {
-            return Err(Told("nothing was deleted".to_owned()).into());
+            return Err(Report("nothing was deleted".to_owned()).into());
         }
     }
     let mut failures = Vec::new();
     for name in &args.names {
         match one(connection, &volumes, name).await {
-            Ok(told) => output::line(told)?,
+            Ok(reported) => output::line(reported)?,
             Err(error) => failures.push(error.into()),
         }
     }
@@ -233,6 +231,6 @@ async fn one(connection: &Connection, volumes: &Volumes, name: &str) -> Result<S
     let deadline = Instant::now() + LOOK;
     Ok(match wait::volume_gone(connection, name, &uid, deadline).await? {
         true => format!("volume {name} deleted"),
-        false => format!("volume {name} goes with the last pod that mounts it"),
+        false => format!("volume {name} is deleted as soon as no pod mounts it"),
     })
 }

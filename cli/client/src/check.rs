@@ -1,4 +1,4 @@
-//! Everything wrong with a Function that can be told without a cluster. Pure.
+//! Everything wrong with a Function that can be found without a cluster. Pure.
 //!
 //! What the resource types know of themselves, and the statements of an event trigger, read by the
 //! rules that controller and poller read them by.

@@ -81,12 +81,13 @@ mod tests {
 
     #[test]
     fn a_cluster_is_what_its_chart_tells() {
-        let told = [("clusterDomain", "a.example"), ("sharedParents", "example,kipper.run")];
-        let cluster = Cluster::of(&data(&told)).unwrap();
+        let reported = [("clusterDomain", "a.example"), ("sharedParents", "example,kipper.run")];
+        let cluster = Cluster::of(&data(&reported)).unwrap();
         assert_eq!((cluster.domain.as_str(), cluster.loki), ("a.example", None));
         assert_eq!(cluster.shared_parents, ["example", "kipper.run"]);
-        let told = [told[0], ("sharedParents", ""), ("loki", "logs/loki"), ("lokiTenant", "shop")];
-        let cluster = Cluster::of(&data(&told)).unwrap();
+        let reported =
+            [reported[0], ("sharedParents", ""), ("loki", "logs/loki"), ("lokiTenant", "shop")];
+        let cluster = Cluster::of(&data(&reported)).unwrap();
         assert_eq!(cluster.loki, Some("logs/loki".parse().unwrap()));
         assert_eq!(cluster.loki_tenant, Some("shop".parse().unwrap()));
         assert!(cluster.shared_parents.is_empty());

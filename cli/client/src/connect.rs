@@ -1,6 +1,6 @@
 //! The cluster that is meant: kubeconfig and context, or the account of the pod this runs in.
 //!
-//! Nothing is sent here. A cluster that does not answer is told by the first call.
+//! Nothing is sent here. A cluster that does not answer is found out by the first call.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -33,7 +33,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Neither a kubeconfig nor a pod's account.
-    #[error("there is no kubeconfig{}", looked_at(path))]
+    #[error("no kubeconfig found{}", looked_at(path))]
     NoKubeconfig {
         /// The file that was looked for, where it is one.
         path: Option<PathBuf>,
@@ -86,8 +86,8 @@ impl Connection {
     /// Whatever the cluster says.
     pub async fn kubernetes_version(&self) -> Result<String, ApiError> {
         let version = self.client.apiserver_version().await;
-        let told = |error| ApiError::read(error, "version", &self.namespace);
-        Ok(version.map_err(told)?.git_version)
+        let reported = |error| ApiError::read(error, "version", &self.namespace);
+        Ok(version.map_err(reported)?.git_version)
     }
 
     /// The same cluster, in another namespace.

@@ -20,7 +20,7 @@ pub enum ApiError {
     #[error("namespace {0} does not exist")]
     NoNamespace(String),
     /// The cluster does not know the kind.
-    #[error("the cluster knows no {0}: Kipper is not installed in it")]
+    #[error("the cluster has no {0}: Kipper is not installed in it")]
     NotInstalled(String),
     /// The user may not do this; the server's words.
     #[error("not allowed: {0}")]
@@ -45,7 +45,7 @@ pub enum ApiError {
         fields: Vec<OwnedField>,
     },
     /// The object was there already.
-    #[error("{what} exists already in namespace {namespace}")]
+    #[error("{what} already exists in namespace {namespace}")]
     Exists {
         /// `volume cache`.
         what: String,
@@ -53,7 +53,7 @@ pub enum ApiError {
         namespace: String,
     },
     /// The object changed between reading and writing it.
-    #[error("{0} changed meanwhile")]
+    #[error("{0} was changed in the meantime")]
     Conflict(String),
     /// No answer.
     #[error("the cluster does not answer: {0}")]
@@ -73,8 +73,8 @@ pub struct OwnedField {
 }
 
 fn owners(fields: &[OwnedField]) -> String {
-    let told: Vec<_> = fields.iter().map(|f| format!("{} ({})", f.field, f.manager)).collect();
-    told.join(", ")
+    let reported: Vec<_> = fields.iter().map(|f| format!("{} ({})", f.field, f.manager)).collect();
+    reported.join(", ")
 }
 
 /// Reason of a cause by which the server tells of a field's owner.
@@ -212,7 +212,7 @@ mod tests {
         );
         check(
             json!({ "code": 404, "reason": "Failed to parse error data", "message": "404 page not found" }),
-            "the cluster knows no functions: Kipper is not installed in it",
+            "the cluster has no functions: Kipper is not installed in it",
         );
         check(json!({ "code": 401 }), "the cluster does not accept these credentials");
         check(
@@ -225,7 +225,7 @@ mod tests {
         );
         check(
             json!({ "code": 409, "reason": "Conflict", "details": found("functions", "hello") }),
-            "function hello changed meanwhile",
+            "function hello was changed in the meantime",
         );
         check(json!({ "code": 503 }), "the cluster failed: status 503");
     }

@@ -1,6 +1,6 @@
 //! Functions as they are stored: applied, read, changed and deleted.
 //!
-//! A whole Function is written by server-side apply, so that fields which others set are told and
+//! A whole Function is written by server-side apply, so that fields which others set are named and
 //! not overwritten. A change of a few fields reads the Function and writes the difference under the
 //! version it was read at; when somebody was quicker it is made again on what they left.
 
@@ -121,7 +121,7 @@ impl Functions {
         self.watched.clone()
     }
 
-    fn told(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
+    fn error(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
         let namespace = self.namespace.clone();
         let what = what(name);
         move |error| ApiError::read(error, &what, &namespace)
@@ -132,7 +132,7 @@ impl Functions {
     /// # Errors
     /// [`ApiError::NotFound`] where there is none.
     pub async fn get(&self, name: &str) -> Result<Function, ApiError> {
-        self.api.get(name).await.map_err(self.told(name))
+        self.api.get(name).await.map_err(self.error(name))
     }
 
     /// One Function, if it is there.
@@ -205,12 +205,12 @@ impl Functions {
         params.dry_run = how.dry_run;
         params.force = how.force;
         let patched = self.api.patch(&name, &params, &Patch::Apply(&object)).await;
-        let after = match patched.map_err(self.told(&name)) {
+        let after = match patched.map_err(self.error(&name)) {
             // Fields that were changed one by one belong to us all the same.
             Err(ApiError::Owned { fields, .. }) if fields.iter().all(is_ours) => {
                 params.force = true;
                 let patched = self.api.patch(&name, &params, &Patch::Apply(&object)).await;
-                patched.map_err(self.told(&name))?
+                patched.map_err(self.error(&name))?
             }
             other => other?,
         };
@@ -262,7 +262,7 @@ impl Functions {
     async fn merge(&self, name: &str, patch: &Value) -> Result<Function, ApiError> {
         let field_manager = Some(FIELD_MANAGER.to_owned());
         let params = PatchParams { field_manager, ..PatchParams::default() };
-        self.api.patch(name, &params, &Patch::Merge(patch)).await.map_err(self.told(name))
+        self.api.patch(name, &params, &Patch::Merge(patch)).await.map_err(self.error(name))
     }
 
     /// Asks for the end of a Function. It goes once its controller has cleaned up behind it.
@@ -270,7 +270,7 @@ impl Functions {
     /// # Errors
     /// [`ApiError::NotFound`] where there is none.
     pub async fn delete(&self, name: &str) -> Result<(), ApiError> {
-        self.api.delete(name, &DeleteParams::background()).await.map_err(self.told(name))?;
+        self.api.delete(name, &DeleteParams::background()).await.map_err(self.error(name))?;
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ pub async fn taken(
             namespace: owner.namespace().unwrap_or_default(),
         }));
     }
-    // A host that cannot be is told by whoever checks the name.
+    // A host that cannot be is refused by whoever checks the name.
     let host = cluster.and_then(|c| host::host(name, &c.domain, &c.shared_parents).ok());
     match host {
         None => Ok(None),

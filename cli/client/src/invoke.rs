@@ -1,7 +1,7 @@
 //! One request to a function, the way users' requests reach it.
 //!
 //! To its URL, or straight to an interceptor with the function's host, where no ingress leads there.
-//! Redirects are told, not followed. The answer's body is handed out as it arrives.
+//! Redirects are returned, not followed. The answer's body is handed out as it arrives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ const MAX_PHASES: usize = 32;
 
 /// How requests reach functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Door {
+pub struct Gateway {
     /// Address of an interceptor, `http://10.0.0.7:8080`; absent, requests go to the function's URL.
     pub interceptor: Option<Uri>,
 }
@@ -67,10 +67,10 @@ impl Request {
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// The function has no URL.
-    #[error("{0:?} is no URL that requests can be sent to")]
+    #[error("invalid URL {0:?}")]
     BadUrl(String),
     /// The path is none.
-    #[error("{0:?} is no path of a request")]
+    #[error("invalid request path {0:?}")]
     BadPath(String),
     /// Nobody accepts the connection.
     #[error("cannot connect to {address}: {reason}")]
@@ -179,7 +179,7 @@ pub fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<R
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let text = |key: &str| body.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let id = text("requestId")?;
-    if headers.get("x-request-id").is_none_or(|told| told.as_bytes() != id.as_bytes()) {
+    if headers.get("x-request-id").is_none_or(|reported| reported.as_bytes() != id.as_bytes()) {
         return None;
     }
     Some(Refusal { error: text("error")?, reason: text("reason")? })
@@ -189,8 +189,8 @@ pub fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<R
 ///
 /// # Errors
 /// When no head of an answer arrives.
-pub async fn send(door: &Door, url: &str, request: &Request) -> Result<Answer, InvokeError> {
-    let route = Route::new(door, url)?;
+pub async fn send(gateway: &Gateway, url: &str, request: &Request) -> Result<Answer, InvokeError> {
+    let route = Route::new(gateway, url)?;
     let started = Instant::now();
     let answer = exchange(&route, request, started);
     timeout(request.timeout, answer).await.map_err(|_| InvokeError::Timeout {
@@ -210,21 +210,21 @@ struct Route {
 }
 
 impl Route {
-    fn new(door: &Door, url: &str) -> Result<Self, InvokeError> {
+    fn new(gateway: &Gateway, url: &str) -> Result<Self, InvokeError> {
         let bad = |text: &str| InvokeError::BadUrl(text.to_owned());
         let function: Uri = url.parse().map_err(|_| bad(url))?;
         let authority = function.authority().ok_or_else(|| bad(url))?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad(url))?;
-        let to = door.interceptor.as_ref().unwrap_or(&function);
-        let told = to.to_string();
+        let to = gateway.interceptor.as_ref().unwrap_or(&function);
+        let reported = to.to_string();
         let is_tls = match to.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(bad(&told)),
+            _ => return Err(bad(&reported)),
         };
-        let name = to.host().ok_or_else(|| bad(&told))?;
+        let name = to.host().ok_or_else(|| bad(&reported))?;
         let port = to.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let server = || ServerName::try_from(name.to_owned()).map_err(|_| bad(&told));
+        let server = || ServerName::try_from(name.to_owned()).map_err(|_| bad(&reported));
         let tls = if is_tls { Some(server()?) } else { None };
         Ok(Self { host, address: format!("{name}:{port}"), tls })
     }
@@ -272,7 +272,7 @@ where
 {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| route.broken(&error))?;
-    // How it ends is told by what is read from it.
+    // What is read from it shows how it ends.
     let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
     let response = sender.send_request(head(route, request)?).await;
     let (head, body) = response.map_err(|error| route.broken(&error))?.into_parts();
@@ -328,11 +328,11 @@ mod tests {
     #[track_caller]
     fn check(interceptor: Option<&str>, url: &str, expected: Result<(&str, &str, bool), &str>) {
         let interceptor = interceptor.map(|uri| uri.parse().unwrap());
-        let route = Route::new(&Door { interceptor }, url);
-        let told = route.as_ref().map(|route| {
+        let route = Route::new(&Gateway { interceptor }, url);
+        let reported = route.as_ref().map(|route| {
             (route.host.to_str().unwrap(), route.address.as_str(), route.tls.is_some())
         });
-        assert_eq!(told.map_err(ToString::to_string), expected.map_err(str::to_owned));
+        assert_eq!(reported.map_err(ToString::to_string), expected.map_err(str::to_owned));
     }
 
     #[test]
@@ -342,17 +342,13 @@ mod tests {
         check(None, url, Ok((host, "fn-hello.example.com:443", true)));
         check(Some("http://10.0.0.7"), url, Ok((host, "10.0.0.7:80", false)));
         check(Some("http://[::1]:8080/"), url, Ok((host, "[::1]:8080", false)));
-        check(None, "", Err("\"\" is no URL that requests can be sent to"));
-        check(
-            Some("10.0.0.7:80"),
-            url,
-            Err("\"10.0.0.7:80\" is no URL that requests can be sent to"),
-        );
+        check(None, "", Err("invalid URL \"\""));
+        check(Some("10.0.0.7:80"), url, Err("invalid URL \"10.0.0.7:80\""));
     }
 
     #[test]
     fn the_users_header_wins() {
-        let route = Route::new(&Door::default(), "http://fn.test").unwrap();
+        let route = Route::new(&Gateway::default(), "http://fn.test").unwrap();
         let mut request = Request::new(Method::GET, "a?b=c");
         request.headers.append("user-agent", HeaderValue::from_static("me"));
         request.headers.append("x", HeaderValue::from_static("1"));
@@ -389,8 +385,11 @@ mod tests {
         let read = |headers: &HeaderMap, status| refusal(status, headers, body);
         assert_eq!(read(&headers, StatusCode::SERVICE_UNAVAILABLE), None);
         headers.insert("x-request-id", HeaderValue::from_static("7"));
-        let told = read(&headers, StatusCode::SERVICE_UNAVAILABLE).unwrap();
-        assert_eq!((told.error.as_str(), told.reason.as_str()), ("shutting down", "shutting_down"));
+        let reported = read(&headers, StatusCode::SERVICE_UNAVAILABLE).unwrap();
+        assert_eq!(
+            (reported.error.as_str(), reported.reason.as_str()),
+            ("shutting down", "shutting_down")
+        );
         assert_eq!(read(&headers, StatusCode::OK), None);
         assert_eq!(refusal(StatusCode::NOT_FOUND, &headers, b"gone"), None);
     }

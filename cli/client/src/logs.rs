@@ -99,7 +99,7 @@ impl Logs {
         }
     }
 
-    fn told(&self, what: &str) -> impl Fn(kube::Error) -> ApiError {
+    fn error(&self, what: &str) -> impl Fn(kube::Error) -> ApiError {
         let (what, namespace) = (what.to_owned(), self.namespace.clone());
         move |error| ApiError::read(error, &what, &namespace)
     }
@@ -110,7 +110,7 @@ impl Logs {
     /// Whatever the cluster says.
     pub async fn pods(&self, query: &Query) -> Result<Vec<Pod>, ApiError> {
         let params = ListParams::default().labels(&query.selector).limit(MAX_PODS);
-        let mut pods = self.pods.list(&params).await.map_err(self.told("pods"))?.items;
+        let mut pods = self.pods.list(&params).await.map_err(self.error("pods"))?.items;
         pods.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
         Ok(pods)
     }
@@ -139,7 +139,7 @@ impl Logs {
                 };
                 let text = match self.pods.logs(&name, &params).await {
                     Ok(text) => text,
-                    Err(error) => match self.told(&format!("pod {name}"))(error) {
+                    Err(error) => match self.error(&format!("pod {name}"))(error) {
                         ApiError::NotFound { .. } | ApiError::Refused { .. } => continue,
                         error => return Err(error),
                     },
@@ -254,7 +254,7 @@ impl Follower {
                 Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => self.take(&pod),
                 Ok(_) => {}
                 Err(error) => {
-                    if let Some(error) = self.told(error) {
+                    if let Some(error) = self.fatal(error) {
                         return Err(error);
                     }
                 }
@@ -265,13 +265,13 @@ impl Follower {
         Ok(())
     }
 
-    fn told(&self, error: watcher::Error) -> Option<ApiError> {
+    fn fatal(&self, error: watcher::Error) -> Option<ApiError> {
         let source = match error {
             watcher::Error::InitialListFailed(source)
             | watcher::Error::WatchStartFailed(source) => source,
             _ => return None,
         };
-        let error = self.logs.told("pods")(source);
+        let error = self.logs.error("pods")(source);
         matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized).then_some(error)
     }
 

@@ -21,7 +21,7 @@ use kube::{client::Body, core::Status};
 
 use crate::{
     ApiError, Connection,
-    invoke::{self, Door, InvokeError, Request},
+    invoke::{self, Gateway, InvokeError, Request},
     logs::{Line, Query, Recent},
 };
 
@@ -37,7 +37,7 @@ const MAX_LINES: usize = 10_000;
 const MAX_BYTES: usize = 64 << 20;
 /// How long an answer's head, and each part of its body, may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Characters of a refusal that are told.
+/// Characters of a refusal that are shown.
 const MAX_MESSAGE: usize = 500;
 
 /// Why there are no lines.
@@ -58,7 +58,7 @@ pub enum LokiError {
         message: String,
     },
     /// Its answer is none of a Loki.
-    #[error("this is not what a Loki answers: {0}")]
+    #[error("unexpected response from Loki: {0}")]
     Unreadable(String),
     /// An answer is longer than is read.
     #[error("{PAGE} lines from Loki are more than {} MiB", MAX_BYTES >> 20)]
@@ -121,7 +121,7 @@ impl Loki {
         let lines: Vec<Line> = found.drain(left_out..).map(Line::from).collect();
         let pods = lines.iter().map(|line| &line.pod).collect::<HashSet<_>>().len();
         let last = format!("only the last {MAX_LINES} lines");
-        let cut = format!("of one nanosecond only {PAGE} lines");
+        let cut = format!("only {PAGE} lines of one nanosecond");
         let notices = [(!is_all || left_out > 0, last), (is_cut, cut)];
         let notices = notices.into_iter().filter_map(|(is_so, notice)| is_so.then_some(notice));
         Ok(Recent { lines, pods, notices: notices.collect() })
@@ -148,7 +148,7 @@ impl Loki {
     async fn at_url(&self, url: &str, path: &str) -> Result<(StatusCode, Bytes), LokiError> {
         let mut request = Request { timeout: TIMEOUT, ..Request::new(Method::GET, path) };
         request.headers.extend(self.tenant.clone().map(|id| (Tenant::HEADER, id)));
-        let mut answer = invoke::send(&Door::default(), url, &request).await?;
+        let mut answer = invoke::send(&Gateway::default(), url, &request).await?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > MAX_BYTES {
@@ -166,13 +166,13 @@ impl Loki {
         what: &str,
         namespace: &str,
     ) -> Result<(StatusCode, Bytes), LokiError> {
-        let told = |error| LokiError::Api(ApiError::read(error, what, namespace));
+        let reported = |error| LokiError::Api(ApiError::read(error, what, namespace));
         let mut request = http::Request::new(Body::empty());
         *request.uri_mut() = path
             .parse()
             .map_err(|error: http::uri::InvalidUri| LokiError::Unreadable(error.to_string()))?;
         request.headers_mut().extend(self.tenant.clone().map(|id| (Tenant::HEADER, id)));
-        let answer = self.connection.client.send(request).await.map_err(told)?;
+        let answer = self.connection.client.send(request).await.map_err(reported)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
         let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
@@ -182,7 +182,7 @@ impl Loki {
         let body = body.to_bytes();
         match serde_json::from_slice::<Status>(&body) {
             Ok(refusal) if !status.is_success() && refusal.code != 0 => {
-                Err(told(kube::Error::Api(Box::new(refusal))))
+                Err(reported(kube::Error::Api(Box::new(refusal))))
             }
             _ => Ok((status, body)),
         }

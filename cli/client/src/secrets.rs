@@ -2,7 +2,7 @@
 //!
 //! Each change reads the Secret, merges the keys it is about under the version it was read at, and
 //! notes in [`names::SECRET_ROTATIONS`] when a key was given another value. The former value is kept
-//! nowhere. Which keys there are is told by the Function's status, so that listing needs no right to
+//! nowhere. Which keys there are stands in the Function's status, so that listing needs no right to
 //! read Secrets.
 
 use std::{collections::BTreeMap, fmt};
@@ -59,7 +59,7 @@ pub enum SecretError {
         source: env_name::EnvNameError,
     },
     /// The value has a character that no variable can hold.
-    #[error("the value has a null character")]
+    #[error("the value contains a null character")]
     NullCharacter,
     /// There is no such key.
     #[error("function {function} has no secret {key}; {}", listed(known))]
@@ -81,7 +81,7 @@ fn listed(known: &[String]) -> String {
 }
 
 /// Keys that were given a value, each with the time of its last rotation, if there was one: what the
-/// Function's status will tell of them.
+/// Function's status will show them.
 pub type Stored = BTreeMap<String, Option<String>>;
 
 /// Checks the name of a key.
@@ -106,7 +106,7 @@ impl Secrets {
         Self { api: Api::namespaced(connection.client.clone(), &namespace), namespace }
     }
 
-    fn told(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
+    fn error(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
         let (what, namespace) = (format!("secret {name}"), self.namespace.clone());
         move |error| ApiError::read(error, &what, &namespace)
     }
@@ -144,9 +144,9 @@ impl Secrets {
         changes: &BTreeMap<String, Option<&SecretValue>>,
     ) -> Result<Secret, SecretError> {
         let name = names::secrets(function);
-        let told = self.told(&name);
+        let reported = self.error(&name);
         for attempt in 0..MAX_TRIES {
-            let stored = self.api.get_opt(&name).await.map_err(&told)?;
+            let stored = self.api.get_opt(&name).await.map_err(&reported)?;
             has_all(function, stored.as_ref(), changes)?;
             let written = match &stored {
                 Some(stored) => {
@@ -161,7 +161,7 @@ impl Secrets {
                     self.api.create(&params, &created(function, changes)).await
                 }
             };
-            match written.map_err(&told) {
+            match written.map_err(&reported) {
                 Ok(written) => return Ok(written),
                 // Somebody was quicker: to change it, to create it, or to delete it.
                 Err(
@@ -179,8 +179,8 @@ impl Secrets {
     /// Whatever the cluster says.
     pub async fn adopt(&self, function: &Function) -> Result<(), ApiError> {
         let name = names::secrets(&function.name_any());
-        let told = self.told(&name);
-        let Some(secret) = self.api.get_metadata_opt(&name).await.map_err(&told)? else {
+        let reported = self.error(&name);
+        let Some(secret) = self.api.get_metadata_opt(&name).await.map_err(&reported)? else {
             return Ok(());
         };
         let Some(owner) = owner(function).filter(|owner| is_to_adopt(&secret.metadata, owner))
@@ -193,7 +193,12 @@ impl Secrets {
                 "ownerReferences": [owner],
             },
         });
-        match self.api.patch_metadata(&name, &params(), &Patch::Merge(patch)).await.map_err(&told) {
+        match self
+            .api
+            .patch_metadata(&name, &params(), &Patch::Merge(patch))
+            .await
+            .map_err(&reported)
+        {
             // Whoever changed it meanwhile adopts it as well.
             Err(ApiError::Conflict(_)) => Ok(()),
             other => other.map(drop),

@@ -76,8 +76,8 @@ fn listed(known: &[Known]) -> String {
     if known.is_empty() {
         return "it has no services".to_owned();
     }
-    let told: Vec<_> = known.iter().map(|k| format!("{} ({})", k.name, k.type_)).collect();
-    format!("it has {}", told.join(", "))
+    let reported: Vec<_> = known.iter().map(|k| format!("{} ({})", k.name, k.type_)).collect();
+    format!("it has {}", reported.join(", "))
 }
 
 /// The Services of one namespace, read once.
@@ -189,8 +189,8 @@ mod tests {
 
     #[track_caller]
     fn check(services: &Services, spec: &FunctionSpec, expected: &[&str]) {
-        let told: Vec<_> = services.problems(spec).iter().map(ToString::to_string).collect();
-        assert_eq!(told, expected);
+        let reported: Vec<_> = services.problems(spec).iter().map(ToString::to_string).collect();
+        assert_eq!(reported, expected);
     }
 
     #[test]
@@ -222,8 +222,8 @@ mod tests {
         let spec =
             |type_: &str| FunctionSpec { triggers: triggers(type_), ..FunctionSpec::default() };
         check(&services, &spec("mysql"), &[]);
-        let told = "service mydb is of type mysql, and the trigger needs postgres";
-        check(&services, &spec("postgres"), &[told]);
+        let reported = "service mydb is of type mysql, and the trigger needs postgres";
+        check(&services, &spec("postgres"), &[reported]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl TestRuns {
         }
     }
 
-    fn told(&self, what: &str) -> impl Fn(kube::Error) -> ApiError {
+    fn error(&self, what: &str) -> impl Fn(kube::Error) -> ApiError {
         let (what, namespace) = (what.to_owned(), self.namespace.clone());
         move |error| ApiError::read(error, &what, &namespace)
     }
@@ -95,7 +95,7 @@ impl TestRuns {
     pub async fn start(&self, function: &str) -> Result<String, TestRunError> {
         let cron_job = names::cron_job(function);
         let found = self.cron_jobs.get_opt(&cron_job).await;
-        let found = found.map_err(self.told(&format!("cronjob {cron_job}")))?;
+        let found = found.map_err(self.error(&format!("cronjob {cron_job}")))?;
         let found = found.ok_or_else(|| TestRunError::NoSchedule(function.to_owned()))?;
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -105,7 +105,7 @@ impl TestRuns {
             let name = job.name_any();
             tries += 1;
             let created = self.jobs.create(&params, &job).await;
-            match created.map_err(self.told(&format!("job {name}"))) {
+            match created.map_err(self.error(&format!("job {name}"))) {
                 Ok(_) => return Ok(name),
                 // Another run drew the same number.
                 Err(ApiError::Exists { .. }) if tries < MAX_TRIES => {}
@@ -126,8 +126,8 @@ impl TestRuns {
             Verdict::Complete => Verdict::Complete,
             Verdict::Failed(why) => {
                 let code = self.logs.pods(&query).await?.iter().find_map(exit_code);
-                let told = code.map(|code| format!("exit code {code}"));
-                Verdict::Failed(told.unwrap_or(why))
+                let reported = code.map(|code| format!("exit code {code}"));
+                Verdict::Failed(reported.unwrap_or(why))
             }
         })
     }
@@ -146,7 +146,7 @@ impl TestRuns {
                     watcher::Error::InitialListFailed(source)
                     | watcher::Error::WatchStartFailed(source),
                 ) => {
-                    let error = self.told(&format!("job {job}"))(source);
+                    let error = self.error(&format!("job {job}"))(source);
                     if matches!(error, ApiError::Forbidden(_) | ApiError::Unauthorized) {
                         return Err(error.into());
                     }

@@ -84,7 +84,7 @@ impl Volumes {
         Self { api: Api::namespaced(client, &namespace), nodes, namespace }
     }
 
-    fn told(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
+    fn error(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
         let (what, namespace) = (format!("volume {name}"), self.namespace.clone());
         move |error| ApiError::read(error, &what, &namespace)
     }
@@ -100,7 +100,7 @@ impl Volumes {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let created = self.api.create(&params, &claim(volume)).await;
-        let created = created.map_err(self.told(&volume.name))?;
+        let created = created.map_err(self.error(&volume.name))?;
         Ok((read(&created).unwrap_or_else(|| asked(volume)), created))
     }
 
@@ -123,7 +123,7 @@ impl Volumes {
     /// Whatever the cluster says.
     pub async fn exists(&self, name: &str) -> Result<bool, ApiError> {
         let claim = self.api.get_metadata_opt(&names::volume_claim(name)).await;
-        claim.map(|claim| claim.is_some()).map_err(self.told(name))
+        claim.map(|claim| claim.is_some()).map_err(self.error(name))
     }
 
     /// Asks for the end of a volume and what is in it; its uid. Pods that run go on with it until
@@ -133,9 +133,9 @@ impl Volumes {
     /// [`ApiError::NotFound`] where there is none.
     pub async fn delete(&self, name: &str) -> Result<String, ApiError> {
         let claim = names::volume_claim(name);
-        let found = self.api.get_metadata(&claim).await.map_err(self.told(name))?;
+        let found = self.api.get_metadata(&claim).await.map_err(self.error(name))?;
         let deleted = self.api.delete(&claim, &DeleteParams::background()).await;
-        deleted.map_err(self.told(name))?;
+        deleted.map_err(self.error(name))?;
         Ok(found.metadata.uid.unwrap_or_default())
     }
 

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
-use kipper_function::{env_name, function::TriggerKind};
+use kipper_function::function::TriggerKind;
 
-use crate::trigger_flags::{self, EventArgs};
+use crate::{
+    env_flag::variable,
+    trigger_flags::{self, EventArgs},
+};
 
 /// Shortest polling interval: below it the player would mostly measure itself.
 const MIN_POLLING_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,13 +39,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
 
-    /// Where the source of event triggers is that a Function names; may be repeated. In the
-    /// environment: KIPPER_SOURCE_<NAME>
+    /// URL of a source that a Function's event trigger names; may be repeated
+    /// [env: KIPPER_SOURCE_<NAME>]
     #[arg(long, value_name = "NAME=URL", value_parser = source)]
     pub source: Vec<(String, SourceUrl)>,
 
-    /// Certificate authority (PEM) of such a source, or without a name of those that a Function or
-    /// --source-url gives as a URL; may be repeated
+    /// Certificate authority (PEM) of such a source; without a name, of sources given as a URL; may
+    /// be repeated
     #[arg(long, value_name = "[NAME=]FILE", value_parser = authority)]
     pub source_ca: Vec<(String, PathBuf)>,
 
@@ -54,11 +57,11 @@ pub struct Args {
     #[arg(long)]
     pub no_watch: bool,
 
-    /// How often activity and metrics are polled (a cluster: 30 s, for events 5 s)
+    /// How often activity and metrics are polled (in a cluster: 30 s, for events 5 s)
     #[arg(long, value_name = "DURATION", value_parser = polling_interval, default_value = "1s")]
     pub polling_interval: Duration,
 
-    /// How long the highest recommendation counts before scaling down (a cluster: 5 min)
+    /// How long the highest recommendation counts before scaling down (in a cluster: 5 min)
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub scale_down_window: Duration,
 
@@ -103,7 +106,7 @@ pub struct TriggerArgs {
     #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
     pub schedule: Option<String>,
 
-    /// Where the source of events is, with user and password
+    /// URL of the event source, with user and password
     #[arg(long, value_name = "URL", env = "KIPPER_SOURCE_URL", hide_env_values = true)]
     pub source_url: Option<SourceUrl>,
 
@@ -152,9 +155,9 @@ impl TriggerArgs {
 }
 
 fn source(text: &str) -> Result<(String, SourceUrl), String> {
-    let (name, url) = text.split_once('=').ok_or("is not NAME=URL")?;
+    let (name, url) = text.split_once('=').ok_or("expected NAME=URL")?;
     if name.is_empty() || !url.contains("://") {
-        return Err("is not NAME=URL".to_owned());
+        return Err("expected NAME=URL".to_owned());
     }
     Ok((name.to_owned(), url.into()))
 }
@@ -163,7 +166,7 @@ fn source(text: &str) -> Result<(String, SourceUrl), String> {
 fn authority(text: &str) -> Result<(String, PathBuf), String> {
     let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
     let (name, file) = named.unwrap_or(("", text));
-    // Whoever uses it reads it; here it is told at once that nobody can.
+    // Whoever uses it reads it; here the user learns at once that it cannot be read.
     std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     Ok((name.to_owned(), file.into()))
 }
@@ -171,7 +174,7 @@ fn authority(text: &str) -> Result<(String, PathBuf), String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).map_err(|error| error.to_string())?;
     if duration > MAX_DURATION {
-        return Err("is longer than 30 days".to_owned());
+        return Err("must be at most 30 days".to_owned());
     }
     Ok(duration)
 }
@@ -179,15 +182,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn polling_interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     if interval < MIN_POLLING_INTERVAL {
-        return Err("is shorter than 100 ms".to_owned());
+        return Err("must be at least 100 ms".to_owned());
     }
     Ok(interval)
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
-    env_name::check(name).map_err(|error| format!("name {error}"))?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

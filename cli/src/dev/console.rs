@@ -94,7 +94,7 @@ impl Console {
     }
 
     fn put(&self, line: String) {
-        // See the module's text for the bound.
+        // At the bound the line is left out.
         let _ = self.items.try_send(Item::Line(Target::Stdout, line));
     }
 
@@ -118,8 +118,14 @@ impl Voice {
     /// A line the function printed; waits while the queue is full.
     pub(crate) async fn print(&self, target: Target, line: &str) {
         let line = format!("{} {} {line}", self.name, self.console.paint(DIM, "|"));
-        // An error means that the writing thread is gone; there is nobody to tell.
+        // An error means that the writing thread is gone.
         let _ = self.console.items.send(Item::Line(target, line)).await;
+    }
+
+    /// A line of a log about the function; left out when the queue is full.
+    pub(crate) fn log(&self, line: impl Display) {
+        let line = format!("{} {} {line}", self.name, self.console.paint(DIM, "|"));
+        let _ = self.console.items.try_send(Item::Line(Target::Stderr, line));
     }
 
     /// Lines the function printed a while ago; left out when the queue is full.

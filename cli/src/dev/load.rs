@@ -44,7 +44,7 @@ pub(crate) enum LoadError {
     Duplicate { name: String, first: PathBuf, second: PathBuf },
     #[error("{}: no functions found", .0.display())]
     Empty(PathBuf),
-    #[error("{}: holds both {node} and {PYTHON_ENTRY}", path.display())]
+    #[error("{}: contains both {node} and {PYTHON_ENTRY}", path.display())]
     Ambiguous { node: &'static str, path: PathBuf },
     #[error("more than {MAX_FUNCTIONS} functions")]
     TooMany,
@@ -181,7 +181,7 @@ fn declared(function: Function, path: &Path, loaded: &mut Loaded) -> Result<(), 
     }
     let spec = function.spec;
     let Some(runtime) = spec.effective_runtime() else {
-        loaded.notices.push(format!("{name}: images are not run by kip dev, only inline code"));
+        loaded.notices.push(format!("{name}: kip dev runs inline code only, not images"));
         return Ok(());
     };
     if !spec.service_bindings.is_empty() {

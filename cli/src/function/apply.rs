@@ -31,14 +31,14 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Most files of all folders together.
 const MAX_FILES: usize = 1000;
 
-/// Make functions be as files say.
+/// Create or change functions to match files.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     /// Files to read.
     #[command(flatten)]
     pub files: FileArgs,
 
-    /// Make the namespace if it does not exist
+    /// Create the namespace if it does not exist
     #[arg(long)]
     pub create_namespace: bool,
 
@@ -50,7 +50,7 @@ pub struct Args {
     #[command(flatten)]
     pub wait: WaitArgs,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -72,27 +72,27 @@ impl FileArgs {
         let mut functions: Vec<Function> = Vec::new();
         let mut seen = BTreeSet::new();
         for path in self.paths()? {
-            let told = path.display().to_string();
-            let text = read(&path).with_context(|| told.clone())?;
+            let file = path.display().to_string();
+            let text = read(&path).with_context(|| file.clone())?;
             let found =
-                manifest::parse(&text).map_err(|e| UsageError::new(format!("{told}: {e}")))?;
+                manifest::parse(&text).map_err(|e| UsageError::new(format!("{file}: {e}")))?;
             for skipped in found.skipped {
                 let (kind, name) = (skipped.kind, skipped.name);
-                eprintln!("warning: {told}: skipped {kind} {name}, which is no Function");
+                eprintln!("warning: {file}: skipped {kind} {name}: not a Function");
             }
             for function in found.functions {
                 preflight::fields(&function)
-                    .map_err(|error| UsageError::new(format!("{told}: {error}")))?;
+                    .map_err(|error| UsageError::new(format!("{file}: {error}")))?;
                 if !seen.insert((function.namespace(), function.name_any())) {
                     let name = function.name_any();
-                    let message = format!("{told}: function {name} is there twice");
+                    let message = format!("{file}: function {name} is defined twice");
                     return Err(UsageError::new(message).into());
                 }
                 functions.push(function);
             }
         }
         if functions.is_empty() {
-            return Err(UsageError::new("there are no Functions in these files").into());
+            return Err(UsageError::new("no Functions found in these files").into());
         }
         Ok(functions)
     }
@@ -143,7 +143,9 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             Some(format) => output::objects(format, output::FUNCTIONS, &functions),
             None => functions.iter().try_for_each(|function| {
                 let name = function.name_any();
-                output::line(format!("function {name} would be applied (no cluster was asked)"))
+                output::line(format!(
+                    "function {name} would be applied (dry run, no cluster contacted)"
+                ))
             }),
         };
     }
@@ -182,15 +184,15 @@ async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Res
     }
     let mut written = session.functions.apply(function, args.write.apply()).await?;
     let name = function.name_any();
-    let mut told = write::outcome(&name, written.outcome);
+    let mut reported = write::outcome(&name, written.outcome);
     if is_dry {
-        told.push_str(" (the cluster kept nothing)");
+        reported.push_str(" (server dry run)");
     } else if args.wait.wait {
         let deadline = Instant::now() + args.wait.timeout;
         (written.function, _) = report::waited(&session, &written.function, deadline).await?;
     }
     if args.output.output.is_none() {
-        output::line(told)?;
+        output::line(reported)?;
     }
     Ok(written)
 }

@@ -28,7 +28,7 @@ pub struct BindArgs {
     pub database: Option<String>,
 }
 
-/// Take the binding of a service away.
+/// Remove the binding of a service.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct UnbindArgs {
     /// Name of the function
@@ -55,11 +55,11 @@ pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<(
     };
     let written = session.functions.edit(&args.name, bind).await?;
     let (name, service) = (&args.name, &args.service);
-    let told = match written.outcome {
-        Outcome::Unchanged => format!("service {service} was bound to function {name}"),
+    let reported = match written.outcome {
+        Outcome::Unchanged => format!("service {service} already bound to function {name}"),
         _ => format!("service {service} bound to function {name}"),
     };
-    output::line(told)?;
+    output::line(reported)?;
     let bound = written.function.spec.service_bindings;
     let Some(bound) = bound.iter().find(|bound| bound.name == *service) else { return Ok(()) };
     let names = names(&session, bound).await?;

@@ -23,7 +23,7 @@ use crate::{
 
 use super::{report, spec_args::SpecArgs};
 
-/// Create a function, or make one that is there be as the flags say.
+/// Create a function, or change an existing one to match the flags.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     /// Name of the function
@@ -33,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     pub spec: SpecArgs,
 
-    /// Key of a secret, whose value is asked for, or read from stdin (may be repeated)
+    /// Key of a secret whose value is prompted for or read from stdin (may be repeated)
     #[arg(long, value_name = "KEY")]
     pub secret: Vec<String>,
 
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY=PATH", value_parser = secret_file)]
     pub secret_file: Vec<(String, PathBuf)>,
 
-    /// Make the namespace if it does not exist
+    /// Create the namespace if it does not exist
     #[arg(long)]
     pub create_namespace: bool,
 
@@ -53,7 +53,7 @@ pub struct Args {
     #[command(flatten)]
     pub wait: WaitArgs,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -64,7 +64,11 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let keys = args.secret_keys()?;
     if args.write.dry_run == Some(DryRun::Client) {
         function.metadata.namespace = scope.settings()?.target.namespace;
-        return shown(args.output.output, &function, "would be created (no cluster was asked)");
+        return shown(
+            args.output.output,
+            &function,
+            "would be created (dry run, no cluster contacted)",
+        );
     }
     let session = Session::open(scope).await?;
     if args.create_namespace && args.write.dry_run.is_none() {
@@ -76,7 +80,11 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     }
     if args.write.dry_run.is_some() {
         let written = session.functions.apply(&function, args.write.apply()).await?;
-        return shown(args.output.output, &written.function, "would be accepted by the cluster");
+        return shown(
+            args.output.output,
+            &written.function,
+            "would be accepted by the cluster (dry run)",
+        );
     }
     let written = write(args, &session, &function, &keys).await?;
     report::after(&session, written, args.wait, args.output.output).await
@@ -161,6 +169,6 @@ impl Args {
 }
 
 fn secret_file(text: &str) -> Result<(String, PathBuf), String> {
-    let (key, path) = text.split_once('=').ok_or("is not KEY=PATH")?;
+    let (key, path) = text.split_once('=').ok_or("expected KEY=PATH")?;
     Ok((key.to_owned(), PathBuf::from(path)))
 }

@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use tokio::time::Instant;
 
 use crate::{
-    failure::{self, Told},
+    failure::{self, Report},
     output,
     progress::Progress,
     prompt,
@@ -24,11 +24,11 @@ pub struct Args {
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 
-    /// Do not wait until they are gone
+    /// Do not wait until they are deleted
     #[arg(long)]
     pub no_wait: bool,
 
@@ -44,9 +44,9 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     names.dedup();
     if !args.yes && prompt::is_possible() {
         let what = if names.len() == 1 { "function" } else { "functions" };
-        let (told, namespace) = (names.join(", "), session.namespace());
-        if !prompt::confirm(&format!("Delete {what} {told} of namespace {namespace}?"))? {
-            return Err(Told("nothing was deleted".to_owned()).into());
+        let (list, namespace) = (names.join(", "), session.namespace());
+        if !prompt::confirm(&format!("Delete {what} {list} in namespace {namespace}?"))? {
+            return Err(Report("nothing was deleted".to_owned()).into());
         }
     }
     let mut failures: Vec<anyhow::Error> = Vec::new();
@@ -90,8 +90,8 @@ async fn gone(
     }
     drop(progress);
     anyhow::bail!(
-        "function {name} is still being deleted after {}; `kip function describe {name}` tells what \
-         keeps it",
+        "function {name} is still being deleted after {}; `kip function describe {name}` shows what \
+         blocks it",
         humantime::format_duration(args.timeout)
     )
 }

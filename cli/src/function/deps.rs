@@ -23,7 +23,7 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Add packages, or give them another version
+    /// Add packages, or change their versions
     Add {
         /// Name of the function
         name: String,
@@ -31,7 +31,7 @@ pub enum Command {
         #[arg(required = true, value_name = "NAME@VERSION", value_parser = dependency)]
         packages: Vec<(String, String)>,
     },
-    /// Take packages away
+    /// Remove packages
     Remove {
         /// Name of the function
         name: String,
@@ -43,7 +43,7 @@ pub enum Command {
     List {
         /// Name of the function
         name: String,
-        /// Form of the output.
+        /// Output format.
         #[command(flatten)]
         output: OutputArgs,
     },

@@ -22,7 +22,7 @@ use super::{list, report};
 /// Events that are shown, the last ones.
 const EVENTS: usize = 10;
 
-/// Tell everything about a function.
+/// Show the details of a function.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     /// Name of the function
@@ -123,7 +123,7 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
 fn secrets(function: &Function) -> Vec<String> {
     let keys = function.status.iter().flat_map(|status| &status.secret_keys);
     keys.map(|key| match &key.rotated_at {
-        Some(time) => format!("{} (another value since {time})", key.name),
+        Some(time) => format!("{} (value changed at {time})", key.name),
         None => key.name.clone(),
     })
     .collect()

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use crate::{failure::Told, output, session::Session, settings::ScopeArgs};
+use crate::{failure::Report, output, session::Session, settings::ScopeArgs};
 
 use super::apply::FileArgs;
 
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     pub force_conflicts: bool,
 
-    /// End with exit code 1 where something would change
+    /// Exit with code 1 if something would change
     #[arg(long)]
     pub exit_code: bool,
 }
@@ -46,7 +46,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         output::print(shown)?;
     }
     if differs && args.exit_code {
-        return Err(Told("there are differences".to_owned()).into());
+        return Err(Report("differences found".to_owned()).into());
     }
     Ok(())
 }

@@ -4,13 +4,12 @@ use clap::{Args as ClapArgs, Subcommand};
 use kipper_client::edits;
 
 use crate::{
+    env_flag::variable,
     output::{self, Format, OutputArgs},
     session::Session,
     settings::ScopeArgs,
     write,
 };
-
-use super::spec_args::variable;
 
 /// Environment variables.
 #[derive(Clone, Debug, ClapArgs)]
@@ -23,7 +22,7 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Give variables values
+    /// Set variables
     Set {
         /// Name of the function
         name: String,
@@ -35,11 +34,11 @@ pub enum Command {
     List {
         /// Name of the function
         name: String,
-        /// Form of the output.
+        /// Output format.
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Take variables away
+    /// Delete variables
     Delete {
         /// Name of the function
         name: String,

@@ -15,7 +15,7 @@ use kipper_client::invoke::{self, Answer, Phase, Request};
 use kipper_function::Function;
 use serde_json::{Value, json};
 
-use crate::{failure::Told, output, progress::Progress, session::Session, settings::ScopeArgs};
+use crate::{failure::Report, output, progress::Progress, session::Session, settings::ScopeArgs};
 
 /// Largest body that is sent.
 const MAX_BODY: u64 = 64 << 20;
@@ -48,12 +48,12 @@ pub struct Args {
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub path: String,
 
-    /// How long the answer may take
+    /// How long to wait for the response
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     pub timeout: Duration,
 
-    /// Form of the output, instead of the answer's body as it is
-    #[arg(short, long, value_enum, value_name = "FORM")]
+    /// Output format, instead of the plain response body
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<Form>,
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let function = session.functions.get(&args.name).await?;
     let url = url(&function)?;
     let progress = Progress::start(format!("{} {url}", request.method));
-    let answer = invoke::send(&session.settings.door, &url, &request).await?;
+    let answer = invoke::send(&session.settings.gateway, &url, &request).await?;
     drop(progress);
     let status = answer.status;
     match args.output {
@@ -84,7 +84,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         Some(Form::Json) => output::line(serde_json::to_string_pretty(&whole(answer).await?)?)?,
     }
     if status.is_client_error() || status.is_server_error() {
-        return Err(Told(format!("function {} answered {status}", args.name)).into());
+        return Err(Report(format!("function {} answered {status}", args.name)).into());
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ fn url(function: &Function) -> anyhow::Result<String> {
     let name = function.metadata.name.clone().unwrap_or_default();
     let spec = &function.spec;
     if spec.is_http() {
-        anyhow::bail!("function {name} has no URL yet; `kip function describe {name}` tells why");
+        anyhow::bail!("function {name} has no URL yet; `kip function describe {name}` shows why");
     }
     let instead = if spec.cron_trigger().is_some() {
         format!("it runs on its schedule; `kip function test {name}` runs it now")
@@ -185,15 +185,15 @@ async fn whole(mut answer: Answer) -> anyhow::Result<Value> {
 
 /// `cold start: queue 790 ms, wake 240 ms`; `None` for a warm answer.
 pub(super) fn phases(phases: &[Phase]) -> Option<String> {
-    let told: Vec<_> =
+    let reported: Vec<_> =
         phases.iter().map(|phase| format!("{} {:.0} ms", phase.name, phase.milliseconds)).collect();
-    (!told.is_empty()).then(|| format!("cold start: {}", told.join(", ")))
+    (!reported.is_empty()).then(|| format!("cold start: {}", reported.join(", ")))
 }
 
 fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("is not NAME: VALUE")?;
-    let name = name.trim().parse().map_err(|_| "has no name of a header field")?;
-    let value = value.trim().parse().map_err(|_| "has no value of a header field")?;
+    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
+    let name = name.trim().parse().map_err(|_| "invalid header name")?;
+    let value = value.trim().parse().map_err(|_| "invalid header value")?;
     Ok((name, value))
 }
 
@@ -216,8 +216,8 @@ mod tests {
         let args = Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap().args;
         let request = args.request().unwrap();
         assert_eq!(request.method, method);
-        let told: Vec<_> = request.headers.get_all(CONTENT_TYPE).iter().collect();
-        assert_eq!(told, kind.as_slice());
+        let reported: Vec<_> = request.headers.get_all(CONTENT_TYPE).iter().collect();
+        assert_eq!(reported, kind.as_slice());
     }
 
     #[test]
@@ -233,21 +233,21 @@ mod tests {
 
     #[test]
     fn who_takes_no_requests_says_what_else_to_do() {
-        let told = |triggers: Value| {
+        let reported = |triggers: Value| {
             let spec: FunctionSpec =
                 serde_json::from_value(json!({ "triggers": triggers })).unwrap();
             url(&Function::new("f", spec)).unwrap_err().to_string()
         };
-        assert!(told(json!([])).contains("has no URL yet"));
-        assert!(told(json!([{ "type": "cron" }])).contains("kip function test f"));
-        assert!(told(json!([{ "type": "redis" }])).contains("events"));
+        assert!(reported(json!([])).contains("has no URL yet"));
+        assert!(reported(json!([{ "type": "cron" }])).contains("kip function test f"));
+        assert!(reported(json!([{ "type": "redis" }])).contains("events"));
     }
 
     #[test]
     fn only_a_cold_start_has_phases() {
         let phase = |name: &str, milliseconds| Phase { name: name.to_owned(), milliseconds };
-        let told = phases(&[phase("queue", 790.4), phase("wake", 240.0)]);
-        assert_eq!(told.as_deref(), Some("cold start: queue 790 ms, wake 240 ms"));
+        let reported = phases(&[phase("queue", 790.4), phase("wake", 240.0)]);
+        assert_eq!(reported.as_deref(), Some("cold start: queue 790 ms, wake 240 ms"));
         assert_eq!(phases(&[]), None);
     }
 }

@@ -15,23 +15,23 @@ use crate::{
 /// List functions.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ListArgs {
-    /// Those of every namespace
+    /// List functions in all namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Show some functions.
+/// Show functions by name.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct GetArgs {
     /// Names of functions
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -52,7 +52,7 @@ pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<(
         } else {
             format!("namespace {}", session.namespace())
         };
-        eprintln!("there are no functions in {place}");
+        eprintln!("no functions found in {place}");
     }
     output::print(table(&functions, args.all_namespaces, Timestamp::now()))
 }

@@ -15,13 +15,13 @@ use serde_json::json;
 
 use crate::{output, session::Session, settings::ScopeArgs};
 
-/// Show what the pods of a function say, and with Loki what former ones said.
+/// Print the logs of a function: of its pods, and with Loki also of former pods.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     /// Name of the function
     pub name: String,
 
-    /// No older lines: 5m, 15m, 1h, 6h, 24h, 7d
+    /// Only lines newer than this: 5m, 15m, 1h, 6h, 24h, 7d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
     pub since: Duration,
 
@@ -29,15 +29,15 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub search: Option<String>,
 
-    /// Go on with lines as they come, until Ctrl-C
+    /// Follow the log until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
 
-    /// Begin each line with its time
+    /// Prefix each line with its timestamp
     #[arg(long)]
     pub timestamps: bool,
 
-    /// A JSON object per line: pod, container, time, text
+    /// Print one JSON object per line: pod, container, time, text
     #[arg(long)]
     pub json: bool,
 
@@ -46,11 +46,11 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     pub loki: Option<Address>,
 
-    /// Tenant of that Loki, where it has several [env: KIP_LOKI_TENANT]
+    /// Tenant of that Loki, if it has several [env: KIP_LOKI_TENANT]
     #[arg(long, value_name = "NAME")]
     pub loki_tenant: Option<Tenant>,
 
-    /// Read the pods there are, Loki or not
+    /// Read only existing pods, even if a Loki is configured
     #[arg(long, conflicts_with_all = ["loki", "loki_tenant"])]
     pub pods: bool,
 }
@@ -73,12 +73,12 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     if recent.lines.is_empty() {
         let (name, since) = (&args.name, humantime::format_duration(args.since));
         match recent.pods {
-            _ if loki.is_some() => eprintln!("{name} said nothing of that in the last {since}"),
+            _ if loki.is_some() => eprintln!("no matching lines of {name} in the last {since}"),
             0 if function.spec.is_served() => eprintln!(
-                "{name} is at zero replicas: it has no pods, and what former ones said went with them"
+                "{name} is scaled to zero: it has no pods, and the logs of former pods are gone"
             ),
-            0 => eprintln!("{name} has no run whose pod is still there"),
-            _ => eprintln!("its pods said nothing of that in the last {since}"),
+            0 => eprintln!("{name} has no runs whose pods still exist"),
+            _ => eprintln!("no matching lines of its pods in the last {since}"),
         }
     }
     shown.result
@@ -116,7 +116,7 @@ async fn follow(
         shown.recent(&gone);
     }
     if pods.is_empty() {
-        eprintln!("{name} has no pods now; its lines follow when it has");
+        eprintln!("{name} has no pods now; waiting for new ones");
     }
     logs.follow(query).run(|line| shown.line(&line)).await?;
     std::mem::replace(&mut shown.result, Ok(()))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kipper_client::{
     functions::Written,
-    invoke::Door,
+    invoke::Gateway,
     wait::{self, Stage, WaitError, Woken},
 };
 use kipper_function::{Function, Timestamp, cron::Schedule};
@@ -22,7 +22,7 @@ use super::invoke;
 
 /// How long the controller is waited for where nobody asked to wait: it looks at once.
 const LOOK: Duration = Duration::from_secs(10);
-/// Firings of a schedule that are told.
+/// Firings of a schedule that are listed.
 const FIRINGS: usize = 5;
 
 /// Waits as far as was asked, and prints.
@@ -33,7 +33,7 @@ pub(super) async fn after(
     format: Option<Format>,
 ) -> anyhow::Result<()> {
     let name = written.function.name_any();
-    let told = write::outcome(&name, written.outcome);
+    let reported = write::outcome(&name, written.outcome);
     let (function, woken) = if args.wait {
         let deadline = Instant::now() + args.timeout;
         waited(session, &written.function, deadline).await?
@@ -43,8 +43,8 @@ pub(super) async fn after(
     match format {
         Some(format) => output::object(format, output::FUNCTIONS, &function),
         None => {
-            let told = format!("{told} in namespace {}", session.namespace());
-            output::print(text(&told, &function, &session.settings.door, woken.as_ref()))
+            let reported = format!("{reported} in namespace {}", session.namespace());
+            output::print(text(&reported, &function, &session.settings.gateway, woken.as_ref()))
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) async fn waited(
     let tell = |stage: &Stage| progress.say(format!("waiting until {name} is ready: {stage}"));
     let mut ready = wait::ready(&session.functions, function, deadline, tell).await?;
     if ready.spec.is_served() {
-        progress.say(format!("waiting until every pod of {name} is a new one"));
+        progress.say(format!("waiting until the old pods of {name} are gone"));
         if !wait::rolled_out(&session.connection, &name, deadline).await? {
             let now = session.functions.get(&name).await?;
             let last = match wait::stage(&now, function.metadata.generation.unwrap_or_default()) {
@@ -76,8 +76,8 @@ pub(super) async fn waited(
     }
     progress.say(format!("waking {name}"));
     let tell = |last: &str| progress.say(format!("waking {name}: {last}"));
-    let door = &session.settings.door;
-    let woken = wait::woken(&session.functions, &ready, door, deadline, tell).await?;
+    let gateway = &session.settings.gateway;
+    let woken = wait::woken(&session.functions, &ready, gateway, deadline, tell).await?;
     Ok((ready, Some(woken)))
 }
 
@@ -87,7 +87,7 @@ async fn observed(session: &Session, function: &Function) -> anyhow::Result<Func
     let deadline = Instant::now() + LOOK;
     let Some(observed) = wait::observed(&session.functions, function, deadline).await? else {
         eprintln!(
-            "warning: the controller has not looked at {name} yet; `kip function get {name}` shows \
+            "warning: the controller has not processed {name} yet; `kip function get {name}` shows \
              its URL once it has"
         );
         return Ok(function.clone());
@@ -101,13 +101,13 @@ async fn observed(session: &Session, function: &Function) -> anyhow::Result<Func
 }
 
 /// The lines of a report.
-fn text(told: &str, function: &Function, door: &Door, woken: Option<&Woken>) -> String {
-    let mut lines = vec![told.to_owned()];
+fn text(reported: &str, function: &Function, gateway: &Gateway, woken: Option<&Woken>) -> String {
+    let mut lines = vec![reported.to_owned()];
     let mut add = |what: &str, value: String| lines.push(format!("{what:<10}{value}"));
     let url = function.status.as_ref().and_then(|status| status.endpoint.as_deref());
     if let Some(url) = url {
         add("url", url.to_owned());
-        add("try", curl(url, door));
+        add("try", curl(url, gateway));
     }
     for line in schedule(function, Timestamp::now()) {
         let (what, value) = line;
@@ -148,8 +148,8 @@ pub(super) fn minute(time: Timestamp) -> String {
 }
 
 /// A command that sends the function a request.
-fn curl(url: &str, door: &Door) -> String {
-    match &door.interceptor {
+fn curl(url: &str, gateway: &Gateway) -> String {
+    match &gateway.interceptor {
         None => format!("curl {url}"),
         Some(interceptor) => {
             let host = url.split_once("://").map_or(url, |(_, host)| host);
@@ -173,14 +173,14 @@ mod tests {
         let url = "https://fn-hello.example.com";
         let endpoint = Some(url.to_owned());
         function.status = Some(FunctionStatus { endpoint, ..FunctionStatus::default() });
-        let told = text("function hello created", &function, &Door::default(), None);
+        let reported = text("function hello created", &function, &Gateway::default(), None);
         assert_eq!(
-            told,
+            reported,
             format!("function hello created\nurl       {url}\ntry       curl {url}\n")
         );
-        let door = Door { interceptor: Some("http://10.0.0.7".parse().unwrap()) };
+        let gateway = Gateway { interceptor: Some("http://10.0.0.7".parse().unwrap()) };
         let expected = "curl -H 'Host: fn-hello.example.com' http://10.0.0.7";
-        assert_eq!(curl(url, &door), expected);
+        assert_eq!(curl(url, &gateway), expected);
     }
 
     #[test]
@@ -192,11 +192,11 @@ mod tests {
             .unwrap()
         };
         let now = "2026-01-01T01:00:00Z".parse().unwrap();
-        let told = schedule(&Function::new("f", spec("0 2 * * *")), now);
-        assert_eq!(told.len(), 1 + FIRINGS);
-        assert_eq!(told[0], ("schedule", "Every day at 02:00 UTC".to_owned()));
-        assert_eq!(told[1], ("next", "2026-01-01 02:00 UTC".to_owned()));
-        assert_eq!(told[2], ("", "2026-01-02 02:00 UTC".to_owned()));
+        let reported = schedule(&Function::new("f", spec("0 2 * * *")), now);
+        assert_eq!(reported.len(), 1 + FIRINGS);
+        assert_eq!(reported[0], ("schedule", "Every day at 02:00 UTC".to_owned()));
+        assert_eq!(reported[1], ("next", "2026-01-01 02:00 UTC".to_owned()));
+        assert_eq!(reported[2], ("", "2026-01-02 02:00 UTC".to_owned()));
         assert_eq!(schedule(&Function::new("f", FunctionSpec::default()), now), []);
         assert_eq!(minute("2026-01-01T00:00:05Z".parse().unwrap()), "2026-01-01 00:00:05 UTC");
     }

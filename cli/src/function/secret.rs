@@ -35,7 +35,7 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Give a secret a value, which is asked for or read from stdin
+    /// Set the value of a secret, typed at a prompt or read from stdin
     Set {
         /// Name of the function
         name: String,
@@ -49,11 +49,11 @@ pub enum Command {
     List {
         /// Name of the function
         name: String,
-        /// Form of the output.
+        /// Output format.
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Take secrets away
+    /// Delete secrets
     Delete {
         /// Name of the function
         name: String,
@@ -101,8 +101,8 @@ async fn set(
     let stored = written.await??;
     let has_it = |function: &Function| {
         let keys = function.status.iter().flat_map(|status| &status.secret_keys);
-        let told: BTreeMap<_, _> = keys.map(|key| (&key.name, &key.rotated_at)).collect();
-        stored.iter().all(|(key, rotated_at)| told.get(key) == Some(&rotated_at))
+        let reported: BTreeMap<_, _> = keys.map(|key| (&key.name, &key.rotated_at)).collect();
+        stored.iter().all(|(key, rotated_at)| reported.get(key) == Some(&rotated_at))
     };
     taken_note(&session, name, has_it).await?;
     output::line(format!("secret {key} of function {name} set"))
@@ -113,8 +113,8 @@ async fn delete(scope: &ScopeArgs, name: &str, keys: &[String]) -> anyhow::Resul
     session.functions.get(name).await?;
     Secrets::new(&session.connection).delete(name, keys).await?;
     let has_none = |function: &Function| {
-        let mut told = function.status.iter().flat_map(|status| &status.secret_keys);
-        told.all(|key| !keys.contains(&key.name))
+        let mut reported = function.status.iter().flat_map(|status| &status.secret_keys);
+        reported.all(|key| !keys.contains(&key.name))
     };
     taken_note(&session, name, has_none).await?;
     keys.iter().try_for_each(|key| output::line(format!("secret {key} of function {name} deleted")))
@@ -129,8 +129,8 @@ async fn taken_note(
     let deadline = Instant::now() + LOOK;
     if !wait::told_by_status(&session.functions, name, deadline, holds).await? {
         eprintln!(
-            "warning: the controller has not taken note yet; pods keep what they started with until \
-             it has"
+            "warning: the controller has not processed the change yet; pods keep the old values \
+             until it has"
         );
     }
     Ok(())

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use kipper_client::edits::{self, EditError};
 use kipper_function::{
-    FunctionSpec, env_name,
+    FunctionSpec,
     function::{
         ImagePullSecret, Resources, Runtime, Scaling, ServiceBinding, Source, Volume,
         validate::MAX_CODE_BYTES,
@@ -19,6 +19,7 @@ use kipper_function::{
 use kipper_process::exit::UsageError;
 
 use super::trigger_args::TriggerArgs;
+use crate::env_flag::variable;
 
 /// What a function is.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -31,11 +32,11 @@ pub struct SpecArgs {
     #[arg(long, value_name = "PATH")]
     pub code_file: Option<PathBuf>,
 
-    /// Runtime of --code-file: node or python [default: by the file's ending]
+    /// Runtime of --code-file: node or python [default: by the file extension]
     #[arg(long, value_name = "RUNTIME", value_parser = runtime)]
     pub runtime: Option<Runtime>,
 
-    /// Name of the exported handler, where it is not the usual one
+    /// Name of the exported handler, if not the default one
     #[arg(long, value_name = "NAME")]
     pub handler: Option<String>,
 
@@ -67,31 +68,31 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SECONDS")]
     pub idle_timeout: Option<i64>,
 
-    /// CPU a pod may use, 500m or 1.5 [default: no limit]
+    /// CPU limit of a pod, such as 500m or 1.5 [default: no limit]
     #[arg(long, value_name = "QUANTITY")]
     pub cpu: Option<String>,
 
-    /// CPU reserved for a pod [default: 50m]
+    /// CPU request of a pod [default: 50m]
     #[arg(long, value_name = "QUANTITY")]
     pub cpu_request: Option<String>,
 
-    /// Memory a pod may use, 512Mi [default: 256Mi]
+    /// Memory limit of a pod, such as 512Mi [default: 256Mi]
     #[arg(long, value_name = "QUANTITY")]
     pub memory: Option<String>,
 
-    /// Memory reserved for a pod [default: 64Mi]
+    /// Memory request of a pod [default: 64Mi]
     #[arg(long, value_name = "QUANTITY")]
     pub memory_request: Option<String>,
 
-    /// Replicas kept while idle [default: 0]
+    /// Minimum number of replicas, kept while idle [default: 0]
     #[arg(long, value_name = "COUNT")]
     pub min_replicas: Option<i32>,
 
-    /// Replicas never exceeded [default: 10]
+    /// Maximum number of replicas [default: 10]
     #[arg(long, value_name = "COUNT")]
     pub max_replicas: Option<i32>,
 
-    /// Requests in flight a pod never exceeds; 0 is no limit [default: 0]
+    /// Maximum number of requests in flight per pod; 0 means no limit [default: 0]
     #[arg(long, value_name = "COUNT")]
     pub concurrency: Option<i32>,
 
@@ -159,7 +160,7 @@ fn read_code(path: &PathBuf) -> anyhow::Result<String> {
         fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
     }
     anyhow::ensure!(text.len() <= MAX_CODE_BYTES, "code must be at most {MAX_CODE_BYTES} bytes");
-    anyhow::ensure!(!text.trim().is_empty(), "there is no code in it");
+    anyhow::ensure!(!text.trim().is_empty(), "the file contains no code");
     Ok(text)
 }
 
@@ -170,7 +171,7 @@ impl Change<'_> {
     /// When they make none.
     pub(super) fn create(&self) -> Result<FunctionSpec, UsageError> {
         if self.args.image.is_none() && self.code.is_none() {
-            return Err(UsageError::new("either --image or --code-file is needed"));
+            return Err(UsageError::new("either --image or --code-file is required"));
         }
         let mut spec = FunctionSpec::default();
         self.change(&mut spec, true).map_err(UsageError::new)?;
@@ -289,32 +290,25 @@ fn add<T: PartialEq>(list: &mut Vec<T>, items: impl Iterator<Item = T>) {
 }
 
 fn runtime(text: &str) -> Result<Runtime, String> {
-    Runtime::parse(text).ok_or_else(|| "is neither node nor python".to_owned())
-}
-
-/// `NAME=VALUE` of an environment variable.
-pub(super) fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
-    env_name::check(name).map_err(|error| format!("name {error}"))?;
-    Ok((name.to_owned(), value.to_owned()))
+    Runtime::parse(text).ok_or_else(|| "must be node or python".to_owned())
 }
 
 /// `NAME@VERSION` of a package; the name of one of npm's may begin with `@`.
 pub(super) fn dependency(text: &str) -> Result<(String, String), String> {
-    let missing = || format!("names no version; write {text}@<version>");
+    let missing = || format!("no version given; write {text}@<version>");
     let at = text.char_indices().skip(1).find(|(_, c)| *c == '@').map(|(at, _)| at);
     let (name, version) = text.split_at(at.ok_or_else(missing)?);
     let version = &version[1..];
     if version.is_empty() {
-        return Err("names no version after '@'".to_owned());
+        return Err("no version after '@'".to_owned());
     }
     Ok((name.to_owned(), version.to_owned()))
 }
 
 fn volume(text: &str) -> Result<Volume, String> {
-    let (name, path) = text.split_once(':').ok_or("is not NAME:/PATH")?;
+    let (name, path) = text.split_once(':').ok_or("expected NAME:/PATH")?;
     if name.is_empty() || !path.starts_with('/') {
-        return Err("is not NAME:/PATH".to_owned());
+        return Err("expected NAME:/PATH".to_owned());
     }
     Ok(Volume { name: name.to_owned(), mount_path: path.to_owned() })
 }
@@ -323,14 +317,14 @@ fn binding(text: &str) -> Result<ServiceBinding, String> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default();
     if name.is_empty() {
-        return Err("names no service".to_owned());
+        return Err("no service given".to_owned());
     }
     let mut binding = ServiceBinding { name: name.to_owned(), ..ServiceBinding::default() };
     for part in parts {
         match part.split_once('=') {
             Some(("prefix", prefix)) => binding.prefix = Some(prefix.to_owned()),
             Some(("database", database)) => binding.database = Some(database.to_owned()),
-            _ => return Err(format!("{part:?} is neither prefix=… nor database=…")),
+            _ => return Err(format!("{part:?} must be prefix=… or database=…")),
         }
     }
     Ok(binding)
@@ -418,14 +412,14 @@ mod tests {
         let unknown = create(&file("a", "x"), &[]).unwrap_err();
         assert_eq!(unknown, "--code-file needs --runtime node or python");
         let empty = create(&file("b.js", " \n"), &[]).unwrap_err();
-        assert!(empty.ends_with("b.js: there is no code in it"), "{empty}");
+        assert!(empty.ends_with("b.js: the file contains no code"), "{empty}");
         let large = create(&file("c.js", &"x".repeat(MAX_CODE_BYTES + 1)), &[]).unwrap_err();
         assert!(large.ends_with("code must be at most 1000000 bytes"), "{large}");
         let gone = create(folder.path().join("gone.js").to_str().unwrap(), &[]).unwrap_err();
         assert!(gone.contains("gone.js: No such file"), "{gone}");
         let nothing = parse(&[]).unwrap();
         let error = nothing.read().unwrap().create().unwrap_err();
-        assert_eq!(error.to_string(), "either --image or --code-file is needed");
+        assert_eq!(error.to_string(), "either --image or --code-file is required");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use kipper_client::test_run::{TestRuns, Verdict};
 
-use crate::{failure::Told, interrupt, output, session::Session, settings::ScopeArgs};
+use crate::{failure::Report, interrupt, output, session::Session, settings::ScopeArgs};
 
 /// Run a cron function once, now, and follow its logs.
 #[derive(Clone, Debug, ClapArgs)]
@@ -11,7 +11,7 @@ pub struct Args {
     /// Name of the function
     pub name: String,
 
-    /// Only start it
+    /// Start it without following its logs
     #[arg(long)]
     pub no_follow: bool,
 }
@@ -32,16 +32,16 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         }
     });
     let goes_on = format!(
-        "the test run goes on without being followed; `kubectl delete job {job} -n {}` ends it",
+        "the test run continues in the cluster; `kubectl delete job {job} -n {}` stops it",
         session.namespace()
     );
-    let verdict = interrupt::told(following, &goes_on).await??;
+    let verdict = interrupt::detached(following, &goes_on).await??;
     printed?;
     match verdict {
         Verdict::Complete => {
             eprintln!("test run {job} succeeded");
             Ok(())
         }
-        Verdict::Failed(why) => Err(Told(format!("test run {job} failed: {why}")).into()),
+        Verdict::Failed(why) => Err(Report(format!("test run {job} failed: {why}")).into()),
     }
 }

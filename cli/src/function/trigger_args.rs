@@ -143,7 +143,7 @@ fn complete(trigger: &Trigger, kind: TriggerKind) -> Result<(), String> {
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -165,12 +165,12 @@ mod tests {
         let args = Example::try_parse_from([&["x"], flags].concat()).unwrap().args;
         let mut spec = FunctionSpec { triggers: before.to_vec(), ..FunctionSpec::default() };
         args.apply(&mut spec, is_new)?;
-        let told = spec.triggers.iter().map(|trigger| {
+        let reported = spec.triggers.iter().map(|trigger| {
             let config: Vec<_> = trigger.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let schedule = trigger.schedule.clone().unwrap_or_default();
             format!("{} {schedule} {}", trigger.type_, config.join(" ")).trim().to_owned()
         });
-        Ok(told.collect())
+        Ok(reported.collect())
     }
 
     fn cron(schedule: &str) -> Trigger {
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_new_function_has_a_trigger() {
-        let create = |flags: &[&str]| apply(&[], flags, true).map(|told| told.join("; "));
+        let create = |flags: &[&str]| apply(&[], flags, true).map(|reported| reported.join("; "));
         assert_eq!(create(&[]).unwrap(), "http");
         assert_eq!(
             create(&["--trigger", "cron", "--schedule", "0 2 * * *"]).unwrap(),
@@ -218,7 +218,7 @@ mod tests {
         let postgres = [Trigger { config, ..new(TriggerKind::Postgres) }];
         let both = [new(TriggerKind::Http), cron("@daily")];
         let update = |before: &[Trigger], flags: &[&str]| {
-            apply(before, flags, false).map(|told| told.join("; "))
+            apply(before, flags, false).map(|reported| reported.join("; "))
         };
         assert_eq!(update(&both, &[]).unwrap(), "http; cron @daily");
         assert_eq!(update(&both, &["--schedule", "@hourly"]).unwrap(), "http; cron @hourly");

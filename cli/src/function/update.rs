@@ -9,7 +9,7 @@ use crate::{
 
 use super::{report, spec_args::SpecArgs};
 
-/// Change what the flags say, and nothing else.
+/// Change the given fields of a function, and nothing else.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
     /// Name of the function
@@ -23,14 +23,14 @@ pub struct Args {
     #[command(flatten)]
     pub wait: WaitArgs,
 
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     if args.spec == SpecArgs::default() {
-        return Err(UsageError::new("no flag says what to change").into());
+        return Err(UsageError::new("nothing to change: pass at least one flag").into());
     }
     let change = args.spec.read()?;
     let session = Session::open(scope).await?;

@@ -25,17 +25,14 @@ async fn files_are_applied_and_compared() {
             "{diff}"
         );
         let told = kip.ok(&["function", "apply", "-f", "f.yaml", "--dry-run=server"]).await;
-        assert!(
-            told.contains(&format!("function {a} created (the cluster kept nothing)")),
-            "{told}"
-        );
+        assert!(told.contains(&format!("function {a} created (server dry run)")), "{told}");
         assert_eq!(kip.ok(&["function", "list", "-o", "name"]).await, "");
 
         let apply = ["function", "apply", "-f", "f.yaml"];
         let told = kip.ok(&apply).await;
         assert_eq!(told, format!("function {a} created\nfunction {b} created\n"));
         let told = kip.ok(&apply).await;
-        assert_eq!(told, format!("function {a} is as it was\nfunction {b} is as it was\n"));
+        assert_eq!(told, format!("function {a} unchanged\nfunction {b} unchanged\n"));
         assert_eq!(kip.ok(&["function", "diff", "-f", "f.yaml", "--exit-code"]).await, "");
 
         std::fs::write(kip.folder.path().join("f.yaml"), file([&a, &b], 3000)).unwrap();

@@ -52,7 +52,7 @@ async fn a_secret_is_set_rotated_and_deleted_without_being_shown() {
         .await;
 
         let described = kip.ok(&["function", "describe", name]).await;
-        assert!(described.contains("TOKEN (another value since "), "{described}");
+        assert!(described.contains("TOKEN (value changed at "), "{described}");
         shown.push_str(&described);
         shown.push_str(&kip.ok(&["function", "get", name, "-o", "yaml"]).await);
         assert!(!shown.contains("hunter2") && !shown.contains("four"), "{shown}");

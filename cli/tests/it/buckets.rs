@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::{Kip, folder, kip, require_programs, save, until};
+use crate::support::{Kip, folder, kip, require, save, until};
 
 static SERVER: LazyLock<Minio> = LazyLock::new(|| Minio::start(&Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -49,7 +49,7 @@ impl Case {
     }
 
     fn on(server: &Minio) -> Self {
-        require_programs();
+        require(&["kipper-poll", "kipper-bucket-watcher"]);
         let name = format!("photos{}", NEXT.fetch_add(1, Relaxed));
         // A thread of its own, because connections are closed while no test looks.
         let runtime = tokio::runtime::Builder::new_multi_thread()

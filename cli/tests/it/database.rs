@@ -9,7 +9,7 @@ use kipper_servers::postgres::{Options, Postgres};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::support::require_programs;
+use crate::support::require;
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(|| Postgres::start(Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -31,7 +31,7 @@ impl Database {
     }
 
     pub(crate) fn on(server: &Postgres) -> Self {
-        require_programs();
+        require(&["kipper-poll"]);
         let name = format!("kip{}", NEXT.fetch_add(1, Relaxed));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let admin = connect(&runtime, &server.url("postgres"));

@@ -210,7 +210,7 @@ fn a_poller_that_is_killed_is_started_again() {
     for pid in pollers {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
-    kip.wait_for_nth("f  kipper-poll ended by itself (signal 9), next try in 1s", 2);
+    kip.wait_for_nth("f  kipper-poll exited unexpectedly (signal 9), next try in 1s", 2);
     case.database.fill(2);
     until("the new rows are marked", || case.database.count("done") == 5);
     case.assert_each_once(5);
@@ -251,7 +251,7 @@ fn a_source_that_is_away_is_waited_for() {
     let line = kip.wait_for(", trying again");
     assert!(line.starts_with("f  ") && line.contains("onnect"), "{line}");
     server.start_again().unwrap();
-    kip.wait_for("f  the source answers, events are handled");
+    kip.wait_for("f  the source is available again, events are handled");
     case.database.reconnect();
     case.database.fill(2);
     until("all rows are marked", || case.database.count("done") == 2);
@@ -307,7 +307,7 @@ fn an_edit_that_breaks_the_trigger_leaves_the_running_version() {
     database.fill(1);
     until("the first row is marked", || database.count("done") == 1);
     save(&path, &text.replace("ORDER BY id", "LIMIT 5"));
-    let line = kip.wait_for("f  reload failed, the running version stays: ");
+    let line = kip.wait_for("f  reload failed, keeping the running version: ");
     assert!(line.contains("LIMIT"), "{line}");
     database.fill(1);
     until("the running version goes on", || database.count("done") == 2);

@@ -67,7 +67,7 @@ fn a_command_line_that_makes_no_sense_is_exit_2() {
         (&["function"][..], "Usage: kip function"),
         (&["function", "frobnicate"], "unrecognized subcommand"),
         (&["function", "create"], "<NAME>"),
-        (&create, "either --image or --code-file is needed"),
+        (&create, "either --image or --code-file is required"),
         (&[&create[..], &["--image=x", "--code-file=hello.js"]].concat(), "cannot be used with"),
         (&[&create[..], &["--image=x", "--trigger=cron"]].concat(), "needs --schedule"),
         (
@@ -105,15 +105,15 @@ fn a_command_line_that_makes_no_sense_is_exit_2() {
             ],
             "spec.triggers[0].config.markDone: ",
         ),
-        (&["function", "update", "hello"], "no flag says what to change"),
+        (&["function", "update", "hello"], "nothing to change: pass at least one flag"),
         (&["function", "secret", "set", "hello", "KEY=value"], "shell's history"),
         (&["function", "list", "--project=shop"], "--project needs --environment"),
         (
             &["function", "list", "--project=shop", "--environment=dev", "-n", "x"],
-            "say either a namespace",
+            "specify either a namespace",
         ),
-        (&["function", "list", "--interceptor=ftp://x"], "is not the URL of an interceptor"),
-        (&["function", "invoke", "hello", "-H", "x"], "is not NAME: VALUE"),
+        (&["function", "list", "--interceptor=ftp://x"], "is not a valid URL of an interceptor"),
+        (&["function", "invoke", "hello", "-H", "x"], "expected NAME: VALUE"),
         (&["function", "logs", "hello", "--since=yesterday"], "--since"),
         (&["function", "apply"], "--filename"),
         (&["volume", "create", "Cache"], "volume Cache: the name must consist of"),
@@ -137,8 +137,8 @@ fn without_a_cluster_it_says_how_to_name_one() {
     let path = |name: &str| configs.path().join(name).to_str().unwrap().to_owned();
     let list = ["function", "list"];
     for (kubeconfig, flags, expected, hint) in [
-        (None, &list[..], "there is no kubeconfig at", "--kubeconfig"),
-        (Some(path("gone")), &list, "there is no kubeconfig at", "--kubeconfig"),
+        (None, &list[..], "no kubeconfig found at", "--kubeconfig"),
+        (Some(path("gone")), &list, "no kubeconfig found at", "--kubeconfig"),
         (Some(path("bad")), &list, "cannot read the kubeconfig", "kubectl config view"),
         (Some(path("none")), &list, "no current context; it knows one, two", "--context"),
         (
@@ -161,9 +161,9 @@ fn without_a_cluster_it_says_how_to_name_one() {
         let (code, stdout, stderr) = run(home.path(), &environment, flags);
         assert_eq!((code, stdout.as_str()), (1, ""), "{flags:?}: {stderr}");
         let lines: Vec<&str> = stderr.lines().collect();
-        let [error, told] = lines[..] else { panic!("{flags:?}: {stderr}") };
+        let [error, reported] = lines[..] else { panic!("{flags:?}: {stderr}") };
         assert!(error.starts_with("error: ") && error.contains(expected), "{stderr}");
-        assert!(told.starts_with("hint: ") && told.contains(hint), "{stderr}");
+        assert!(reported.starts_with("hint: ") && reported.contains(hint), "{stderr}");
     }
 }
 
@@ -216,7 +216,7 @@ fn a_dry_run_prints_what_would_be_applied() {
     let code = fs::read_to_string(home.path().join("hello.js")).unwrap();
     assert_eq!(
         dry_run(home.path(), &["hello", "--code-file=hello.js"]),
-        "function hello would be created (no cluster was asked)\n"
+        "function hello would be created (dry run, no cluster contacted)\n"
     );
     let named = dry_run(home.path(), &["hello", "--image=x", "-o", "name"]);
     assert_eq!(named, "function.kipper.run/hello\n");
@@ -303,7 +303,7 @@ fn files_are_all_checked_before_one_is_applied() {
     for (name, text, expected) in [
         ("c.yaml", function("c", "{image: x, prot: 1}"), "spec.prot: is not a known field"),
         ("c.yaml", function("c", "{port: 1}"), "image or source.code is required"),
-        ("c.yaml", function("a", "{image: z}"), "function a is there twice"),
+        ("c.yaml", function("a", "{image: z}"), "function a is defined twice"),
         ("c.yaml", "a: [".to_owned(), "not valid YAML"),
     ] {
         fs::write(folder.path().join(name), text).unwrap();

@@ -117,5 +117,5 @@ fn what_was_begun_is_finished_before_the_end() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("interrupted: what was begun is written"), "{stderr}");
+    assert!(stderr.contains("interrupted: writes in progress were completed"), "{stderr}");
 }

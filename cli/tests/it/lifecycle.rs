@@ -66,6 +66,6 @@ fn a_process_that_dies_is_replaced() {
     let kip = Kip::start(folder.path(), &[]);
     assert_eq!(kip.get("fn-f-localhost", "/").0, 200);
     assert_eq!(kip.get("fn-f-localhost", "/die").0, 502);
-    kip.wait_for("ended by itself");
+    kip.wait_for("exited unexpectedly");
     assert_eq!(kip.get("fn-f-localhost", "/"), (200, "ok".to_owned()));
 }

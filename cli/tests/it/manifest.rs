@@ -19,7 +19,7 @@ fn an_edit_changes_adds_and_removes_functions() {
     assert_eq!(kip.get("fn-b-localhost", "/").1, "b1");
 
     save(&path, "kind: [\n");
-    let line = kip.wait_for("; the running version stays");
+    let line = kip.wait_for("; keeping the running version");
     assert!(line.contains("not valid YAML"), "{line}");
     assert_eq!(kip.get("fn-a-localhost", "/").1, "a1");
 

@@ -69,7 +69,7 @@ fn a_broken_save_leaves_the_running_version() {
     let kip = Kip::start(folder.path(), &[]);
     assert_eq!(kip.get(HOST, "/").1, "version 1");
     save(&folder.path().join("f.js"), "module.exports = async () => {{{");
-    let line = kip.wait_for("reload failed, the running version stays: cannot load the function");
+    let line = kip.wait_for("reload failed, keeping the running version: cannot load the function");
     assert!(line.ends_with("(exit code 1)"), "{line}");
     kip.wait_for("SyntaxError");
     assert_eq!(kip.get(HOST, "/").1, "version 1");
@@ -83,10 +83,10 @@ fn a_function_that_does_not_start_says_why_and_a_save_repairs_it() {
     let folder = folder(&[("f.js", "module.exports = nonsense(")]);
     let kip = Kip::start(folder.path(), &[]);
     let held = send(kip.address, HOST, "/").unwrap();
-    let line = kip.wait_for("does not start: cannot load the function: ");
+    let line = kip.wait_for("failed to start: cannot load the function: ");
     assert!(line.contains("(exit code 1), next try in "), "{line}");
     // A second try fails as the first did and is one line, not one more stack.
-    kip.wait_for_nth("does not start: ", 2);
+    kip.wait_for_nth("failed to start: ", 2);
     let stacks = kip.lines().iter().filter(|line| line.contains("SyntaxError: ")).count();
     assert_eq!(stacks, 1, "{:#?}", kip.lines());
     save(&folder.path().join("f.js"), &version(1));

@@ -34,10 +34,10 @@ pub(crate) fn kip() -> Command {
 /// Kipper's own programs that `kip dev` starts for event triggers.
 const PROGRAMS: [&str; 2] = ["kipper-poll", "kipper-bucket-watcher"];
 
-/// They lie beside `kip` once the workspace's tests are built.
-pub(crate) fn require_programs() {
+/// They are beside `kip` once the workspace's tests are built.
+pub(crate) fn require(programs: &[&str]) {
     let folder = Path::new(env!("CARGO_BIN_EXE_kip")).parent().unwrap();
-    for program in PROGRAMS {
+    for program in programs {
         assert!(
             folder.join(program).is_file(),
             "{program} is not built: `cargo build -p kipper-poller -p kipper-bucket-watcher` with this \

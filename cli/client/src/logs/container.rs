@@ -72,19 +72,19 @@ mod tests {
             }))
             .unwrap()
         };
-        let told = |pod: Pod| {
+        let reported = |pod: Pod| {
             let all: Vec<_> = containers(&pod).into_iter().map(|c| c.run.to_string()).collect();
             all.join(", ")
         };
         let waiting =
             json!({ "waiting": { "reason": "ErrImagePull", "message": "no such image" } });
         assert_eq!(
-            told(pod(waiting.clone(), json!({}))),
+            reported(pod(waiting.clone(), json!({}))),
             "not started: ErrImagePull: no such image"
         );
         let ended = json!({ "terminated": { "exitCode": 1 } });
-        assert_eq!(told(pod(waiting, ended)), "restarted 3 times");
-        assert_eq!(told(pod(json!({}), json!({}))), "not started: ContainerCreating");
-        assert_eq!(told(pod(json!({ "running": {} }), json!({}))), "restarted 3 times");
+        assert_eq!(reported(pod(waiting, ended)), "restarted 3 times");
+        assert_eq!(reported(pod(json!({}), json!({}))), "not started: ContainerCreating");
+        assert_eq!(reported(pod(json!({ "running": {} }), json!({}))), "restarted 3 times");
     }
 }

@@ -87,7 +87,7 @@ impl Tenant {
 
 /// Why a text names no tenant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no name of a tenant")]
+#[error("invalid tenant name {0:?}")]
 pub struct TenantError(String);
 
 impl FromStr for Tenant {

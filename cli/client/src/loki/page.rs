@@ -79,12 +79,12 @@ mod tests {
             "stats": {},
         }});
         let entries = read(answer.to_string().as_bytes()).unwrap();
-        let told: Vec<_> = entries
+        let reported: Vec<_> = entries
             .iter()
             .map(|entry| (entry.time, entry.pod.as_str(), entry.text.as_str()))
             .collect();
         assert_eq!(
-            told,
+            reported,
             [(2_000_000_000, "hello-1", "b"), (3_000_000_000, "hello-1", "c"), (1, "", "a")]
         );
         let line = Line::from(entries[0].clone());

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     ApiError, Connection,
     functions::Functions,
-    invoke::{self, Door, InvokeError, Request},
+    invoke::{self, Gateway, InvokeError, Request},
 };
 
 use super::{
@@ -74,7 +74,7 @@ pub struct Woken {
     pub phases: Vec<invoke::Phase>,
 }
 
-/// Sends a ready function one request by `door`, again and again until the function answers. What
+/// Sends a ready function one request by `gateway`, again and again until the function answers. What
 /// it answers is its own business; what the interceptor answers for it is not an answer.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub struct Woken {
 pub async fn woken(
     functions: &Functions,
     function: &Function,
-    door: &Door,
+    gateway: &Gateway,
     deadline: Instant,
     mut tell: impl FnMut(&str),
 ) -> Result<Woken, WaitError> {
@@ -104,7 +104,7 @@ pub async fn woken(
             return Err(WaitError::TooLate { name, last });
         }
         let request = Request { timeout: rest, ..Request::new(Method::GET, path) };
-        let mut attempt = Box::pin(wake_once(door, &endpoint, readiness, &request));
+        let mut attempt = Box::pin(wake_once(gateway, &endpoint, readiness, &request));
         let answer = loop {
             tokio::select! {
                 answer = &mut attempt => break answer,
@@ -132,12 +132,12 @@ pub async fn woken(
 
 /// The answer, or in words why it shows nothing.
 async fn wake_once(
-    door: &Door,
+    gateway: &Gateway,
     endpoint: &str,
     readiness: Readiness<'_>,
     request: &Request,
 ) -> Result<Result<Woken, String>, InvokeError> {
-    let mut answer = invoke::send(door, endpoint, request).await?;
+    let mut answer = invoke::send(gateway, endpoint, request).await?;
     let mut body = Vec::new();
     while body.len() < MAX_ANSWER
         && let Some(chunk) = answer.chunk().await?

@@ -18,7 +18,7 @@ pub enum WaitError {
         stage: Stage,
     },
     /// Time is up.
-    #[error("function {name} did not get ready in time: {last}")]
+    #[error("function {name} was not ready in time: {last}")]
     TooLate {
         /// The function.
         name: String,

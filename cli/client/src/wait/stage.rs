@@ -40,7 +40,7 @@ impl Stage {
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotObserved => f.write_str("the controller has not looked at it yet"),
+            Self::NotObserved => f.write_str("the controller has not processed it yet"),
             Self::NotReady { reason, message } if message.is_empty() => f.write_str(reason),
             Self::NotReady { reason, message } => write!(f, "{reason}: {message}"),
             Self::Ready => f.write_str("ready"),
@@ -86,13 +86,13 @@ mod tests {
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }])
         };
-        let told = |generation: i64, conditions: Value| json!({ "observedGeneration": generation, "conditions": conditions });
-        let unknown = "the controller has not looked at it yet";
+        let reported = |generation: i64, conditions: Value| json!({ "observedGeneration": generation, "conditions": conditions });
+        let unknown = "the controller has not processed it yet";
         check(json!(null), unknown, false);
         check(json!({}), unknown, false);
-        check(told(1, ready("True", "Reconciled", "")), unknown, false);
-        check(told(2, ready("True", "Reconciled", "")), "ready", false);
-        check(told(2, ready("False", "HostTaken", "it is b/f")), "HostTaken: it is b/f", true);
-        check(told(2, ready("False", "ServiceNotFound", "")), "ServiceNotFound", false);
+        check(reported(1, ready("True", "Reconciled", "")), unknown, false);
+        check(reported(2, ready("True", "Reconciled", "")), "ready", false);
+        check(reported(2, ready("False", "HostTaken", "it is b/f")), "HostTaken: it is b/f", true);
+        check(reported(2, ready("False", "ServiceNotFound", "")), "ServiceNotFound", false);
     }
 }

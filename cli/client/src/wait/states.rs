@@ -39,14 +39,14 @@ where
     watch_object(api, name).default_backoff().filter_map(move |seen| {
         let state = match seen {
             Ok(object) => Some(Ok(object)),
-            Err(error) => told(error, &what, &namespace).map(Err),
+            Err(error) => fatal(error, &what, &namespace).map(Err),
         };
         std::future::ready(state)
     })
 }
 
 /// An error of a watch that will not pass; the others are tried again, with a pause.
-fn told(error: watcher::Error, what: &str, namespace: &str) -> Option<ApiError> {
+fn fatal(error: watcher::Error, what: &str, namespace: &str) -> Option<ApiError> {
     use watcher::Error;
     let source = match error {
         Error::InitialListFailed(source) | Error::WatchStartFailed(source) => source,

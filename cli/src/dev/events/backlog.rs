@@ -96,7 +96,7 @@ impl Counter {
         let complaint = match count {
             Count::Waiting(count) => {
                 if self.complaint.take().is_some() {
-                    self.voice.say("the source answers, events are handled");
+                    self.voice.say("the source is available again, events are handled");
                 }
                 self.waiting.send_replace(Some(count));
                 return;

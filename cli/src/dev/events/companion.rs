@@ -12,7 +12,7 @@ use super::{
     super::{
         args::SourceUrl,
         child::{self, Groups, STABLE, describe, pause_after},
-        console::{Target, Voice},
+        console::Voice,
         lines::Lines,
     },
     log::{LogFilter, Reader, Record},
@@ -102,11 +102,11 @@ impl Companion {
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            let how = match self.once(&stop, &mut heard).await {
+            let what = match self.once(&stop, &mut heard).await {
                 Ok(End::Stopped) => return None,
                 Ok(End::Refused(why)) => return Some(why),
-                Ok(End::Died(how)) => how,
-                Err(error) => error.to_string(),
+                Ok(End::Died(how)) => format!("exited unexpectedly ({how})"),
+                Err(error) => format!("failed to start: {error}"),
             };
             heard(Heard::Ended);
             if began.elapsed() >= STABLE {
@@ -116,7 +116,7 @@ impl Companion {
             failures = failures.saturating_add(1);
             let name = self.invocation.program.name();
             let next = humantime::format_duration(pause);
-            self.context.voice.warn(format!("{name} ended by itself ({how}), next try in {next}"));
+            self.context.voice.warn(format!("{name} {what}, next try in {next}"));
             stop.run_until_cancelled(tokio::time::sleep(pause)).await?;
         }
     }
@@ -143,7 +143,7 @@ impl Companion {
                 line = next(&mut err), if err.is_some() => match line {
                     Some(line) => match Record::parse(&line) {
                         Some(record) => {
-                            self.show(&record).await;
+                            self.show(&record);
                             heard(Heard::Log(record));
                         }
                         None => reason = line.strip_prefix(ERROR).map(str::to_owned).or(reason),
@@ -166,16 +166,13 @@ impl Companion {
         })
     }
 
-    async fn show(&self, record: &Record) {
+    fn show(&self, record: &Record) {
         match self.context.log.reader(self.invocation.program, record) {
             Reader::User if record.level <= tracing::Level::WARN => self.context.voice.warn(record),
             Reader::User => self.context.voice.say(record),
             Reader::Log => {
                 let Record { level, target, .. } = record;
-                self.context
-                    .voice
-                    .print(Target::Stderr, &format!("{level} {target}: {record}"))
-                    .await;
+                self.context.voice.log(format!("{level} {target}: {record}"));
             }
             Reader::None => {}
         }

@@ -176,7 +176,7 @@ impl EventTrigger {
         is_bucket.then(|| self.invocation(Program::BucketWatcher, arguments))
     }
 
-    /// What both programs are told alike, and the settings that are given.
+    /// What both programs are started with, and the settings that are given.
     fn arguments<'a>(
         &'a self,
         settings: &'a [(&str, &str)],
@@ -226,7 +226,10 @@ pub(crate) fn declare(args: &TriggerArgs, functions: &mut [LocalFunction]) -> an
         return Err(UsageError::new("--trigger needs exactly one function").into());
     };
     if function.code == Code::Inline {
-        return Err(UsageError::new("--trigger is for code files; a Function has its own").into());
+        return Err(UsageError::new(
+            "--trigger is for code files; a Function defines its own trigger",
+        )
+        .into());
     }
     if let Some(flag) = args.missing(kind) {
         return Err(UsageError::new(format!("a {kind} trigger needs {flag}")).into());

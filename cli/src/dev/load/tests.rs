@@ -70,7 +70,7 @@ fn what_needs_a_cluster_is_left_out_with_a_notice() {
     let dir = folder(&[("f.yaml", manifest)]);
     let loaded = load(&[dir.path().join("f.yaml")]).unwrap();
     assert!(loaded.functions.is_empty());
-    let expected = ["hook: images are not run by kip dev, only inline code"];
+    let expected = ["hook: kip dev runs inline code only, not images"];
     assert_eq!(loaded.notices, expected);
 }
 

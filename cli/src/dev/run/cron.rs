@@ -35,11 +35,11 @@ pub(crate) async fn run(schedule: Schedule, launch: watch::Receiver<Launch>, sta
         after = firing;
         let now = Timestamp::now();
         if schedule.next(after).is_some_and(|next| next <= now) {
-            voice.say("run skipped: the last one took until after it was due");
+            voice.say("run skipped: the previous one was still running");
             after = now;
         }
     }
-    voice.warn("the schedule has no further firing");
+    voice.warn("the schedule has no further runs");
 }
 
 async fn sleep_until(firing: Timestamp) {
@@ -59,7 +59,7 @@ async fn run_once(starter: &Starter, launch: &Launch, id: u64, voice: &Voice) {
     // Dropped with this future: whoever ends the trigger ends its run.
     let _stop: Stop = match started {
         Ok(stop) => stop,
-        Err(error) => return voice.warn(format!("run cannot be started: {error}")),
+        Err(error) => return voice.warn(format!("run failed to start: {error}")),
     };
     while let Some(event) = reports.recv().await {
         if let Event::Exited(Exit { status, .. }) = event {

@@ -38,7 +38,7 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORT_ATTEMPTS: usize = 200;
 const MAX_CLASHES: u32 = 3;
 
-/// What a fleet is told.
+/// What a fleet is asked for.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Have this many replicas. `since` is when the reason for it came in.
@@ -105,7 +105,7 @@ impl Fleet {
         }
     }
 
-    /// Works until nobody can order any more, then stops every process and waits for their end.
+    /// Works until no further order can come, then stops every process and waits for their end.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             let retry = self.retry_at;
@@ -217,12 +217,12 @@ impl Fleet {
             None => format!(" ({})", describe(exit.status)),
         };
         if never_listened && self.is_rolling() {
-            self.voice.warn(format!("reload failed, the running version stays{why}{how}"));
+            self.voice.warn(format!("reload failed, keeping the running version{why}{how}"));
             self.give_up_reload();
             return;
         }
         if !never_listened && member.started.elapsed() >= STABLE {
-            self.voice.warn(format!("ended by itself{how}, starting again"));
+            self.voice.warn(format!("exited unexpectedly{how}, restarting"));
             self.forgive();
             return;
         }
@@ -230,7 +230,7 @@ impl Fleet {
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + pause);
         let pause = humantime::format_duration(pause);
-        let what = if never_listened { "does not start" } else { "ended by itself" };
+        let what = if never_listened { "failed to start" } else { "exited unexpectedly" };
         self.voice.warn(format!("{what}{why}{how}, next try in {pause} or after a save"));
         self.last_words = exit.last_words;
     }
@@ -296,7 +296,7 @@ impl Fleet {
                 self.failures = self.failures.saturating_add(1);
                 self.retry_at = Some(Instant::now() + pause);
                 let pause = humantime::format_duration(pause);
-                self.voice.warn(format!("cannot be started: {error}, next try in {pause}"));
+                self.voice.warn(format!("failed to start: {error}, next try in {pause}"));
             }
         }
     }

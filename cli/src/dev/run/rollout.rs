@@ -11,7 +11,7 @@ pub(crate) enum Stage {
     Starting,
     /// It answers.
     Listening,
-    /// It was told to stop.
+    /// It was asked to stop.
     Stopping,
 }
 

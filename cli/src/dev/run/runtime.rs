@@ -145,7 +145,7 @@ async fn ask(runtime: Runtime, program: &Path) -> Result<PathBuf, RuntimeError> 
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = stderr.lines().find(|line| !line.trim().is_empty());
-    Err(unusable(reason.unwrap_or("it did not tell its path").to_owned()))
+    Err(unusable(reason.unwrap_or("it did not print its path").to_owned()))
 }
 
 #[cfg(test)]
@@ -181,6 +181,6 @@ mod tests {
             "no-such-node not found: node functions need Node 22; install it or pass --node";
         assert_eq!(error.to_string(), expected);
         let error = ask(Runtime::Python, Path::new("false")).await.unwrap_err();
-        assert_eq!(error.to_string(), "false cannot be used: it did not tell its path");
+        assert_eq!(error.to_string(), "false cannot be used: it did not print its path");
     }
 }

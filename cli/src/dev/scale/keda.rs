@@ -77,7 +77,7 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// What one trigger says in a poll. `None` stands for an answer that was not to be had.
+/// What one trigger says in a poll. `None` stands for an answer that did not come.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Signal {
     active: Option<bool>,
@@ -98,7 +98,7 @@ impl Signal {
     }
 }
 
-/// Plays until dropped or until nobody takes orders any more. `replicas` is what the function has
+/// Plays until dropped or until orders are no longer taken. `replicas` is what the function has
 /// now, and outlives this player. `counts` is there for a function with an event trigger.
 pub(crate) async fn play(
     client: Client,
@@ -108,8 +108,8 @@ pub(crate) async fn play(
     orders: mpsc::Sender<Order>,
     voice: Voice,
 ) {
-    let (told, mut activations) = mpsc::channel(1);
-    let stream = activations_of(client.clone(), scaled.requests.clone(), told);
+    let (activated, mut activations) = mpsc::channel(1);
+    let stream = activations_of(client.clone(), scaled.requests.clone(), activated);
     let mut player = Player {
         client,
         scaler: Scaler::new(scaled.policy, replicas.load(Relaxed)),
@@ -167,7 +167,7 @@ async fn events_come(waiting: &mut Option<watch::Receiver<Option<u64>>>) {
 async fn activations_of(
     mut client: Client,
     object: Option<ScaledObjectRef>,
-    told: mpsc::Sender<Instant>,
+    activated: mpsc::Sender<Instant>,
 ) {
     let Some(object) = object else { return pending().await };
     loop {
@@ -176,7 +176,7 @@ async fn activations_of(
                 let mut stream = response.into_inner();
                 while let Ok(Some(activity)) = stream.message().await {
                     if activity.result {
-                        let _ = told.try_send(Instant::now());
+                        let _ = activated.try_send(Instant::now());
                     }
                 }
             }
@@ -191,7 +191,7 @@ struct Player {
     scaled: ScaledObject,
     scaler: Scaler,
     replicas: Arc<AtomicU32>,
-    /// Metrics and targets; asked for until the adapter has told them once.
+    /// Metrics and targets; asked for until the adapter has answered once.
     specs: Option<Vec<MetricSpec>>,
     orders: mpsc::Sender<Order>,
     voice: Voice,
@@ -234,7 +234,7 @@ impl Player {
         Signal { active, readings }
     }
 
-    /// Every metric; `None` when one of them is not to be had, because the HPA scales on all or,
+    /// Every metric; `None` when one of them is missing, because the HPA scales on all or,
     /// downwards, on none.
     async fn readings(&mut self, object: ScaledObjectRef) -> Option<Vec<Reading>> {
         if self.specs.is_none() {

@@ -148,5 +148,5 @@ fn flags_declare_the_trigger_of_one_code_file() {
     assert_eq!(refused(&postgres, &mut two.clone()), "--trigger needs exactly one function");
     let inline = LocalFunction { code: Code::Inline, ..function("http", &[]) };
     let error = refused(&postgres, &mut [inline]);
-    assert_eq!(error, "--trigger is for code files; a Function has its own");
+    assert_eq!(error, "--trigger is for code files; a Function defines its own trigger");
 }

@@ -1,0 +1,13 @@
+//! `NAME=VALUE` of an environment variable, as every command takes it. Pure.
+
+use kipper_function::env_name;
+
+/// The name, which a function may set, and the value.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    env_name::check(name).map_err(|error| format!("name {error}"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
