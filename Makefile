@@ -5,7 +5,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin
 
-# Where deploy/images/binaries puts them.
+# Where `.ci/cargo` puts them.
 BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
 RELEASE := cargo build --quiet --locked --release
 
@@ -13,17 +13,13 @@ RELEASE := cargo build --quiet --locked --release
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
-	cargo run --quiet --locked --profile quick -p kip -- dev deploy/examples
+	@echo "building kip; some minutes the first time, seconds later on"
+	cargo run --locked -p kip -- dev deploy/examples
 
 # Everything: lint, unit and integration tests, the runtimes, the load test scenarios in CI size, and
 # what needs a Kubernetes with KEDA.
-test: setup lint
-	cargo test --locked --workspace --quiet
-	runtimes/test
-	deploy/images/binaries >/dev/null
-	cli/package $(CACHE)/package $(BINARIES)/kip
-	$(BINARIES)/kipper-loadtest all --quick
-	deploy/local-cluster/test
+test:
+	.ci/test
 
 # What needs a Kubernetes with KEDA: the chart, the controller, kip and the load scenarios against it.
 # Brings the local cluster up and takes it down again, unless it was up.
@@ -31,10 +27,7 @@ test-cluster: setup
 	deploy/local-cluster/test
 
 lint: setup
-	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
-	cargo clippy --locked -p kipper-controller -p kip --test cluster --quiet -- -D warnings
-	cargo deny --locked --log-level error check bans licenses sources
+	.ci/test lint
 
 # Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.
 bench: setup
@@ -46,7 +39,7 @@ bench: setup
 
 # Pollers that are killed again and again over many more events than in `make test`.
 soak: setup
-	KIPPER_SOAK=1 cargo test --locked --profile quick -p kipper-poller --test it -- --nocapture killed_pollers
+	KIPPER_SOAK=1 .ci/cargo test -p kipper-poller --test it -- --nocapture killed_pollers
 
 # Every figure and every fault against the local cluster in full size. An hour and a half.
 bench-cluster: cluster-up
