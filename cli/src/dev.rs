@@ -41,7 +41,7 @@ use console::Console;
 use events::{
     companion::Context,
     log::LogFilter,
-    trigger::{self, EventTrigger, Sources, UnknownSource},
+    trigger::{self, EventTrigger, Sources, Unavailable},
 };
 use function::{Periods, Platform, Running};
 use load::{Code, LoadError, Loaded, LocalFunction};
@@ -257,7 +257,7 @@ impl Dev {
             .with_context(|| format!("{}: cannot write its code to the cache", function.name))
     }
 
-    fn events(&self, function: &LocalFunction) -> Option<Result<EventTrigger, UnknownSource>> {
+    fn events(&self, function: &LocalFunction) -> Option<Result<EventTrigger, Unavailable>> {
         EventTrigger::of(function, &self.sources)
     }
 

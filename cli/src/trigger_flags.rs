@@ -2,6 +2,7 @@
 
 use clap::Args;
 use kipper_function::{cron::Schedule, function::TriggerKind};
+use kipper_trigger::Setting;
 
 /// What events are, and what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -40,20 +41,20 @@ pub struct EventArgs {
 }
 
 /// A flag, the setting of a trigger's `config` that it is, and its value.
-pub(crate) type Setting<'a> = (&'static str, &'static str, &'a Option<String>);
+pub(crate) type Flag<'a> = (&'static str, Setting, &'a Option<String>);
 
 impl EventArgs {
     /// All of them, given or not.
-    pub(crate) fn settings(&self) -> [Setting<'_>; 8] {
+    pub(crate) fn settings(&self) -> [Flag<'_>; 8] {
         [
-            ("--query", "query", &self.query),
-            ("--mark-done", "markDone", &self.mark_done),
-            ("--on-failed", "onFailed", &self.on_failed),
-            ("--key", "key", &self.key),
-            ("--list", "list", &self.list),
-            ("--bucket", "bucket", &self.bucket),
-            ("--object-prefix", "prefix", &self.object_prefix),
-            ("--object-suffix", "suffix", &self.object_suffix),
+            ("--query", Setting::Query, &self.query),
+            ("--mark-done", Setting::MarkDone, &self.mark_done),
+            ("--on-failed", Setting::OnFailed, &self.on_failed),
+            ("--key", Setting::Key, &self.key),
+            ("--list", Setting::List, &self.list),
+            ("--bucket", Setting::Bucket, &self.bucket),
+            ("--object-prefix", Setting::Prefix, &self.object_prefix),
+            ("--object-suffix", Setting::Suffix, &self.object_suffix),
         ]
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     cache::{Cache, Key, Observed},
     digest,
     metrics::Metrics,
-    render::{Kind, Object},
+    plan::{Kind, Object},
 };
 
 /// The manager of the few fields a Deployment is created with. They never change or go, so it
@@ -61,28 +61,12 @@ pub(crate) fn resource(kind: Kind) -> ApiResource {
 /// Why an object is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
-    #[error("{kind} {key} exists and is not this function's")]
+    #[error("{kind} {key} already exists and does not belong to this function")]
     Taken { kind: &'static str, key: Key },
-    #[error("{kind} {key} was there, and is gone")]
+    #[error("{kind} {key} disappeared")]
     Gone { kind: &'static str, key: Key },
     #[error("{verb} {kind} {key}")]
     Api { verb: &'static str, kind: &'static str, key: Key, source: kube::Error },
-}
-
-impl Kind {
-    /// Its word.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "ConfigMap",
-            Self::Service => "Service",
-            Self::Deployment => "Deployment",
-            Self::TriggerAuthentication => "TriggerAuthentication",
-            Self::ScaledObject => "ScaledObject",
-            Self::CronJob => "CronJob",
-            Self::NetworkPolicy => "NetworkPolicy",
-            Self::Ingress => "Ingress",
-        }
-    }
 }
 
 /// Whose objects are applied.
@@ -96,13 +80,22 @@ pub(crate) struct Function {
 /// Identifies an object.
 type Id = (Kind, Key);
 
-impl Object {
-    fn id(&self) -> Id {
-        (self.kind, Key::new(&self.namespace, &self.name))
+/// An object, with what is asked of it again and again.
+struct Wanted<'a> {
+    object: &'a Object,
+    id: Id,
+    /// Digest of the whole object.
+    rendered: u64,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(object: &'a Object) -> Self {
+        let rendered = digest::number([object.json.to_string().as_bytes()]);
+        Self { object, id: (object.kind, Key::new(&object.namespace, &object.name)), rendered }
     }
 
     fn failed(&self, verb: &'static str, source: kube::Error) -> ApplyError {
-        ApplyError::Api { verb, kind: self.kind.name(), key: self.id().1, source }
+        ApplyError::Api { verb, kind: self.object.kind.name(), key: self.id.1.clone(), source }
     }
 }
 
@@ -135,63 +128,66 @@ impl Applier {
         objects: &[Object],
         before: Option<&str>,
     ) -> Result<String, ApplyError> {
-        let seen = |object: &Object| self.seen(function, object);
-        if let Some(seen) = objects.iter().map(seen).collect::<Option<Vec<_>>>()
+        let wanted: Vec<_> = objects.iter().map(Wanted::new).collect();
+        let seen =
+            |wanted: &Wanted<'_>| self.seen(function, wanted).map(|seen| (wanted.id.clone(), seen));
+        if let Some(seen) = wanted.iter().map(seen).collect::<Option<Vec<_>>>()
             && before == Some(digest_of_all(&seen).as_str())
         {
             self.applied.lock().extend(seen);
         }
-        for object in objects {
-            self.apply(function, object).await?;
+        for wanted in &wanted {
+            self.apply(function, wanted).await?;
         }
         let applied = self.applied.lock();
-        let ids = objects.iter().map(Object::id);
+        let ids = wanted.into_iter().map(|wanted| wanted.id);
         let all: Vec<_> =
             ids.filter_map(|id| applied.get(&id).map(|applied| (id, *applied))).collect();
         Ok(digest_of_all(&all))
     }
 
     /// What an object would have been recorded as, had it been applied and not changed since.
-    fn seen(&self, function: &Function, object: &Object) -> Option<(Id, Applied)> {
-        let id = object.id();
-        let observed = self.cache.objects.get(&id).filter(|found| belongs(found, function))?;
-        Some((id, Applied { rendered: rendered(object), owned: observed.owned }))
+    fn seen(&self, function: &Function, wanted: &Wanted<'_>) -> Option<Applied> {
+        let observed = self.cache.objects.get(&wanted.id);
+        let observed = observed.filter(|found| belongs(found, function))?;
+        Some(Applied { rendered: wanted.rendered, owned: observed.owned })
     }
 
     /// Makes one object look as rendered.
-    async fn apply(&self, function: &Function, object: &Object) -> Result<(), ApplyError> {
-        if let Some((id, seen)) = self.seen(function, object)
-            && self.applied.lock().get(&id) == Some(&seen)
+    async fn apply(&self, function: &Function, wanted: &Wanted<'_>) -> Result<(), ApplyError> {
+        let id = &wanted.id;
+        if let Some(seen) = self.seen(function, wanted)
+            && self.applied.lock().get(id) == Some(&seen)
         {
             return Ok(());
         }
-        let id = object.id();
-        let api = self.api(object.kind, &object.namespace);
-        let known = match self.cache.objects.get(&id) {
+        let api = self.api(wanted.object.kind, &wanted.object.namespace);
+        let known = match self.cache.objects.get(id) {
             Some(known) => known,
-            None => match self.create(&api, function, object).await? {
+            None => match self.create(&api, function, wanted).await? {
                 Some(created) => {
-                    self.record(id, object, &created);
+                    self.record(wanted, &created);
                     return Ok(());
                 }
-                None => Self::unseen(&api, object).await?,
+                None => Self::unseen(&api, wanted).await?,
             },
         };
         if !belongs(&known, function) {
-            return Err(ApplyError::Taken { kind: object.kind.name(), key: id.1 });
+            return Err(ApplyError::Taken { kind: wanted.object.kind.name(), key: id.1.clone() });
         }
         // With the uid the apply fails where another object took the name meanwhile.
-        let applied = self.patch(&api, object, ("uid", known.uid)).await;
-        let applied = applied.map_err(|source| object.failed("apply", source))?;
-        self.record(id, object, &applied);
+        let applied = self.patch(&api, wanted.object, ("uid", known.uid)).await;
+        let applied = applied.map_err(|source| wanted.failed("apply", source))?;
+        self.record(wanted, &applied);
         Ok(())
     }
 
     /// The object that has this name: not one of ours, or one that no watch has told of yet.
-    async fn unseen(api: &Api<DynamicObject>, object: &Object) -> Result<Observed, ApplyError> {
+    async fn unseen(api: &Api<DynamicObject>, wanted: &Wanted<'_>) -> Result<Observed, ApplyError> {
+        let object = wanted.object;
         let found = api.get_opt(&object.name).await;
-        let found = found.map_err(|source| object.failed("get", source))?;
-        let gone = || ApplyError::Gone { kind: object.kind.name(), key: object.id().1 };
+        let found = found.map_err(|source| wanted.failed("get", source))?;
+        let gone = || ApplyError::Gone { kind: object.kind.name(), key: wanted.id.1.clone() };
         Ok(Observed::new(object.kind, &found.ok_or_else(gone)?))
     }
 
@@ -200,14 +196,15 @@ impl Applier {
         &self,
         api: &Api<DynamicObject>,
         function: &Function,
-        object: &Object,
+        wanted: &Wanted<'_>,
     ) -> Result<Option<DynamicObject>, ApplyError> {
+        let object = wanted.object;
         let deployment = object.kind == Kind::Deployment;
         let precondition = if deployment {
             match self.create_deployment(api, object).await {
                 Ok(created) => ("uid", created.metadata.uid.unwrap_or_default()),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(None),
-                Err(source) => return Err(object.failed("create", source)),
+                Err(source) => return Err(wanted.failed("create", source)),
             }
         } else {
             // No object has this version: the apply creates, or it fails with a conflict.
@@ -216,10 +213,10 @@ impl Applier {
         let created = match self.patch(api, object, precondition).await {
             Ok(created) => created,
             Err(kube::Error::Api(status)) if status.code == 409 && !deployment => return Ok(None),
-            Err(source) => return Err(object.failed("apply", source)),
+            Err(source) => return Err(wanted.failed("apply", source)),
         };
         if deployment && function.min_replicas > 0 {
-            self.start(api, function, object).await?;
+            self.start(api, function, wanted).await?;
         }
         Ok(Some(created))
     }
@@ -229,29 +226,30 @@ impl Applier {
         &self,
         api: &Api<DynamicObject>,
         function: &Function,
-        object: &Object,
+        wanted: &Wanted<'_>,
     ) -> Result<(), ApplyError> {
         let operations = json!([
             { "op": "test", "path": "/spec/replicas", "value": 0 },
             { "op": "replace", "path": "/spec/replicas", "value": function.min_replicas },
         ]);
-        let failed = |source| object.failed("scale", source);
+        let failed = |source| wanted.failed("scale", source);
         let operations = serde_json::from_value(operations)
             .map_err(|error| failed(kube::Error::SerdeError(error)))?;
         let patch = Patch::Json::<()>(operations);
-        match api.patch(&object.name, &PatchParams::default(), &patch).await {
+        match api.patch(&wanted.object.name, &PatchParams::default(), &patch).await {
             // KEDA was faster.
             Err(kube::Error::Api(status)) if status.code == 422 => Ok(()),
             other => other.map(drop).map_err(failed),
         }
     }
 
-    fn record(&self, id: Id, object: &Object, applied: &DynamicObject) {
-        self.metrics.applied(object.kind.name());
-        let observed = Observed::new(object.kind, applied);
-        let applied = Applied { rendered: rendered(object), owned: observed.owned };
-        self.applied.lock().insert(id.clone(), applied);
-        self.cache.objects.put(id, observed);
+    fn record(&self, wanted: &Wanted<'_>, applied: &DynamicObject) {
+        let kind = wanted.object.kind;
+        self.metrics.applied(kind.name());
+        let observed = Observed::new(kind, applied);
+        let applied = Applied { rendered: wanted.rendered, owned: observed.owned };
+        self.applied.lock().insert(wanted.id.clone(), applied);
+        self.cache.objects.put(wanted.id.clone(), observed);
     }
 
     /// Removes what this function controls and does not need any more.
@@ -362,10 +360,6 @@ fn belongs(observed: &Observed, function: &Function) -> bool {
     observed.owner.as_ref().is_some_and(|owner| {
         owner.function == function.key && owner.uid.as_ref().is_none_or(|uid| *uid == function.uid)
     })
-}
-
-fn rendered(object: &Object) -> u64 {
-    digest::number([object.json.to_string().as_bytes()])
 }
 
 fn digest_of_all(applied: &[(Id, Applied)]) -> String {

@@ -12,98 +12,25 @@
 //! never dropped. Passwords appear in no error and no log line.
 
 mod error;
+mod grant;
 mod mongodb;
 mod mysql;
 mod postgres;
 pub(crate) mod server;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use kipper_function::service::ServiceKind;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use grant::Engine as _;
+
 pub use error::BindingError;
+pub use grant::Grant;
 pub use server::{CA, Server};
 
 /// Characters of a generated password: 192 bits.
 const PASSWORD_LEN: usize = 32;
-
-/// What one binding of one function needs on a server.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Its database.
-    pub database: String,
-    /// Its user, who may do everything in that database and nothing elsewhere.
-    pub user: String,
-    /// The user's password.
-    pub password: String,
-    /// Whose they are: `<namespace>/<function>`.
-    pub owner: String,
-    /// True where the Function names the database itself. One that exists already is then shared
-    /// instead of refused, unless it was made for a function of another namespace.
-    pub adopt: bool,
-}
-
-impl Grant {
-    fn namespace(&self) -> &str {
-        namespace(&self.owner)
-    }
-
-    /// Checks what the engine would truncate or misread. `Taken` and the others need a server to
-    /// find out; this does not.
-    fn check(&self, kind: ServiceKind) -> Result<(), BindingError> {
-        let (database, user) = match kind {
-            ServiceKind::Mysql => (64, 32),
-            _ => (63, 63),
-        };
-        check_name("database", &self.database, database)?;
-        check_name("user", &self.user, user)?;
-        match self.owner.split_once('/') {
-            Some((namespace, function)) if !namespace.is_empty() && !function.is_empty() => Ok(()),
-            _ => Err(BindingError::Name { what: "owner", problem: "is not namespace/function" }),
-        }
-    }
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant")
-            .field("database", &self.database)
-            .field("user", &self.user)
-            .field("owner", &self.owner)
-            .field("adopt", &self.adopt)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The namespace in `<namespace>/<function>`.
-fn namespace(owner: &str) -> &str {
-    owner.split_once('/').map_or(owner, |(namespace, _)| namespace)
-}
-
-fn check_name(what: &'static str, name: &str, max: usize) -> Result<(), BindingError> {
-    let problem = if name.is_empty() {
-        "is empty"
-    } else if name.len() > max {
-        "is longer than the server stores"
-    } else if name.chars().any(char::is_control) {
-        "has control characters"
-    } else if name.trim() != name {
-        "starts or ends with a space"
-    } else {
-        return Ok(());
-    };
-    Err(BindingError::Name { what, problem })
-}
-
-/// A kind of server.
-trait Engine {
-    /// Creates what is missing of `grant`, and sets the user's password.
-    async fn ensure(server: &Server, grant: &Grant, timeout: Duration) -> Result<(), BindingError>;
-
-    /// Takes away what `ensure` made.
-    async fn remove(server: &Server, grant: &Grant, timeout: Duration) -> Result<(), BindingError>;
-}
 
 /// Creates the database and the user where they are missing, sets the user's password, and lets
 /// the user do everything in that database and nothing in any other. Takes at most `timeout`.

@@ -16,7 +16,7 @@ use kube::{
 };
 use parking_lot::RwLock;
 
-use crate::{digest, render::Kind};
+use crate::{digest, plan::Kind};
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,10 +1,11 @@
-//! What the controller is told: flags, `KIPPER_CONTROLLER_*`, defaults.
+//! What the controller is configured with: flags, `KIPPER_CONTROLLER_*`, defaults.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 use kipper_function::host;
 use kipper_process::telemetry::LogArgs;
+use kipper_trigger::DEFAULT_STATE_BUCKET;
 
 use crate::render::{IngressSettings, Settings};
 
@@ -15,7 +16,7 @@ const DEFAULT_WORKERS: u16 = 16;
 /// Configuration of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Domain under which functions have their hosts
+    /// Domain of the functions' hosts
     #[arg(long, env = "KIPPER_CONTROLLER_CLUSTER_DOMAIN", value_parser = cluster_domain)]
     pub cluster_domain: String,
 
@@ -56,11 +57,15 @@ pub struct Config {
     #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub function_image_pull_policy: Option<String>,
 
-    /// Let function pods accept connections from interceptors only
+    /// Allow connections to function pods from interceptors only
     #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_NETWORK_POLICY")]
     pub function_network_policy: bool,
 
-    /// Namespaces whose Functions are refused
+    /// Bucket in which events of a bucket wait, in the service of that bucket
+    #[arg(long, env = "KIPPER_CONTROLLER_BUCKET_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
+    pub bucket_state_bucket: String,
+
+    /// Namespaces in which Functions are refused
     #[arg(
         long,
         env = "KIPPER_CONTROLLER_DENIED_NAMESPACES",
@@ -69,11 +74,11 @@ pub struct Config {
     )]
     pub denied_namespaces: Vec<String>,
 
-    /// Functions reconciled at a time
+    /// Functions reconciled concurrently
     #[arg(long, env = "KIPPER_CONTROLLER_WORKERS", default_value_t = DEFAULT_WORKERS)]
     pub workers: u16,
 
-    /// Where /livez, /readyz and /metrics are served
+    /// Listen address of /livez, /readyz and /metrics
     #[arg(long, env = "KIPPER_CONTROLLER_ADMIN_LISTEN", default_value = DEFAULT_ADMIN_LISTEN)]
     pub admin_listen: SocketAddr,
 
@@ -109,7 +114,7 @@ pub struct Publication {
     )]
     pub interceptor_service: String,
 
-    /// Its port
+    /// Port of that Service
     #[arg(long, env = "KIPPER_CONTROLLER_INTERCEPTOR_PORT", default_value_t = 80)]
     pub interceptor_port: u16,
 
@@ -138,17 +143,17 @@ pub struct Publication {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kipper-controller", version)]
 pub struct Cli {
-    /// What the process is to do
+    /// Command to run
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the process is to do.
+/// Commands of the process.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Make the cluster look as each Function says
+    /// Reconcile Functions
     Run(Box<Config>),
-    /// Let go of every Function before an uninstallation, so that namespaces can be deleted
+    /// Release all Functions before uninstalling, so that their namespaces can be deleted
     Release(ReleaseConfig),
 }
 
@@ -180,6 +185,7 @@ impl Config {
             image_pull_policy: set(&self.function_image_pull_policy),
             scaler_address: self.scaler_address.clone(),
             network_policy: self.function_network_policy,
+            state_bucket: self.bucket_state_bucket.clone(),
             ingress: IngressSettings {
                 namespace: self.own.namespace.clone(),
                 service: publication.interceptor_service.clone(),

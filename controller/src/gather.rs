@@ -25,7 +25,7 @@ use crate::{
     digest::digest,
     metrics::Metrics,
     namespaces::{Namespaces, SecretView},
-    render::Binding,
+    plan::{Binding, Blocked, Concern, PlanError, Reason},
 };
 
 /// Annotation: digest of the server, names and policy a binding's Secret was provisioned for.
@@ -45,50 +45,35 @@ static PROVISIONING: Semaphore = Semaphore::const_new(MAX_PROVISIONING);
 /// One statement or connection of a provisioning may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything a rendering needs beside the Function itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gathered {
-    pub(crate) bindings: Vec<Binding>,
-    /// `<fn>-secrets`, if there is one.
-    pub(crate) secret: Option<SecretView>,
-    /// Bindings that could not be resolved.
-    pub(crate) problems: Vec<Problem>,
-}
-
-/// Why a binding is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    /// No watch will tell when it is over: try again.
-    pub(crate) retry: bool,
-}
-
-impl Problem {
-    pub(crate) fn new(reason: &'static str, message: String) -> Self {
-        Self { reason, message, retry: false }
-    }
-}
-
-/// Reads and provisions what `function` needs.
-pub(crate) async fn gather(
+/// Provisions and reads the bindings of `function`, in their order.
+pub(crate) async fn bindings(
     function: &Function,
     namespaces: &Namespaces,
     metrics: &Metrics,
-) -> kube::Result<Gathered> {
+) -> Result<Vec<Binding>, PlanError> {
     let me = Key::of(&function.metadata);
-    let secret = namespaces.view(&Key::new(&me.namespace, names::secrets(&me.name))).await?;
-    let mut gathered = Gathered { secret, ..Gathered::default() };
+    let (mut bindings, mut problems) = (Vec::new(), Vec::new());
     for wanted in &function.spec.service_bindings {
-        match resolve(function, &me, wanted, namespaces, metrics).await? {
-            Ok(binding) => gathered.bindings.push(binding),
-            Err(problem) => gathered.problems.push(problem),
+        match resolve(function, &me, wanted, namespaces, metrics).await {
+            Ok(binding) => bindings.push(binding),
+            Err(PlanError::Blocked(problem)) => problems.push(problem),
+            Err(error) => return Err(error),
         }
     }
-    Ok(gathered)
+    match problems.first() {
+        None => Ok(bindings),
+        Some(first) => {
+            let messages: Vec<_> = problems.iter().map(|it| it.reason.message.as_str()).collect();
+            let reason = Reason::new(first.reason.reason, messages.join("; "));
+            let retry = problems.iter().any(|problem| problem.retry);
+            Err(Blocked { concern: Concern::Bindings, reason, retry }.into())
+        }
+    }
 }
 
-type Resolved = Result<Binding, Problem>;
+fn blocked(reason: &'static str, message: String) -> Blocked {
+    Blocked::new(Concern::Bindings, reason, message)
+}
 
 async fn resolve(
     function: &Function,
@@ -96,32 +81,29 @@ async fn resolve(
     wanted: &kipper_function::function::ServiceBinding,
     namespaces: &Namespaces,
     metrics: &Metrics,
-) -> kube::Result<Resolved> {
+) -> Result<Binding, PlanError> {
     let name = &wanted.name;
     let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
-        let message = format!("service {name} does not exist");
-        return Ok(Err(Problem::new("ServiceNotFound", message)));
+        return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
     };
     let Some(kind) = ServiceKind::parse(&type_) else {
-        let message = format!("service {name} has the unknown type {type_}");
-        return Ok(Err(Problem::new("ServiceUnknown", message)));
+        let message = format!("service {name} has unknown type {type_}");
+        return Err(blocked("ServiceUnknown", message).into());
     };
     let credentials = Key::new(&me.namespace, names::service_credentials(name));
     let Some(view) = namespaces.view(&credentials).await? else {
         let message = format!("Secret {} of service {name} does not exist", credentials.name);
-        return Ok(Err(Problem::new("CredentialsNotFound", message)));
+        return Err(blocked("CredentialsNotFound", message).into());
     };
     let prefix = wanted.prefix.clone().filter(|prefix| !prefix.is_empty());
     let prefix = prefix.unwrap_or_else(|| kind.default_prefix().to_owned());
     if !kind.is_database() {
         let (secret, digest) = (credentials.name, view.digest);
-        return Ok(Ok(Binding { kind, prefix, secret, digest }));
+        return Ok(Binding { kind, prefix, secret, digest });
     }
     let database = Database { function, me, wanted, kind, credentials, view };
-    Ok(match database.provision(namespaces, metrics).await? {
-        Ok((secret, digest)) => Ok(Binding { kind, prefix, secret, digest }),
-        Err(problem) => Err(problem),
-    })
+    let (secret, digest) = database.provision(namespaces, metrics).await?;
+    Ok(Binding { kind, prefix, secret, digest })
 }
 
 /// One database binding.
@@ -140,13 +122,14 @@ impl Database<'_> {
         &self,
         namespaces: &Namespaces,
         metrics: &Metrics,
-    ) -> kube::Result<Result<(String, String), Problem>> {
+    ) -> Result<(String, String), PlanError> {
         let key =
             Key::new(&self.me.namespace, names::binding_secret(&self.me.name, &self.wanted.name));
         let meta = namespaces.cache.secrets.get(&key);
         if meta.as_ref().is_some_and(|m| m.owner_uid != self.function.uid()) {
-            let message = format!("Secret {} exists and is not this function's", key.name);
-            return Ok(Err(Problem::new("SecretTaken", message)));
+            let message =
+                format!("Secret {} already exists and does not belong to this function", key.name);
+            return Err(blocked("SecretTaken", message).into());
         }
         let (database, user) = self.names(meta.as_ref(), namespaces).await?;
         let state = self.state(&database, &user);
@@ -154,20 +137,16 @@ impl Database<'_> {
         if meta.as_ref().is_some_and(provisioned)
             && let Some(view) = namespaces.view(&key).await?
         {
-            return Ok(Ok((key.name, view.digest)));
+            return Ok((key.name, view.digest));
         }
         let Ok(_place) = PROVISIONING.try_acquire() else {
-            let (reason, message) = ("DatabaseWaiting", "other databases come first".to_owned());
-            return Ok(Err(Problem { reason, message, retry: true }));
+            let message = "waiting until other databases are provisioned".to_owned();
+            return Err(blocked("DatabaseWaiting", message).retried().into());
         };
         let values = namespaces.values(&self.credentials).await?.unwrap_or_default();
-        let server = match Server::from_secret(self.kind, &values) {
-            Ok(server) => server,
-            Err(error) => {
-                let message = format!("Secret {}: {error}", self.credentials.name);
-                return Ok(Err(Problem::new("CredentialsInvalid", message)));
-            }
-        };
+        let server = Server::from_secret(self.kind, &values).map_err(|error| {
+            blocked("CredentialsInvalid", format!("Secret {}: {error}", self.credentials.name))
+        })?;
         let kept = namespaces.values(&key).await?;
         let kept = kept.and_then(|mut values| values.remove(credentials::PASSWORD));
         let password = kept.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -179,20 +158,20 @@ impl Database<'_> {
         if let Err(error) = bindings::ensure(self.kind, &server, &grant, TIMEOUT).await {
             metrics.bindings.with_label_values(&["failed"]).inc();
             let message = format!("database {} of {}: {error}", grant.database, self.wanted.name);
-            return Ok(Err(Problem { reason: "DatabaseFailed", message, retry: true }));
+            return Err(blocked("DatabaseFailed", message).retried().into());
         }
         metrics.bindings.with_label_values(&["created"]).inc();
         self.store(&key, &values, &grant, Some(&state), namespaces).await?;
         // The watch brings the new version; until then the view is made from what was stored.
-        let view = namespaces.view(&key).await?;
-        Ok(match view {
-            Some(view) => Ok((key.name, view.digest)),
-            None => Err(Problem {
-                reason: "DatabaseNotSeen",
-                message: format!("Secret {} was just written", key.name),
-                retry: true,
-            }),
-        })
+        let not_seen = || {
+            blocked(
+                "DatabaseNotSeen",
+                format!("waiting for Secret {}, which was just written", key.name),
+            )
+            .retried()
+        };
+        let view = namespaces.view(&key).await?.ok_or_else(not_seen)?;
+        Ok((key.name, view.digest))
     }
 
     /// Names of database and user: as provisioned before, unless the binding says otherwise.
@@ -276,13 +255,14 @@ impl Database<'_> {
 }
 
 /// Drops what the bindings of `function` had that are not in `kept` any more: the Secret always,
-/// database and user where the binding said so.
+/// database and user where the binding said so. Blocked by the first database that could not be
+/// dropped, after all others were.
 pub(crate) async fn prune(
     function: &Function,
     kept: &[Binding],
     namespaces: &Namespaces,
     metrics: &Metrics,
-) -> kube::Result<Vec<Problem>> {
+) -> Result<(), PlanError> {
     let me = Key::of(&function.metadata);
     let uid = function.uid();
     let stale = namespaces.cache.secrets.filter(|key, meta| {
@@ -292,15 +272,16 @@ pub(crate) async fn prune(
             && meta.annotations.contains_key(SERVICE)
             && !kept.iter().any(|binding| binding.secret == key.name)
     });
-    let mut problems = Vec::new();
+    let mut problem = None;
     for (key, meta) in stale {
         if meta.annotations.get(DELETION_POLICY).is_some_and(|policy| policy == "Delete") {
-            match drop_database(&me, &key, &meta, namespaces).await? {
+            match drop_database(&me, &key, &meta, namespaces).await {
                 Ok(()) => metrics.bindings.with_label_values(&["dropped"]).inc(),
-                Err(problem) => {
-                    problems.push(problem);
+                Err(PlanError::Blocked(blocked)) => {
+                    problem.get_or_insert(blocked);
                     continue;
                 }
+                Err(error) => return Err(error),
             }
         }
         let params = DeleteParams {
@@ -315,7 +296,7 @@ pub(crate) async fn prune(
             other => drop(other?),
         }
     }
-    Ok(problems)
+    problem.map_or(Ok(()), |blocked| Err(blocked.into()))
 }
 
 async fn drop_database(
@@ -323,26 +304,26 @@ async fn drop_database(
     key: &Key,
     meta: &SecretMeta,
     namespaces: &Namespaces,
-) -> kube::Result<Result<(), Problem>> {
+) -> Result<(), PlanError> {
     let annotation = |name| meta.annotations.get(name).cloned().unwrap_or_default();
     let (service, database, user) = (annotation(SERVICE), annotation(DATABASE), annotation(USER));
-    let failed = |message: String| Problem { reason: "DatabaseNotDropped", message, retry: true };
+    let failed = |message: String| blocked("DatabaseNotDropped", message).retried();
     let type_ = namespaces.cache.services.get(&Key::new(&key.namespace, &service));
     let Some(kind) = type_.as_deref().and_then(ServiceKind::parse) else {
         // Its server is gone, and the database with it.
-        return Ok(Ok(()));
+        return Ok(());
     };
     let credentials = Key::new(&key.namespace, names::service_credentials(&service));
     let Some(values) = namespaces.values(&credentials).await? else {
-        return Ok(Err(failed(format!("Secret {} does not exist", credentials.name))));
+        return Err(failed(format!("Secret {} does not exist", credentials.name)).into());
     };
     let owner = function.to_string();
     let dropped = match Server::from_secret(kind, &values) {
         Ok(server) => bindings::remove(kind, &server, &database, &user, &owner, TIMEOUT).await,
         Err(error) => Err(error),
     };
-    let named = |error| failed(format!("database {database} of {service}: {error}"));
-    Ok(dropped.map_err(named))
+    dropped.map_err(|error| failed(format!("database {database} of {service}: {error}")))?;
+    Ok(())
 }
 
 /// An annotation that [`names::SECRET_ROTATIONS`] keeps: when each key was given another value.

@@ -19,26 +19,12 @@ use kube::{
 
 use crate::{
     cache::{Cache, Claim, Key},
-    watch::rows::claim,
+    claim::{CLAIM, HOLDER_UID, claim},
+    plan::Reservation,
 };
 
-/// Value of `kipper.run/resource-type` on claims.
-pub(crate) const CLAIM: &str = "host-claim";
-/// Annotation with the uid of the Function that holds the claim.
-pub(crate) const HOLDER_UID: &str = "kipper.run/holder-uid";
 /// Takeovers of a dead claim before the reconcile is tried again later.
 const MAX_TRIES: u32 = 3;
-
-/// How a reservation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reservation {
-    /// The host is this function's.
-    Reserved(String),
-    /// Somebody else has it.
-    Taken { host: String, owner: String },
-    /// There is no such host.
-    Invalid(String),
-}
 
 /// The claims of one cluster domain.
 pub(crate) struct Hosts {
@@ -88,7 +74,10 @@ impl Hosts {
             }
             return Ok(Reservation::Reserved(host));
         }
-        Ok(Reservation::Taken { host, owner: "a claim that is changing hands".to_owned() })
+        Ok(Reservation::Taken {
+            host,
+            owner: "a function whose claim is being transferred".to_owned(),
+        })
     }
 
     /// Gives up every host of the function with this key.

@@ -7,7 +7,10 @@
 pub mod config;
 mod metrics;
 
+pub mod plan;
+
 mod cache;
+mod claim;
 mod digest;
 mod pods;
 mod watch;

@@ -11,35 +11,32 @@ use kipper_function::{Function, names::condition::TRIGGER_VALID};
 
 use crate::{
     cache::{Cache, Failure, Key, Pod},
-    render::Kind,
-    status::Facts,
+    plan::Kind,
+    status::Seen,
 };
 
 /// Reason of a trigger that its poller refuses.
 pub(crate) const REFUSED: &str = "TriggerRefused";
 
-/// Adds what Deployment and pods show. A duration: nothing will tell when it is time to look again.
-pub(crate) fn workload(
-    cache: &Cache,
-    function: &Function,
-    key: &Key,
-    facts: &mut Facts,
-) -> Option<Duration> {
+/// What Deployment and pods show.
+pub(crate) fn workload(cache: &Cache, function: &Function, key: &Key) -> Seen {
     let deployment = cache.objects.get(&(Kind::Deployment, key.clone()));
-    facts.workload = deployment.and_then(|observed| observed.workload);
     let pods = pods(cache, key);
-    facts.failure = pods.iter().find_map(|pod| pod.failure.clone());
+    let mut seen = Seen {
+        workload: deployment.and_then(|observed| observed.workload),
+        failure: pods.iter().find_map(|pod| pod.failure.clone()),
+        again: None,
+    };
     let limit = function.spec.cold_start_timeout();
-    let mut again = None;
     for (since, failure) in pods.iter().filter_map(|pod| silent(pod, function, limit)) {
         let silent = Timestamp::now().duration_since(since).unsigned_abs();
         if silent < limit {
-            again = Some(limit - silent + Duration::from_secs(1));
-        } else if facts.failure.is_none() {
-            facts.failure = Some(failure);
+            seen.again = Some(limit - silent + Duration::from_secs(1));
+        } else if seen.failure.is_none() {
+            seen.failure = Some(failure);
         }
     }
-    again
+    seen
 }
 
 /// Why a poller refused the trigger with this digest, if none has taken it since.
@@ -82,12 +79,14 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
     let seconds = limit.as_secs();
     if let Some(since) = pod.silent_since {
         let port = function.spec.port();
-        let message =
-            format!("the container runs but does not answer on port {port} for {seconds} s");
+        let message = format!(
+            "the container runs but does not answer on port {port}, for {seconds} s so far"
+        );
         return Some((since, Failure { reason: "NotListening", message }));
     }
     let since = pod.poller.as_ref()?.waiting_since?;
-    let message = format!("the poller waits for its source for {seconds} s; its log says why");
+    let message =
+        format!("the poller has been waiting for its source for {seconds} s; see its log");
     Some((since, Failure { reason: "SourceUnavailable", message }))
 }
 
@@ -100,7 +99,8 @@ mod tests {
     use super::*;
     use crate::{
         cache::Poller,
-        status::{Reason, status},
+        plan::Reason,
+        status::{Facts, status},
     };
 
     fn function(triggers: serde_json::Value, status: Option<FunctionStatus>) -> Function {

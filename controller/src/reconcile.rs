@@ -3,7 +3,7 @@
 //! Every pass does the whole; what is in place already costs nothing. What fails is tried again
 //! with exponential backoff, or when a watch says that it changed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use k8s_openapi::jiff::Timestamp;
@@ -25,13 +25,17 @@ use kube::{
 use crate::{
     apply::{self, Applier, ApplyError},
     cache::{Cache, Key},
-    gather::{self, Gathered},
-    hosts::{Hosts, Reservation},
+    gather,
+    hosts::Hosts,
     metrics::Metrics,
-    namespaces::{NamespaceError, Namespaces},
+    namespaces::{NamespaceError, Namespaces, SecretView},
     observe,
-    render::{self, Input, Kind, Object, RenderError, Settings},
-    status::{Facts, Reason, status},
+    plan::{
+        Applied, Blocked, Concern, Kind, Outcome, Pass, Plan, PlanError, Reason, Refusal,
+        Reservation,
+    },
+    render::{Clash, Draft, Input, RenderError, Settings},
+    status::{Facts, status},
     trigger,
 };
 
@@ -130,155 +134,155 @@ impl Context {
     /// Makes the cluster look as the function says.
     async fn ensure(&self, function: &Function) -> Result<Action, ReconcileError> {
         let key = Key::of(&function.metadata);
-        let mut facts = Facts::default();
-        let outcome = self.ensure_objects(function, &key, &mut facts).await;
-        let outcome = match outcome {
-            Err(ReconcileError::Apply(ApplyError::Taken { kind, key })) => {
-                facts.taken = Some(format!("{kind} {key} exists and is not this function's"));
-                Err(ReconcileError::Unresolved("an object's name is taken".to_owned()))
-            }
-            Err(ReconcileError::Namespace(error @ NamespaceError::Denied(_))) => {
-                facts.broken = Some(Reason::new("NamespaceDenied", error.to_string()));
-                Ok(())
-            }
-            other => other,
+        let pass = self.prepare(function, &key).await;
+        let pass = pass.inspect_err(|error| self.forget_if_forbidden(&key, error))?;
+        let (applied, failed) = match &pass.outcome {
+            Outcome::Blocked(_) => (Applied::default(), None),
+            Outcome::Apply(plan) => match self.apply(function, &key, plan).await {
+                Ok(applied) => (applied, None),
+                Err(error) => {
+                    self.forget_if_forbidden(&key, &error);
+                    // An API server that does not answer says nothing about the function; what
+                    // its poller says is told all the same.
+                    if plan.refusal.is_none() {
+                        return Err(error);
+                    }
+                    (Applied::default(), Some(error))
+                }
+            },
         };
-        if let Err(error) = &outcome {
-            if forbidden(error) {
-                self.namespaces.forget(&key.namespace);
-            }
-            // An API server that does not answer says nothing about the function.
-            let known =
-                facts.taken.is_some() || facts.bindings.is_some() || facts.trigger.is_some();
-            if !known {
-                return outcome.map(|()| Action::await_change());
-            }
+        let blocked = match &pass.outcome {
+            Outcome::Blocked(blocked) => Some(blocked),
+            Outcome::Apply(_) => applied.blocked.as_ref(),
+        };
+        let retried = blocked.filter(|blocked| blocked.retry);
+        let retried = retried.map(|it| ReconcileError::Unresolved(it.reason.message.clone()));
+        let seen = observe::workload(&self.cache, function, &key);
+        let again = seen.again;
+        self.report(function, &key, &Facts::new(function, pass, applied, seen)).await?;
+        match failed.or(retried) {
+            Some(error) => Err(error),
+            None => Ok(again.map_or_else(Action::await_change, Action::requeue)),
         }
-        let again = observe::workload(&self.cache, function, &key, &mut facts);
-        self.report(function, &key, &facts).await?;
-        outcome?;
-        Ok(again.map_or_else(Action::await_change, Action::requeue))
     }
 
-    async fn ensure_objects(
-        &self,
-        function: &Function,
-        key: &Key,
-        facts: &mut Facts,
-    ) -> Result<(), ReconcileError> {
-        self.namespaces.enter(&key.namespace).await?;
-        let problems = function.spec.validate();
-        if let Some(problem) = problems.first() {
-            let message = problem.to_string();
-            if problem.path.starts_with("spec.triggers") {
-                facts.trigger = Some(Reason::new("TriggerInvalid", message));
-            } else {
-                facts.broken = Some(Reason::new("Invalid", message));
-            }
-            return Ok(());
+    fn forget_if_forbidden(&self, key: &Key, error: &ReconcileError) {
+        if forbidden(error) {
+            self.namespaces.forget(&key.namespace);
         }
+    }
+
+    /// Everything up to the moment where something is applied, or nothing is.
+    async fn prepare(&self, function: &Function, key: &Key) -> Result<Pass, ReconcileError> {
+        match self.namespaces.enter(&key.namespace).await {
+            Err(error @ NamespaceError::Denied(_)) => {
+                let message = error.to_string();
+                let denied = Blocked::new(Concern::Function, "NamespaceDenied", message);
+                return Ok(Pass::blocked(denied));
+            }
+            other => other?,
+        }
+        if let Some(problem) = function.spec.validate().first() {
+            let (concern, reason) = if problem.path.starts_with("spec.triggers") {
+                (Concern::Trigger, "TriggerInvalid")
+            } else {
+                (Concern::Function, "Invalid")
+            };
+            return Ok(Pass::blocked(Blocked::new(concern, reason, problem.to_string())));
+        }
+        let mut reservation = None;
         if function.spec.is_http() {
-            facts.reservation = Some(self.hosts.reserve(function).await?);
+            reservation = Some(self.hosts.reserve(function).await?);
         } else if let Some(uid) = function.uid() {
             self.hosts.release(key, &uid).await?;
         }
-        let gathered = gather::gather(function, &self.namespaces, &self.metrics).await?;
-        facts.secret_keys = self.secret_keys(key, &gathered);
-        if let Some(problem) = gathered.problems.first() {
-            let messages: Vec<_> = gathered.problems.iter().map(|p| p.message.clone()).collect();
-            facts.bindings = Some(Reason::new(problem.reason, messages.join("; ")));
-            // The workload stays as it is: pods that run keep what they were given.
-            return match gathered.problems.iter().find(|p| p.retry) {
-                Some(problem) => Err(ReconcileError::Unresolved(problem.message.clone())),
-                None => Ok(()),
-            };
-        }
-        let event = match trigger::prepare(function, &self.namespaces).await? {
-            Ok(event) => event,
-            Err(problem) => {
-                facts.trigger = Some(Reason::new(problem.reason, problem.message.clone()));
-                // What is applied stays, a pause of the scaler too.
-                facts.refused_trigger =
-                    function.status.as_ref().and_then(|status| status.refused_trigger.clone());
-                return match problem.retry {
-                    true => Err(ReconcileError::Unresolved(problem.message)),
-                    false => Ok(()),
-                };
-            }
+        let secret = Key::new(&key.namespace, names::secrets(&key.name));
+        let secret = self.namespaces.view(&secret).await?;
+        let secret_keys = self.secret_keys(key, secret.as_ref());
+        let plan = self.plan(function, key, reservation.as_ref(), secret.as_ref()).await;
+        let outcome = match plan {
+            Ok(plan) => Outcome::Apply(plan),
+            Err(PlanError::Blocked(blocked)) => Outcome::Blocked(blocked),
+            Err(PlanError::Api(error)) => return Err(error.into()),
         };
-        let objects = self.render(function, key, &gathered, event, facts);
-        let Some(objects) = objects else { return Ok(()) };
+        Ok(Pass { reservation, secret_keys, outcome })
+    }
+
+    /// What is to be applied: bindings and trigger in place, and the objects rendered.
+    async fn plan(
+        &self,
+        function: &Function,
+        key: &Key,
+        reservation: Option<&Reservation>,
+        secret: Option<&SecretView>,
+    ) -> Result<Plan, PlanError> {
+        let bindings = gather::bindings(function, &self.namespaces, &self.metrics).await?;
+        let state_bucket = &self.settings.state_bucket;
+        let event = trigger::prepare(function, state_bucket, &self.namespaces).await?;
+        let none = BTreeSet::new();
+        let input = Input {
+            function,
+            host: match reservation {
+                Some(Reservation::Reserved(host)) => Some(host),
+                _ => None,
+            },
+            bindings: &bindings,
+            secret_keys: secret.map_or(&none, |secret| &secret.keys),
+            secret_digest: secret.map(|secret| secret.digest.as_str()),
+            event: event.as_ref(),
+        };
+        let invalid =
+            |error: RenderError| Blocked::new(Concern::Function, "Invalid", error.to_string());
+        let draft = Draft::new(&input, &self.settings).map_err(invalid)?;
+        let clashes: Vec<_> = draft.clashes().iter().map(ToString::to_string).collect();
+        let clashes = clashes.join("; ");
+        if draft.clashes().iter().any(Clash::is_ambiguous) {
+            let ambiguous = Blocked::new(Concern::Environment, "EnvironmentClash", clashes);
+            return Err(ambiguous.into());
+        }
+        let refusal = draft.trigger_digest().and_then(|digest| {
+            let message = observe::refusal(&self.cache, function, key, digest)?;
+            let reason = Reason::new(observe::REFUSED, message);
+            Some(Refusal { digest: digest.to_owned(), reason })
+        });
+        let notice = refusal.is_none().then(|| notice(function)).flatten();
+        let objects = draft.objects(refusal.is_some()).map_err(invalid)?;
+        let clash = (!clashes.is_empty()).then(|| Reason::new("Precedence", clashes));
+        Ok(Plan { objects, bindings, refusal, notice, clash })
+    }
+
+    /// Carries a plan out, and removes what it does not have any more.
+    async fn apply(
+        &self,
+        function: &Function,
+        key: &Key,
+        plan: &Plan,
+    ) -> Result<Applied, ReconcileError> {
         let owner = apply::Function {
             key: key.clone(),
             uid: function.uid().unwrap_or_default(),
             min_replicas: function.spec.replica_limits().0,
         };
         let before = function.status.as_ref().and_then(|status| status.applied_digest.as_deref());
-        facts.applied = Some(self.applier.apply_all(&owner, &objects, before).await?);
-        self.applier.prune(&owner, &objects).await?;
+        let digest = match self.applier.apply_all(&owner, &plan.objects, before).await {
+            Err(error @ ApplyError::Taken { .. }) => {
+                let taken = Blocked::new(Concern::Name, "NameTaken", error.to_string());
+                return Ok(Applied { digest: None, blocked: Some(taken.retried()) });
+            }
+            other => Some(other?),
+        };
+        self.applier.prune(&owner, &plan.objects).await?;
         trigger::prune(function, &self.namespaces).await?;
-        let left =
-            gather::prune(function, &gathered.bindings, &self.namespaces, &self.metrics).await?;
-        match left.first() {
-            Some(problem) => {
-                facts.bindings = Some(Reason::new(problem.reason, problem.message.clone()));
-                Err(ReconcileError::Unresolved(problem.message.clone()))
-            }
-            None => Ok(()),
+        let bindings = &plan.bindings;
+        match gather::prune(function, bindings, &self.namespaces, &self.metrics).await {
+            Ok(()) => Ok(Applied { digest, blocked: None }),
+            Err(PlanError::Blocked(blocked)) => Ok(Applied { digest, blocked: Some(blocked) }),
+            Err(PlanError::Api(error)) => Err(error.into()),
         }
     }
 
-    /// The objects, or a fact that says why there are none.
-    fn render(
-        &self,
-        function: &Function,
-        key: &Key,
-        gathered: &Gathered,
-        event: Option<render::Event>,
-        facts: &mut Facts,
-    ) -> Option<Vec<Object>> {
-        let host = match &facts.reservation {
-            Some(Reservation::Reserved(host)) => Some(host.clone()),
-            _ => None,
-        };
-        let none = std::collections::BTreeSet::new();
-        let input = Input {
-            function,
-            host: host.as_deref(),
-            bindings: &gathered.bindings,
-            secret_keys: gathered.secret.as_ref().map_or(&none, |secret| &secret.keys),
-            secret_digest: gathered.secret.as_ref().map(|secret| secret.digest.as_str()),
-            event: event.as_ref(),
-        };
-        let digest = render::trigger_digest(&input, &self.settings);
-        self.judge_trigger(function, key, digest, facts);
-        let refused = facts.refused_trigger.is_some();
-        let event = event.clone().map(|event| render::Event { refused, ..event });
-        let input = Input { event: event.as_ref(), ..input };
-        let clashes = render::clashes(&input);
-        if !clashes.is_empty() {
-            let told: Vec<_> = clashes.iter().map(ToString::to_string).collect();
-            let told = told.join("; ");
-            let ambiguous = clashes.iter().any(render::Clash::is_ambiguous);
-            if ambiguous {
-                facts.broken = Some(Reason::new("EnvironmentClash", told.clone()));
-            }
-            let reason = if ambiguous { "Ambiguous" } else { "Precedence" };
-            facts.clash = Some(Reason::new(reason, told));
-        }
-        match render::render(&input, &self.settings) {
-            Ok(objects) => Some(objects),
-            // Told above, with every other clash.
-            Err(RenderError::Ambiguous(_)) => None,
-            Err(error) => {
-                facts.broken = Some(Reason::new("Invalid", error.to_string()));
-                None
-            }
-        }
-    }
-
-    fn secret_keys(&self, key: &Key, gathered: &Gathered) -> Vec<SecretKeyStatus> {
-        let Some(secret) = &gathered.secret else { return Vec::new() };
+    fn secret_keys(&self, key: &Key, secret: Option<&SecretView>) -> Vec<SecretKeyStatus> {
+        let Some(secret) = secret else { return Vec::new() };
         let meta = self.cache.secrets.get(&Key::new(&key.namespace, names::secrets(&key.name)));
         let rotations = gather::rotations(meta.as_ref());
         let status = |name: &String| SecretKeyStatus {
@@ -286,25 +290,6 @@ impl Context {
             rotated_at: rotations.get(name).cloned(),
         };
         secret.keys.iter().map(status).collect()
-    }
-
-    /// Whether the poller refused the trigger, and what is to be known of one that works.
-    fn judge_trigger(
-        &self,
-        function: &Function,
-        key: &Key,
-        digest: Option<String>,
-        facts: &mut Facts,
-    ) {
-        let Some(digest) = digest else { return };
-        if let Some(message) = observe::refusal(&self.cache, function, key, &digest) {
-            facts.trigger = Some(Reason::new(observe::REFUSED, message));
-            facts.refused_trigger = Some(digest);
-        } else if function.spec.event().is_some_and(|event| event.leaves_no_mark()) {
-            let message = "without markDone at most one replica runs, and a row that stays as it is \
-                           comes again when that replica is another one";
-            facts.trigger_notice = Some(Reason::new("NoMarkDone", message));
-        }
     }
 
     /// Writes the status and an Event, where they differ from what is there.
@@ -399,11 +384,8 @@ impl Context {
                 return Ok(());
             }
         };
-        let why = match left {
-            Ok(problems) => problems.first().map(|problem| problem.message.clone()),
-            Err(error) => Some(error.to_string()),
-        };
-        let Some(message) = why else { return Ok(()) };
+        let Err(error) = left else { return Ok(()) };
+        let message = error.to_string();
         let deleted = function.metadata.deletion_timestamp.as_ref().map(|time| time.0);
         let since = deleted.map(|at| Timestamp::now().duration_since(at).unsigned_abs());
         if since.is_some_and(|since| since > MAX_DROP_TIME) {
@@ -416,6 +398,14 @@ impl Context {
 
 /// A deletion waits this long for its databases to be dropped, and then goes on without.
 const MAX_DROP_TIME: Duration = Duration::from_secs(120);
+
+/// What is to be known of a trigger that works.
+fn notice(function: &Function) -> Option<Reason> {
+    let message = "without markDone at most one replica runs, and rows that still match are \
+                   delivered again after it is replaced";
+    let unmarked = function.spec.event().is_some_and(|event| event.leaves_no_mark());
+    unmarked.then(|| Reason::new("NoMarkDone", message))
+}
 
 fn forbidden(error: &ReconcileError) -> bool {
     let api = match error {

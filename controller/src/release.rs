@@ -22,7 +22,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{config::ReleaseConfig, hosts::CLAIM, namespaces};
+use crate::{claim::CLAIM, config::ReleaseConfig, namespaces};
 
 /// The controller has to be gone within this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);

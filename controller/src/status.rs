@@ -3,6 +3,8 @@
 //! A failure that pods showed stays until a pod is ready or the function changed: scaled to zero,
 //! a function whose image does not exist is still broken.
 
+use std::time::Duration;
+
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -17,7 +19,7 @@ use kipper_function::{
 
 use crate::{
     cache::{Failure, Workload},
-    hosts::Reservation,
+    plan::{Applied, Blocked, Concern, Outcome, Pass, Reason, Reservation},
 };
 
 /// Longest message of a condition, in characters.
@@ -50,16 +52,56 @@ pub(crate) struct Facts {
     pub(crate) applied: Option<String>,
 }
 
-/// Reason and message of a condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reason {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
+/// What Deployment and pods show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) workload: Option<Workload>,
+    /// Why the pods do not serve.
+    pub(crate) failure: Option<Failure>,
+    /// Nothing will tell when it is time to look again; then it is.
+    pub(crate) again: Option<Duration>,
 }
 
-impl Reason {
-    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+impl Facts {
+    /// What a pass, what was applied and what the pods show come to.
+    pub(crate) fn new(function: &Function, pass: Pass, applied: Applied, seen: Seen) -> Self {
+        let mut facts = Self {
+            reservation: pass.reservation,
+            secret_keys: pass.secret_keys,
+            applied: applied.digest,
+            workload: seen.workload,
+            failure: seen.failure,
+            ..Self::default()
+        };
+        let blocked = match pass.outcome {
+            Outcome::Blocked(blocked) => Some(blocked),
+            Outcome::Apply(plan) => {
+                facts.clash = plan.clash;
+                facts.trigger_notice = plan.notice;
+                if let Some(refusal) = plan.refusal {
+                    facts.trigger = Some(refusal.reason);
+                    facts.refused_trigger = Some(refusal.digest);
+                }
+                applied.blocked
+            }
+        };
+        let Some(Blocked { concern, reason, .. }) = blocked else { return facts };
+        match concern {
+            Concern::Function => facts.broken = Some(reason),
+            Concern::Bindings => facts.bindings = Some(reason),
+            Concern::Trigger => {
+                facts.trigger = Some(reason);
+                // What is applied stays, a pause of the scaler too.
+                let status = function.status.as_ref();
+                facts.refused_trigger = status.and_then(|status| status.refused_trigger.clone());
+            }
+            Concern::Environment => {
+                facts.clash = Some(Reason::new("Ambiguous", reason.message.clone()));
+                facts.broken = Some(reason);
+            }
+            Concern::Name => facts.taken = Some(reason.message),
+        }
+        facts
     }
 }
 
@@ -258,6 +300,30 @@ mod tests {
         let noticed = check(&Facts { trigger_notice, ..served(0, 0) }, "Idle", "Reconciled");
         let valid = noticed.condition(TRIGGER_VALID).map(|c| (&*c.status, &*c.reason));
         assert_eq!(valid, Some(("True", "NoMarkDone")));
+    }
+
+    #[test]
+    fn a_block_is_told_by_the_condition_it_concerns() {
+        let refused = FunctionStatus {
+            refused_trigger: Some("digest".to_owned()),
+            ..FunctionStatus::default()
+        };
+        let function = function(Some(refused), 1);
+        for (concern, type_, expected, kept) in [
+            (Concern::Function, READY, "Why", None),
+            (Concern::Bindings, BINDINGS_RESOLVED, "Why", None),
+            (Concern::Trigger, TRIGGER_VALID, "Why", Some("digest")),
+            (Concern::Environment, ENVIRONMENT_CLASH, "Ambiguous", None),
+            (Concern::Name, NAME_TAKEN, "NameTaken", None),
+        ] {
+            let pass = Pass::blocked(Blocked::new(concern, "Why", "because"));
+            let facts = Facts::new(&function, pass, Applied::default(), Seen::default());
+            let status = status(&function, &facts, Timestamp::UNIX_EPOCH);
+            let told = status.condition(type_).map(|c| (c.reason.as_str(), c.message.as_str()));
+            assert_eq!(told, Some((expected, "because")), "{concern:?}");
+            assert_eq!(status.refused_trigger.as_deref(), kept, "{concern:?}");
+            assert_eq!(status.applied_digest, None);
+        }
     }
 
     #[test]

@@ -11,17 +11,9 @@ mod connection;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kipper_function::{
-    Function,
-    function::{
-        TriggerKind,
-        event::{DEFAULT_MAX_HELD, EventTrigger},
-    },
-    names,
-    service::ServiceKind,
-};
-use kipper_statement::{Dialect, Purpose, Query, Template, TemplateError};
+use k8s_openapi::api::core::v1::Secret;
+use kipper_function::{Function, names, service::ServiceKind};
+use kipper_trigger::{EventTrigger, Kind, SecretKey, Setting, Values, defaults};
 use kube::{
     Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
@@ -32,9 +24,8 @@ use crate::{
     bindings::{self, Server},
     cache::{Key, SecretMeta},
     digest::digest,
-    gather::Problem,
     namespaces::{Namespaces, SecretView},
-    render::{Event, poller::keys},
+    plan::{Blocked, Concern, Event, PlanError},
 };
 
 pub(crate) use bucket::retract as retract_bucket;
@@ -64,36 +55,31 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks the trigger and makes its Secret; `None` where there is no event trigger.
 pub(crate) async fn prepare(
     function: &Function,
+    state_bucket: &str,
     namespaces: &Namespaces,
-) -> kube::Result<Result<Option<Event>, Problem>> {
-    let Some(event) = function.spec.event() else { return Ok(Ok(None)) };
-    let Some(kind) = event.service_kind() else { return Ok(Ok(None)) };
-    let query = match statements(&event) {
-        Ok(query) => query,
-        Err(message) => return Ok(Err(Problem::new("TriggerInvalid", message))),
-    };
+) -> Result<Option<Event>, PlanError> {
+    let Some(event) = function.spec.event() else { return Ok(None) };
+    let kind = ServiceKind::from(event.kind);
+    if let Some(problem) = event.statement_problems().first() {
+        let message = format!("{}: {}", problem.key, problem.message);
+        return Err(blocked("TriggerInvalid", message).into());
+    }
     let me = Key::of(&function.metadata);
-    let credentials = match credentials(kind, event.source(), &me, namespaces).await? {
-        Ok(credentials) => credentials,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let source = Source { function, event, kind, me, credentials };
-    let kept = match source.keep(namespaces).await? {
-        Ok(kept) => kept,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let max_held = match held(&event, function.spec.replica_limits().1, kept.lock_capacity) {
-        Ok(max_held) => max_held,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    Ok(Ok(Some(Event {
-        query,
-        keys: kept.view.keys,
+    let credentials = credentials(kind, event.source(), &me, namespaces).await?;
+    let source = Source { function, event, kind, me, credentials, state_bucket };
+    let kept = source.keep(namespaces).await?;
+    let max_held = held(&event, function.spec.replica_limits().1, kept.lock_capacity)?;
+    Ok(Some(Event {
+        query: event.query(),
+        keys: kept.view.keys.iter().filter_map(|key| SecretKey::parse(key)).collect(),
         digest: kept.view.digest,
         drain_token: kept.drain_token,
         max_held,
-        refused: false,
-    })))
+    }))
+}
+
+fn blocked(reason: &'static str, message: String) -> Blocked {
+    Blocked::new(Concern::Trigger, reason, message)
 }
 
 /// Removes what a former event trigger of `function` had.
@@ -117,42 +103,24 @@ pub(crate) async fn prune(function: &Function, namespaces: &Namespaces) -> kube:
     }
 }
 
-/// The query as a derived table, if all statements are as a poller will take them.
-fn statements(event: &EventTrigger<'_>) -> Result<Option<String>, String> {
-    let dialect = match event.kind {
-        TriggerKind::Postgres => Dialect::Postgres,
-        TriggerKind::Mysql => Dialect::Mysql,
-        _ => return Ok(None),
-    };
-    let told = |setting: &str, error: TemplateError| format!("{setting}: {error}");
-    let query = event.setting("query").unwrap_or_default();
-    let query = Query::parse(dialect, query).map_err(|error| told("query", error))?;
-    for (setting, purpose) in [("markDone", Purpose::MarkDone), ("onFailed", Purpose::OnFailed)] {
-        if let Some(sql) = event.setting(setting) {
-            Template::parse(dialect, sql, purpose).map_err(|error| told(setting, error))?;
-        }
-    }
-    Ok(Some(query.text().to_owned()))
-}
-
 /// How many events one poller may have. Each is a lock of a PostgreSQL's.
-fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Result<u32, Problem> {
+fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Result<u32, Blocked> {
     let wanted = event.max_held();
-    if event.kind != TriggerKind::Postgres {
-        return Ok(wanted.unwrap_or(DEFAULT_MAX_HELD));
+    if event.kind != Kind::Postgres {
+        return Ok(wanted.unwrap_or(defaults::MAX_HELD));
     }
     let budget = capacity.unwrap_or(USUAL_LOCK_CAPACITY) / LOCK_SHARE;
     let each = u32::try_from(budget / u64::from(replicas.max(1))).unwrap_or(u32::MAX);
-    let held = wanted.unwrap_or_else(|| each.min(DEFAULT_MAX_HELD).max(event.concurrency()));
+    let held = wanted.unwrap_or_else(|| each.min(defaults::MAX_HELD).max(event.concurrency()));
     match capacity {
         Some(capacity) if held > each => {
             let message = format!(
                 "{replicas} replicas with {held} events each would take {} of the server's \
-                 {capacity} locks, and may take {budget}: lower maxReplicas, maxHeld or \
+                 {capacity} locks; at most {budget} are allowed: lower maxReplicas, maxHeld or \
                  concurrency, or raise the server's max_locks_per_transaction",
                 u64::from(replicas) * u64::from(held),
             );
-            Err(Problem { reason: "LockBudget", message, retry: true })
+            Err(blocked("LockBudget", message).retried())
         }
         _ => Ok(held),
     }
@@ -164,21 +132,20 @@ async fn credentials(
     name: &str,
     me: &Key,
     namespaces: &Namespaces,
-) -> kube::Result<Result<(Key, SecretView), Problem>> {
-    let problem = |reason, message| Ok(Err(Problem::new(reason, message)));
+) -> Result<(Key, SecretView), PlanError> {
     let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
-        return problem("ServiceNotFound", format!("service {name} does not exist"));
+        return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
     };
     if ServiceKind::parse(&type_) != Some(kind) {
-        let message = format!("service {name} is of type {type_}, and the trigger needs {kind}");
-        return problem("ServiceMismatch", message);
+        let message = format!("service {name} has type {type_}, but the trigger needs {kind}");
+        return Err(blocked("ServiceMismatch", message).into());
     }
     let key = Key::new(&me.namespace, names::service_credentials(name));
     match namespaces.view(&key).await? {
-        Some(view) => Ok(Ok((key, view))),
+        Some(view) => Ok((key, view)),
         None => {
             let message = format!("Secret {} of service {name} does not exist", key.name);
-            problem("CredentialsNotFound", message)
+            Err(blocked("CredentialsNotFound", message).into())
         }
     }
 }
@@ -190,6 +157,8 @@ struct Source<'a> {
     kind: ServiceKind,
     me: Key,
     credentials: (Key, SecretView),
+    /// Where events of a bucket wait.
+    state_bucket: &'a str,
 }
 
 /// The Secret as it is kept.
@@ -201,12 +170,13 @@ struct Kept {
 
 impl Source<'_> {
     /// Makes the Secret hold what it has to.
-    async fn keep(&self, namespaces: &Namespaces) -> kube::Result<Result<Kept, Problem>> {
+    async fn keep(&self, namespaces: &Namespaces) -> Result<Kept, PlanError> {
         let key = Key::new(&self.me.namespace, names::trigger_secret(&self.me.name));
         let meta = namespaces.cache.secrets.get(&key);
         if meta.as_ref().is_some_and(|meta| meta.owner_uid != self.function.uid()) {
-            let message = format!("Secret {} exists and is not this function's", key.name);
-            return Ok(Err(Problem::new("SecretTaken", message)));
+            let message =
+                format!("Secret {} already exists and does not belong to this function", key.name);
+            return Err(blocked("SecretTaken", message).into());
         }
         let annotation = |name| meta.as_ref().and_then(|meta| meta.annotations.get(name).cloned());
         if let (Some(meta), Some(view)) = (&meta, namespaces.view(&key).await?)
@@ -215,19 +185,15 @@ impl Source<'_> {
             && !self.asks_for_locks(meta)
         {
             let lock_capacity = annotation(LOCK_CAPACITY).and_then(|locks| locks.parse().ok());
-            return Ok(Ok(Kept { view, drain_token, lock_capacity }));
+            return Ok(Kept { view, drain_token, lock_capacity });
         }
         let credentials = namespaces.values(&self.credentials.0).await?.unwrap_or_default();
         let values = connection::values(self.kind, &credentials, &self.me.namespace);
-        let mut values = match values {
-            Ok(values) => values,
-            Err(error) => {
-                let message = format!("Secret {}: {error}", self.credentials.0.name);
-                return Ok(Err(Problem::new("CredentialsInvalid", message)));
-            }
-        };
+        let mut values = values.map_err(|error| {
+            blocked("CredentialsInvalid", format!("Secret {}: {error}", self.credentials.0.name))
+        })?;
         let drain_token = annotation(DRAIN_TOKEN).unwrap_or_else(bindings::new_password);
-        values.insert(keys::DRAIN_TOKEN.to_owned(), drain_token.clone());
+        values.insert(SecretKey::DrainToken, drain_token.clone());
         let lock_capacity = self.lock_capacity(&credentials).await;
         if self.kind == ServiceKind::Minio {
             self.publish_bucket(&values, namespaces).await?;
@@ -237,15 +203,16 @@ impl Source<'_> {
         }
         let view = view_of(&values);
         self.store(&key, &values, &drain_token, lock_capacity, namespaces).await?;
-        Ok(Ok(Kept { view, drain_token, lock_capacity }))
+        Ok(Kept { view, drain_token, lock_capacity })
     }
 
     /// What the Secret is made of, with what it holds.
     fn state(&self, held: &str) -> String {
-        let own = ["bucket", "prefix", "suffix"].map(|key| self.event.setting(key));
-        let own = own.map(|setting| setting.unwrap_or_default());
+        let own = [Setting::Bucket, Setting::Prefix, Setting::Suffix];
+        let own = own.map(|setting| self.event.setting(setting).unwrap_or_default());
+        let state_bucket = (self.event.kind == Kind::Minio).then_some(self.state_bucket);
         let parts = [REVISION, self.kind.as_str(), &self.credentials.1.digest, held];
-        digest(parts.iter().chain(&own).map(|part| part.as_bytes()))
+        digest(parts.iter().chain(&own).chain(&state_bucket).map(|part| part.as_bytes()))
     }
 
     /// Whether the server's locks are unknown still, or were too few when it was asked.
@@ -271,20 +238,16 @@ impl Source<'_> {
             .ok()
     }
 
-    async fn publish_bucket(
-        &self,
-        values: &connection::Values,
-        namespaces: &Namespaces,
-    ) -> kube::Result<()> {
-        let bucket = bucket::values(&self.me, &self.event, values);
+    async fn publish_bucket(&self, values: &Values, namespaces: &Namespaces) -> kube::Result<()> {
+        let bucket = bucket::secret(&self.me, &self.event, values, self.state_bucket);
         let namespace = &namespaces.account.namespace;
-        bucket::publish(&namespaces.client, namespace, &self.me, bucket).await
+        bucket::publish(&namespaces.client, namespace, &self.me, &bucket).await
     }
 
     async fn store(
         &self,
         key: &Key,
-        values: &connection::Values,
+        values: &Values,
         drain_token: &str,
         lock_capacity: Option<u64>,
         namespaces: &Namespaces,
@@ -301,12 +264,17 @@ impl Source<'_> {
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(key.name.clone()),
-                labels: Some(names::labels(&self.me.name, names::SERVER, self.event.kind, None)),
+                labels: Some(names::labels(
+                    &self.me.name,
+                    names::SERVER,
+                    self.event.kind.into(),
+                    None,
+                )),
                 annotations: Some(annotations),
                 owner_references: self.function.controller_owner_ref(&()).map(|r| vec![r]),
                 ..ObjectMeta::default()
             },
-            data: Some(data(values)),
+            data: Some(connection::data(values.iter())),
             ..Secret::default()
         };
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -317,16 +285,13 @@ impl Source<'_> {
     }
 }
 
-fn data(values: &connection::Values) -> BTreeMap<String, ByteString> {
-    let bytes =
-        |(key, value): (&String, &String)| (key.clone(), ByteString(value.clone().into_bytes()));
-    values.iter().map(bytes).collect()
-}
-
 /// As [`Namespaces::view`] will see it.
-fn view_of(values: &connection::Values) -> SecretView {
+fn view_of(values: &Values) -> SecretView {
     let parts = values.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
-    SecretView { keys: values.keys().cloned().collect(), digest: digest(parts) }
+    SecretView {
+        keys: values.iter().map(|(key, _)| key.to_owned()).collect(),
+        digest: digest(parts),
+    }
 }
 
 #[cfg(test)]

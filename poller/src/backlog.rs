@@ -1,30 +1,68 @@
-//! What can be done with a source without polling it: check the trigger, and count what waits as
-//! KEDA does.
+//! The poller as a part of another process, and what can be done with a source without polling it:
+//! check the trigger, and count what waits as KEDA does.
 //!
-//! What is known of each kind of source for this stands here and in `poll`, nowhere else.
+//! What is known of each kind of source for this stands here and in `run`, nowhere else.
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use kipper_trigger::Kind;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Trigger},
+    config::Config,
     error::Error,
+    metrics::Metrics,
+    run::{Connected, poll},
     source::{SourceError, minio, mysql, postgres, redis},
 };
+
+/// Runs a poller without ports until `shutdown` and the drain after it. `connected` is called once
+/// the source is there. Dropping the future gives up what it holds, as the end of its process would.
+///
+/// # Errors
+/// When the trigger cannot work. A source that is away is waited for.
+pub fn run_embedded<'a>(
+    config: &'a Config,
+    metrics: Metrics,
+    connected: impl FnOnce() + Send + 'a,
+    shutdown: CancellationToken,
+) -> BoxFuture<'a, Result<(), Error>> {
+    embedded(config, metrics, Box::new(connected), shutdown)
+}
+
+fn embedded<'a>(
+    config: &'a Config,
+    metrics: Metrics,
+    connected: Connected<'a>,
+    shutdown: CancellationToken,
+) -> BoxFuture<'a, Result<(), Error>> {
+    async move {
+        config.check()?;
+        // A drain that may be taken back is asked for by nobody: whoever embeds has the token.
+        let (_, drains) = mpsc::channel(1);
+        poll(config, metrics, connected, shutdown, drains).await
+    }
+    .boxed()
+}
 
 /// Opens the source once and checks everything that can be checked before the first event.
 ///
 /// # Errors
 /// [`Error::is_usage`] tells what only the user can mend from a source that is away.
-pub async fn check(config: &Config) -> Result<(), Error> {
-    config.check()?;
-    // On the heap: once per trigger, and much larger than what callers do besides.
-    match config.trigger {
-        Trigger::Postgres => {
-            drop(Box::pin(postgres::Postgres::open(config.postgres()?)).await?);
+pub fn check(config: &Config) -> BoxFuture<'_, Result<(), Error>> {
+    async move {
+        config.check()?;
+        match config.trigger {
+            Kind::Postgres => {
+                drop(postgres::Postgres::open(config.postgres()?).boxed().await?);
+            }
+            Kind::Mysql => drop(mysql::Mysql::open(config.mysql()?).boxed().await?),
+            Kind::Redis => drop(redis::Redis::open(config.redis()?).boxed().await?),
+            Kind::Minio => minio::Minio::check(config.minio()?).boxed().await?,
         }
-        Trigger::Mysql => drop(Box::pin(mysql::Mysql::open(config.mysql()?)).await?),
-        Trigger::Redis => drop(Box::pin(redis::Redis::open(config.redis()?)).await?),
-        Trigger::Minio => Box::pin(minio::Minio::check(config.minio()?)).await?,
+        Ok(())
     }
-    Ok(())
+    .boxed()
 }
 
 /// How many events wait, by the same count that KEDA would scale on.
@@ -46,12 +84,10 @@ impl Backlog {
     /// When the trigger cannot work.
     pub fn new(config: &Config, bound: u64) -> Result<Self, Error> {
         Ok(match config.trigger {
-            Trigger::Postgres => {
-                Self::Postgres(postgres::Backlog::new(&config.postgres()?, bound)?)
-            }
-            Trigger::Mysql => Self::Mysql(mysql::Backlog::new(&config.mysql()?, bound)?),
-            Trigger::Redis => Self::Redis(redis::Backlog::new(&config.redis()?)?),
-            Trigger::Minio => Self::Minio(minio::Backlog::new(&config.minio()?)?),
+            Kind::Postgres => Self::Postgres(postgres::Backlog::new(&config.postgres()?, bound)?),
+            Kind::Mysql => Self::Mysql(mysql::Backlog::new(&config.mysql()?, bound)?),
+            Kind::Redis => Self::Redis(redis::Backlog::new(&config.redis()?)?),
+            Kind::Minio => Self::Minio(minio::Backlog::new(&config.minio()?)?),
         })
     }
 
@@ -59,12 +95,12 @@ impl Backlog {
     ///
     /// # Errors
     /// When the source is away or refuses.
-    pub async fn count(&mut self) -> Result<u64, SourceError> {
+    pub fn count(&mut self) -> BoxFuture<'_, Result<u64, SourceError>> {
         match self {
-            Self::Postgres(backlog) => backlog.count().await,
-            Self::Mysql(backlog) => backlog.count().await,
-            Self::Redis(backlog) => backlog.count().await,
-            Self::Minio(backlog) => backlog.count().await,
+            Self::Postgres(backlog) => backlog.count().boxed(),
+            Self::Mysql(backlog) => backlog.count().boxed(),
+            Self::Redis(backlog) => backlog.count().boxed(),
+            Self::Minio(backlog) => backlog.count().boxed(),
         }
     }
 }

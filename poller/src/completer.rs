@@ -28,7 +28,7 @@ const BACKOFF_CAP: Duration = Duration::from_secs(30);
 /// one would deliver it again and again.
 pub(crate) const MAX_SUPPRESSED: usize = 100_000;
 
-/// An event that is to be marked or buried.
+/// An event that is to be marked or put among the dead letters.
 #[derive(Debug)]
 struct Unmarked<C> {
     held: Held<C>,

@@ -1,13 +1,18 @@
-//! What a poller is told: flags, environment, defaults.
+//! What a poller is configured with: flags, environment, defaults.
 //!
-//! The names without `POLL` in them are those that pods have always had.
+//! What a trigger may say, its bounds and defaults, and the names of the variables are
+//! `kipper_trigger`'s.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{collections::HashMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    CommandFactory as _, FromArgMatches as _, Parser, ValueEnum,
+    builder::{PossibleValuesParser, Resettable, TypedValueParser as _},
+};
 use humantime::parse_duration;
 use kipper_bucket::Endpoint;
 use kipper_process::telemetry::LogArgs;
+use kipper_trigger::{DEFAULT_HEALTH_PATH, DEFAULT_STATE_BUCKET, Kind, ListEnd, Setting, Variable};
 
 use crate::{
     drain::DrainToken,
@@ -16,46 +21,24 @@ use crate::{
     poller::Settings,
     rescuer::EXTEND_INTERVAL,
     source::{
-        minio::MinioConfig,
-        mysql::MysqlConfig,
-        postgres::PostgresConfig,
-        redis::{ListEnd, RedisConfig},
+        minio::MinioConfig, mysql::MysqlConfig, postgres::PostgresConfig, redis::RedisConfig,
     },
     target::{HealthPath, TargetUrl},
 };
 
 const DEFAULT_TARGET_URL: &str = "http://127.0.0.1:8080/event";
-const DEFAULT_HEALTH_PATH: &str = "/health";
-const DEFAULT_LEASE: &str = "30s";
-/// Leases that run out between two renewals would be taken over from pods that are well.
-const MIN_LEASE: Duration = EXTEND_INTERVAL.saturating_mul(2);
-const DEFAULT_POLL_INTERVAL: &str = "1s";
-const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
-/// Each held event is a lock in the server's shared table: ten pods of 256 are 40 % of what a
-/// PostgreSQL with its defaults has room for.
-const DEFAULT_MAX_HELD: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 const DEFAULT_MAX_HELD_BYTES: usize = 16 << 20;
-const DEFAULT_MAX_ATTEMPTS: u32 = 10;
-const DEFAULT_STATE_BUCKET: &str = "kipper-events";
-const DEFAULT_DELIVER_TIMEOUT: &str = "300s";
+/// Renewals that may fail before a lease runs out.
+const _: () = assert!(EXTEND_INTERVAL.as_secs() * 2 <= MIN_LEASE.as_secs());
+const MIN_LEASE: Duration = match Setting::Lease.durations() {
+    Some(bounds) => *bounds.start(),
+    None => Duration::ZERO,
+};
 /// What the pod's grace period has beyond the longest delivery, less what the rest of its end takes.
 const DRAIN_MARGIN: Duration = Duration::from_secs(20);
 const DEFAULT_DRAIN_DELAY: &str = "0s";
 const DEFAULT_ADMIN_LISTEN: &str = "0.0.0.0:9990";
 const DEFAULT_DRAIN_LISTEN: &str = "0.0.0.0:9991";
-
-/// What kind of source events come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Trigger {
-    /// Rows of PostgreSQL
-    Postgres,
-    /// Rows of MySQL and MariaDB
-    Mysql,
-    /// Items of a Redis list
-    Redis,
-    /// Objects of a bucket (MinIO or another S3)
-    Minio,
-}
 
 /// What marks share a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -87,121 +70,120 @@ impl From<&str> for Secret {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kipper-poll", version, about = "Delivers events of a source to a function")]
 pub struct Config {
-    /// What events come from
-    #[arg(long, env = "KIPPER_TRIGGER", value_enum)]
-    pub trigger: Trigger,
+    /// Kind of the source of events
+    #[arg(long, env = Variable::Trigger.name(), value_parser = kinds())]
+    pub trigger: Kind,
 
     /// Namespace of the function
-    #[arg(long, env = "KIPPER_POLL_NAMESPACE", default_value = "default")]
+    #[arg(long, env = Variable::Namespace.name(), default_value = "default")]
     pub namespace: String,
 
     /// Name of the function; pods of one function never handle one event at the same time
-    #[arg(long, env = "KIPPER_POLL_FUNCTION")]
+    #[arg(long, env = Variable::Function.name())]
     pub function: String,
 
-    /// Where events are posted
-    #[arg(long, env = "KIPPER_TARGET_URL", default_value = DEFAULT_TARGET_URL)]
+    /// URL that events are posted to
+    #[arg(long, env = Variable::TargetUrl.name(), default_value = DEFAULT_TARGET_URL)]
     pub target_url: TargetUrl,
 
-    /// Path that answers 2xx or 3xx once the function takes events; one that has no such path is
-    /// ready when it accepts a connection
-    #[arg(long, env = "KIPPER_POLL_HEALTH_PATH", default_value = DEFAULT_HEALTH_PATH)]
+    /// Path that the function answers once it is ready
+    #[arg(long, env = Variable::HealthPath.name(), default_value = DEFAULT_HEALTH_PATH)]
     pub health_path: HealthPath,
 
-    /// Where the source is, with user and password
-    #[arg(long, env = "KIPPER_SOURCE_URL", hide_env_values = true)]
+    /// URL of the source, including user and password
+    #[arg(long, env = Variable::SourceUrl.name(), hide_env_values = true)]
     pub source_url: Secret,
 
-    /// Certificate authority of the source (PEM); the connection is TLS and verified against it
-    #[arg(long, env = "KIPPER_SOURCE_CA", value_name = "FILE")]
+    /// Certificate authority of the source (PEM); enables TLS, verified against it alone
+    #[arg(long, env = Variable::SourceCa.name(), value_name = "FILE")]
     pub source_ca: Option<PathBuf>,
 
     /// Access key of the S3 service
-    #[arg(long, env = "KIPPER_SOURCE_ACCESS_KEY", hide_env_values = true)]
+    #[arg(long, env = Variable::SourceAccessKey.name(), hide_env_values = true)]
     pub source_access_key: Option<Secret>,
 
-    /// Its secret key
-    #[arg(long, env = "KIPPER_SOURCE_SECRET_KEY", hide_env_values = true)]
+    /// Secret key of the S3 service
+    #[arg(long, env = Variable::SourceSecretKey.name(), hide_env_values = true)]
     pub source_secret_key: Option<Secret>,
 
-    /// Bucket whose changes are the events; the bucket watcher looks at it
-    #[arg(long, env = "KIPPER_MINIO_BUCKET")]
+    /// Bucket whose changes are the events
+    #[arg(long, env = Variable::Bucket.name())]
     pub bucket: Option<String>,
 
-    /// Bucket in which the watcher stores them
-    #[arg(long, env = "KIPPER_POLL_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
+    /// Bucket in which the bucket watcher stores them
+    #[arg(long, env = Variable::StateBucket.name(), default_value = DEFAULT_STATE_BUCKET)]
     pub state_bucket: String,
 
     /// Query whose rows are the events
-    #[arg(long, env = "KIPPER_QUERY")]
+    #[arg(long, env = Variable::Query.name())]
     pub query: Option<String>,
 
-    /// Statement run after a row was handled; {{column}} is the row's value
-    #[arg(long, env = "KIPPER_MARK_DONE")]
+    /// Statement run after a row is handled; {{column}} is the row's value
+    #[arg(long, env = Variable::MarkDone.name())]
     pub mark_done: Option<String>,
 
-    /// What is committed at once: all marks that are due, or each by itself, 8 at a time
-    #[arg(long, env = "KIPPER_POLL_MARK_COMMIT", value_enum, default_value_t)]
+    /// Transactions of marks: one for all that are due, or one for each, 8 at a time
+    #[arg(long, env = Variable::MarkCommit.name(), value_enum, default_value_t)]
     pub mark_commit: MarkCommit,
 
-    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are known too
-    #[arg(long, env = "KIPPER_ON_FAILED")]
+    /// Statement run after a row's last attempt; {{_error}} and {{_attempts}} are available too
+    #[arg(long, env = Variable::OnFailed.name())]
     pub on_failed: Option<String>,
 
-    /// Columns that tell rows apart; the primary key if not given
-    #[arg(long, env = "KIPPER_POLL_KEY", value_delimiter = ',')]
+    /// Columns that identify a row [default: the primary key]
+    #[arg(long, env = Variable::KeyColumns.name(), value_delimiter = ',')]
     pub key: Vec<String>,
 
     /// List whose items are the events
-    #[arg(long, env = "KIPPER_REDIS_LIST")]
+    #[arg(long, env = Variable::List.name())]
     pub list: Option<String>,
 
     /// End of the list from which items are taken
-    #[arg(long, env = "KIPPER_POLL_LIST_END", value_enum, default_value_t)]
+    #[arg(long, env = Variable::ListEnd.name(), default_value_t, value_parser = list_ends())]
     pub list_end: ListEnd,
 
-    /// How long a claim lives when its poller is gone
-    #[arg(long, env = "KIPPER_POLL_LEASE", default_value = DEFAULT_LEASE, value_parser = parse_duration)]
+    /// How long a claim lasts without being renewed
+    #[arg(long, env = Variable::Lease.name(), default_value = Setting::Lease.default(), value_parser = |text: &str| Setting::Lease.duration(text))]
     pub lease: Duration,
 
-    /// Pause after a look that found nothing
-    #[arg(long, env = "KIPPER_POLL_INTERVAL", default_value = DEFAULT_POLL_INTERVAL, value_parser = parse_duration)]
+    /// Pause after a poll that found no events
+    #[arg(long, env = Variable::PollInterval.name(), default_value = Setting::PollInterval.default(), value_parser = |text: &str| Setting::PollInterval.duration(text))]
     pub poll_interval: Duration,
 
-    /// Events handled at once
-    #[arg(long, env = "KIPPER_POLL_CONCURRENCY", default_value_t = DEFAULT_CONCURRENCY)]
-    pub concurrency: NonZeroUsize,
+    /// Events handled concurrently
+    #[arg(long, env = Variable::Concurrency.name(), default_value = Setting::Concurrency.default(), value_parser = |text: &str| count(Setting::Concurrency, text))]
+    pub concurrency: usize,
 
-    /// Events claimed and not yet marked at most
-    #[arg(long, env = "KIPPER_POLL_MAX_HELD", default_value_t = DEFAULT_MAX_HELD)]
-    pub max_held: NonZeroUsize,
+    /// Maximum number of events claimed but not yet marked
+    #[arg(long, env = Variable::MaxHeld.name(), default_value = Setting::MaxHeld.default(), value_parser = |text: &str| count(Setting::MaxHeld, text))]
+    pub max_held: usize,
 
-    /// Bytes of their bodies at most
-    #[arg(long, env = "KIPPER_POLL_MAX_HELD_BYTES", default_value_t = DEFAULT_MAX_HELD_BYTES)]
+    /// Maximum total size of their bodies, in bytes
+    #[arg(long, env = Variable::MaxHeldBytes.name(), default_value_t = DEFAULT_MAX_HELD_BYTES)]
     pub max_held_bytes: usize,
 
-    /// Attempts before an event is dead
-    #[arg(long, env = "KIPPER_MAX_ATTEMPTS", default_value_t = DEFAULT_MAX_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Delivery attempts before an event is dead
+    #[arg(long, env = Variable::MaxAttempts.name(), default_value = Setting::MaxAttempts.default(), value_parser = |text: &str| Setting::MaxAttempts.number(text))]
     pub max_attempts: u32,
 
-    /// How long one delivery may take
-    #[arg(long, env = "KIPPER_POLL_DELIVER_TIMEOUT", default_value = DEFAULT_DELIVER_TIMEOUT, value_parser = parse_duration)]
+    /// Maximum duration of one delivery
+    #[arg(long, env = Variable::DeliverTimeout.name(), default_value = Setting::DeliverTimeout.default(), value_parser = |text: &str| Setting::DeliverTimeout.duration(text))]
     pub deliver_timeout: Duration,
 
-    /// Where /livez, /readyz and /metrics are served
-    #[arg(long, env = "KIPPER_POLL_ADMIN_LISTEN", default_value = DEFAULT_ADMIN_LISTEN)]
+    /// Listen address of /livez, /readyz and /metrics
+    #[arg(long, env = Variable::AdminListen.name(), default_value = DEFAULT_ADMIN_LISTEN)]
     pub admin_listen: SocketAddr,
 
-    /// Where /drain is served, if it has a token
-    #[arg(long, env = "KIPPER_POLL_DRAIN_LISTEN", default_value = DEFAULT_DRAIN_LISTEN)]
+    /// Listen address of /drain; not served without a token
+    #[arg(long, env = Variable::DrainListen.name(), default_value = DEFAULT_DRAIN_LISTEN)]
     pub drain_listen: SocketAddr,
 
-    /// How long /drain takes at the least
-    #[arg(long, env = "KIPPER_POLL_DRAIN_DELAY", default_value = DEFAULT_DRAIN_DELAY, value_parser = parse_duration)]
+    /// Minimum duration of a call of /drain
+    #[arg(long, env = Variable::DrainDelay.name(), default_value = DEFAULT_DRAIN_DELAY, value_parser = parse_duration)]
     pub drain_delay: Duration,
 
-    /// What a request for /drain must bring in its header kipper-drain-token
-    #[arg(long, env = "KIPPER_POLL_DRAIN_TOKEN", hide_env_values = true)]
+    /// Token that a request for /drain must carry in the header kipper-drain-token
+    #[arg(long, env = Variable::DrainToken.name(), hide_env_values = true)]
     pub drain_token: Option<DrainToken>,
 
     /// The log; only `main` reads it.
@@ -209,27 +191,53 @@ pub struct Config {
     pub log: LogArgs,
 }
 
-impl Trigger {
-    /// Its name, as in a Function.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Redis => "redis",
-            Self::Mysql => "mysql",
-            Self::Minio => "minio",
-        }
-    }
+fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::as_str))
+        .try_map(|word| Kind::parse(&word).ok_or("is not a kind of source"))
+}
+
+fn list_ends() -> impl clap::builder::TypedValueParser<Value = ListEnd> {
+    PossibleValuesParser::new(ListEnd::ALL.map(ListEnd::as_str))
+        .try_map(|word| ListEnd::parse(&word).ok_or("is not an end of a list"))
+}
+
+fn count(setting: Setting, text: &str) -> Result<usize, String> {
+    usize::try_from(setting.number(text)?).map_err(|error| error.to_string())
 }
 
 impl Config {
+    /// Reads the configuration from these variables alone: neither flags nor the environment of
+    /// this process count.
+    ///
+    /// # Errors
+    /// As a poller that is started with them says it.
+    pub fn from_variables(
+        variables: impl IntoIterator<Item = (Variable, String)>,
+    ) -> Result<Self, Error> {
+        let command = Self::command();
+        let flags: HashMap<_, _> = command
+            .get_arguments()
+            .filter_map(|arg| Some((arg.get_env()?.to_str()?, arg.get_long()?)))
+            .collect();
+        let given = variables.into_iter().filter_map(|(variable, value)| {
+            let flag = flags.get(variable.name())?;
+            Some(format!("--{flag}={value}"))
+        });
+        let given: Vec<_> = [command.get_name().to_owned()].into_iter().chain(given).collect();
+        let command = command.clone().mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.try_get_matches_from(given);
+        let config = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        config.map_err(|error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Error::Config(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+        })
+    }
+
     /// What clap cannot know.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.max_held < self.concurrency {
             return Err(Error::Config("max-held must be at least concurrency".to_owned()));
-        }
-        if self.lease < MIN_LEASE {
-            let least = humantime::format_duration(MIN_LEASE);
-            return Err(Error::Config(format!("lease must be at least {least}")));
         }
         Ok(())
     }
@@ -240,8 +248,8 @@ impl Config {
 
     pub(crate) fn settings(&self) -> Settings {
         Settings {
-            concurrency: self.concurrency.get(),
-            max_held: self.max_held.get(),
+            concurrency: self.concurrency,
+            max_held: self.max_held,
             max_held_bytes: self.max_held_bytes,
             max_attempts: self.max_attempts,
             poll_interval: self.poll_interval,
@@ -265,7 +273,7 @@ impl Config {
     pub(crate) fn redis(&self) -> Result<RedisConfig, Error> {
         let list = self.list.clone();
         let list = list.ok_or_else(|| {
-            Error::Config("a redis trigger needs --list (KIPPER_REDIS_LIST)".to_owned())
+            Error::Config(format!("a redis trigger needs --list ({})", Variable::List.name()))
         })?;
         Ok(RedisConfig {
             url: self.source_url.0.clone(),
@@ -291,7 +299,8 @@ impl Config {
 
     fn required_query(&self) -> Result<String, Error> {
         let trigger = self.trigger.as_str();
-        let missing = || Error::Config(format!("a {trigger} trigger needs --query (KIPPER_QUERY)"));
+        let variable = Variable::Query.name();
+        let missing = || Error::Config(format!("a {trigger} trigger needs --query ({variable})"));
         self.query.clone().ok_or_else(missing)
     }
 
@@ -301,8 +310,8 @@ impl Config {
     /// When something is missing, or cannot be read.
     pub fn minio(&self) -> Result<MinioConfig, Error> {
         if self.bucket.is_none() {
-            let missing = "a minio trigger needs --bucket (KIPPER_MINIO_BUCKET)";
-            return Err(Error::Config(missing.to_owned()));
+            let variable = Variable::Bucket.name();
+            return Err(Error::Config(format!("a minio trigger needs --bucket ({variable})")));
         }
         Ok(MinioConfig {
             endpoint: self.endpoint()?,

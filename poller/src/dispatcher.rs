@@ -44,7 +44,7 @@ pub(crate) enum Verdict<C> {
     /// Mark it done.
     Mark(Held<C>),
     /// Put it among the dead letters.
-    Bury(Held<C>),
+    DeadLetter(Held<C>),
     /// It waits here for its next attempt after this pause.
     Wait(Duration),
     /// Release these; the delivered one is among them.
@@ -219,7 +219,7 @@ impl<C> Dispatcher<C> {
         let next =
             retry::next(ending, held.attempts, limits.max_attempts, limits.dead_letters, jitter);
         match next {
-            Next::Dead => Verdict::Bury(held),
+            Next::Dead => Verdict::DeadLetter(held),
             Next::After(pause) => self.wait(held, now, pause),
         }
     }
@@ -391,7 +391,7 @@ mod tests {
                         self.done += 1;
                         self.held -= 1;
                     }
-                    Verdict::Bury(_) => {
+                    Verdict::DeadLetter(_) => {
                         self.dead += 1;
                         self.held -= 1;
                     }

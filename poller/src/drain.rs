@@ -17,6 +17,7 @@ use http::{
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kipper_trigger::drain::{self, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, TOKEN_HEADER};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, oneshot},
@@ -24,10 +25,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The header that carries the token.
-pub const TOKEN_HEADER: &str = "kipper-drain-token";
-/// The one path.
-pub const DRAIN_PATH: &str = "/drain";
 /// Calls served at once; further ones wait in the kernel's accept queue. One kubelet makes one.
 pub const MAX_CONNECTIONS: usize = 16;
 /// A request's head must be complete within this time.
@@ -38,10 +35,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Room for a request head; a kubelet sends a few hundred bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// Shorter tokens can be guessed.
-const MIN_TOKEN_BYTES: usize = 16;
-/// Longer ones serve nobody.
-const MAX_TOKEN_BYTES: usize = 256;
 
 /// One call that waits for the end of a drain.
 #[derive(Debug)]
@@ -215,7 +208,7 @@ struct Calls {
 
 impl Calls {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.uri().path() != DRAIN_PATH {
+        if request.uri().path() != drain::PATH {
             return response(StatusCode::NOT_FOUND, "");
         }
         if !self.token.is_in(request.headers()) {

@@ -7,7 +7,7 @@
 mod calls;
 mod draining;
 mod failure;
-mod upkeep;
+mod keepalive;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -92,7 +92,7 @@ pub struct Poller<S: Source> {
     held_bytes: usize,
     /// Held events that another pod has claimed since this one's claims were lost. What runs here ends
     /// here; nothing more is done for them.
-    disowned: HashSet<Key>,
+    lost_claims: HashSet<Key>,
     /// Not needed any more, still claimed.
     to_release: Vec<Arc<Event<Claim<S>>>>,
     mode: Mode,
@@ -133,7 +133,7 @@ impl<S: Source> Poller<S> {
             calls,
             held: HashMap::new(),
             held_bytes: 0,
-            disowned: HashSet::new(),
+            lost_claims: HashSet::new(),
             to_release: Vec::new(),
             mode: Mode::Running,
             deadline: None,
@@ -170,7 +170,7 @@ impl<S: Source> Poller<S> {
                 claim = ended(&mut self.calls.claim) => self.claimed(claim),
                 complete = ended(&mut self.calls.complete) => self.completed(complete),
                 release = ended(&mut self.calls.release) => self.released(release),
-                upkeep = ended(&mut self.calls.upkeep) => self.kept_up(upkeep),
+                keepalive = ended(&mut self.calls.keepalive) => self.kept_alive(keepalive),
                 () = ended(&mut self.calls.gate) => self.answering(),
                 Some(request) = drains.recv() => self.drain(Some(request.done)),
                 () = &mut shutdown, if self.deadline.is_none() => {
@@ -189,7 +189,7 @@ impl<S: Source> Poller<S> {
 
     /// Starts whatever may be started now.
     fn start(&mut self, now: Instant) {
-        self.start_upkeep(now);
+        self.start_keepalive(now);
         // What failed meanwhile may be another pod's by now.
         if self.calls.gate.is_none() && self.rescuer.claims() {
             while let Some(held) = self.dispatcher.next(now) {
@@ -238,7 +238,7 @@ impl<S: Source> Poller<S> {
             async move {
                 let events = work.events();
                 let result = match work.dead() {
-                    None => source.complete(&events, work.retried()).await,
+                    None => source.ack(&events, work.retried()).await,
                     Some((reason, attempts)) => {
                         let mark = source.fail(&events[0], reason, attempts, work.retried()).await;
                         mark.map(|mark| vec![mark])
@@ -257,7 +257,7 @@ impl<S: Source> Poller<S> {
         }
         let events = std::mem::take(&mut self.to_release);
         let (others, events): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| self.disowned.contains(&event.key));
+            events.into_iter().partition(|event| self.lost_claims.contains(&event.key));
         self.forget(&others);
         if events.is_empty() {
             return;
@@ -283,7 +283,7 @@ impl<S: Source> Poller<S> {
             return;
         }
         if self.completer.is_full() {
-            tracing::warn!("too many handled events stay as they were; nothing more is claimed");
+            tracing::warn!("too many handled events still match; claiming paused");
             self.claim_due = now + CLAIM_BACKOFF_CAP;
             return;
         }
@@ -388,14 +388,14 @@ impl<S: Source> Poller<S> {
             Outcome::Permanent { .. } => (Ending::Permanent, reason(&outcome)),
         };
         let was_open = self.dispatcher.is_open();
-        let owned = !self.disowned.contains(&key);
+        let owned = !self.lost_claims.contains(&key);
         let verdict = self.dispatcher.ended(held, ending, owned, now, fastrand::f64());
         if ending != Ending::Done {
             log_failure(&key, attempt, &reason, &verdict);
         }
         match verdict {
             Verdict::Mark(held) => self.completer.finished(held),
-            Verdict::Bury(held) => {
+            Verdict::DeadLetter(held) => {
                 self.metrics.dead.inc();
                 self.completer.dead(held, reason);
             }
@@ -471,7 +471,7 @@ impl<S: Source> Poller<S> {
             if self.held.remove(&event.key).is_some() {
                 self.held_bytes -= event.body.len();
             }
-            self.disowned.remove(&event.key);
+            self.lost_claims.remove(&event.key);
         }
     }
 
@@ -479,7 +479,7 @@ impl<S: Source> Poller<S> {
     fn due(&self, now: Instant) -> Instant {
         let mut due = self.rescuer.due();
         let waits = due <= now && self.calls.release.is_some();
-        if self.calls.upkeep.is_some() || waits {
+        if self.calls.keepalive.is_some() || waits {
             due = now + Duration::from_secs(3600);
         }
         let (claim, release) = (Some(self.claim_due), Some(self.release_due));

@@ -4,7 +4,7 @@
 //! A source gives out events under a claim that no other pod can hold at the same time, and takes
 //! them back marked or unmarked. It never decides what is delivered, when, or how often; it never
 //! gives out an event whose key the caller holds. Its calls may run at the same time, except that
-//! there is at most one [`Source::claim`] and at most one of [`Source::complete`] and
+//! there is at most one [`Source::claim`] and at most one of [`Source::ack`] and
 //! [`Source::fail`] at once. No call may be dropped before it ends: what it took would be nobody's.
 
 pub mod minio;
@@ -125,14 +125,14 @@ pub trait Source: Send + Sync + 'static {
     /// Marks delivered events done, one result for each in their order.
     ///
     /// `retried`: an earlier call for some of these ended with a lost connection, so they may be marked.
-    fn complete(
+    fn ack(
         &self,
         events: &[Arc<Event<Self::Claim>>],
         retried: bool,
     ) -> impl Future<Output = Result<Vec<Mark>, SourceError>> + Send;
 
     /// Puts an event that will not be delivered any more among the dead letters. `retried` as for
-    /// [`Source::complete`].
+    /// [`Source::ack`].
     fn fail(
         &self,
         event: &Event<Self::Claim>,

@@ -10,6 +10,7 @@
 
 mod connection;
 mod health;
+mod health_path;
 mod outcome;
 mod url;
 
@@ -32,7 +33,7 @@ use self::{
     outcome::Verdict,
 };
 pub use self::{
-    health::{HealthPath, HealthPathError},
+    health_path::{HealthPath, HealthPathError},
     outcome::{MAX_RETRY_AFTER, Outcome, Reason},
     url::{TargetUrl, TargetUrlError},
 };

@@ -3,11 +3,7 @@
 //! What the resource types know of themselves, and the statements of an event trigger, read by the
 //! rules that controller and poller read them by.
 
-use kipper_function::{
-    Function, FunctionSpec,
-    function::{Problem, TriggerKind},
-};
-use kipper_statement::{Dialect, Purpose, Query, Template};
+use kipper_function::{Function, FunctionSpec, function::Problem};
 
 /// Every problem of a whole Function; empty when there is none.
 pub fn function(function: &Function) -> Vec<Problem> {
@@ -25,33 +21,15 @@ pub fn spec(spec: &FunctionSpec) -> Vec<Problem> {
 
 /// What is wrong with the SQL of the event trigger.
 fn statements(spec: &FunctionSpec) -> Vec<Problem> {
-    let Some(at) = spec.triggers.iter().position(|trigger| is_sql(trigger.kind())) else {
-        return Vec::new();
-    };
-    let trigger = &spec.triggers[at];
-    let dialect = match trigger.kind() {
-        Some(TriggerKind::Mysql) => Dialect::Mysql,
-        _ => Dialect::Postgres,
-    };
-    let check = |key: &str, sql: &str| match key {
-        "query" => Query::parse(dialect, sql).map(drop),
-        "markDone" => Template::parse(dialect, sql, Purpose::MarkDone).map(drop),
-        _ => Template::parse(dialect, sql, Purpose::OnFailed).map(drop),
-    };
-    let mut problems = Vec::new();
-    for key in ["query", "markDone", "onFailed"] {
-        if let Some(sql) = trigger.setting(key)
-            && let Err(error) = check(key, sql)
-        {
-            let path = format!("spec.triggers[{at}].config.{key}");
-            problems.push(Problem { path, message: error.to_string() });
-        }
-    }
-    problems
-}
-
-fn is_sql(kind: Option<TriggerKind>) -> bool {
-    matches!(kind, Some(TriggerKind::Postgres | TriggerKind::Mysql))
+    let events = spec.triggers.iter().enumerate();
+    let events = events.filter_map(|(at, trigger)| Some((at, trigger.event()?)));
+    let problems = events.flat_map(|(at, event)| {
+        event.statement_problems().into_iter().map(move |problem| Problem {
+            path: format!("spec.triggers[{at}].config.{}", problem.key),
+            message: problem.message,
+        })
+    });
+    problems.collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,8 @@
 //! The Services of a namespace, as far as functions use them: which there are, and what a binding
 //! injects.
 
-use kipper_function::{
-    FunctionSpec, Service,
-    function::{ServiceBinding, event::EventTrigger},
-    service::ServiceKind,
-};
+use kipper_function::{FunctionSpec, Service, function::ServiceBinding, service::ServiceKind};
+use kipper_trigger::EventTrigger;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use crate::{ApiError, Connection};
@@ -43,7 +40,7 @@ pub enum ServiceError {
         known: Vec<Known>,
     },
     /// Its type is none that functions know.
-    #[error("service {name} has the unknown type {type_}")]
+    #[error("service {name} has unknown type {type_}")]
     Unknown {
         /// The service.
         name: String,
@@ -51,7 +48,7 @@ pub enum ServiceError {
         type_: String,
     },
     /// It is not what the trigger polls.
-    #[error("service {name} is of type {type_}, and the trigger needs {needed}")]
+    #[error("service {name} has type {type_}, but the trigger needs {needed}")]
     Mismatch {
         /// The service.
         name: String,
@@ -144,7 +141,7 @@ impl Services {
     }
 
     fn source(&self, event: &EventTrigger<'_>) -> Result<(), ServiceError> {
-        let Some(needed) = event.service_kind() else { return Ok(()) };
+        let needed = ServiceKind::from(event.kind);
         match self.kind(event.source())? {
             kind if kind == needed => Ok(()),
             kind => {
@@ -201,7 +198,7 @@ mod tests {
         check(&none, &bound(&[("db", None)]), &[&format!("{missing} no services")]);
         let there = format!("{missing} eventdb (postgres), odd (kafka)");
         check(&some, &bound(&[("db", None), ("eventdb", None)]), &[&there]);
-        check(&some, &bound(&[("odd", None)]), &["service odd has the unknown type kafka"]);
+        check(&some, &bound(&[("odd", None)]), &["service odd has unknown type kafka"]);
     }
 
     #[test]
@@ -222,8 +219,8 @@ mod tests {
         let spec =
             |type_: &str| FunctionSpec { triggers: triggers(type_), ..FunctionSpec::default() };
         check(&services, &spec("mysql"), &[]);
-        let reported = "service mydb is of type mysql, and the trigger needs postgres";
-        check(&services, &spec("postgres"), &[reported]);
+        let told = "service mydb has type mysql, but the trigger needs postgres";
+        check(&services, &spec("postgres"), &[told]);
     }
 
     #[test]

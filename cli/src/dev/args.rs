@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use kipper_function::function::TriggerKind;
+use kipper_trigger::Setting;
 
 use crate::{
     env_flag::variable,
@@ -124,32 +125,29 @@ impl TriggerArgs {
 
     /// A flag without which a trigger of this kind is none.
     pub(crate) fn missing(&self, kind: TriggerKind) -> Option<&'static str> {
-        let flags = [
-            ("--schedule", self.schedule.is_some()),
-            ("--source-url", self.source_url.is_some()),
-            ("--query", self.events.query.is_some()),
-            ("--list", self.events.list.is_some()),
-            ("--bucket", self.events.bucket.is_some()),
-        ];
-        let needed: &[&str] = match kind {
-            TriggerKind::Http => &[],
-            TriggerKind::Cron => &["--schedule"],
-            TriggerKind::Postgres | TriggerKind::Mysql => &["--source-url", "--query"],
-            TriggerKind::Redis => &["--source-url", "--list"],
-            TriggerKind::Minio => &["--source-url", "--bucket"],
+        let Some(kind) = kind.event() else {
+            return (kind == TriggerKind::Cron && self.schedule.is_none()).then_some("--schedule");
         };
-        flags
-            .into_iter()
-            .find(|(flag, given)| needed.contains(flag) && !given)
-            .map(|(flag, _)| flag)
+        let is_missing = |setting: Setting| match setting {
+            Setting::Source => self.source_url.is_none().then_some("--source-url"),
+            setting => {
+                let mut flags = self.events.settings().into_iter();
+                flags
+                    .find(|(_, it, value)| *it == setting && value.is_none())
+                    .map(|(flag, ..)| flag)
+            }
+        };
+        Setting::required(kind).iter().copied().find_map(is_missing)
     }
 
     /// They as a trigger's `config`.
     pub(crate) fn config(&self) -> BTreeMap<String, String> {
         let settings = self.events.settings().into_iter();
-        let mut config: BTreeMap<String, String> =
-            settings.filter_map(|(_, key, value)| Some((key.to_owned(), value.clone()?))).collect();
-        config.extend(self.source_url.iter().map(|url| ("source".to_owned(), url.0.clone())));
+        let mut config: BTreeMap<String, String> = settings
+            .filter_map(|(_, setting, value)| Some((setting.name().to_owned(), value.clone()?)))
+            .collect();
+        let source = self.source_url.iter().map(|url| url.0.clone());
+        config.extend(source.map(|url| (Setting::Source.name().to_owned(), url)));
         config
     }
 }

@@ -12,6 +12,7 @@ use kipper_function::{Timestamp, cron::Schedule, function::Protocol as ApiProtoc
 use kipper_interceptor::source::{
     FunctionId, Probe, Protocol, RouteSpec, SecurityHeaders, Timeouts,
 };
+use kipper_trigger::Setting;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -22,7 +23,7 @@ use super::{
     console::Voice,
     events::{
         backlog::Counts,
-        trigger::{EventTrigger, UnknownSource},
+        trigger::{EventTrigger, Unavailable},
     },
     load::{Code, LocalFunction, NAMESPACE},
     plane::Plane,
@@ -267,7 +268,7 @@ fn route(function: &LocalFunction, periods: Periods) -> RouteSpec {
 /// How the function is reached, for the list at start.
 pub(crate) fn summary(
     function: &LocalFunction,
-    events: Option<&Result<EventTrigger, UnknownSource>>,
+    events: Option<&Result<EventTrigger, Unavailable>>,
     url: &str,
 ) -> String {
     let mut parts = Vec::new();
@@ -278,14 +279,15 @@ pub(crate) fn summary(
         let next = schedule.next(Timestamp::now()).map(|next| format!(", next {next}"));
         parts.push(format!("{}{}", schedule.describe(), next.unwrap_or_default()));
     }
-    match (function.spec.event_trigger(), events) {
-        (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.type_)),
+    match (function.spec.event(), events) {
+        (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.kind)),
         (Some(trigger), events) => {
-            let name = trigger.setting("source").filter(|source| !source.contains("://"));
+            let source = trigger.setting(Setting::Source);
+            let name = source.filter(|source| !source.contains("://"));
             let from = name.map(|name| format!(" on {name}")).unwrap_or_default();
             let is_marked = !matches!(events, Some(Ok(events)) if !events.is_marked);
             let unmarked = if is_marked { "" } else { ", without markDone: one process at most" };
-            parts.push(format!("{} trigger{from}{unmarked}", trigger.type_));
+            parts.push(format!("{} trigger{from}{unmarked}", trigger.kind));
         }
         (None, _) => {}
     }

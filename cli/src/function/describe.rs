@@ -12,6 +12,7 @@ use kipper_function::{
     Function, Timestamp,
     function::{ServiceBinding, effective::Workload},
 };
+use kipper_trigger::Setting;
 use kube::ResourceExt as _;
 use std::time::Duration;
 
@@ -97,8 +98,10 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
     if let Some(event) = spec.event() {
         let config = event.kind.to_string();
         pairs.push(("events", format!("{config} {}", event.source())));
-        for key in ["query", "markDone", "onFailed", "list", "bucket"] {
-            pairs.extend(event.setting(key).map(|value| ("", format!("{key}: {value}"))));
+        let shown =
+            [Setting::Query, Setting::MarkDone, Setting::OnFailed, Setting::List, Setting::Bucket];
+        for setting in shown {
+            pairs.extend(event.setting(setting).map(|value| ("", format!("{setting}: {value}"))));
         }
     }
     if spec.is_served() {

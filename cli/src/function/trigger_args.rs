@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kipper_function::{
     FunctionSpec,
-    function::{Trigger, TriggerKind, event},
+    function::{Trigger, TriggerKind},
 };
+use kipper_trigger::Setting;
 
-use crate::trigger_flags::{self, EventArgs};
+use crate::trigger_flags::{self, EventArgs, Flag};
 
 /// What invokes a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -65,7 +66,24 @@ impl TriggerArgs {
         for (_, key, value) in settings {
             trigger.config.insert(key, value);
         }
-        complete(trigger, kind)
+        self.complete(trigger)
+    }
+
+    /// Says which flags are missing, before the resource's own checks say which fields are.
+    fn complete(&self, trigger: &Trigger) -> Result<(), String> {
+        let kind = &trigger.type_;
+        let flag = |setting| self.flags().find(|(_, it, _)| *it == setting).map(|(flag, ..)| flag);
+        let mut missing: Vec<&str> = match trigger.event() {
+            Some(event) => event.missing().filter_map(flag).collect(),
+            None => Vec::new(),
+        };
+        if trigger.kind() == Some(TriggerKind::Cron) && trigger.schedule().is_none() {
+            missing.push("--schedule");
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("--trigger {kind} needs {}", missing.join(" and ")))
     }
 
     /// The kind that is meant; `None` where no flag is about a trigger.
@@ -94,19 +112,23 @@ impl TriggerArgs {
         if self.schedule.is_some() && kind != TriggerKind::Cron {
             return Err(format!("--schedule is for --trigger cron, not {kind}"));
         }
-        let known = |key: &str| event::settings(kind).any(|known| known == key);
+        let all = kind.event().map_or(&[][..], Setting::of);
+        let known = |key: &str| all.iter().any(|known| known.name() == key);
         match settings.iter().find(|(_, key, _)| !known(key)) {
             Some((flag, ..)) => Err(format!("{flag} is not for --trigger {kind}")),
             None => Ok(()),
         }
     }
 
+    /// The flags that are settings of their own, given or not.
+    fn flags(&self) -> impl Iterator<Item = Flag<'_>> {
+        [("--source", Setting::Source, &self.source)].into_iter().chain(self.events.settings())
+    }
+
     /// Flag, setting and value of everything that was given.
     fn settings(&self) -> Vec<(String, String, String)> {
-        let source = [("--source", "source", &self.source)];
-        let flags = source.into_iter().chain(self.events.settings());
-        let given = flags.filter_map(|(flag, key, value)| {
-            Some((flag.to_owned(), key.to_owned(), value.clone()?))
+        let given = self.flags().filter_map(|(flag, setting, value)| {
+            Some((flag.to_owned(), setting.name().to_owned(), value.clone()?))
         });
         let others = self.trigger_setting.iter();
         let others = others
@@ -117,29 +139,6 @@ impl TriggerArgs {
 
 fn new(kind: TriggerKind) -> Trigger {
     Trigger { type_: kind.as_str().to_owned(), schedule: None, config: BTreeMap::new() }
-}
-
-/// Says which flags are missing, before the resource's own checks say which fields are.
-fn complete(trigger: &Trigger, kind: TriggerKind) -> Result<(), String> {
-    let needed: &[(&str, &str)] = match kind {
-        TriggerKind::Http => &[],
-        TriggerKind::Cron => &[("--schedule", "")],
-        TriggerKind::Postgres | TriggerKind::Mysql => {
-            &[("--source", "source"), ("--query", "query")]
-        }
-        TriggerKind::Redis => &[("--source", "source"), ("--list", "list")],
-        TriggerKind::Minio => &[("--source", "source"), ("--bucket", "bucket")],
-    };
-    let is_missing = |key: &str| match key {
-        "" => trigger.schedule().is_none(),
-        key => trigger.setting(key).is_none(),
-    };
-    let missing: Vec<&str> =
-        needed.iter().filter(|(_, key)| is_missing(key)).map(|(flag, _)| *flag).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(format!("--trigger {kind} needs {}", missing.join(" and ")))
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

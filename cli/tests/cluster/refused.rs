@@ -32,7 +32,7 @@ async fn what_a_function_needs_must_be_there() {
             (&both, "other and cache would both inject REDIS_HOST"),
             (
                 &["--trigger", "postgres", "--query", "SELECT 1", "--source", "cache"],
-                "service cache is of type redis, and the trigger needs postgres",
+                "service cache has type redis, but the trigger needs postgres",
             ),
         ] {
             let stderr = kip.fails(1, &[&create[..], flags].concat()).await;

@@ -24,7 +24,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Endpoint, ServerClock, error::S3Error, escape::unescape};
+use crate::{clock::ServerClock, endpoint::Endpoint, error::S3Error, escape::unescape};
 
 /// Requests under way at once; further ones wait for their turn.
 const MAX_REQUESTS: usize = 16;
@@ -306,7 +306,7 @@ fn http_client(endpoint: &Endpoint) -> Result<SharedHttpClient, S3Error> {
         return Ok(builder.build_http());
     }
     if !is_https || endpoint.url.parse::<http::Uri>().is_err() {
-        let words = format!("S3 endpoint {:?} is no http:// or https:// URL", endpoint.url);
+        let words = format!("S3 endpoint {:?} is not an http:// or https:// URL", endpoint.url);
         return Err(S3Error::Endpoint(words));
     }
     let trusted = match &endpoint.authority {

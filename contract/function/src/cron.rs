@@ -6,48 +6,18 @@
 //! end; Kubernetes' own validation also refuses `TZ` anywhere. Times are UTC. No clock is read:
 //! the caller says after when.
 
+mod calendar;
 mod describe;
-mod duration;
+mod error;
 mod field;
 
-use k8s_openapi::jiff::{
-    SignedDuration, Timestamp,
-    civil::{Date, DateTime},
-    tz::TimeZone,
-};
+use k8s_openapi::jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-use field::Field;
+use kipper_trigger::duration;
 
-/// Years after which a schedule that has not fired is taken never to fire.
-const SEARCH_YEARS: i16 = 5;
+use calendar::Calendar;
 
-/// Why a schedule is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CronError {
-    /// It is empty.
-    #[error("schedule is empty")]
-    Empty,
-    /// It contains `TZ`.
-    #[error("schedule must not name a time zone; it is read in UTC")]
-    TimeZone,
-    /// It has not five fields.
-    #[error("schedule must have 5 fields, found {0}")]
-    FieldCount(usize),
-    /// One field cannot be read.
-    #[error("{field}: {problem}")]
-    Field {
-        /// Which of the five.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// It starts with `@` and is none of the descriptors.
-    #[error("unknown descriptor {0:?}")]
-    Descriptor(String),
-    /// The duration after `@every` cannot be read.
-    #[error("{0:?} is not a duration such as 90s, 5m or 1h30m")]
-    Duration(String),
-}
+pub use error::CronError;
 
 /// A parsed schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,16 +28,6 @@ enum Kind {
     Calendar(Calendar),
     /// Whole seconds between firings; at least one.
     Every(i64),
-}
-
-/// The five fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Calendar {
-    minute: Field,
-    hour: Field,
-    day: Field,
-    month: Field,
-    weekday: Field,
 }
 
 impl Schedule {
@@ -145,66 +105,10 @@ fn descriptor(text: &str) -> Result<Schedule, CronError> {
             let every = text
                 .strip_prefix("@every ")
                 .ok_or_else(|| CronError::Descriptor(text.to_owned()))?;
-            let nanoseconds =
-                duration::parse(every).ok_or_else(|| CronError::Duration(every.to_owned()))?;
+            let nanoseconds = duration::nanoseconds(every)
+                .ok_or_else(|| CronError::Duration(every.to_owned()))?;
             return Ok(Schedule(Kind::Every((nanoseconds / 1_000_000_000).max(1))));
         }
     };
     Schedule::parse(fields)
-}
-
-impl Calendar {
-    /// First matching minute whose start is not before `from`. The search ends with the last day
-    /// of the fifth year after `from`'s, so it looks at no more than 2,200 days.
-    fn first_at_or_after(&self, from: DateTime) -> Option<DateTime> {
-        let last_year = from.year().checked_add(SEARCH_YEARS)?;
-        let mut date = from.date();
-        let mut earliest = (from.hour(), from.minute() + i8::from(from.second() > 0));
-        while date.year() <= last_year {
-            if !self.month.has(date.month()) {
-                date = next_month(date)?;
-                earliest = (0, 0);
-                continue;
-            }
-            if self.matches_day(date)
-                && let Some((hour, minute)) = self.first_time(earliest)
-            {
-                return Some(date.at(hour, minute, 0, 0));
-            }
-            date = date.tomorrow().ok()?;
-            earliest = (0, 0);
-        }
-        None
-    }
-
-    /// Both day fields must match when either is a star; any of the two suffices when both are
-    /// restricted.
-    fn matches_day(&self, date: Date) -> bool {
-        let day = self.day.has(date.day());
-        let weekday = self.weekday.has(date.weekday().to_sunday_zero_offset());
-        if self.day.is_star() || self.weekday.is_star() { day && weekday } else { day || weekday }
-    }
-
-    /// First matching hour and minute at or after `earliest`, whose minute may be 60.
-    fn first_time(&self, (from_hour, from_minute): (i8, i8)) -> Option<(i8, i8)> {
-        self.hour.values().filter(|hour| *hour >= from_hour).find_map(|hour| {
-            let from = if hour == from_hour { from_minute } else { 0 };
-            self.minute.values().find(|minute| *minute >= from).map(|minute| (hour, minute))
-        })
-    }
-}
-
-fn next_month(date: Date) -> Option<Date> {
-    let (year, month) = if date.month() == 12 {
-        (date.year().checked_add(1)?, 1)
-    } else {
-        (date.year(), date.month() + 1)
-    };
-    Date::new(year, month, 1).ok()
-}
-
-/// A duration as Go writes it, `1m30s`; `None` where it is none, or is below zero.
-pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
-    let nanoseconds = duration::parse(text)?;
-    u64::try_from(nanoseconds).ok().map(std::time::Duration::from_nanos)
 }

@@ -12,6 +12,7 @@ pub mod cron;
 pub mod env_name;
 pub mod function;
 pub mod host;
+mod kinds;
 pub mod manifest;
 pub mod names;
 pub mod quantity;

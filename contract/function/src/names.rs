@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    function::{MAX_NAME_LEN, Runtime, TriggerKind},
+    kinds::{Runtime, TriggerKind},
     service::ServiceKind,
 };
+
+/// Longest Function name: a CronJob's name has 52 characters and `-cron` takes five of them.
+pub const MAX_NAME_LEN: usize = 47;
 
 /// API group of our resources.
 pub const GROUP: &str = "kipper.run";

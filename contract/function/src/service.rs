@@ -7,6 +7,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use kipper_trigger::Kind;
+
 use crate::words::words;
 
 /// Desired state of a Service, as far as functions need it.
@@ -47,6 +49,18 @@ words! {
         Redis = "redis",
         /// MinIO or another S3.
         Minio = "minio",
+    }
+}
+
+impl From<Kind> for ServiceKind {
+    /// The kind of Service that events of this kind come from.
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Postgres => Self::Postgres,
+            Kind::Mysql => Self::Mysql,
+            Kind::Redis => Self::Redis,
+            Kind::Minio => Self::Minio,
+        }
     }
 }
 

@@ -15,12 +15,14 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 
+use kipper_trigger::Variable;
+
 use crate::names;
 
 /// Seconds for which the Job and its logs are kept once it ended.
 pub const TTL_SECONDS: i32 = 600;
 /// Variable that tells the handler what invoked it.
-const TRIGGER_VARIABLE: &str = "KIPPER_TRIGGER";
+const TRIGGER_VARIABLE: &str = Variable::Trigger.name();
 /// Its value in a test run.
 const TEST: &str = "test";
 /// Annotation by which `kubectl create job --from` tells its Jobs from scheduled ones.

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use super::lexer::MAX_SQL_BYTES;
+/// No longer text can be configured: it is the most that Linux takes as one environment variable.
+/// It also bounds tokens, open parentheses, and parameters to less than a statement can have.
+pub(super) const MAX_SQL_BYTES: usize = 128 * 1024;
 
 /// A place in the text that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl fmt::Display for Position {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// Nothing but white space and comments.
-    #[error("there is no statement: the SQL is empty or only a comment")]
+    #[error("no statement: the SQL is empty or only a comment")]
     Empty,
     /// Longer than any configuration can be.
     #[error("the SQL has {bytes} bytes, at most {MAX_SQL_BYTES} are allowed")]
@@ -107,7 +109,7 @@ pub enum TemplateError {
     /// `'order {{id}}'`.
     #[error(
         "placeholder in a longer literal at {at}: it is bound as a value, not pasted into text, so \
-         write {instead}; for braces that are no placeholder, join '{{' and '{{' in that way"
+         write {instead}; for braces that are not a placeholder, join '{{' and '{{' in that way"
     )]
     InsideLiteral {
         /// Where the literal begins.

@@ -9,11 +9,10 @@
 //! `sql_lex.cc`. A symbol is one character here: both servers end an operator before a comment, so
 //! longer operators make no difference.
 
-use super::{Dialect, Position, TemplateError};
-
-/// No longer text can be configured: it is the most that Linux takes as one environment variable.
-/// It also bounds tokens, open parentheses, and parameters to less than a statement can have.
-pub(super) const MAX_SQL_BYTES: usize = 128 * 1024;
+use crate::{
+    dialect::Dialect,
+    error::{MAX_SQL_BYTES, Position, TemplateError},
+};
 
 /// Characters of a token that a message quotes.
 const MAX_SHOWN: usize = 24;

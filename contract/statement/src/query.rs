@@ -4,8 +4,9 @@
 //! same first rows for ever: with a LIMIT of its own, rows that keep failing hide all others. It
 //! reads tokens only and judges what stands at the top level; the server judges the rest.
 
-use super::{
-    Dialect, Position, TemplateError,
+use crate::{
+    dialect::Dialect,
+    error::{Position, TemplateError},
     lexer::{self, Token, TokenKind},
 };
 

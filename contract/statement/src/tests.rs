@@ -89,8 +89,8 @@ fn mysql_templates() {
 #[test]
 fn refused_templates() {
     let both = [
-        (" -- {{id}}\n", "there is no statement"),
-        (";", "there is no statement"),
+        (" -- {{id}}\n", "no statement"),
+        (";", "no statement"),
         ("a; b", "second statement at line 1, column 4:"),
         ("a;; /* x */ {{b}}", "second statement at line 1, column 13:"),
         ("{{ }}", "the placeholder at line 1, column 1 has no name"),
@@ -165,7 +165,7 @@ fn messages() {
     for (sql, expected) in [
         (
             "x = 'n {{id}}'",
-            "placeholder in a longer literal at line 1, column 5: it is bound as a value, not pasted into text, so write 'text ' || {{name}}; for braces that are no placeholder, join '{' and '{' in that way",
+            "placeholder in a longer literal at line 1, column 5: it is bound as a value, not pasted into text, so write 'text ' || {{name}}; for braces that are not a placeholder, join '{' and '{' in that way",
         ),
         (
             "{{{a}}",

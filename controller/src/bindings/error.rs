@@ -32,7 +32,7 @@ pub enum BindingError {
         problem: &'static str,
     },
     /// Somebody else has what this function would create.
-    #[error("{what} {name:?} exists already and was not made for this function")]
+    #[error("{what} {name:?} already exists and was not created for this function")]
     Taken {
         /// Database or user.
         what: &'static str,
@@ -40,7 +40,7 @@ pub enum BindingError {
         name: String,
     },
     /// Functions get no database on this kind of server.
-    #[error("functions get no database of their own in {0}")]
+    #[error("{0} provides no database per function")]
     Unsupported(ServiceKind),
     /// Anything else that the server answered.
     #[error("the server reports {0}")]

@@ -20,7 +20,11 @@ use mongodb::{
 };
 use tempfile::NamedTempFile;
 
-use super::{BindingError, Engine, Grant, Server, namespace};
+use super::{
+    error::BindingError,
+    grant::{Engine, Grant, namespace},
+    server::Server,
+};
 
 /// Database of the server's own users.
 const ADMIN: &str = "admin";

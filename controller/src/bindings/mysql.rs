@@ -22,7 +22,11 @@ use mysql_async::{
     prelude::{FromRow, Queryable},
 };
 
-use super::{BindingError, Engine, Grant, Server, namespace};
+use super::{
+    error::BindingError,
+    grant::{Engine, Grant, namespace},
+    server::Server,
+};
 
 /// Where the marks are; no function can have this database.
 const BOOKS: &str = "kipper_functions";

@@ -26,7 +26,11 @@ use postgres_protocol::{
 use tokio_postgres::{Client, Config, NoTls, config::SslMode, error::SqlState};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{BindingError, Engine, Grant, Server, namespace};
+use super::{
+    error::BindingError,
+    grant::{Engine, Grant, namespace},
+    server::Server,
+};
 
 /// Begins the comment of every role made here.
 const MARK: &str = "kipper-function ";

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::BindingError;
+use super::error::BindingError;
 
 /// Key of the certificate authority, in PEM. With it the connection is TLS, and certificate and
 /// host name are verified against it alone; without it the connection is plain.
@@ -81,12 +81,12 @@ pub(crate) fn address(data: &BTreeMap<String, Vec<u8>>) -> Result<(String, u16),
     let host = required(data, credentials::HOST)?.trim();
     // A slash would be read as the path of a socket of this machine.
     if host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
-        return Err(invalid(credentials::HOST, "is no host name"));
+        return Err(invalid(credentials::HOST, "is not a host name"));
     }
     let port = required(data, credentials::PORT)?.trim().parse().ok();
     let port = port
         .filter(|port| *port != 0)
-        .ok_or_else(|| invalid(credentials::PORT, "is no port number"))?;
+        .ok_or_else(|| invalid(credentials::PORT, "is not a port number"))?;
     Ok((host.to_owned(), port))
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kipper_function::names;
 
-use super::Subject;
+use super::subject::Subject;
 
 /// The ConfigMap; `None` for an image.
 pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {

@@ -7,7 +7,11 @@ use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kipper_function::{function::Trigger, names};
 
-use super::{RenderError, Subject, pod, seconds};
+use super::{
+    error::RenderError,
+    pod,
+    subject::{Subject, seconds},
+};
 
 /// Finished runs that are kept, of each outcome.
 const HISTORY: i32 = 3;

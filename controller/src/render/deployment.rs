@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use super::{Subject, pod};
+use super::{pod, subject::Subject};
 
 /// One to undo to, one to look at; every other ReplicaSet is one object per change of a function.
 const REVISION_HISTORY: i32 = 2;

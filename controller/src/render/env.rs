@@ -18,7 +18,8 @@ use kipper_function::{
     service::{ServiceKind, credentials},
 };
 
-use super::{Binding, Input};
+use super::input::Input;
+use crate::plan::Binding;
 
 /// Who declares a variable, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,18 +76,18 @@ impl fmt::Display for Clash {
     }
 }
 
+/// Every declared name with its holders, weakest first.
+pub(super) type Holders = BTreeMap<String, Vec<Holder>>;
+
 /// Names that are declared more than once, or that Kipper keeps for itself; sorted by name.
-pub fn clashes(input: &Input<'_>) -> Vec<Clash> {
-    holders(input)
-        .into_iter()
-        .filter(|(_, holders)| holders.len() > 1)
-        .map(|(name, holders)| Clash { name, holders })
-        .collect()
+pub(super) fn clashes(holders: &Holders) -> Vec<Clash> {
+    let several = holders.iter().filter(|(_, holders)| holders.len() > 1);
+    several.map(|(name, holders)| Clash { name: name.clone(), holders: holders.clone() }).collect()
 }
 
-/// Every declared name with its holders, weakest first.
-fn holders(input: &Input<'_>) -> BTreeMap<String, Vec<Holder>> {
-    let mut all: BTreeMap<String, Vec<Holder>> = BTreeMap::new();
+/// Who declares which variable.
+pub(super) fn holders(input: &Input<'_>) -> Holders {
+    let mut all = Holders::new();
     let mut hold = |name: String, holder| all.entry(name).or_default().push(holder);
     for name in input.function.spec.env.keys() {
         hold(name.clone(), Holder::Env);
@@ -108,8 +109,11 @@ fn holders(input: &Input<'_>) -> BTreeMap<String, Vec<Holder>> {
 }
 
 /// `env` of a container whose own variables are `reserved`.
-pub(super) fn env(input: &Input<'_>, reserved: Vec<(&str, String)>) -> Vec<EnvVar> {
-    let holders = holders(input);
+pub(super) fn env(
+    input: &Input<'_>,
+    holders: &Holders,
+    reserved: Vec<(&str, String)>,
+) -> Vec<EnvVar> {
     let winner = |name: &str| holders.get(name).and_then(|holders| holders.last());
     let set: BTreeSet<&str> = reserved.iter().map(|(name, _)| *name).collect();
 

@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use super::Subject;
+use super::subject::Subject;
 
 /// What cert-manager looks for.
 const CLUSTER_ISSUER: &str = "cert-manager.io/cluster-issuer";

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use super::{Subject, poller};
+use super::{poller, subject::Subject};
 
 /// Label with its name that Kubernetes puts on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";

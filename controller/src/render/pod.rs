@@ -12,10 +12,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler,
-        LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-        ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, TCPSocketAction,
-        TopologySpreadConstraint,
+        Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler, LocalObjectReference,
+        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+        SleepAction, TCPSocketAction, TopologySpreadConstraint,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -31,14 +30,17 @@ use kipper_function::{
     },
     names,
 };
+use kipper_trigger::Variable;
 
-use super::{Event, Subject, env, poller, seconds};
+use super::{
+    container::{PRE_STOP_SECONDS, security},
+    env, poller,
+    subject::{Subject, seconds},
+};
+use crate::plan::Event;
 
 /// User and group of every container: nobody in particular, and no user of the node.
 const USER: i64 = 65532;
-/// A stopping pod goes on serving for this long before it is told to stop: interceptors hear of
-/// it through the EndpointSlice, up to a second later, and requests they sent before still come.
-pub(super) const PRE_STOP_SECONDS: i64 = 5;
 /// A stopping pod has at least this long for its requests ...
 const MIN_DRAIN: Duration = Duration::from_secs(30);
 /// ... and at most this long, however long a request may take: a node that is being drained waits
@@ -58,7 +60,7 @@ const PROBE_FAILURES: i32 = 3;
 pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     let spec = subject.spec();
     let drain = drain(spec);
-    let trigger = spec.event().map_or(TriggerKind::Http, |event| event.kind);
+    let trigger = spec.event().map_or(TriggerKind::Http, |event| event.kind.into());
     let mut reserved = own_variables(subject, "http", trigger);
     if subject.code.is_some() {
         reserved.push(("KIPPER_DRAIN_SECONDS", seconds(drain).to_string()));
@@ -73,7 +75,7 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
         readiness_probe: Some(readiness(spec)),
         lifecycle: Some(Lifecycle {
             pre_stop: Some(match subject.event() {
-                Some(event) => poller::drain(subject, event),
+                Some(event) => poller::drain_hook(subject, event),
                 None => LifecycleHandler {
                     sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }),
                     ..LifecycleHandler::default()
@@ -93,8 +95,8 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
         add_poller(&mut pod, subject, event);
     }
     let mut template = template(subject, names::SERVER, pod);
-    if let (Some(event), Some(meta)) = (subject.event(), &mut template.metadata) {
-        let digest = poller::trigger_digest(subject, event);
+    let digest = subject.event().and(subject.trigger_digest.clone());
+    if let (Some(digest), Some(meta)) = (digest, &mut template.metadata) {
         let annotations = meta.annotations.get_or_insert_default();
         annotations.insert(names::TRIGGER_DIGEST.to_owned(), digest);
     }
@@ -179,7 +181,7 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         name: names::CONTAINER.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: settings.image_pull_policy.clone(),
-        env: Some(env::env(subject.input, reserved)),
+        env: Some(env::env(subject.input, &subject.holders, reserved)),
         env_from: env::env_from(subject.input, subject.name),
         resources: Some(resources(subject.spec())),
         volume_mounts: some(storage::mounts(subject)),
@@ -187,16 +189,6 @@ fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container 
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(security()),
         ..Container::default()
-    }
-}
-
-/// Of every container.
-pub(super) fn security() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        read_only_root_filesystem: Some(true),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-        ..SecurityContext::default()
     }
 }
 
@@ -213,7 +205,7 @@ fn own_variables(
 ) -> Vec<(&'static str, String)> {
     let mut own = vec![
         ("PORT", subject.spec().port().to_string()),
-        ("KIPPER_TRIGGER", trigger.as_str().to_owned()),
+        (Variable::Trigger.name(), trigger.as_str().to_owned()),
         ("KIPPER_MODE", mode.to_owned()),
     ];
     if subject.code.is_some() {

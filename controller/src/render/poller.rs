@@ -4,7 +4,7 @@
 //! has it finish first. Credentials come from the Secret `<fn>-trigger`; the token of that hook
 //! stands in the pod as well, because the headers of a hook are literal.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{
@@ -14,37 +14,24 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
-use kipper_function::{
-    function::{effective::Readiness, event::EventTrigger},
-    names,
+use kipper_function::{function::effective::Readiness, names};
+use kipper_trigger::{CA_DIRECTORY, CA_FILE, SecretKey, Sidecar, Value, drain};
+
+use super::{
+    container::{PRE_STOP_SECONDS, security},
+    subject::Subject,
 };
-
-use super::{Event, Subject, pod};
-use crate::digest::digest;
-
-/// Keys of the Secret `<fn>-trigger` that the poller reads.
-pub mod keys {
-    /// URL of the source, with user and password.
-    pub const URL: &str = "url";
-    /// Certificate authority of the source, in PEM.
-    pub const CA: &str = "ca";
-    /// Access key of a bucket store.
-    pub const ACCESS_KEY: &str = "access-key";
-    /// Its secret key.
-    pub const SECRET_KEY: &str = "secret-key";
-    /// What a call of the drain port must bring.
-    pub const DRAIN_TOKEN: &str = "drain-token";
-}
+use crate::{digest::digest, plan::Event};
 
 /// The poller's ports, unless the function has one of them.
 const PORTS: [u16; 2] = [9990, 9991];
 const OTHER_PORTS: [u16; 2] = [9992, 9993];
 /// Name of the port with metrics and probes.
 pub(super) const ADMIN_PORT: &str = "poll-admin";
-const DRAIN_HEADER: &str = "kipper-drain-token";
 const CA_VOLUME: &str = "source-ca";
-const CA_PATH: &str = "/var/run/kipper/source";
-const CA_FILE: &str = "ca.crt";
+
+/// A function that also serves requests goes on with it meanwhile.
+const DRAIN_DELAY: Duration = Duration::from_secs(PRE_STOP_SECONDS.unsigned_abs());
 
 /// One thread that mostly waits.
 const CPU_REQUEST: &str = "20m";
@@ -55,7 +42,7 @@ const MEMORY_LIMIT: &str = "128Mi";
 /// The container.
 pub(super) fn container(subject: &Subject<'_>, event: &Event) -> Container {
     let [admin, _] = ports(subject);
-    let ca = event.keys.contains(keys::CA);
+    let ca = event.keys.contains(&SecretKey::Ca);
     let resources = |pairs: &[(&str, &str)]| {
         let quantity = |(name, text): &(&str, &str)| ((*name).to_owned(), Quantity((*text).into()));
         Some(pairs.iter().map(quantity).collect::<BTreeMap<_, _>>())
@@ -83,14 +70,14 @@ pub(super) fn container(subject: &Subject<'_>, event: &Event) -> Container {
         volume_mounts: ca.then(|| {
             vec![VolumeMount {
                 name: CA_VOLUME.to_owned(),
-                mount_path: CA_PATH.to_owned(),
+                mount_path: CA_DIRECTORY.to_owned(),
                 read_only: Some(true),
                 ..VolumeMount::default()
             }]
         }),
         // What it said last is what the trigger's condition quotes.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(pod::security()),
+        security_context: Some(security()),
         ..Container::default()
     }
 }
@@ -100,26 +87,26 @@ pub(super) fn volume(subject: &Subject<'_>, event: &Event) -> Option<Volume> {
     let secret = SecretVolumeSource {
         secret_name: Some(names::trigger_secret(subject.name)),
         items: Some(vec![KeyToPath {
-            key: keys::CA.to_owned(),
+            key: SecretKey::Ca.name().to_owned(),
             path: CA_FILE.to_owned(),
             mode: None,
         }]),
         ..SecretVolumeSource::default()
     };
     let volume = Volume { name: CA_VOLUME.to_owned(), secret: Some(secret), ..Volume::default() };
-    event.keys.contains(keys::CA).then_some(volume)
+    event.keys.contains(&SecretKey::Ca).then_some(volume)
 }
 
 /// What the function's container does before it is stopped: it waits for the poller, which takes
 /// no more events and finishes those it has.
-pub(super) fn drain(subject: &Subject<'_>, event: &Event) -> LifecycleHandler {
-    let [_, drain] = ports(subject);
+pub(super) fn drain_hook(subject: &Subject<'_>, event: &Event) -> LifecycleHandler {
+    let [_, port] = ports(subject);
     LifecycleHandler {
         http_get: Some(HTTPGetAction {
-            path: Some("/drain".to_owned()),
-            port: IntOrString::Int(drain.into()),
+            path: Some(drain::PATH.to_owned()),
+            port: IntOrString::Int(port.into()),
             http_headers: Some(vec![HTTPHeader {
-                name: DRAIN_HEADER.to_owned(),
+                name: drain::TOKEN_HEADER.to_owned(),
                 value: event.drain_token.clone(),
             }]),
             ..HTTPGetAction::default()
@@ -142,76 +129,41 @@ fn ports(subject: &Subject<'_>) -> [u16; 2] {
 
 fn env(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
     let spec = subject.spec();
-    let mut env = Vec::new();
-    let mut plain = |name: &str, value: String| {
-        env.push(EnvVar { name: name.to_owned(), value: Some(escaped(&value)), value_from: None });
+    let Some(trigger) = spec.event() else { return Vec::new() };
+    let [admin_port, drain_port] = ports(subject);
+    let sidecar = Sidecar {
+        trigger,
+        namespace: subject.namespace,
+        function: subject.name,
+        port: spec.port(),
+        health_path: match spec.readiness() {
+            Readiness::Http(path) => Some(path),
+            Readiness::Tcp => None,
+        },
+        admin_port,
+        drain_port,
+        drain_delay: spec.is_http().then_some(DRAIN_DELAY),
+        max_held: event.max_held,
+        state_bucket: &subject.settings.state_bucket,
+        keys: &event.keys,
     };
-    let Some(trigger) = spec.event() else { return env };
-    let [admin, drain] = ports(subject);
-    plain("KIPPER_TRIGGER", trigger.kind.as_str().to_owned());
-    plain("KIPPER_POLL_NAMESPACE", subject.namespace.to_owned());
-    plain("KIPPER_POLL_FUNCTION", subject.name.to_owned());
-    plain("KIPPER_TARGET_URL", format!("http://127.0.0.1:{}/event", spec.port()));
-    if let Readiness::Http(path) = spec.readiness() {
-        plain("KIPPER_POLL_HEALTH_PATH", path.to_owned());
-    }
-    plain("KIPPER_POLL_ADMIN_LISTEN", format!("0.0.0.0:{admin}"));
-    plain("KIPPER_POLL_DRAIN_LISTEN", format!("0.0.0.0:{drain}"));
-    if spec.is_http() {
-        plain("KIPPER_POLL_DRAIN_DELAY", format!("{}s", pod::PRE_STOP_SECONDS));
-    }
-    plain("KIPPER_POLL_MAX_HELD", event.max_held.to_string());
-    for (name, value) in settings(&trigger) {
-        plain(name, value);
-    }
-    if event.keys.contains(keys::CA) {
-        plain("KIPPER_SOURCE_CA", format!("{CA_PATH}/{CA_FILE}"));
-    }
-    let secrets = [
-        ("KIPPER_SOURCE_URL", keys::URL),
-        ("KIPPER_SOURCE_ACCESS_KEY", keys::ACCESS_KEY),
-        ("KIPPER_SOURCE_SECRET_KEY", keys::SECRET_KEY),
-        ("KIPPER_POLL_DRAIN_TOKEN", keys::DRAIN_TOKEN),
-    ];
-    for (name, key) in secrets.into_iter().filter(|(_, key)| event.keys.contains(*key)) {
-        let selector = SecretKeySelector {
-            name: names::trigger_secret(subject.name),
-            key: key.to_owned(),
-            optional: None,
-        };
-        let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
-        env.push(EnvVar { name: name.to_owned(), value: None, value_from: Some(source) });
-    }
-    env
+    let variable = |(variable, value): (kipper_trigger::Variable, Value)| {
+        let name = variable.name().to_owned();
+        match value {
+            Value::Text(text) => EnvVar { name, value: Some(escaped(&text)), value_from: None },
+            Value::Secret(key) => EnvVar { name, value: None, value_from: Some(of(subject, key)) },
+        }
+    };
+    sidecar.environment().into_iter().map(variable).collect()
 }
 
-/// The trigger's own settings; what it does not say is left to the poller.
-fn settings(trigger: &EventTrigger<'_>) -> Vec<(&'static str, String)> {
-    let texts = [
-        ("KIPPER_QUERY", "query"),
-        ("KIPPER_MARK_DONE", "markDone"),
-        ("KIPPER_ON_FAILED", "onFailed"),
-        ("KIPPER_REDIS_LIST", "list"),
-        ("KIPPER_POLL_LIST_END", "listEnd"),
-        ("KIPPER_MINIO_BUCKET", "bucket"),
-    ];
-    let texts =
-        texts.into_iter().filter_map(|(name, key)| Some((name, trigger.setting(key)?.to_owned())));
-    let key = trigger.setting("key").map(|key| {
-        let columns: Vec<_> = key.split(',').map(str::trim).collect();
-        columns.join(",")
-    });
-    let milliseconds = |duration: std::time::Duration| format!("{}ms", duration.as_millis());
-    let deliver_timeout = Some(milliseconds(trigger.deliver_timeout()));
-    let others = [
-        ("KIPPER_POLL_KEY", key),
-        ("KIPPER_POLL_CONCURRENCY", Some(trigger.concurrency().to_string())),
-        ("KIPPER_MAX_ATTEMPTS", trigger.max_attempts().map(|attempts| attempts.to_string())),
-        ("KIPPER_POLL_INTERVAL", trigger.poll_interval().map(milliseconds)),
-        ("KIPPER_POLL_DELIVER_TIMEOUT", deliver_timeout),
-        ("KIPPER_POLL_LEASE", trigger.lease().map(milliseconds)),
-    ];
-    texts.chain(others.into_iter().filter_map(|(name, value)| Some((name, value?)))).collect()
+fn of(subject: &Subject<'_>, key: SecretKey) -> EnvVarSource {
+    let selector = SecretKeySelector {
+        name: names::trigger_secret(subject.name),
+        key: key.name().to_owned(),
+        optional: None,
+    };
+    EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }
 }
 
 /// Kubernetes would put the value of a variable in the place of `$(NAME)`, and `$` in that of `$$`,

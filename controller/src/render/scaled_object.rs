@@ -7,24 +7,24 @@
 //! comes), the next apply would change the object again.
 
 mod events;
+mod trigger;
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kipper_function::{FunctionSpec, names};
+use kipper_trigger::scaler::{self, MAX_TARGET_REQUEST_RATE, Target};
 use serde::Serialize;
 
-use super::{Subject, seconds};
+use trigger::{EVENT_POLLING_INTERVAL, Metadata, Trigger, pushed};
+
+use super::subject::{Subject, seconds};
 
 /// KEDA writes an active object's last activity once per poll, out of 20 writes a second for all
 /// objects; waking does not wait for a poll.
-const POLLING_INTERVAL_SECONDS: i64 = 30;
-/// Of a function with a source of events: nothing tells KEDA of those between two polls.
-const EVENT_POLLING_INTERVAL_SECONDS: i64 = 5;
+const POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// KEDA scales nothing while this is `true`, and leaves the replicas there are.
 const PAUSED: &str = "autoscaling.keda.sh/paused";
-/// Beyond it the scaler adapter calls a rate a mistake; no pod gets near it.
-const MAX_TARGET_REQUEST_RATE: f64 = 1e6;
 
 /// Scaling up waits for nothing, and one period takes one pod to ten.
 const SCALE_UP: Rules = Rules {
@@ -118,45 +118,18 @@ struct Policy {
     period_seconds: u32,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Trigger {
-    #[serde(rename = "type")]
-    type_: &'static str,
-    metric_type: &'static str,
-    use_cached_metrics: bool,
-    metadata: Metadata,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentication_ref: Option<AuthenticationRef>,
-}
-
-type Metadata = BTreeMap<&'static str, String>;
-
-#[derive(Serialize)]
-struct AuthenticationRef {
-    name: String,
-}
-
-impl Trigger {
-    fn new(type_: &'static str, metadata: Metadata) -> Self {
-        let (metric_type, use_cached_metrics) = ("AverageValue", false);
-        Self { type_, metric_type, use_cached_metrics, metadata, authentication_ref: None }
-    }
-}
-
 pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     let spec = subject.spec();
     let (min_replica_count, max_replica_count) = spec.replica_limits();
     let event = subject.event();
-    let polling_interval =
-        event.map_or(POLLING_INTERVAL_SECONDS, |_| EVENT_POLLING_INTERVAL_SECONDS);
+    let polling_interval = event.map_or(POLLING_INTERVAL, |_| EVENT_POLLING_INTERVAL);
     let mut triggers = Vec::new();
     if spec.is_http() {
         triggers.push(Trigger::new("external-push", metadata(subject, spec, polling_interval)));
     }
     triggers.extend(event.into_iter().flat_map(|event| events::triggers(subject, event)));
     let mut meta = subject.meta(subject.name.to_owned(), names::SERVER);
-    if event.is_some_and(|event| event.refused) {
+    if event.is_some() && subject.refused {
         meta.annotations = Some([(PAUSED.to_owned(), "true".to_owned())].into());
     }
     ScaledObject {
@@ -166,7 +139,7 @@ pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
         spec: Spec {
             scale_target_ref: ScaleTarget { name: subject.name.to_owned() },
             idle: (min_replica_count == 0).then(|| Idle {
-                polling_interval,
+                polling_interval: seconds(polling_interval),
                 cooldown_period: seconds(spec.idle_timeout()),
                 initial_cooldown_period: 0,
             }),
@@ -182,18 +155,14 @@ pub(super) fn scaled_object(subject: &Subject<'_>) -> ScaledObject {
     }
 }
 
-/// What the scaler adapter reads (its `metadata` module lists the keys), and its address.
-fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: i64) -> Metadata {
+/// What the scaler-adapter scales requests by.
+fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: Duration) -> Metadata {
     let rate = spec.target_request_rate().min(MAX_TARGET_REQUEST_RATE);
-    let mut metadata = BTreeMap::from([
-        ("scalerAddress", subject.settings.scaler_address.clone()),
-        ("function", subject.name.to_owned()),
-        ("targetRequestRate", rate.to_string()),
-        ("idleTimeoutSeconds", seconds(spec.idle_timeout()).to_string()),
-        ("pollingIntervalSeconds", polling_interval.to_string()),
-    ]);
-    if spec.concurrency() > 0 {
-        metadata.insert("concurrency", spec.concurrency().to_string());
-    }
-    metadata
+    let metadata = scaler::Metadata {
+        function: Some(subject.name.to_owned()),
+        idle_timeout: spec.idle_timeout(),
+        polling_interval,
+        target: Target::Requests { rate, concurrency: spec.concurrency() },
+    };
+    pushed(subject, &metadata)
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use super::Subject;
+use super::subject::Subject;
 
 pub(super) fn service(subject: &Subject<'_>) -> Service {
     let port = ServicePort {

@@ -2,16 +2,12 @@
 //! source. No credential stands in the ScaledObject itself.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kipper_function::{function::TriggerKind, names};
+use kipper_function::names;
+use kipper_trigger::SecretKey;
 use serde::Serialize;
 
-use super::{Event, Subject};
-
-/// Parameters of KEDA's scalers (their `authParams`), which are keys of the Secret `<fn>-trigger`
-/// too. Of these the Secret has what its source needs.
-const POSTGRES: [&str; 1] = ["connection"];
-const MYSQL: [&str; 6] = ["connectionString", "host", "port", "username", "password", "dbName"];
-const REDIS: [&str; 5] = ["address", "username", "password", "tls", "ca"];
+use super::subject::Subject;
+use crate::plan::Event;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,17 +36,15 @@ pub(super) fn trigger_authentication(
     subject: &Subject<'_>,
     event: &Event,
 ) -> Option<TriggerAuthentication> {
-    let parameters: &[&str] = match subject.spec().event()?.kind {
-        TriggerKind::Postgres => &POSTGRES,
-        TriggerKind::Mysql => &MYSQL,
-        TriggerKind::Redis => &REDIS,
-        TriggerKind::Minio | TriggerKind::Http | TriggerKind::Cron => return None,
-    };
-    let given = parameters.iter().filter(|parameter| event.keys.contains(**parameter));
-    let reference = |parameter: &&'static str| Reference {
-        parameter,
+    let parameters = SecretKey::of_scaler(subject.spec().event()?.kind);
+    if parameters.is_empty() {
+        return None;
+    }
+    let given = parameters.iter().filter(|key| event.keys.contains(key));
+    let reference = |key: &SecretKey| Reference {
+        parameter: key.name(),
         name: names::trigger_secret(subject.name),
-        key: parameter,
+        key: key.name(),
     };
     Some(TriggerAuthentication {
         api_version: "keda.sh/v1alpha1",

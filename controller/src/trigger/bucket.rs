@@ -7,33 +7,37 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use kipper_function::{function::event::EventTrigger, names};
+use kipper_function::names;
+use kipper_trigger::{BucketSecret, EventTrigger, SecretKey, Setting, Values};
 use kube::{
     Api, Client,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams},
 };
 
-use super::{connection::Values, data};
-use crate::{cache::Key, render::poller::keys};
+use super::connection::data;
+use crate::cache::Key;
 
 /// What the watcher has to know of one trigger.
-pub(super) fn values(function: &Key, event: &EventTrigger<'_>, source: &Values) -> Values {
-    let setting = |key: &str| event.setting(key).unwrap_or_default().to_owned();
-    let of_source = |key: &str| source.get(key).cloned().unwrap_or_default();
-    let values = [
-        ("namespace", function.namespace.clone()),
-        ("function", function.name.clone()),
-        ("endpoint", of_source(keys::URL)),
-        ("access-key", of_source(keys::ACCESS_KEY)),
-        ("secret-key", of_source(keys::SECRET_KEY)),
-        ("ca", of_source(keys::CA)),
-        ("bucket", setting("bucket")),
-        ("prefix", setting("prefix")),
-        ("suffix", setting("suffix")),
-    ];
-    // An empty prefix is no prefix.
-    let given = values.into_iter().filter(|(_, value)| !value.is_empty());
-    given.map(|(key, value)| (key.to_owned(), value)).collect()
+pub(super) fn secret(
+    function: &Key,
+    event: &EventTrigger<'_>,
+    source: &Values,
+    state_bucket: &str,
+) -> BucketSecret {
+    let setting = |setting| event.setting(setting).unwrap_or_default().to_owned();
+    let of_source = |key| source.get(key).unwrap_or_default().to_owned();
+    BucketSecret {
+        namespace: function.namespace.clone(),
+        function: function.name.clone(),
+        endpoint: of_source(SecretKey::Url),
+        access_key: of_source(SecretKey::AccessKey),
+        secret_key: of_source(SecretKey::SecretKey),
+        ca: source.get(SecretKey::Ca).map(str::to_owned),
+        bucket: setting(Setting::Bucket),
+        prefix: setting(Setting::Prefix),
+        suffix: setting(Setting::Suffix),
+        state_bucket: state_bucket.to_owned(),
+    }
 }
 
 /// Writes the Secret.
@@ -41,7 +45,7 @@ pub(super) async fn publish(
     client: &Client,
     namespace: &str,
     function: &Key,
-    values: Values,
+    bucket: &BucketSecret,
 ) -> kube::Result<()> {
     let name = names::bucket_secret(&function.namespace, &function.name);
     let pairs = [
@@ -58,7 +62,7 @@ pub(super) async fn publish(
             annotations: Some(BTreeMap::from([owner])),
             ..ObjectMeta::default()
         },
-        data: Some(data(&values)),
+        data: Some(data(bucket.data().into_iter())),
         ..Secret::default()
     };
     let params = PatchParams::apply(names::FIELD_MANAGER).force();

@@ -7,14 +7,13 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
+use k8s_openapi::ByteString;
 use kipper_function::service::{ServiceKind, credentials};
+use kipper_trigger::{SecretKey, Values};
 
-use crate::{
-    bindings::{
-        BindingError, Server,
-        server::{address, authority, invalid, optional, required},
-    },
-    render::poller::keys,
+use crate::bindings::{
+    BindingError, Server,
+    server::{address, authority, invalid, optional, required},
 };
 
 /// KEDA's count of a PostgreSQL's rows is given up after this.
@@ -22,8 +21,6 @@ const COUNT_TIMEOUT_MS: u32 = 5000;
 
 /// What is in a Service's Secret.
 pub(super) type Credentials = BTreeMap<String, Vec<u8>>;
-/// What is in `<fn>-trigger`.
-pub(super) type Values = BTreeMap<String, String>;
 
 /// The values for a source of this kind.
 pub(super) fn values(
@@ -50,11 +47,10 @@ pub(super) fn values(
         }
         ServiceKind::Mongodb => return Err(BindingError::Unsupported(kind)),
     };
-    let pairs = values.into_iter().chain(ca.map(|ca| (keys::CA, ca)));
-    Ok(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
+    Ok(values.into_iter().chain(ca.map(|ca| (SecretKey::Ca, ca))).collect())
 }
 
-type Pairs = Vec<(&'static str, String)>;
+type Pairs = Vec<(SecretKey, String)>;
 
 fn postgres(server: &Server, namespace: &str) -> Pairs {
     let url = |host: &str, parameters: &str| {
@@ -70,7 +66,7 @@ fn postgres(server: &Server, namespace: &str) -> Pairs {
         if tls { "require" } else { "disable" }
     );
     let for_keda = url(&qualified(&server.host, namespace), &parameters);
-    vec![(keys::URL, for_poller), ("connection", for_keda)]
+    vec![(SecretKey::Url, for_poller), (SecretKey::Connection, for_keda)]
 }
 
 fn mysql(server: &Server, namespace: &str) -> Result<Pairs, BindingError> {
@@ -85,21 +81,21 @@ fn mysql(server: &Server, namespace: &str) -> Result<Pairs, BindingError> {
         if tls { "?ssl-mode=required" } else { "" }
     );
     let host = qualified(&server.host, namespace);
-    let mut pairs = vec![(keys::URL, for_poller)];
+    let mut pairs = vec![(SecretKey::Url, for_poller)];
     if tls {
         // Only a connection string can ask for TLS. Its user and password are taken as they stand,
         // from the first colon to the last "@" before the last "/".
         let server_part = authority_of(&host, server.port);
         let (user, password) = (&server.user, &server.password);
         let text = format!("{user}:{password}@tcp({server_part})/{database}?tls=skip-verify");
-        pairs.push(("connectionString", text));
+        pairs.push((SecretKey::ConnectionString, text));
     } else {
         pairs.extend([
-            ("host", host),
-            ("port", server.port.to_string()),
-            ("username", server.user.clone()),
-            ("password", server.password.clone()),
-            ("dbName", database.to_owned()),
+            (SecretKey::Host, host),
+            (SecretKey::Port, server.port.to_string()),
+            (SecretKey::Username, server.user.clone()),
+            (SecretKey::Password, server.password.clone()),
+            (SecretKey::DbName, database.to_owned()),
         ]);
     }
     Ok(pairs)
@@ -112,12 +108,12 @@ fn redis(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs,
     let scheme = if tls { "rediss" } else { "redis" };
     let login = login(user.as_deref(), password.as_deref());
     let mut pairs = vec![
-        (keys::URL, format!("{scheme}://{login}{}/0", authority_of(&host, port))),
-        ("address", authority_of(&qualified(&host, namespace), port)),
-        ("tls", if tls { "enable" } else { "disable" }.to_owned()),
+        (SecretKey::Url, format!("{scheme}://{login}{}/0", authority_of(&host, port))),
+        (SecretKey::Address, authority_of(&qualified(&host, namespace), port)),
+        (SecretKey::Tls, if tls { "enable" } else { "disable" }.to_owned()),
     ];
-    pairs.extend(user.map(|user| ("username", user)));
-    pairs.extend(password.map(|password| ("password", password)));
+    pairs.extend(user.map(|user| (SecretKey::Username, user)));
+    pairs.extend(password.map(|password| (SecretKey::Password, password)));
     Ok(pairs)
 }
 
@@ -138,15 +134,22 @@ fn minio(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs,
         || host.contains(wrong)
         || !port.is_none_or(is_port)
     {
-        return Err(invalid(credentials::ENDPOINT, "is no http or https URL of a server"));
+        return Err(invalid(credentials::ENDPOINT, "is not the http or https URL of a server"));
     }
     let host = qualified(host, namespace);
     let address = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
     Ok(vec![
-        (keys::URL, format!("{scheme}://{address}")),
-        (keys::ACCESS_KEY, required(credentials, credentials::ACCESS_KEY)?.trim().to_owned()),
-        (keys::SECRET_KEY, required(credentials, credentials::SECRET_KEY)?.trim().to_owned()),
+        (SecretKey::Url, format!("{scheme}://{address}")),
+        (SecretKey::AccessKey, required(credentials, credentials::ACCESS_KEY)?.trim().to_owned()),
+        (SecretKey::SecretKey, required(credentials, credentials::SECRET_KEY)?.trim().to_owned()),
     ])
+}
+
+/// As the data of a Secret.
+pub(super) fn data<'k, 'v>(
+    values: impl Iterator<Item = (&'k str, &'v str)>,
+) -> BTreeMap<String, ByteString> {
+    values.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).collect()
 }
 
 /// `user:password@` of a URL, or as much of it as there is.

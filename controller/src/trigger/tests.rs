@@ -11,39 +11,6 @@ fn spec(type_: &str, config: &serde_json::Value) -> FunctionSpec {
 }
 
 #[test]
-fn statements_are_those_a_poller_takes() {
-    let check = |type_: &str, config: serde_json::Value, expected: Result<Option<&str>, &str>| {
-        let spec = spec(type_, &config);
-        let found = statements(&spec.event().unwrap());
-        match (&found, expected) {
-            (Ok(query), Ok(expected)) => assert_eq!(query.as_deref(), expected, "{config}"),
-            (Err(message), Err(start)) => assert!(message.starts_with(start), "{message}"),
-            _ => panic!("{config}: {found:?}"),
-        }
-    };
-    let query = "SELECT * FROM orders -- all of them";
-    check("postgres", json!({ "query": format!("{query}\n;") }), Ok(Some(query)));
-    check("redis", json!({ "list": "jobs", "query": "nonsense" }), Ok(None));
-    check("mysql", json!({ "query": "SELECT 1 LIMIT 3" }), Err("query: LIMIT at "));
-    check("postgres", json!({ "query": "SELECT $1" }), Err("query: $1 at "));
-    check(
-        "postgres",
-        json!({ "query": query, "markDone": "UPDATE o SET s = 'x {{id}}'" }),
-        Err("markDone: "),
-    );
-    check(
-        "postgres",
-        json!({ "query": query, "markDone": "UPDATE o SET s = {{_error}}" }),
-        Err("markDone: {{_error}}"),
-    );
-    check(
-        "mysql",
-        json!({ "query": query, "onFailed": "UPDATE o SET s = {{_error}}; SELECT 1" }),
-        Err("onFailed: "),
-    );
-}
-
-#[test]
 fn all_replicas_together_leave_the_server_its_locks() {
     let check = |config: serde_json::Value, replicas, capacity, expected: Result<u32, &str>| {
         let spec = spec("postgres", &config);
@@ -51,8 +18,8 @@ fn all_replicas_together_leave_the_server_its_locks() {
         match (&found, expected) {
             (Ok(held), Ok(expected)) => assert_eq!(*held, expected, "{config} {replicas}"),
             (Err(problem), Err(part)) => {
-                assert_eq!((problem.reason, problem.retry), ("LockBudget", true));
-                assert!(problem.message.contains(part), "{}", problem.message);
+                assert_eq!((problem.reason.reason, problem.retry), ("LockBudget", true));
+                assert!(problem.reason.message.contains(part), "{}", problem.reason.message);
             }
             _ => panic!("{config} {replicas}: {found:?}"),
         }
@@ -64,7 +31,7 @@ fn all_replicas_together_leave_the_server_its_locks() {
     check(json!({}), 10, Some(1280), Ok(32));
     // Fewer than are handled at once make no sense.
     check(json!({}), 100, Some(1280), Err("100 replicas with 8 events each would take 800 of"));
-    check(json!({ "concurrency": "50" }), 10, Some(1280), Err("may take 320"));
+    check(json!({ "concurrency": "50" }), 10, Some(1280), Err("at most 320"));
     check(json!({ "maxHeld": "256" }), 10, Some(6400), Err("would take 2560 of the server's 6400"));
     check(json!({ "maxHeld": "160" }), 10, Some(6400), Ok(160));
     // Nobody can be told that something unknown is too little.
@@ -84,13 +51,14 @@ fn the_bucket_watcher_is_told_what_it_needs_and_no_more() {
     let config = json!({ "source": "files", "bucket": "photos", "suffix": ".jpg" });
     let spec = spec("minio", &config);
     let source = [
-        (keys::URL, "http://files.shop-prod.svc:9000"),
-        (keys::ACCESS_KEY, "key"),
-        (keys::SECRET_KEY, "secret"),
-        (keys::DRAIN_TOKEN, "token"),
+        (SecretKey::Url, "http://files.shop-prod.svc:9000"),
+        (SecretKey::AccessKey, "key"),
+        (SecretKey::SecretKey, "secret"),
+        (SecretKey::DrainToken, "token"),
     ];
-    let source = source.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let values = bucket::values(&Key::new("shop-prod", "thumbs"), &spec.event().unwrap(), &source);
+    let source = source.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
+    let function = Key::new("shop-prod", "thumbs");
+    let secret = bucket::secret(&function, &spec.event().unwrap(), &source, "waiting");
     let expected = [
         ("access-key", "key"),
         ("bucket", "photos"),
@@ -98,7 +66,8 @@ fn the_bucket_watcher_is_told_what_it_needs_and_no_more() {
         ("function", "thumbs"),
         ("namespace", "shop-prod"),
         ("secret-key", "secret"),
+        ("state-bucket", "waiting"),
         ("suffix", ".jpg"),
     ];
-    assert_eq!(values, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    assert_eq!(secret.data(), expected.into());
 }

@@ -14,9 +14,9 @@ use kube::{
 use super::Rows;
 use crate::{
     cache::{Cache, Claim, Foreign, Key, Observed, Owner, Pod, SecretMeta, Table, owner},
-    hosts::{CLAIM, HOLDER_UID},
+    claim::claim,
+    plan::Kind,
     pods,
-    render::Kind,
 };
 
 /// Objects the controller made, of one kind.
@@ -168,19 +168,6 @@ impl Rows<Lease> for Claims {
         // Whoever has this name wants this host.
         select(&self.functions, |f| f.metadata.name.as_deref() == Some(row.holder.name.as_str()))
     }
-}
-
-/// A Lease as a claim; `None` for one that is none.
-pub(crate) fn claim(object: &Lease) -> Option<Claim> {
-    object.labels().get(names::RESOURCE_TYPE).filter(|kind| *kind == CLAIM)?;
-    let holder = object.spec.as_ref()?.holder_identity.as_deref()?;
-    let (namespace, name) = holder.split_once('/')?;
-    Some(Claim {
-        uid: object.uid().unwrap_or_default(),
-        holder: Key::new(namespace, name),
-        holder_uid: object.annotations().get(HOLDER_UID).cloned().unwrap_or_default(),
-        created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
-    })
 }
 
 /// What is kept of a Secret.

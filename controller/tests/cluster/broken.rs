@@ -166,7 +166,7 @@ async fn a_server_that_listens_late_recovers_by_itself() {
                     module.exports = async () => 'late'";
         let case = Case { spec: inline("node", code), reason: "NotListening", cause: "" };
         let message = breaks(&sandbox, &name, &case).await;
-        assert!(message.contains("does not answer on port 8080 for 3 s"), "{message}");
+        assert!(message.contains("does not answer on port 8080, for 3 s so far"), "{message}");
         sandbox.until_ready(&name).await;
         let answer = sandbox.request(&name).await.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (200, "late"));

@@ -248,7 +248,7 @@ async fn a_trigger_that_cannot_work_says_why_and_is_not_scaled() {
         };
         apply(json!({ "markDon": "x" })).await;
         let message = until_invalid(&sandbox, &name, "TriggerInvalid").await;
-        assert!(message.contains("markDon: a postgres trigger has no such setting"), "{message}");
+        assert!(message.contains("markDon: is not a setting of a postgres trigger"), "{message}");
         apply(json!({ "query": "SELECT id FROM orders LIMIT 5" })).await;
         let message = until_invalid(&sandbox, &name, "TriggerInvalid").await;
         assert!(message.starts_with("query: LIMIT at "), "{message}");

@@ -138,8 +138,10 @@ async fn foreign(short: &str, kind: &str, suffix: &str, mut json: Value) {
         let before = contents(sandbox.object(&kind, &object).await.unwrap());
         sandbox.apply(&name, says("mine")).await;
         let message = sandbox.until_broken(&name, "NameTaken").await;
-        let whose =
-            format!("{kind} {}/{object} exists and is not this function's", sandbox.namespace);
+        let whose = format!(
+            "{kind} {}/{object} already exists and does not belong to this function",
+            sandbox.namespace
+        );
         assert_eq!(message, whose);
         let function = sandbox.functions().get(&name).await.unwrap();
         condition_is(&function, NAME_TAKEN, "True", "NameTaken").unwrap();

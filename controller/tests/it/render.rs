@@ -8,7 +8,10 @@ pub(crate) mod fixtures;
 
 use std::collections::BTreeSet;
 
-use kipper_controller::render::{Holder, Kind, Object, RenderError, clashes};
+use kipper_controller::{
+    plan::{Kind, Object},
+    render::{Holder, RenderError},
+};
 use kipper_function::{names, service::ServiceKind};
 use serde_json::Value;
 
@@ -209,7 +212,7 @@ fn a_name_has_the_value_of_its_strongest_holder() {
     let template = of(&objects, Kind::Deployment).pointer("/spec/template").unwrap();
     assert_eq!(env(template), expected);
 
-    let told: Vec<String> = clashes(&case.input()).iter().map(ToString::to_string).collect();
+    let told: Vec<String> = case.clashes().iter().map(ToString::to_string).collect();
     let expected = [
         "API_KEY is set by spec.env and by the function's Secret; the function's Secret wins",
         "DB_HOST is set by spec.env and by the binding of orders.eventdb; \
@@ -232,7 +235,7 @@ fn two_bindings_never_decide_by_their_order() {
             "b-credentials",
         )
     };
-    assert!(clashes(&two("A_", "B_").input()).is_empty());
+    assert!(two("A_", "B_").clashes().is_empty());
     assert!(two("A_", "B_").try_render().is_ok());
 
     let error = two("REDIS_", "REDIS_").try_render().unwrap_err();
@@ -253,7 +256,7 @@ fn two_bindings_never_decide_by_their_order() {
 
     let settled = two("REDIS_", "REDIS_").secrets(&["REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"]);
     assert!(settled.try_render().is_ok());
-    let found = clashes(&settled.input());
+    let found = settled.clashes();
     assert!(
         found
             .iter()

@@ -2,7 +2,7 @@
 
 use kipper_controller::{
     bindings,
-    render::{Event, Kind},
+    plan::{Event, Kind},
 };
 use kipper_function::service::ServiceKind;
 

@@ -25,7 +25,7 @@ pub(super) struct ClaimEnded<C> {
     pub(super) result: Result<(Peeked, Claimed<C>), SourceError>,
 }
 
-/// How marks or a burial ended.
+/// How marks or a dead letter ended.
 pub(super) struct CompleteEnded<C> {
     pub(super) work: Work<C>,
     pub(super) result: Result<Vec<Mark>, SourceError>,
@@ -49,7 +49,7 @@ pub(super) struct Calls<C> {
     pub(super) complete: Call<CompleteEnded<C>>,
     pub(super) release: Call<ReleaseEnded<C>>,
     /// With the events that turned out to be somebody else's.
-    pub(super) upkeep: Call<(Task, Result<Vec<Key>, SourceError>)>,
+    pub(super) keepalive: Call<(Task, Result<Vec<Key>, SourceError>)>,
     /// Ends when the function answers; nothing is claimed or delivered before.
     pub(super) gate: Call<()>,
     pub(super) deliveries: FuturesUnordered<BoxFuture<'static, DeliveryEnded<C>>>,
@@ -62,7 +62,7 @@ impl<C> Calls<C> {
             claim: None,
             complete: None,
             release: None,
-            upkeep: None,
+            keepalive: None,
             gate: Some(gate),
             deliveries: FuturesUnordered::new(),
         }

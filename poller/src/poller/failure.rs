@@ -21,7 +21,7 @@ pub(super) fn log_failure<C>(key: &Key, attempt: u32, reason: &str, verdict: &Ve
         Verdict::Wait(pause) => {
             tracing::warn!(%key, attempt, pause_ms = pause.as_millis(), "delivery failed: {reason}");
         }
-        Verdict::Bury(_) => tracing::error!(%key, attempt, "event is dead: {reason}"),
+        Verdict::DeadLetter(_) => tracing::error!(%key, attempt, "event is dead: {reason}"),
         Verdict::Mark(_) | Verdict::Release(_) => {
             tracing::warn!(%key, attempt, "delivery failed, event released: {reason}");
         }

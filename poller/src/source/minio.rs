@@ -128,7 +128,7 @@ impl Minio {
             Ok(record) => record,
             Err(error) => {
                 let key = &listed.key;
-                tracing::error!(%key, "an object among the events is none, it is left alone: {error}");
+                tracing::error!(%key, "object under pending/ is not an event, ignored: {error}");
                 self.listing.lock().leave(listed.key, object.etag, u64::MAX);
                 return Ok(None);
             }
@@ -246,7 +246,7 @@ impl Minio {
         Ok(Mark::Done { rows: None, still: None })
     }
 
-    async fn bury(
+    async fn dead_letter(
         &self,
         event: &Event<Leased>,
         reason: &str,
@@ -340,7 +340,7 @@ impl Source for Minio {
         kept
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Leased>>],
         _retried: bool,
@@ -361,8 +361,8 @@ impl Source for Minio {
         attempts: u32,
         _retried: bool,
     ) -> Result<Mark, SourceError> {
-        let buried = self.bury(event, reason, attempts).await;
-        Ok(buried.unwrap_or_else(|error| Mark::Failed(error.to_string())))
+        let moved = self.dead_letter(event, reason, attempts).await;
+        Ok(moved.unwrap_or_else(|error| Mark::Failed(error.to_string())))
     }
 
     /// What cannot be given up now is free when its lease runs out, and for this process at once.

@@ -7,20 +7,22 @@
 //! lock is given up.
 
 mod backlog;
+mod config;
 mod connection;
 mod locks;
 mod marks;
 mod plan;
+mod row;
 mod server;
 mod session;
 mod value;
 
 use std::sync::Arc;
 
-use mysql_async::Value;
+use kipper_statement::{Dialect, Purpose, Query, Template, TemplateError};
 use parking_lot::Mutex;
 
-pub use self::backlog::Backlog;
+pub use self::{backlog::Backlog, config::MysqlConfig, row::Row};
 use self::{
     connection::{Connector, Role},
     locks::{Lock, Names},
@@ -29,35 +31,6 @@ use self::{
     session::Session,
 };
 use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
-use crate::template::{Dialect, Purpose, Query, Template, TemplateError};
-
-/// What is configured.
-#[derive(Clone, Debug)]
-pub struct MysqlConfig {
-    /// `mysql://user:password@host:port/database?ssl-mode=…`.
-    pub url: String,
-    /// Certificate authority in PEM.
-    pub authority: Option<String>,
-    /// Rows that match are events.
-    pub query: String,
-    /// Columns that tell rows apart; empty: the primary key.
-    pub key: Vec<String>,
-    /// Run after an event was handled.
-    pub mark_done: Option<String>,
-    /// Run after an event's last attempt.
-    pub on_failed: Option<String>,
-    /// Whose events these are: pods of one function must agree on it, functions must differ.
-    pub function: String,
-}
-
-/// What is kept of a claimed row.
-#[derive(Debug)]
-pub struct Row {
-    /// The lock's name.
-    lock: Lock,
-    /// What marks are made with, in the order of [`Plan::values`].
-    values: Vec<Value>,
-}
 
 /// See the module.
 pub struct Mysql {
@@ -77,6 +50,7 @@ impl Mysql {
     /// # Errors
     /// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
     pub async fn open(config: MysqlConfig) -> Result<Self, SourceError> {
+        let invalid = |error: TemplateError| SourceError::Invalid(error.to_string());
         let query = Query::parse(Dialect::Mysql, &config.query).map_err(invalid)?;
         let parse = |sql: &Option<String>, purpose| {
             let template = |sql: &String| Template::parse(Dialect::Mysql, sql, purpose);
@@ -137,7 +111,7 @@ impl Source for Mysql {
         self.marks().prove().await
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Row>>],
         retried: bool,
@@ -186,8 +160,4 @@ impl Source for Mysql {
         }
         Ok(lost)
     }
-}
-
-fn invalid(error: TemplateError) -> SourceError {
-    SourceError::Invalid(error.to_string())
 }

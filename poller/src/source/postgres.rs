@@ -7,56 +7,30 @@
 //! connection and are committed before the lock is given up.
 
 mod backlog;
+mod config;
 mod connection;
 mod marks;
 mod plan;
+mod recipe;
+mod row;
 mod session;
 mod text;
 
 use std::sync::Arc;
 
+use kipper_statement::{Dialect, Purpose, Query, Template, TemplateError};
 use parking_lot::Mutex;
 use ring::digest;
 
-pub use self::backlog::Backlog;
+pub use self::{backlog::Backlog, config::PostgresConfig, row::Row};
 use self::{
     connection::{Connector, Role, check_locks},
-    marks::{Marks, Recipe},
+    marks::Marks,
     plan::Plan,
+    recipe::Recipe,
     session::Session,
 };
 use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
-use crate::template::{Dialect, Purpose, Query, Template};
-
-/// What is configured.
-#[derive(Clone, Debug)]
-pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database?sslmode=…`.
-    pub url: String,
-    /// Certificate authority in PEM.
-    pub authority: Option<String>,
-    /// Rows that match are events.
-    pub query: String,
-    /// Columns that tell rows apart; empty: the primary key.
-    pub key: Vec<String>,
-    /// Run after an event was handled.
-    pub mark_done: Option<String>,
-    /// Every mark its own commit, instead of as many as are due in one.
-    pub mark_each: bool,
-    /// Run after an event's last attempt.
-    pub on_failed: Option<String>,
-    /// Whose events these are: pods of one function must agree on it, functions must differ.
-    pub function: String,
-}
-
-/// What is kept of a claimed row.
-#[derive(Debug)]
-pub struct Row {
-    /// The advisory lock.
-    lock: i64,
-    /// What marks are made with, as PostgreSQL's text, in the order of [`Plan::values`].
-    values: Vec<Option<String>>,
-}
 
 /// See the module.
 pub struct Postgres {
@@ -74,8 +48,7 @@ impl Postgres {
     /// # Errors
     /// [`SourceError::Invalid`] for what only the user can mend, else what is wrong with the server.
     pub async fn open(config: PostgresConfig) -> Result<Self, SourceError> {
-        let invalid =
-            |error: crate::template::TemplateError| SourceError::Invalid(error.to_string());
+        let invalid = |error: TemplateError| SourceError::Invalid(error.to_string());
         let query = Query::parse(Dialect::Postgres, &config.query).map_err(invalid)?;
         let parse = |sql: &Option<String>, purpose| {
             let template = |sql: &String| Template::parse(Dialect::Postgres, sql, purpose);
@@ -135,7 +108,7 @@ impl Source for Postgres {
         self.marks()?.prove().await
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Row>>],
         retried: bool,

@@ -18,8 +18,10 @@ mod answer;
 mod backlog;
 mod body;
 mod check;
+mod config;
 mod connection;
 mod keys;
+mod lease;
 mod scripts;
 
 use std::{
@@ -32,18 +34,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use fred::types::Value;
+use kipper_trigger::ListEnd;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-pub use self::backlog::Backlog;
 use self::{
     answer::{array, bytes, number},
     connection::{Connection, Connector, Script, invalid},
     keys::Keys,
+    lease::micros,
     scripts::{Scripts, Taken},
 };
+pub use self::{backlog::Backlog, config::RedisConfig, lease::Lease};
 use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
 
 /// Events in one call of a script at most: Lua can pass a few thousand arguments on.
@@ -52,60 +55,6 @@ const MAX_BATCH: usize = 1_000;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a replica did not answer in that time, claims do not wait for one for this long.
 const CONFIRM_PAUSE: Duration = Duration::from_secs(5);
-
-/// From which end of the list items are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ListEnd {
-    /// The head: a queue where items are pushed with RPUSH.
-    #[default]
-    Left,
-    /// The tail: a queue where items are pushed with LPUSH.
-    Right,
-}
-
-/// What is configured.
-#[derive(Clone, Debug)]
-pub struct RedisConfig {
-    /// `redis://user:password@host:port/database`, `rediss://…`, or
-    /// `redis-sentinel://…?sentinelServiceName=…`.
-    pub url: String,
-    /// Certificate authority in PEM.
-    pub authority: Option<String>,
-    /// Its items are the events.
-    pub list: String,
-    /// From where they are taken.
-    pub end: ListEnd,
-    /// How long a claim lives without being renewed.
-    pub lease: Duration,
-    /// After how many leases that ran out an event is dead.
-    pub max_attempts: u32,
-}
-
-/// What is kept of a claimed item.
-#[derive(Debug, Default)]
-pub struct Lease {
-    /// Failed attempts that Redis has not been told of, and until when the item shall rest.
-    noted: Mutex<Option<(u32, Instant)>>,
-    /// Marked or buried: there is nothing left to renew or to release.
-    is_over: AtomicBool,
-}
-
-impl Lease {
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// The noted attempts as scripts take them.
-    fn attempts(&self) -> Value {
-        let noted = self.noted.lock().map(|(attempts, _)| i64::from(attempts));
-        Value::from(noted.unwrap_or(-1))
-    }
-
-    fn rest(&self, now: Instant) -> Value {
-        let noted = *self.noted.lock();
-        micros(noted.map_or(Duration::ZERO, |(_, until)| until.saturating_duration_since(now)))
-    }
-}
 
 /// A connection and the name under which it owns leases.
 struct Link {
@@ -148,7 +97,7 @@ impl Redis {
         let mut random = [0; 8];
         SystemRandom::new()
             .fill(&mut random)
-            .map_err(|_| SourceError::Failed("no random numbers are to be had".to_owned()))?;
+            .map_err(|_| SourceError::Failed("no random numbers available".to_owned()))?;
         let connection = connector.connect().await?;
         check::check(&connection, &keys, connector.has_sentinels()).await?;
         let source = Self {
@@ -198,7 +147,7 @@ impl Redis {
 
     fn claim_arguments(&self, owner: &str, wanted: Wanted<'_>) -> Vec<Value> {
         let request = self.requests.fetch_add(1, Ordering::Relaxed);
-        let end = if self.end == ListEnd::Left { "left" } else { "right" };
+        let end = self.end.as_str();
         let mut arguments = vec![
             Value::from(owner),
             micros(self.lease),
@@ -255,7 +204,7 @@ impl Redis {
 
     /// Takes in what a script says of a mark.
     fn marked(&self, event: &Event<Lease>, status: i64, retried: bool) -> Mark {
-        event.claim.is_over.store(true, Ordering::Relaxed);
+        event.claim.end();
         let rows = match status {
             1 => Some(1),
             // An earlier try did it, as far as anybody can know.
@@ -283,7 +232,7 @@ impl Source for Redis {
         let answer = link.connection.run(&self.scripts.claim, self.keys.all(), arguments).await?;
         let taken = Taken::read(answer)
             .ok_or_else(|| link.connection.lost("the answer to a claim makes no sense"))?;
-        for key in &taken.buried {
+        for key in &taken.dead {
             tracing::error!(%key, "event is dead: its poller went away while it was handled");
         }
         if !taken.problem.is_empty() {
@@ -315,7 +264,7 @@ impl Source for Redis {
         Ok(())
     }
 
-    async fn complete(
+    async fn ack(
         &self,
         events: &[Arc<Event<Lease>>],
         retried: bool,
@@ -340,7 +289,7 @@ impl Source for Redis {
     ) -> Result<Mark, SourceError> {
         let arguments = vec![Value::from(&*event.key), Value::from(reason), Value::from(attempts)];
         let statuses = self.mark(&self.scripts.dead, arguments, 1).await?;
-        // What is not there was buried by an earlier try.
+        // What is not there was moved by an earlier try.
         Ok(self.marked(event, statuses[0], true))
     }
 
@@ -389,16 +338,11 @@ impl Source for Redis {
     }
 
     fn attempted(&self, event: &Event<Lease>, attempts: u32, rest: Duration) {
-        *event.claim.noted.lock() = Some((attempts, Instant::now() + rest));
+        event.claim.note(attempts, Instant::now() + rest);
     }
 }
 
 /// A number as scripts take it.
 fn whole(number: usize) -> Value {
     Value::from(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-/// A time as scripts take it.
-fn micros(time: Duration) -> Value {
-    Value::from(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
 }

@@ -4,15 +4,13 @@
 //! and asks the health path. It never delivers anything.
 
 use std::{
-    fmt,
     pin::pin,
-    str::FromStr,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{HOST, USER_AGENT},
 };
 use hyper::body::Incoming;
@@ -29,39 +27,6 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 const TELL_AFTER: Duration = Duration::from_secs(30);
 
 const PROBE_AGENT: HeaderValue = HeaderValue::from_static("kipper-poll");
-
-/// A path that can be asked for: starts with `/`, no host, no fragment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthPath(Uri);
-
-/// Why a text is no path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a health path starts with / and contains no spaces and no #")]
-pub struct HealthPathError;
-
-impl Default for HealthPath {
-    /// `/health`
-    fn default() -> Self {
-        Self(Uri::from_static("/health"))
-    }
-}
-
-impl FromStr for HealthPath {
-    type Err = HealthPathError;
-
-    fn from_str(path: &str) -> Result<Self, Self::Err> {
-        if !path.starts_with('/') || path.contains('#') {
-            return Err(HealthPathError);
-        }
-        path.parse().map(Self).map_err(|_| HealthPathError)
-    }
-}
-
-impl fmt::Display for HealthPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Why a function does not answer yet.
 #[derive(Debug, thiserror::Error)]
@@ -163,20 +128,5 @@ mod tests {
         };
         check(&[200, 204, 301, 304, 399, 400, 401, 403, 404, 405, 501], true);
         check(&[101, 408, 429, 500, 502, 503, 504, 600], false);
-    }
-
-    #[test]
-    fn paths() {
-        let check = |path: &str, valid: bool| {
-            assert_eq!(path.parse::<HealthPath>().is_ok(), valid, "{path:?}");
-        };
-        check("/health", true);
-        check("/healthz?probe=1", true);
-        check("health", false);
-        check("", false);
-        check("/a b", false);
-        check("/a#b", false);
-        check("http://app/health", false);
-        assert_eq!(HealthPath::default(), "/health".parse().unwrap());
     }
 }

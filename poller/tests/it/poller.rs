@@ -81,7 +81,8 @@ impl Embedded {
         let (config, stop, registry) = (config(flags), CancellationToken::new(), Registry::new());
         let metrics = Metrics::register(&registry).unwrap();
         let shutdown = stop.clone();
-        let running = tokio::spawn(async move { run_embedded(&config, metrics, shutdown).await });
+        let running =
+            tokio::spawn(async move { run_embedded(&config, metrics, || {}, shutdown).await });
         Self { poller: Poller { stop, running }, registry }
     }
 

@@ -5,7 +5,6 @@ use std::{convert::Infallible, fmt, hint, net::SocketAddr, sync::Arc, time::Dura
 use clap::Args;
 use humantime::parse_duration;
 
-const DEFAULT_STATE_BUCKET: &str = "kipper-events";
 /// What MinIO calls its webhook target with the id `KIPPER`.
 const DEFAULT_NOTIFICATION_ARN: &str = "arn:minio:sqs::KIPPER:webhook";
 const DEFAULT_LIST_INTERVAL: &str = "5s";
@@ -37,10 +36,6 @@ pub struct BucketArgs {
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_ADVERTISE")]
     pub bucket_advertise: Option<SocketAddr>,
 
-    /// Bucket in which events wait, in the service of the bucket that is watched
-    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
-    pub bucket_state_bucket: String,
-
     /// Target that services have for notifications to this adapter
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_NOTIFICATION_ARN", default_value = DEFAULT_NOTIFICATION_ARN)]
     pub bucket_notification_arn: String,
@@ -61,7 +56,6 @@ impl Default for BucketArgs {
             bucket_listen: None,
             bucket_token: None,
             bucket_advertise: None,
-            bucket_state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
             bucket_notification_arn: DEFAULT_NOTIFICATION_ARN.to_owned(),
             bucket_list_interval: Duration::from_secs(5),
             bucket_backstop_interval: Duration::from_secs(60),

@@ -13,6 +13,7 @@ use kipper_process::{
     signals,
     telemetry::{self, LogArgs},
 };
+use kipper_trigger::DEFAULT_STATE_BUCKET;
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -37,8 +38,12 @@ struct Config {
     source_url: String,
 
     /// Certificate authority of the service (PEM)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "KIPPER_SOURCE_CA", value_name = "FILE")]
     source_ca: Option<PathBuf>,
+
+    /// Bucket of the service in which events wait
+    #[arg(long, default_value = DEFAULT_STATE_BUCKET)]
+    state_bucket: String,
 
     /// Bucket to watch
     #[arg(long)]
@@ -101,6 +106,7 @@ impl Config {
             bucket: self.bucket,
             prefix: self.prefix,
             suffix: self.suffix,
+            state_bucket: self.state_bucket,
         })
     }
 }

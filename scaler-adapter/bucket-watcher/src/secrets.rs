@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::Secret;
-use kipper_bucket::Endpoint;
+use kipper_trigger::{BucketSecret, BucketSecretError};
 use kube::{
     Api,
     runtime::watcher::{self, Event, watcher},
@@ -76,8 +76,8 @@ fn note(known: &mut Known, secret: &Secret) {
         Ok(trigger) => {
             known.insert(name, trigger);
         }
-        Err(field) => {
-            tracing::error!(secret = %name, "no bucket trigger: {field} is missing or no text");
+        Err(error) => {
+            tracing::error!(secret = %name, %error, "cannot be used as a bucket trigger");
             known.remove(&name);
         }
     }
@@ -85,25 +85,9 @@ fn note(known: &mut Known, secret: &Secret) {
 
 fn trigger(
     data: Option<&BTreeMap<String, k8s_openapi::ByteString>>,
-) -> Result<BucketTrigger, &'static str> {
-    let text = |field: &'static str| {
-        let bytes = data.and_then(|data| data.get(field)).map(|bytes| bytes.0.clone());
-        bytes.map(String::from_utf8).transpose().map_err(|_| field)
-    };
-    let needed = |field: &'static str| text(field)?.filter(|text| !text.is_empty()).ok_or(field);
-    Ok(BucketTrigger {
-        namespace: needed("namespace")?,
-        function: needed("function")?,
-        endpoint: Endpoint {
-            url: needed("endpoint")?,
-            access_key: needed("access-key")?,
-            secret_key: needed("secret-key")?,
-            authority: text("ca")?.filter(|pem| !pem.is_empty()),
-        },
-        bucket: needed("bucket")?,
-        prefix: text("prefix")?.unwrap_or_default(),
-        suffix: text("suffix")?.unwrap_or_default(),
-    })
+) -> Result<BucketTrigger, BucketSecretError> {
+    let secret = BucketSecret::read(|key| data?.get(key).map(|bytes| bytes.0.as_slice()))?;
+    Ok(secret.into())
 }
 
 #[cfg(test)]
@@ -118,35 +102,25 @@ mod tests {
         pairs.map(|(k, v)| ((*k).to_owned(), ByteString(v.as_bytes().to_vec()))).collect()
     }
 
-    const FIELDS: [(&str, &str); 6] = [
-        ("namespace", "shop-prod"),
-        ("function", "thumbs"),
-        ("endpoint", "http://minio:9000"),
-        ("access-key", "a"),
-        ("secret-key", "s"),
-        ("bucket", "photos"),
-    ];
-
     #[test]
     fn a_secret_is_a_trigger() {
-        let mut full = data(&FIELDS);
-        full.extend(data(&[("prefix", "in/"), ("suffix", ".jpg"), ("ca", "pem")]));
+        let full = data(&[
+            ("namespace", "shop-prod"),
+            ("function", "thumbs"),
+            ("endpoint", "http://minio:9000"),
+            ("access-key", "a"),
+            ("secret-key", "s"),
+            ("ca", "pem"),
+            ("bucket", "photos"),
+            ("prefix", "in/"),
+            ("suffix", ".jpg"),
+        ]);
         let trigger = trigger(Some(&full)).unwrap();
         assert_eq!((&*trigger.prefix, &*trigger.suffix), ("in/", ".jpg"));
         assert_eq!(trigger.endpoint.authority.as_deref(), Some("pem"));
+        assert_eq!(trigger.state_bucket, "kipper-events");
         assert!(trigger.wants("in/a.jpg") && !trigger.wants("a.jpg") && !trigger.wants("in/a.png"));
         assert!(!format!("{trigger:?}").contains("\"s\""));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        assert_eq!(trigger(None).unwrap_err(), "namespace");
-        for (missing, _) in FIELDS {
-            let mut some = data(&FIELDS);
-            some.remove(missing);
-            assert_eq!(trigger(Some(&some)).unwrap_err(), missing);
-        }
-        let plain = trigger(Some(&data(&FIELDS))).unwrap();
-        assert_eq!((&*plain.prefix, plain.endpoint.authority), ("", None));
+        assert_eq!(super::trigger(None), Err(BucketSecretError::Missing("namespace")));
     }
 }

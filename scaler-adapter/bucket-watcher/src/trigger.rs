@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kipper_bucket::Endpoint;
+use kipper_trigger::BucketSecret;
 use tokio::sync::watch;
 
 /// Namespace and name of a function.
@@ -25,7 +26,7 @@ pub struct BucketTrigger {
     pub namespace: String,
     /// Name of the function.
     pub function: String,
-    /// Where the bucket is; the state bucket is there too.
+    /// Where the bucket and the state bucket are.
     pub endpoint: Endpoint,
     /// The bucket.
     pub bucket: String,
@@ -33,10 +34,31 @@ pub struct BucketTrigger {
     pub prefix: String,
     /// And end with it.
     pub suffix: String,
+    /// Bucket in which events wait.
+    pub state_bucket: String,
 }
 
 /// All of them, replaced as a whole; `None` until they are known.
 pub type Triggers = watch::Receiver<Option<Arc<[BucketTrigger]>>>;
+
+impl From<BucketSecret> for BucketTrigger {
+    fn from(secret: BucketSecret) -> Self {
+        Self {
+            namespace: secret.namespace,
+            function: secret.function,
+            endpoint: Endpoint {
+                url: secret.endpoint,
+                access_key: secret.access_key,
+                secret_key: secret.secret_key,
+                authority: secret.ca,
+            },
+            bucket: secret.bucket,
+            prefix: secret.prefix,
+            suffix: secret.suffix,
+            state_bucket: secret.state_bucket,
+        }
+    }
+}
 
 impl BucketTrigger {
     /// Whether the function wants to know of this key.

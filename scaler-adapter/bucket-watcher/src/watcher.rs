@@ -221,9 +221,8 @@ impl BucketWatcher {
             let Ok(s3) = S3::new(&trigger.endpoint) else { continue };
             let trigger = Arc::new(trigger.clone());
             let (pending, counting) = (self.pending(), Arc::clone(&trigger));
-            let state = self.args.bucket_state_bucket.clone();
             let task = tasks.spawn(async move {
-                pending.keep_counting(&counting, &s3, &state).await;
+                pending.keep_counting(&counting, &s3, &counting.state_bucket).await;
             });
             counted.insert(trigger.key(), Running { trigger, task });
         }
@@ -257,7 +256,7 @@ impl BucketWatcher {
                 trigger: Arc::clone(&trigger),
                 s3: s3.clone(),
                 settings: Settings {
-                    state_bucket: self.args.bucket_state_bucket.clone(),
+                    state_bucket: trigger.state_bucket.clone(),
                     list_interval: self.args.bucket_list_interval,
                     backstop_interval: self.args.bucket_backstop_interval,
                 },

@@ -40,14 +40,12 @@ async fn an_upload_wakes_its_function() {
         bucket: "photos".to_owned(),
         prefix: String::new(),
         suffix: String::new(),
+        state_bucket: "state".to_owned(),
     };
     let (_triggers, triggers) = watch::channel(Some([trigger].into()));
     let (_leader, leader) = watch::channel(Leader::Me);
-    let bucket = BucketArgs {
-        bucket_state_bucket: "state".to_owned(),
-        bucket_list_interval: Duration::from_millis(200),
-        ..BucketArgs::default()
-    };
+    let bucket =
+        BucketArgs { bucket_list_interval: Duration::from_millis(200), ..BucketArgs::default() };
     let config = Config { bucket, ..Config::in_process() };
     let sources = BucketSources { triggers, leader };
     let served = serve_adapter(Adapter::bind_with_buckets(&config, Some(sources)).await.unwrap());

@@ -15,6 +15,7 @@ use kipper_bucket::{Condition, S3Error};
 use kipper_bucket_watcher::{BucketArgs, BucketSources, BucketTrigger, Leader};
 use kipper_scaler_adapter::{Adapter, Config};
 use kipper_servers::minio::{Minio, Webhook};
+use kipper_trigger::DEFAULT_STATE_BUCKET;
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -197,6 +198,7 @@ fn watch_bucket(
         bucket: BUCKET.to_owned(),
         prefix: String::new(),
         suffix: String::new(),
+        state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
     };
     let (_, triggers) = watch::channel(Some([trigger].into()));
     let (_, leader) = watch::channel(Leader::Me);

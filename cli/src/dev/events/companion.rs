@@ -6,11 +6,11 @@
 use std::time::Instant;
 
 use kipper_process::exit::USAGE_EXIT_CODE;
+use kipper_trigger::Variable;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        args::SourceUrl,
         child::{self, Groups, STABLE, describe, pause_after},
         console::Voice,
         lines::Lines,
@@ -23,18 +23,19 @@ use super::{
 const ERROR: &str = "error: ";
 
 /// What a program is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Invocation {
     pub(crate) program: Program,
     pub(crate) arguments: Vec<String>,
-    /// In the environment, because other users may see arguments.
-    pub(crate) source_url: SourceUrl,
+    /// One of them has a password, which other users must not see among the arguments.
+    pub(crate) variables: Vec<(Variable, String)>,
 }
 
 impl Invocation {
     fn command(&self) -> Result<std::process::Command, MissingProgram> {
         let mut command = self.program.command()?;
-        command.args(&self.arguments).env("KIPPER_SOURCE_URL", &self.source_url.0);
+        command.args(&self.arguments);
+        command.envs(self.variables.iter().map(|(variable, value)| (variable.name(), value)));
         Ok(command)
     }
 

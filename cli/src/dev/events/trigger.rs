@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
-use kipper_function::function::{Trigger, TriggerKind};
+use kipper_function::function::Trigger;
 use kipper_process::exit::UsageError;
+use kipper_trigger::{self as contract, Kind, Setting, Variable};
 
 use super::{
     super::{
@@ -26,25 +27,8 @@ use super::{
 
 /// Variables that name a source: this and the name in capitals.
 const VARIABLE_PREFIX: &str = "KIPPER_SOURCE_";
-/// Settings of a trigger and the poller's flags for them.
-const SETTINGS: [(&str, &str); 13] = [
-    ("query", "--query"),
-    ("markDone", "--mark-done"),
-    ("onFailed", "--on-failed"),
-    ("key", "--key"),
-    ("maxAttempts", "--max-attempts"),
-    ("concurrency", "--concurrency"),
-    ("maxHeld", "--max-held"),
-    ("pollInterval", "--poll-interval"),
-    ("deliverTimeout", "--deliver-timeout"),
-    ("list", "--list"),
-    ("listEnd", "--list-end"),
-    ("lease", "--lease"),
-    ("bucket", "--bucket"),
-];
-/// The same of the bucket watcher.
-const BUCKET_SETTINGS: [(&str, &str); 3] =
-    [("bucket", "--bucket"), ("prefix", "--prefix"), ("suffix", "--suffix")];
+/// Settings that the bucket watcher has flags for.
+const BUCKET_SETTINGS: [Setting; 3] = [Setting::Bucket, Setting::Prefix, Setting::Suffix];
 
 /// Where sources are.
 #[derive(Clone, Debug, Default)]
@@ -81,22 +65,24 @@ fn variable(source: &str) -> String {
     format!("{VARIABLE_PREFIX}{name}")
 }
 
-/// The source of a trigger is not known, so the events of its function are not handled.
+/// Why the events of a function are not handled.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("needs --source {source_name}=<url> or {}", variable(source_name))]
-pub(crate) struct UnknownSource {
-    source_name: String,
+pub(crate) enum Unavailable {
+    #[error("needs --source {source_name}=<url> or {}", variable(source_name))]
+    NoSource { source_name: String },
+    #[error("{0}")]
+    Setting(contract::Problem),
 }
 
 /// An event trigger whose source is known.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct EventTrigger {
-    pub(crate) kind: TriggerKind,
+    pub(crate) kind: Kind,
     function: String,
-    /// The trigger's `config`.
-    settings: BTreeMap<String, String>,
-    source_url: SourceUrl,
-    authority: Option<PathBuf>,
+    /// What the poller is configured with.
+    variables: Vec<(Variable, String)>,
+    /// Flags of the bucket watcher.
+    bucket: Vec<String>,
     /// Events that one replica is expected to take.
     pub(crate) batch: u64,
     /// Handled events leave the source, so that several replicas may share it.
@@ -107,107 +93,122 @@ impl EventTrigger {
     /// The trigger of `function`; `None` where it has none.
     ///
     /// # Errors
-    /// When its source is not known.
+    /// When its source is not known, or a setting is wrong.
     pub(crate) fn of(
         function: &LocalFunction,
         sources: &Sources,
-    ) -> Option<Result<Self, UnknownSource>> {
-        // Its settings were validated when it was loaded.
-        let event = function.spec.event()?;
-        let trigger = function.spec.event_trigger()?;
-        let source_name = event.source().to_owned();
-        let Some(source_url) = sources.find(&source_name) else {
-            return Some(Err(UnknownSource { source_name }));
+    ) -> Option<Result<Self, Unavailable>> {
+        let trigger = function.spec.event()?;
+        Some(Self::resolve(function, &trigger, sources))
+    }
+
+    fn resolve(
+        function: &LocalFunction,
+        trigger: &contract::EventTrigger<'_>,
+        sources: &Sources,
+    ) -> Result<Self, Unavailable> {
+        if let Some(problem) = trigger.problems().into_iter().next() {
+            return Err(Unavailable::Setting(problem));
+        }
+        let source_name = trigger.source().to_owned();
+        let authority = sources.authority(&source_name);
+        let url = sources.find(&source_name).ok_or(Unavailable::NoSource { source_name })?;
+        let mut variables = vec![
+            (Variable::Trigger, trigger.kind.to_string()),
+            (Variable::Namespace, NAMESPACE.to_owned()),
+            (Variable::Function, function.name.clone()),
+            (Variable::SourceUrl, url.0),
+        ];
+        variables.extend(authority.map(|file| (Variable::SourceCa, file.display().to_string())));
+        variables.extend(trigger.max_held().map(|held| (Variable::MaxHeld, held.to_string())));
+        variables.extend(trigger.variables());
+        let flag = |setting: Setting| {
+            let value = trigger.setting(setting)?;
+            Some(format!("--{}={value}", setting.name()))
         };
-        Some(Ok(Self {
-            kind: event.kind,
+        Ok(Self {
+            kind: trigger.kind,
             function: function.name.clone(),
-            settings: trigger.config.clone(),
-            source_url,
-            authority: sources.authority(&source_name).map(Path::to_owned),
-            batch: event.batch().into(),
-            is_marked: !event.leaves_no_mark(),
-        }))
+            variables,
+            bucket: BUCKET_SETTINGS.into_iter().filter_map(flag).collect(),
+            batch: trigger.batch().into(),
+            is_marked: !trigger.leaves_no_mark(),
+        })
     }
 
     /// The programs without which its events are not handled.
     pub(crate) const fn programs(&self) -> &'static [Program] {
         match self.kind {
-            TriggerKind::Minio => &[Program::Poller, Program::BucketWatcher],
-            _ => &[Program::Poller],
+            Kind::Minio => &[Program::Poller, Program::BucketWatcher],
+            Kind::Postgres | Kind::Mysql | Kind::Redis => &[Program::Poller],
         }
     }
 
     /// The check of the trigger against its source.
     pub(crate) fn check(&self) -> Invocation {
-        self.poll(["check".to_owned()])
+        self.poll(["check".to_owned()], [])
     }
 
     /// The count of what waits.
     pub(crate) fn counter(&self, bound: u64, interval: Duration) -> Invocation {
         let interval = humantime::format_duration(interval);
-        self.poll([
-            "count".to_owned(),
-            format!("--bound={bound}"),
-            format!("--interval={interval}"),
-        ])
+        let arguments = [format!("--bound={bound}"), format!("--interval={interval}")];
+        self.poll(["count".to_owned()].into_iter().chain(arguments), [])
     }
 
     /// The poller that delivers to this loopback port.
     pub(crate) fn poller(&self, port: u16) -> Invocation {
-        self.poll([
-            format!("--target-url=http://127.0.0.1:{port}/event"),
-            "--admin-listen=127.0.0.1:0".to_owned(),
-        ])
+        let own = [
+            (Variable::TargetUrl, contract::target_url(port)),
+            (Variable::AdminListen, "127.0.0.1:0".to_owned()),
+        ];
+        self.poll([], own)
     }
 
-    fn poll(&self, more: impl IntoIterator<Item = String>) -> Invocation {
-        let kind = [format!("--trigger={}", self.kind)];
-        let arguments = kind.into_iter().chain(self.arguments(&SETTINGS)).chain(more).collect();
-        self.invocation(Program::Poller, arguments)
+    fn poll<const N: usize>(
+        &self,
+        arguments: impl IntoIterator<Item = String>,
+        more: [(Variable, String); N],
+    ) -> Invocation {
+        let variables = self.variables.iter().cloned().chain(more).collect();
+        Invocation {
+            program: Program::Poller,
+            arguments: arguments.into_iter().collect(),
+            variables,
+        }
     }
 
     /// The watcher of its bucket; `None` where its events come from elsewhere.
     pub(crate) fn bucket_watcher(&self, list_interval: Duration) -> Option<Invocation> {
+        if self.kind != Kind::Minio {
+            return None;
+        }
         let interval = humantime::format_duration(list_interval);
-        let more = [format!("--list-interval={interval}")];
-        let arguments = self.arguments(&BUCKET_SETTINGS).chain(more).collect();
-        let is_bucket = self.kind == TriggerKind::Minio;
-        is_bucket.then(|| self.invocation(Program::BucketWatcher, arguments))
-    }
-
-    /// What both programs are started with, and the settings that are given.
-    fn arguments<'a>(
-        &'a self,
-        settings: &'a [(&str, &str)],
-    ) -> impl Iterator<Item = String> + use<'a> {
-        let fixed = [format!("--namespace={NAMESPACE}"), format!("--function={}", self.function)];
-        let authority = self.authority.as_deref();
-        let authority = authority.map(|file| format!("--source-ca={}", file.display()));
-        let given = settings.iter().filter_map(|(key, flag)| {
-            let value = self.settings.get(*key).filter(|value| !value.is_empty())?;
-            Some(format!("{flag}={value}"))
-        });
-        fixed.into_iter().chain(authority).chain(given)
-    }
-
-    fn invocation(&self, program: Program, arguments: Vec<String>) -> Invocation {
-        Invocation { program, arguments, source_url: self.source_url.clone() }
+        let function =
+            [format!("--namespace={NAMESPACE}"), format!("--function={}", self.function)];
+        let own = [format!("--list-interval={interval}")];
+        let source = [Variable::SourceUrl, Variable::SourceCa];
+        let variables = self.variables.iter().filter(|(name, _)| source.contains(name));
+        Some(Invocation {
+            program: Program::BucketWatcher,
+            arguments: function.into_iter().chain(self.bucket.iter().cloned()).chain(own).collect(),
+            variables: variables.cloned().collect(),
+        })
     }
 
     /// What its events are, for the user: `1 row`, `3 rows`.
     pub(crate) fn events(&self, count: u64) -> String {
         let noun = match self.kind {
-            TriggerKind::Postgres | TriggerKind::Mysql => "row",
-            TriggerKind::Redis => "item",
-            TriggerKind::Minio | TriggerKind::Http | TriggerKind::Cron => "event",
+            Kind::Postgres | Kind::Mysql => "row",
+            Kind::Redis => "item",
+            Kind::Minio => "event",
         };
         if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
     }
 }
 
 impl fmt::Debug for EventTrigger {
-    /// Without its settings: the source may be a URL with a password.
+    /// Without its variables, one of which has the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("EventTrigger");
         debug.field("kind", &self.kind).field("function", &self.function).finish_non_exhaustive()

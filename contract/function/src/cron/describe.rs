@@ -4,7 +4,7 @@
 //! together from a time, a day and a month part. A description never claims more than the fields
 //! say: what has no short form is listed.
 
-use super::{Calendar, field::Field};
+use super::{calendar::Calendar, field::Field};
 
 /// Most clock times that are listed one by one.
 const MAX_TIMES: usize = 6;

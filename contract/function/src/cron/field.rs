@@ -1,6 +1,6 @@
 //! One of the five fields: its bounds, its names, and the set of values a text selects.
 
-use super::CronError;
+use super::error::CronError;
 
 /// The values a field selects, as bits, and whether a star made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,33 +8,15 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    DeletionPolicy, Function, FunctionSpec, FunctionStatus, Phase, Protocol, Runtime,
-    ServiceBinding, Source, Trigger, TriggerKind,
+    spec::{Function, FunctionSpec, Resources, ServiceBinding, Source, Trigger},
+    status::FunctionStatus,
 };
-use crate::{names, quantity};
+use crate::{
+    kinds::{DeletionPolicy, Phase, Protocol, Runtime, TriggerKind},
+    names, quantity,
+};
 
-/// Port a function listens on.
-pub const DEFAULT_PORT: u16 = 8080;
-/// Idle time before scale-to-zero.
-pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Replicas kept while idle.
-pub const DEFAULT_MIN_REPLICAS: u32 = 0;
-/// Replicas never exceeded.
-pub const DEFAULT_MAX_REPLICAS: u32 = 10;
-/// Requests per second and replica.
-pub const DEFAULT_TARGET_REQUEST_RATE: f64 = 5.0;
-/// Under the usual 60 s of an ingress, so that our answer arrives before the ingress gives up.
-pub const DEFAULT_COLD_START_TIMEOUT: Duration = Duration::from_secs(50);
-/// From the request's last byte to the response's head.
-pub const DEFAULT_RESPONSE_HEADER_TIMEOUT: Duration = Duration::from_secs(300);
-/// CPU reserved for a pod.
-pub const DEFAULT_CPU_REQUEST: &str = "50m";
-/// Memory reserved for a pod.
-pub const DEFAULT_MEMORY_REQUEST: &str = "64Mi";
-/// Memory a pod may use.
-pub const DEFAULT_MEMORY_LIMIT: &str = "256Mi";
-/// Path the runtimes of inline code answer their readiness on.
-pub const INLINE_HEALTH_PATH: &str = "/health";
+pub use super::defaults::*;
 
 /// What the pod's readiness probe asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +189,7 @@ impl FunctionSpec {
             .unwrap_or(DEFAULT_MEMORY_LIMIT)
     }
 
-    fn resource(&self, field: fn(&super::Resources) -> &Option<String>) -> Option<&str> {
+    fn resource(&self, field: fn(&Resources) -> &Option<String>) -> Option<&str> {
         self.resources.as_ref().and_then(|resources| text(field(resources)))
     }
 
@@ -266,11 +248,6 @@ impl Trigger {
     /// The schedule, when there is one.
     pub fn schedule(&self) -> Option<&str> {
         text(&self.schedule)
-    }
-
-    /// A setting of an event trigger; empty counts as absent.
-    pub fn setting(&self, key: &str) -> Option<&str> {
-        self.config.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 }
 

@@ -5,11 +5,16 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{
-    DeletionPolicy, Function, FunctionSpec, MAX_NAME_LEN, Protocol, Resources, Runtime, Trigger,
-    TriggerKind, event,
+use kipper_trigger::EventTrigger;
+
+use super::spec::{Function, FunctionSpec, Resources, Trigger};
+use crate::{
+    cron::Schedule,
+    env_name,
+    kinds::{DeletionPolicy, Protocol, Runtime, TriggerKind},
+    names::{self, MAX_NAME_LEN},
+    quantity,
 };
-use crate::{cron::Schedule, env_name, names, quantity};
 
 /// Largest code, in bytes, that fits a ConfigMap beside its manifest of dependencies.
 pub const MAX_CODE_BYTES: usize = 1_000_000;
@@ -281,24 +286,8 @@ fn check_trigger(trigger: &Trigger, kind: TriggerKind, path: &str, report: &mut 
         }
         return;
     }
-    let required: &[&str] = match kind {
-        TriggerKind::Http | TriggerKind::Cron => &[],
-        TriggerKind::Postgres | TriggerKind::Mysql => &["source", "query"],
-        TriggerKind::Redis => &["source", "list"],
-        TriggerKind::Minio => &["source", "bucket"],
-    };
-    for key in required {
-        let present = trigger.setting(key).is_some();
-        report.require(
-            present,
-            format!("{path}.config.{key}"),
-            &format!("is required for a {kind} trigger"),
-        );
-    }
-    if kind.is_event() {
-        for (key, message) in event::problems(trigger, kind) {
-            report.add(format!("{path}.config.{key}"), message);
-        }
+    for problem in trigger.event().iter().flat_map(EventTrigger::problems) {
+        report.add(format!("{path}.config.{}", problem.key), problem.message);
     }
 }
 

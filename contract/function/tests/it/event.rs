@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use kipper_function::{
-    FunctionSpec, function::TriggerKind, function::event::settings, service::ServiceKind,
-};
+use kipper_function::{FunctionSpec, function::TriggerKind, service::ServiceKind};
+use kipper_trigger::{Kind, Setting};
 use serde_json::{Value, json};
 
 fn spec(type_: &str, config: Value) -> FunctionSpec {
@@ -16,12 +15,12 @@ fn spec(type_: &str, config: Value) -> FunctionSpec {
 fn what_a_trigger_does_not_say_has_a_default() {
     let spec = spec("redis", json!({ "source": "cache", "list": "jobs", "maxHeld": "" }));
     let event = spec.event().unwrap();
-    assert_eq!((event.kind, event.source()), (TriggerKind::Redis, "cache"));
-    assert_eq!(event.service_kind(), Some(ServiceKind::Redis));
+    assert_eq!((event.kind, event.source()), (Kind::Redis, "cache"));
+    assert_eq!(ServiceKind::from(event.kind), ServiceKind::Redis);
     assert_eq!((event.batch(), event.concurrency(), event.max_held()), (100, 8, None));
     assert_eq!(event.deliver_timeout(), Duration::from_secs(300));
     assert_eq!((event.poll_interval(), event.lease(), event.max_attempts()), (None, None, None));
-    assert!(!event.is_sql() && !event.leaves_no_mark());
+    assert!(!event.kind.is_sql() && !event.leaves_no_mark());
     let http = FunctionSpec::default();
     assert!(http.event().is_none());
     assert_eq!(http.replica_limits(), (0, 10));
@@ -76,9 +75,9 @@ fn every_problem_of_a_setting_is_told() {
             "postgres",
             json!({ "source": "db", "query": "q", "markdone": "m", "list": "" }),
             &[
-                "list: a postgres trigger has no such setting: source, batch, concurrency, maxHeld, \
+                "list: is not a setting of a postgres trigger, which has source, batch, concurrency, maxHeld, \
                  maxAttempts, pollInterval, deliverTimeout, query, key, markDone, onFailed",
-                "markdone: a postgres trigger has no such setting: source, batch, concurrency, \
+                "markdone: is not a setting of a postgres trigger, which has source, batch, concurrency, \
                  maxHeld, maxAttempts, pollInterval, deliverTimeout, query, key, markDone, onFailed",
             ],
         ),
@@ -86,8 +85,8 @@ fn every_problem_of_a_setting_is_told() {
             "mysql",
             json!({ "source": "db", "query": "q", "key": "id,,shop", "lease": "30s" }),
             &[
-                "key: must be columns, with commas between them",
-                "lease: a mysql trigger has no such setting: source, batch, concurrency, maxHeld, \
+                "key: must be columns separated by commas",
+                "lease: is not a setting of a mysql trigger, which has source, batch, concurrency, maxHeld, \
                  maxAttempts, pollInterval, deliverTimeout, query, key, markDone, onFailed",
             ],
         ),
@@ -95,7 +94,7 @@ fn every_problem_of_a_setting_is_told() {
             "redis",
             json!({ "source": "r", "list": "l", "listEnd": "top", "lease": "1", "maxHeld": "7" }),
             &[
-                "lease: must be a duration such as 30s or 5m, from 1s to 3600s",
+                "lease: must be a duration such as 30s or 5m, from 10s to 3600s",
                 "listEnd: must be left or right",
                 "maxHeld: must be at least concurrency",
             ],
@@ -128,9 +127,27 @@ fn the_schema_names_every_setting() {
     let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
     let path = format!("{schema}/triggers/items/properties/config/description");
     let described = crd.pointer(&path).unwrap().as_str().unwrap();
-    for kind in TriggerKind::ALL {
-        for setting in settings(*kind) {
-            assert!(described.contains(setting), "{setting}: {described}");
+    for setting in Setting::ALL {
+        assert!(described.contains(setting.name()), "{setting}: {described}");
+    }
+}
+
+/// What the API server refuses is what [`kipper_function::FunctionSpec::validate`] calls missing.
+#[test]
+fn the_schema_requires_what_a_trigger_needs() {
+    use kube::CustomResourceExt as _;
+    let crd = serde_json::to_string(&kipper_function::Function::crd()).unwrap();
+    for kind in Kind::ALL {
+        assert_eq!(TriggerKind::from(kind).event(), Some(kind));
+        let problems = spec(kind.as_str(), json!({})).validate();
+        assert_eq!(problems.len(), Setting::required(kind).len());
+        for setting in Setting::required(kind) {
+            let rule = match setting {
+                Setting::Source => "an event trigger needs config.source".to_owned(),
+                Setting::Query => "a postgres or mysql trigger needs config.query".to_owned(),
+                _ => format!("a {kind} trigger needs config.{setting}"),
+            };
+            assert!(crd.contains(&rule), "{rule}");
         }
     }
 }

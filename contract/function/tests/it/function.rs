@@ -79,7 +79,7 @@ fn triggers_are_found_by_kind() {
     assert!(!spec.is_http());
     assert!(spec.is_served());
     assert_eq!(spec.cron_trigger().unwrap().schedule(), Some("0 2 * * *"));
-    assert_eq!(spec.event_trigger().unwrap().setting("list"), Some("jobs"));
+    assert_eq!(spec.event().unwrap().setting(kipper_trigger::Setting::List), Some("jobs"));
     assert_eq!(spec.main_trigger(), TriggerKind::Redis);
     let cron =
         function(json!({ "image": "i", "triggers": [{ "type": "cron", "schedule": "@daily" }] }))

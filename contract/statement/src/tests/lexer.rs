@@ -3,7 +3,8 @@
 use super::super::{
     Dialect::{self, Mysql, Postgres},
     Query, TemplateError,
-    lexer::{MAX_SQL_BYTES, TokenKind, tokenize},
+    error::MAX_SQL_BYTES,
+    lexer::{TokenKind, tokenize},
 };
 
 /// One letter per token, so that a table of them can be read.

@@ -84,8 +84,8 @@ fn accepted_queries() {
 #[test]
 fn refused_queries() {
     let both = [
-        ("", "there is no statement"),
-        ("(", "there is no statement"),
+        ("", "no statement"),
+        ("(", "no statement"),
         ("DELETE FROM t", "the query begins with DELETE at line 1, column 1: begin with SELECT"),
         ("(UPDATE t)", "the query begins with UPDATE at line 1, column 2"),
         ("'SELECT'", "the query begins with 'SELECT' at line 1, column 1"),

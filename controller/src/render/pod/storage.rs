@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use crate::render::Subject;
+use crate::render::subject::Subject;
 
 /// Where the runtimes find inline code.
 pub(super) const CODE_PATH: &str = "/app/function";

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use kipper_function::{
-    function::{TriggerKind, event::EventTrigger},
-    names,
+use kipper_function::names;
+use kipper_trigger::{
+    EventTrigger, Kind, Setting, redis,
+    scaler::{self, Target},
 };
 
-use super::{AuthenticationRef, Metadata, Trigger};
-use crate::render::{Event, Subject, seconds};
+use super::trigger::{EVENT_POLLING_INTERVAL, Metadata, Trigger, pushed};
+use crate::{plan::Event, render::subject::Subject};
 
 /// A count that takes longer than this on a MySQL or MariaDB is given up there. (PostgreSQL is told
 /// so in the connection string.)
@@ -22,8 +23,7 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
     let Some(source) = subject.spec().event() else { return Vec::new() };
     let batch = source.batch().to_string();
     match source.kind {
-        TriggerKind::Http | TriggerKind::Cron => Vec::new(),
-        TriggerKind::Postgres => {
+        Kind::Postgres => {
             let metadata = BTreeMap::from([
                 ("query", format!("SELECT {}", count(subject, &source, event))),
                 ("targetQueryValue", batch),
@@ -31,7 +31,7 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
             ]);
             vec![authenticated(subject, "postgresql", metadata)]
         }
-        TriggerKind::Mysql => {
+        Kind::Mysql => {
             let metadata = BTreeMap::from([
                 ("query", mysql_query(&count(subject, &source, event))),
                 ("queryValue", batch),
@@ -39,8 +39,8 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
             ]);
             vec![authenticated(subject, "mysql", metadata)]
         }
-        TriggerKind::Redis => {
-            let list = source.setting("list").unwrap_or_default();
+        Kind::Redis => {
+            let list = source.setting(Setting::List).unwrap_or_default();
             let length = |name: String| {
                 let metadata = BTreeMap::from([
                     ("listName", name),
@@ -51,30 +51,24 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
                 authenticated(subject, "redis", metadata)
             };
             // An item in the hands of a pod is in the list no more; its lease keeps the pod.
-            vec![length(list.to_owned()), length(leases(list))]
+            vec![length(list.to_owned()), length(redis::leases(list))]
         }
-        TriggerKind::Minio => {
-            let metadata = BTreeMap::from([
-                ("scalerAddress", subject.settings.scaler_address.clone()),
-                ("namespace", subject.namespace.to_owned()),
-                ("function", subject.name.to_owned()),
-                // Which one the adapter knows from the Secret it has.
-                ("bucket", "true".to_owned()),
-                ("targetEvents", batch),
-                ("idleTimeoutSeconds", seconds(subject.spec().idle_timeout()).to_string()),
-                ("pollingIntervalSeconds", super::EVENT_POLLING_INTERVAL_SECONDS.to_string()),
-            ]);
+        Kind::Minio => {
+            let metadata = scaler::Metadata {
+                function: Some(subject.name.to_owned()),
+                idle_timeout: subject.spec().idle_timeout(),
+                polling_interval: EVENT_POLLING_INTERVAL,
+                // Which bucket the adapter knows from the Secret it has.
+                target: Target::Events(source.batch().into()),
+            };
+            let metadata = pushed(subject, &metadata);
             vec![Trigger::new("external-push", metadata)]
         }
     }
 }
 
 fn authenticated(subject: &Subject<'_>, type_: &'static str, metadata: Metadata) -> Trigger {
-    let name = names::trigger_authentication(subject.name);
-    Trigger {
-        authentication_ref: Some(AuthenticationRef { name }),
-        ..Trigger::new(type_, metadata)
-    }
+    Trigger::new(type_, metadata).authenticated(names::trigger_authentication(subject.name))
 }
 
 /// How many rows there are, up to as many as make all replicas run. Line breaks, because a query may
@@ -93,33 +87,4 @@ fn mysql_query(count: &str) -> String {
          SELECT /*+ MAX_EXECUTION_TIME({}) */ {count}",
         COUNT_SECONDS * 1000
     )
-}
-
-/// The poller's sorted set of leases for a list. In a cluster both have to have one slot, which the
-/// part of a key in braces decides.
-fn leases(list: &str) -> String {
-    let tag = list.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    if tag.is_some_and(|(tag, _)| !tag.is_empty()) {
-        format!("{list}:kp:leases")
-    } else {
-        format!("{{{list}}}:kp:leases")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::leases;
-
-    #[test]
-    fn leases_share_the_slot_of_their_list() {
-        let cases = [
-            ("jobs", "{jobs}:kp:leases"),
-            ("{shop}:jobs", "{shop}:jobs:kp:leases"),
-            // Braces around nothing are no such part.
-            ("jobs{}", "{jobs{}}:kp:leases"),
-        ];
-        for (list, expected) in cases {
-            assert_eq!(leases(list), expected);
-        }
-    }
 }

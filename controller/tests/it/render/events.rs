@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kipper_controller::render::{Kind, trigger_digest};
+use kipper_controller::plan::Kind;
 use serde_json::{Value, json};
 
 use super::{
@@ -182,7 +182,7 @@ fn the_digest_follows_what_the_poller_reads_at_its_start() {
         let objects = case.render();
         let path = "/spec/template/metadata/annotations/kipper.run~1trigger-digest";
         let told = of(&objects, Kind::Deployment).pointer(path).unwrap().as_str().unwrap();
-        assert_eq!(trigger_digest(&case.input(), &case.settings).as_deref(), Some(told));
+        assert_eq!(case.trigger_digest().as_deref(), Some(told));
         told.to_owned()
     };
     fn config(case: &mut Case, key: &str, value: &str) {
@@ -209,5 +209,5 @@ fn the_digest_follows_what_the_poller_reads_at_its_start() {
     assert_eq!(digest(&same), digest(&base));
     assert_eq!(digest(&base.clone().refused()), digest(&base));
     let plain = fixtures::node_hello();
-    assert_eq!(trigger_digest(&plain.input(), &plain.settings), None);
+    assert_eq!(plain.trigger_digest(), None);
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use kipper_controller::render::{
-    Binding, Event, IngressSettings, Input, Object, RenderError, Settings, render,
+use kipper_controller::{
+    plan::{Binding, Event, Object},
+    render::{Clash, Draft, IngressSettings, Input, RenderError, Settings},
 };
 use kipper_function::{Function, service::ServiceKind};
+use kipper_trigger::{DEFAULT_STATE_BUCKET, SecretKey, Setting};
 
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -15,6 +17,7 @@ pub(crate) fn settings() -> Settings {
         image_pull_policy: None,
         scaler_address: "kipper-scaler-adapter.kipper-system.svc:9090".to_owned(),
         network_policy: false,
+        state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
         ingress: IngressSettings {
             namespace: "kipper-system".to_owned(),
             service: "kipper-interceptor".to_owned(),
@@ -36,6 +39,7 @@ pub(crate) struct Case {
     pub(crate) secret_keys: BTreeSet<String>,
     pub(crate) secret_digest: Option<String>,
     pub(crate) event: Option<Event>,
+    pub(crate) refused: bool,
     pub(crate) settings: Settings,
 }
 
@@ -52,6 +56,7 @@ impl Case {
             secret_keys: BTreeSet::new(),
             secret_digest: None,
             event: None,
+            refused: false,
             settings: settings(),
         }
     }
@@ -75,23 +80,22 @@ impl Case {
     /// What was prepared for its event trigger: a Secret with these keys beside those of every kind.
     pub(crate) fn event(mut self, keys: &[&str]) -> Self {
         let trigger = self.function.spec.event().unwrap();
-        let query = trigger.setting("query").map(str::to_owned);
-        let keys = ["drain-token", "url"].iter().chain(keys).map(|key| (*key).to_owned()).collect();
+        let query = trigger.setting(Setting::Query).map(str::to_owned);
+        let keys = ["drain-token", "url"].iter().chain(keys);
+        let keys = keys.map(|key| SecretKey::parse(key).unwrap()).collect();
         self.event = Some(Event {
             query,
             keys,
             digest: "digest of the trigger's secret".to_owned(),
             drain_token: "0123456789abcdef0123456789abcdef".to_owned(),
             max_held: 160,
-            refused: false,
         });
         self.host = self.host.filter(|_| self.function.spec.is_http());
         self
     }
 
-    pub(crate) fn refused(mut self) -> Self {
-        self.event.as_mut().unwrap().refused = true;
-        self
+    pub(crate) fn refused(self) -> Self {
+        Self { refused: true, ..self }
     }
 
     pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -99,7 +103,7 @@ impl Case {
         self
     }
 
-    pub(crate) fn input(&self) -> Input<'_> {
+    fn input(&self) -> Input<'_> {
         Input {
             function: &self.function,
             host: self.host.as_deref(),
@@ -111,7 +115,17 @@ impl Case {
     }
 
     pub(crate) fn try_render(&self) -> Result<Vec<Object>, RenderError> {
-        render(&self.input(), &self.settings)
+        Draft::new(&self.input(), &self.settings)?.objects(self.refused)
+    }
+
+    pub(crate) fn clashes(&self) -> Vec<Clash> {
+        Draft::new(&self.input(), &self.settings).unwrap().clashes().to_vec()
+    }
+
+    pub(crate) fn trigger_digest(&self) -> Option<String> {
+        let input = self.input();
+        let draft = Draft::new(&input, &self.settings).unwrap();
+        draft.trigger_digest().map(str::to_owned)
     }
 
     pub(crate) fn render(&self) -> Vec<Object> {

@@ -3,17 +3,15 @@
 //! For a caller that plays KEDA. Claims nothing and holds no lock; rows that are being handled
 //! count as long as they match.
 
+use kipper_statement::{Dialect, Query};
 use mysql_async::Value;
 
 use super::{
-    MysqlConfig,
-    connection::{Connector, Link, Role},
-    invalid, server,
+    config::MysqlConfig,
+    connection::{Connector, Link, Role, invalid},
+    server,
 };
-use crate::{
-    source::SourceError,
-    template::{Dialect, Query},
-};
+use crate::source::SourceError;
 
 /// Counts waiting rows, over one connection that is kept.
 pub struct Backlog {
@@ -29,7 +27,8 @@ impl Backlog {
     /// # Errors
     /// [`SourceError::Invalid`] for a URL or a query that cannot work.
     pub fn new(config: &MysqlConfig, bound: u64) -> Result<Self, SourceError> {
-        let query = Query::parse(Dialect::Mysql, &config.query).map_err(invalid)?;
+        let query = Query::parse(Dialect::Mysql, &config.query)
+            .map_err(|error| invalid(error.to_string()))?;
         let connector = Connector::new(&config.url, config.authority.as_deref())?;
         let sql =
             format!("SELECT COUNT(*) FROM (SELECT 1 FROM (\n{}\n) __kp LIMIT ?) n", query.text());

@@ -12,19 +12,17 @@ use std::{
     time::Duration,
 };
 
+use kipper_statement::{self as template, Template};
 use mysql_async::{Row as SqlRow, Statement, Value};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Row,
     connection::{Failure, Link, Turn, invalid},
     plan::{MAX_CHOSEN, Plan},
+    row::Row,
 };
-use crate::{
-    source::{Digest, Event, Key, Mark, SourceError},
-    template::{self, Template},
-};
+use crate::source::{Digest, Event, Key, Mark, SourceError};
 
 /// How long marks go one by one after a deadlock.
 const SINGLE_FOR: Duration = Duration::from_secs(600);

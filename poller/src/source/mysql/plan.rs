@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use kipper_statement::{self as template, Dialect, Query, Template};
 use mysql_async::{Column, Row, Value, consts::ColumnType};
 
 use super::{
@@ -12,10 +13,7 @@ use super::{
     server::Server,
     value::{Kind, write_string},
 };
-use crate::{
-    source::{Key, SourceError},
-    template::{self, Dialect, Query, Template},
-};
+use crate::source::{Key, SourceError};
 
 /// Most keys that one statement looks up is two to this power. A batch between two powers repeats a
 /// key, so that few statements serve all sizes.
@@ -142,7 +140,7 @@ impl Plan {
     }
 
     fn push_values(&self, key: &str, parameters: &mut Vec<Value>) -> Result<(), String> {
-        let bad = || format!("key {key:?} is none of this query");
+        let bad = || format!("key {key:?} is not a key of this query");
         if let [column] = &self.key[..] {
             parameters.push(column.kind.parse(key).ok_or_else(bad)?);
             return Ok(());

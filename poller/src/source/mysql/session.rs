@@ -16,10 +16,10 @@ use mysql_async::{Row as SqlRow, Value};
 use parking_lot::Mutex;
 
 use super::{
-    Row,
     connection::Link,
     locks::{Batches, Lock, Names, answers},
     plan::{MAX_CHOSEN, Plan, Shape},
+    row::Row,
     server::number,
 };
 use crate::source::{Claimed, Event, Key, SourceError, Unusable, Wanted};

@@ -3,17 +3,15 @@
 //! For a caller that plays KEDA. Claims nothing and holds no lock; rows that are being handled
 //! count as long as they match.
 
+use kipper_statement::{Dialect, Query};
 use tokio_postgres::Client;
 
 use super::{
-    PostgresConfig,
+    config::PostgresConfig,
     connection::{Connector, Role, explain, invalid},
     plan::about,
 };
-use crate::{
-    source::SourceError,
-    template::{Dialect, Query},
-};
+use crate::source::SourceError;
 
 /// Counts waiting rows, over one connection that is kept.
 pub struct Backlog {

@@ -15,24 +15,13 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, error::SqlState};
 
 use self::lane::{Kind, Lane, Refused};
-use super::{Row, connection::Connector, plan::Plan};
-use crate::{
-    source::{Digest, Event, Key, Mark, SourceError},
-    template::Template,
-};
+use super::{recipe::Recipe, row::Row};
+use crate::source::{Digest, Event, Key, Mark, SourceError};
 
 /// How long marks go one by one after a deadlock.
 const SINGLE_FOR: Duration = Duration::from_secs(600);
 /// Connections for marks that go one by one, the first one included.
 const MAX_LANES: usize = 8;
-
-/// What a connection of the marks is made of.
-pub(super) struct Recipe {
-    pub(super) connector: Connector,
-    pub(super) plan: Plan,
-    pub(super) mark_done: Option<Template>,
-    pub(super) on_failed: Option<Template>,
-}
 
 pub(super) struct Marks {
     recipe: Arc<Recipe>,

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
+use kipper_statement::{self as template, Dialect, Query, Template};
 use tokio_postgres::{
     Client, Column, Statement,
     error::SqlState,
@@ -12,10 +13,7 @@ use tokio_postgres::{
 };
 
 use super::connection::{Role, cause, explain, invalid};
-use crate::{
-    source::SourceError,
-    template::{self, Dialect, Query, Template},
-};
+use crate::source::SourceError;
 
 /// One column of the key.
 #[derive(Clone, Debug)]

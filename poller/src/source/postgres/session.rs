@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio_postgres::{Client, Row as SqlRow, Statement, types::ToSql};
 
 use super::{
-    Row,
     connection::{Role, explain},
     plan::{Plan, about},
+    row::Row,
     text::{Text, array},
 };
 use crate::source::{Claimed, Event, Key, SourceError, Unusable, Wanted};

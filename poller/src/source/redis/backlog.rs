@@ -6,8 +6,8 @@
 use fred::types::Value;
 
 use super::{
-    RedisConfig,
     answer::number,
+    config::RedisConfig,
     connection::{Connection, Connector},
     keys::Keys,
 };

@@ -54,7 +54,7 @@ pub(super) async fn check(
             let (command, words) = (word(parts.next()), word(parts.next()));
             Err(refusal(&command, &words))
         }
-        _ => Err(SourceError::Failed("the check gave an answer that is none".to_owned())),
+        _ => Err(SourceError::Failed("unexpected answer to the check".to_owned())),
     }
 }
 

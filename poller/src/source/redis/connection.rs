@@ -54,7 +54,9 @@ impl Connector {
             }
             _ => {
                 let known = "redis, rediss, redis-sentinel and rediss-sentinel";
-                return Err(invalid(format!("the source URL's scheme is none of {known}")));
+                return Err(invalid(format!(
+                    "invalid scheme of the source URL, expected one of {known}"
+                )));
             }
         };
         // Without its `s`: the client's own TLS would read this machine's certificates.

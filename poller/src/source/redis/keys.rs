@@ -1,6 +1,7 @@
 //! Names of the keys beside the list, all in the list's hash slot.
 
 use fred::types::Value;
+use kipper_trigger::redis;
 
 /// Everything the scripts are given as `KEYS`, in their order.
 #[derive(Clone, Debug)]
@@ -24,14 +25,13 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The keys of a list: `{<list>}:kp:…`, or `<list>:kp:…` where the list has a hash tag.
+    /// The keys of a list.
     pub(super) fn new(list: &str) -> Self {
-        let tagged = if has_hash_tag(list) { list.to_owned() } else { format!("{{{list}}}") };
-        let key = |name: &str| format!("{tagged}:kp:{name}");
+        let key = |name: &str| redis::key(list, name);
         Self {
             list: list.to_owned(),
             items: key("items"),
-            leases: key("leases"),
+            leases: redis::leases(list),
             owners: key("owners"),
             attempts: key("attempts"),
             dead: key("dead"),
@@ -58,27 +58,5 @@ impl Keys {
     pub(super) fn with_scratch(&self) -> Vec<Value> {
         let scratch = self.scratch.iter().map(|key| Value::from(key.clone()));
         self.all().into_iter().chain(scratch).collect()
-    }
-}
-
-/// Whether only a part of the key decides on its slot (Redis Cluster specification, "Hash tags").
-fn has_hash_tag(key: &str) -> bool {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    tag.is_some_and(|(tag, _)| !tag.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_tag_of_the_list_is_kept() {
-        let check = |list: &str, leases: &str| assert_eq!(Keys::new(list).leases, leases);
-        check("orders", "{orders}:kp:leases");
-        check("shop{7}:orders", "shop{7}:orders:kp:leases");
-        check("a{}b", "{a{}b}:kp:leases");
-        check("a{b", "{a{b}:kp:leases");
-        check("a}{b", "{a}{b}:kp:leases");
-        check("", "{}:kp:leases");
     }
 }

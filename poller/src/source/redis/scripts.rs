@@ -5,10 +5,10 @@ use std::sync::Arc;
 use fred::types::Resp3Frame;
 
 use super::{
-    Lease,
     answer::{array, bytes, number, text, texts},
     body::body,
     connection::Script,
+    lease::Lease,
 };
 use crate::source::Event;
 
@@ -44,7 +44,7 @@ pub(super) struct Taken {
     /// Why items could not be taken off the list; empty if they could.
     pub(super) problem: String,
     /// Ids that became dead letters.
-    pub(super) buried: Vec<String>,
+    pub(super) dead: Vec<String>,
 }
 
 impl Taken {
@@ -63,7 +63,7 @@ impl Taken {
                 claim: Lease::default(),
             });
         }
-        let buried = texts(parts.next()?)?;
-        Some(Self { events, more, problem, buried })
+        let dead = texts(parts.next()?)?;
+        Some(Self { events, more, problem, dead })
     }
 }

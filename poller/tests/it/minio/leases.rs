@@ -39,7 +39,7 @@ async fn nobody_claims_what_is_leased() {
     assert!(claim(&second).await.is_empty());
     first.release(&held[..2]).await.unwrap();
     until("what was released", async || claim(&second).await.len() == 2).await;
-    let marks = first.complete(&held[2..], false).await.unwrap();
+    let marks = first.ack(&held[2..], false).await.unwrap();
     assert_eq!(marks, vec![Mark::Done { rows: None, still: None }; 3]);
     assert_eq!(bucket.left().await, Some(2));
 }
@@ -59,14 +59,14 @@ async fn a_stale_owner_neither_renews_nor_deletes_what_another_has() {
 
     assert!(matches!(first.extend(&held).await, Err(SourceError::Lost(_))));
     first.recover(&held).await.unwrap();
-    let marks = first.complete(&held, true).await.unwrap();
+    let marks = first.ack(&held, true).await.unwrap();
     assert!(matches!(marks[..], [Mark::Done { .. }]));
     first.fail(&held[0], "late", 1, false).await.unwrap();
     first.release(&held).await.unwrap();
     assert_eq!(bucket.record(&pending(0)).await, theirs);
     assert_eq!(bucket.names("failed/").await, Vec::<String>::new());
 
-    second.complete(&taken, false).await.unwrap();
+    second.ack(&taken, false).await.unwrap();
     assert!(!bucket.is_there(&pending(0)).await);
     // Nor does a write that comes too late bring it back.
     first.extend(&held).await.unwrap();
@@ -83,7 +83,7 @@ async fn a_stale_owner_that_only_marks_is_told_by_the_object() {
     let held = claim(&first).await;
     let second = bucket.source().await;
     take_over(&second, 3).await;
-    first.complete(&held[..1], false).await.unwrap();
+    first.ack(&held[..1], false).await.unwrap();
     first.fail(&held[1], "late", 1, false).await.unwrap();
     first.release(&held[2..]).await.unwrap();
     assert_eq!(bucket.left().await, Some(3));
@@ -109,7 +109,7 @@ async fn an_owner_whose_lease_ran_out_untouched_goes_on() {
     first.extend(&held).await.unwrap();
     let renewed = bucket.record(&pending(0)).await.lease.unwrap();
     assert!(renewed.until_ms > until_ms);
-    first.complete(&held, false).await.unwrap();
+    first.ack(&held, false).await.unwrap();
     assert_eq!(bucket.left().await, Some(0));
 }
 

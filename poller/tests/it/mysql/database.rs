@@ -68,7 +68,7 @@ impl Database {
              status varchar(20) NOT NULL DEFAULT 'pending', note longtext, \
              tries int NOT NULL DEFAULT 0, KEY (status))",
             "CREATE TABLE failed (id bigint, error text, attempts int)",
-            "CREATE PROCEDURE bury(i bigint, e text, a int) BEGIN \
+            "CREATE PROCEDURE dead_letter(i bigint, e text, a int) BEGIN \
              INSERT INTO failed VALUES (i, e, a); \
              UPDATE orders SET status = 'failed' WHERE id = i; END",
         ] {
@@ -94,7 +94,7 @@ fn pool(url: &str) -> Pool {
 
 impl Table for Database {
     const TRIGGER: &'static str = "mysql";
-    const ON_FAILED: &'static str = "CALL bury({{id}}, {{_error}}, {{_attempts}})";
+    const ON_FAILED: &'static str = "CALL dead_letter({{id}}, {{_error}}, {{_attempts}})";
 
     fn url(&self) -> &str {
         &self.url

@@ -14,7 +14,7 @@ async fn body(list: &List, item: &[u8]) -> Value {
     assert_eq!(events.len(), 1, "{item:?}");
     let body = serde_json::from_slice(&events[0].body).unwrap();
     let events: Vec<_> = events.into_iter().map(std::sync::Arc::new).collect();
-    source.complete(&events, false).await.unwrap();
+    source.ack(&events, false).await.unwrap();
     list.assert_clean().await;
     body
 }
@@ -57,7 +57,7 @@ async fn an_item_of_any_bytes_arrives() {
         let events = claim(&source, 1).await;
         assert_eq!(events[0].body, item);
         let events: Vec<_> = events.into_iter().map(std::sync::Arc::new).collect();
-        source.complete(&events, false).await.unwrap();
+        source.ack(&events, false).await.unwrap();
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_list_of_any_name_works() {
         list.push_all(vec![b"1".to_vec(), b"2".to_vec()]).await;
         let events: Vec<_> = claim(&source, 5).await.into_iter().map(std::sync::Arc::new).collect();
         assert_eq!(events.len(), 2, "{name:?}");
-        source.complete(&events[..1], false).await.unwrap();
+        source.ack(&events[..1], false).await.unwrap();
         source.fail(&events[1], "a reason", 1, false).await.unwrap();
         assert_eq!(list.waiting().await, 0, "{name:?}");
     }

@@ -48,7 +48,7 @@ async fn a_zombie_cannot_touch_what_was_taken_over() {
     let before: Vec<String> = list.ask(&deadlines).await;
     zombie.extend(&old).await.unwrap();
     zombie.release(&old[..1]).await.unwrap();
-    assert_eq!(zombie.complete(&old[1..2], false).await.unwrap(), [done(Some(0))]);
+    assert_eq!(zombie.ack(&old[1..2], false).await.unwrap(), [done(Some(0))]);
     assert_eq!(zombie.fail(&old[2], "500", 10, false).await.unwrap(), done(Some(0)));
     zombie.recover(&old[3..]).await.unwrap();
     zombie.release(&old).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_zombie_cannot_touch_what_was_taken_over() {
     assert_eq!((list.owned().await, list.dead().await), (4, 0));
     assert!(claim(&zombie, 4).await.is_empty());
     // Its heir can do all of it.
-    let marks = heir.complete(&shared(new), false).await.unwrap();
+    let marks = heir.ack(&shared(new), false).await.unwrap();
     assert_eq!(marks, vec![done(Some(1)); 4]);
     list.assert_clean().await;
 }
@@ -74,7 +74,7 @@ async fn a_late_owner_keeps_what_nobody_took() {
     assert!(claim_but(&source, 3, &keys).await.events.is_empty());
     source.extend(&events).await.unwrap();
     source.recover(&events).await.unwrap();
-    assert_eq!(source.complete(&events, false).await.unwrap(), vec![done(Some(1)); 3]);
+    assert_eq!(source.ack(&events, false).await.unwrap(), vec![done(Some(1)); 3]);
     list.assert_clean().await;
 }
 

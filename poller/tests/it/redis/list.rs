@@ -15,9 +15,10 @@ use fred::{
 };
 use kipper_poller::source::{
     Claimed, Event, Source, Wanted,
-    redis::{Lease, ListEnd, Redis as Items, RedisConfig},
+    redis::{Lease, Redis as Items, RedisConfig},
 };
 use kipper_servers::redis::{Options, Redis};
+use kipper_trigger::ListEnd;
 
 use crate::poller::flags;
 

@@ -29,7 +29,6 @@ async fn flags_that_could_not_work() {
     none.retain(|flag| !flag.starts_with("--list="));
     refused(&none, "--list").await;
     refused(&with(&flags, "--list="), "name").await;
-    refused(&with(&flags, "--lease=9s"), "10s").await;
     for (url, says) in [
         ("redis-cluster://127.0.0.1:1", "Cluster"),
         ("http://127.0.0.1:1", "scheme"),

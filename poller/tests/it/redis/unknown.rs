@@ -54,7 +54,7 @@ async fn a_claim_without_an_answer() {
     let again = claim(&source, 20).await;
     assert_eq!(numbers(&again), (6..=20).collect::<Vec<i64>>());
     assert!(again.iter().all(|event| event.attempts == 0));
-    let marks = source.complete(&kept, false).await.unwrap();
+    let marks = source.ack(&kept, false).await.unwrap();
     assert_eq!(marks, vec![Mark::Done { rows: Some(1), still: None }; 5]);
 }
 
@@ -65,18 +65,18 @@ async fn a_mark_without_an_answer() {
     list.fill(11).await;
     let mut events = shared(claim(&source, 11).await);
     // So that the server knows the script.
-    source.complete(&events.split_off(10), false).await.unwrap();
+    source.ack(&events.split_off(10), false).await.unwrap();
     proxy.stall_answers();
     let (marking, half) = (Arc::clone(&source), events[..5].to_vec());
-    let marking = tokio::spawn(async move { marking.complete(&half, false).await });
+    let marking = tokio::spawn(async move { marking.ack(&half, false).await });
     until("marked", async || list.leases().await == 5).await;
     proxy.cut();
     proxy.resume();
     assert!(matches!(marking.await.unwrap(), Err(SourceError::Lost(_))));
     // Said once, then marks wait for the next connection.
-    assert!(matches!(source.complete(&events, true).await, Err(SourceError::Broken(_))));
+    assert!(matches!(source.ack(&events, true).await, Err(SourceError::Broken(_))));
     source.recover(&events).await.unwrap();
-    let marks = source.complete(&events, true).await.unwrap();
+    let marks = source.ack(&events, true).await.unwrap();
     let made = |mark: &Mark| matches!(mark, Mark::Done { rows: Some(1), .. });
     assert_eq!(marks.iter().filter(|mark| made(mark)).count(), 5);
     assert!(marks.iter().all(|mark| matches!(mark, Mark::Done { still: None, .. })));
@@ -131,7 +131,7 @@ async fn a_claim_that_runs_late_is_nobodys() {
     ids.sort_unstable();
     assert_eq!(ids, [3, 4, 5]);
     assert_eq!(
-        source.complete(&kept, false).await.unwrap(),
+        source.ack(&kept, false).await.unwrap(),
         vec![Mark::Done { rows: Some(1), still: None }; 2]
     );
 }

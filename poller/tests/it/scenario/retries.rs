@@ -114,7 +114,7 @@ pub(crate) async fn silence_is_a_failure_too(database: impl Table) {
     .await;
     database.fill(5).await;
     let mut flags = with_dead_letters(&database, &function, 5);
-    flags.push("--deliver-timeout=500ms".to_owned());
+    flags.push("--deliver-timeout=1s".to_owned());
     let poller = Poller::start(&flags);
     until("all done", async || database.count("done").await == 5).await;
     poller.stop().await;

@@ -95,6 +95,7 @@ impl World {
             bucket: self.bucket.clone(),
             prefix: String::new(),
             suffix: String::new(),
+            state_bucket: self.state.clone(),
         }
     }
 
@@ -120,7 +121,6 @@ impl World {
     /// A watcher's configuration: lists often, whether or not notifications come.
     pub(crate) fn config(&self) -> BucketArgs {
         BucketArgs {
-            bucket_state_bucket: self.state.clone(),
             bucket_list_interval: Duration::from_millis(200),
             bucket_backstop_interval: Duration::from_millis(200),
             ..BucketArgs::default()

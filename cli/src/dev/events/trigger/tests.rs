@@ -3,7 +3,10 @@
 
 use std::path::PathBuf;
 
-use kipper_function::{FunctionSpec, function::Runtime};
+use kipper_function::{
+    FunctionSpec,
+    function::{Runtime, TriggerKind},
+};
 
 use crate::trigger_flags::EventArgs;
 
@@ -31,28 +34,35 @@ fn sources() -> Sources {
     }
 }
 
+/// The value of a variable.
+fn variable_of(invocation: &Invocation, name: Variable) -> Option<&str> {
+    let mut variables = invocation.variables.iter();
+    variables.find(|(variable, _)| *variable == name).map(|(_, value)| value.as_str())
+}
+
 #[test]
 fn a_source_is_a_url_or_a_name_that_is_known() {
     let url = |source: &str| {
         let function = function("postgres", &[("source", source), ("query", "SELECT 1")]);
         let trigger = EventTrigger::of(&function, &sources()).unwrap();
-        trigger.map(|trigger| trigger.check().source_url.0)
+        let url = |trigger: EventTrigger| {
+            variable_of(&trigger.check(), Variable::SourceUrl).map(str::to_owned)
+        };
+        trigger.map(url)
     };
-    assert_eq!(url("shop-db").unwrap(), "postgres://u:p@h/db");
-    assert_eq!(url("postgres://other/db").unwrap(), "postgres://other/db");
+    assert_eq!(url("shop-db").unwrap().as_deref(), Some("postgres://u:p@h/db"));
+    assert_eq!(url("postgres://other/db").unwrap().as_deref(), Some("postgres://other/db"));
     let error = url("orders-db").unwrap_err().to_string();
     assert_eq!(error, "needs --source orders-db=<url> or KIPPER_SOURCE_ORDERS_DB");
 }
 
 #[test]
 fn an_authority_belongs_to_a_name_or_to_urls() {
-    for kind in ["postgres", "mysql", "redis"] {
+    for (kind, setting) in [("postgres", "query"), ("mysql", "query"), ("redis", "list")] {
         let authority = |source: &str| {
-            let function = function(kind, &[("source", source)]);
+            let function = function(kind, &[("source", source), (setting, "x")]);
             let trigger = EventTrigger::of(&function, &sources()).unwrap().unwrap();
-            let arguments = trigger.check().arguments;
-            let flag = arguments.iter().find_map(|flag| flag.strip_prefix("--source-ca="));
-            flag.map(str::to_owned)
+            variable_of(&trigger.check(), Variable::SourceCa).map(str::to_owned)
         };
         assert_eq!(authority("shop-db").as_deref(), Some("/named.pem"));
         assert_eq!(authority("redis://h").as_deref(), Some("/of-urls.pem"));
@@ -64,11 +74,12 @@ fn an_authority_belongs_to_a_name_or_to_urls() {
 fn a_bucket_is_watched_as_its_trigger_says() {
     let of = |source: &str, prefix: &str| {
         let config = [("source", source), ("bucket", "photos"), ("prefix", prefix)];
-        EventTrigger::of(&function("minio", &config), &sources()).unwrap()
+        EventTrigger::of(&function("minio", &config), &sources()).unwrap().unwrap()
     };
-    let trigger = of("store", "in/").unwrap();
+    let trigger = of("store", "in/");
     let watcher = trigger.bucket_watcher(Duration::from_millis(1500)).unwrap();
-    assert_eq!(watcher.source_url.0, "https://k:s%2F+@h:9000");
+    let url = (Variable::SourceUrl, "https://k:s%2F+@h:9000".to_owned());
+    assert_eq!(watcher.variables, [url]);
     assert_eq!(
         watcher.arguments,
         [
@@ -80,7 +91,7 @@ fn a_bucket_is_watched_as_its_trigger_says() {
         ]
     );
     assert_eq!(trigger.programs(), [Program::Poller, Program::BucketWatcher]);
-    assert!(trigger != of("store", "out/").unwrap() && trigger == of("store", "in/").unwrap());
+    assert!(trigger != of("store", "out/") && trigger == of("store", "in/"));
     let postgres = function("postgres", &[("source", "shop-db"), ("query", "SELECT 1")]);
     let postgres = EventTrigger::of(&postgres, &sources()).unwrap().unwrap();
     assert!(postgres.bucket_watcher(Duration::ZERO).is_none());
@@ -93,34 +104,43 @@ fn settings_reach_the_poller_and_no_password_is_printed() {
         ("source", "shop-db"),
         ("query", "SELECT * FROM a WHERE b = '--x'"),
         ("markDone", "UPDATE a SET b = {{id}}"),
-        ("key", "id,nr"),
         ("maxAttempts", "3"),
         ("batch", "7"),
-        ("concurrency", "2"),
-        ("deliverTimeout", "1m30s"),
     ];
     let trigger = EventTrigger::of(&function("postgres", &settings), &sources()).unwrap().unwrap();
-    let common = [
-        "--trigger=postgres",
-        "--namespace=local",
-        "--function=orders",
-        "--source-ca=/named.pem",
-        "--query=SELECT * FROM a WHERE b = '--x'",
-        "--mark-done=UPDATE a SET b = {{id}}",
-        "--key=id,nr",
-        "--max-attempts=3",
-        "--concurrency=2",
-        "--deliver-timeout=1m30s",
-    ];
     let poller = trigger.poller(8081);
-    let own = ["--target-url=http://127.0.0.1:8081/event", "--admin-listen=127.0.0.1:0"];
-    assert_eq!(poller.arguments, [&common[..], &own].concat());
-    let counter = trigger.counter(70, Duration::from_millis(200)).arguments;
-    assert_eq!(counter, [&common[..], &["count", "--bound=70", "--interval=200ms"]].concat());
-    assert_eq!((trigger.batch, trigger.is_marked), (7, true));
-    for shown in [format!("{trigger:?}"), format!("{poller:?}")] {
-        assert!(!shown.contains("u:p"), "{shown}");
+    assert!(poller.arguments.is_empty());
+    for (variable, expected) in [
+        (Variable::Trigger, "postgres"),
+        (Variable::Namespace, "local"),
+        (Variable::Function, "orders"),
+        (Variable::Query, "SELECT * FROM a WHERE b = '--x'"),
+        (Variable::MarkDone, "UPDATE a SET b = {{id}}"),
+        (Variable::MaxAttempts, "3"),
+        (Variable::TargetUrl, "http://127.0.0.1:8081/event"),
+        (Variable::AdminListen, "127.0.0.1:0"),
+    ] {
+        assert_eq!(variable_of(&poller, variable), Some(expected));
     }
+    let counter = trigger.counter(70, Duration::from_millis(200));
+    assert_eq!(counter.arguments, ["count", "--bound=70", "--interval=200ms"]);
+    assert_eq!(variable_of(&counter, Variable::TargetUrl), None);
+    assert_eq!((trigger.batch, trigger.is_marked), (7, true));
+    assert!(!format!("{trigger:?}").contains("u:p"), "{trigger:?}");
+}
+
+#[test]
+fn what_cannot_be_polled_says_why() {
+    let why = |config: &[(&str, &str)]| {
+        let config = [&[("source", "shop-db"), ("query", "SELECT 1")], config].concat();
+        let trigger = EventTrigger::of(&function("postgres", &config), &sources()).unwrap();
+        trigger.unwrap_err().to_string()
+    };
+    assert_eq!(why(&[("batch", "0")]), "batch must be a whole number from 1 to 1000000");
+    assert_eq!(
+        why(&[("maxAttempts", "many")]),
+        "maxAttempts must be a whole number from 1 to 1000"
+    );
 }
 
 #[test]
@@ -134,7 +154,7 @@ fn flags_declare_the_trigger_of_one_code_file() {
     let mut functions = [function("http", &[])];
     declare(&flags(TriggerKind::Postgres), &mut functions).unwrap();
     let trigger = EventTrigger::of(&functions[0], &Sources::default()).unwrap().unwrap();
-    assert!(trigger.check().arguments.contains(&"--query=SELECT 1".to_owned()));
+    assert_eq!(variable_of(&trigger.check(), Variable::Query), Some("SELECT 1"));
     let refused = |args: &TriggerArgs, functions: &mut [LocalFunction]| {
         declare(args, functions).unwrap_err().to_string()
     };

@@ -11,21 +11,19 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, poll, stream};
+use kipper_statement::Template;
 use tokio_postgres::{Client, Row as SqlRow, Statement, error::SqlState, types::ToSql};
 
-use super::Recipe;
-use crate::{
-    source::{
-        Digest, Event, Key, Mark, SourceError,
-        postgres::{
-            Row,
-            connection::{Role, cause, explain, is_gone},
-            plan::{self, Plan, about},
-            session::key_arrays,
-            text::Text,
-        },
+use crate::source::{
+    Digest, Event, Key, Mark, SourceError,
+    postgres::{
+        connection::{Role, cause, explain, is_gone},
+        plan::{self, Plan, about},
+        recipe::Recipe,
+        row::Row,
+        session::key_arrays,
+        text::Text,
     },
-    template::Template,
 };
 
 /// Transactions of one event each that are under way on a connection at most.

@@ -27,7 +27,7 @@ local function give(id, item, failed)
 end
 
 -- A lease that ran out had a poller that died with the event, perhaps of it: that is an attempt.
-local expired, buried, gone = {}, {}, {}
+local expired, exhausted, gone = {}, {}, {}
 local offset = 0
 while not full and offset < SCAN do
     local page = call('ZRANGEBYSCORE', leases, '-inf', time, 'LIMIT', offset, PAGE)
@@ -41,7 +41,7 @@ while not full and offset < SCAN do
             if not item then
                 gone[#gone + 1] = id
             elseif whose[n] and failed >= max_attempts then
-                buried[#buried + 1] = { id = id, item = item, failed = failed }
+                exhausted[#exhausted + 1] = { id = id, item = item, failed = failed }
             elseif not give(id, item, failed) then
                 break
             elseif whose[n] then
@@ -70,8 +70,8 @@ while not full do
     if #chunk < count then break end
 end
 
-for _, event in ipairs(buried) do
-    bury(event.id, event.item, 'its poller went away while it was handled', event.failed)
+for _, event in ipairs(exhausted) do
+    dead_letter(event.id, event.item, 'its poller went away while it was handled', event.failed)
     forget({ event.id })
 end
 forget(gone)
@@ -131,5 +131,5 @@ for _, event in ipairs(given) do
     events[#events + 1] = event.item
     events[#events + 1] = event.failed
 end
-for n, event in ipairs(buried) do letters[n] = event.id end
+for n, event in ipairs(exhausted) do letters[n] = event.id end
 return { full and 1 or 0, problem, events, letters }

@@ -21,7 +21,7 @@ local function forget(ids)
     end
 end
 
-local function bury(id, item, reason, failed)
+local function dead_letter(id, item, reason, failed)
     local letter = { id = id, item = item, reason = reason, attempts = failed,
         time = call('TIME')[1] + 0 }
     call('RPUSH', dead, cjson.encode(letter))

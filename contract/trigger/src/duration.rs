@@ -1,10 +1,17 @@
 //! Durations as Go writes them: `1h30m`, `1.5s`, `-2m`, `0`.
 
+use std::time::Duration;
+
 /// Largest magnitude a duration's parts may reach: 2^63 nanoseconds.
 const LIMIT: u64 = 1 << 63;
 
+/// A duration; `None` where `text` is none, or is below zero.
+pub fn parse(text: &str) -> Option<Duration> {
+    u64::try_from(nanoseconds(text)?).ok().map(Duration::from_nanos)
+}
+
 /// Parses a duration into nanoseconds; `None` where Go's `time.ParseDuration` fails.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub fn nanoseconds(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),

@@ -3,6 +3,8 @@
 //! Stored as strings so that an object written by another version stays readable; parsed here,
 //! where an unknown word is `None` and the caller decides what that means.
 
+use kipper_trigger::Kind;
+
 use crate::words::words;
 
 words! {
@@ -34,9 +36,31 @@ words! {
 }
 
 impl TriggerKind {
+    /// Where events come from, for the kinds that a poller feeds.
+    pub const fn event(self) -> Option<Kind> {
+        match self {
+            Self::Http | Self::Cron => None,
+            Self::Postgres => Some(Kind::Postgres),
+            Self::Mysql => Some(Kind::Mysql),
+            Self::Redis => Some(Kind::Redis),
+            Self::Minio => Some(Kind::Minio),
+        }
+    }
+
     /// True for the kinds that a poller feeds.
     pub const fn is_event(self) -> bool {
-        !matches!(self, Self::Http | Self::Cron)
+        self.event().is_some()
+    }
+}
+
+impl From<Kind> for TriggerKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Postgres => Self::Postgres,
+            Kind::Mysql => Self::Mysql,
+            Kind::Redis => Self::Redis,
+            Kind::Minio => Self::Minio,
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl<S: Source> Poller<S> {
-    pub(super) fn start_upkeep(&mut self, now: Instant) {
-        if self.calls.upkeep.is_some() {
+    pub(super) fn start_keepalive(&mut self, now: Instant) {
+        if self.calls.keepalive.is_some() {
             return;
         }
         let Some(task) = self.rescuer.task(now) else { return };
@@ -24,7 +24,7 @@ impl<S: Source> Poller<S> {
         }
         let source = Arc::clone(&self.source);
         let held: Vec<_> = self.held.values().cloned().collect();
-        self.calls.upkeep = Some(
+        self.calls.keepalive = Some(
             async move {
                 let result = match task {
                     Task::Extend => source.extend(&held).await.map(|()| Vec::new()),
@@ -36,26 +36,26 @@ impl<S: Source> Poller<S> {
         );
     }
 
-    pub(super) fn kept_up(&mut self, (task, result): (Task, Result<Vec<Key>, SourceError>)) {
+    pub(super) fn kept_alive(&mut self, (task, result): (Task, Result<Vec<Key>, SourceError>)) {
         let now = Instant::now();
         let succeeded = result.is_ok();
         let lost = result.unwrap_or_else(|error| {
-            self.failed("upkeep", &error, now);
+            self.failed("keepalive", &error, now);
             Vec::new()
         });
         self.rescuer.ended(task, succeeded, now);
         if succeeded && task == Task::Recover {
             self.metrics.reconnects.inc();
             tracing::info!("connected to the source again");
-            self.disown(lost, now);
+            self.lose_claims(lost, now);
         }
     }
 
     /// Takes in which events another pod has by now: what failed since is not tried here again.
-    fn disown(&mut self, lost: Vec<Key>, now: Instant) {
-        self.disowned = lost.into_iter().filter(|key| self.held.contains_key(key)).collect();
-        if !self.disowned.is_empty() {
-            let lost = self.disowned.len();
+    fn lose_claims(&mut self, lost: Vec<Key>, now: Instant) {
+        self.lost_claims = lost.into_iter().filter(|key| self.held.contains_key(key)).collect();
+        if !self.lost_claims.is_empty() {
+            let lost = self.lost_claims.len();
             tracing::warn!(lost, "events in work were claimed by another pod meanwhile");
             let given_up = self.dispatcher.give_up(now);
             self.give_back(given_up);

@@ -1,0 +1,107 @@
+//! One Function as its objects are made of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kipper_function::{Function, FunctionSpec, code, function::effective::Workload, names};
+use kube::Resource;
+
+use super::{
+    env::{self, Holders},
+    error::RenderError,
+    input::{Input, Settings},
+};
+use crate::{digest::digest, plan::Event};
+
+/// What is being rendered, with what several objects need of it worked out once.
+pub(super) struct Subject<'a> {
+    pub(super) input: &'a Input<'a>,
+    pub(super) settings: &'a Settings,
+    pub(super) name: &'a str,
+    pub(super) namespace: &'a str,
+    uid: &'a str,
+    pub(super) workload: Workload<'a>,
+    /// Files of inline code; `None` for an image.
+    pub(super) code: Option<BTreeMap<String, String>>,
+    /// Who declares which variable.
+    pub(super) holders: Holders,
+    /// Digest of all that the poller reads at its start, if there is an event trigger.
+    pub(super) trigger_digest: Option<String>,
+    /// A poller found that this very trigger cannot work.
+    pub(super) refused: bool,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn new(input: &'a Input<'a>, settings: &'a Settings) -> Result<Self, RenderError> {
+        fn part<'a>(field: &'a Option<String>, name: &'static str) -> Result<&'a str, RenderError> {
+            let text = field.as_deref().filter(|text| !text.is_empty());
+            text.ok_or(RenderError::Incomplete(name))
+        }
+        let meta = &input.function.metadata;
+        let name = part(&meta.name, "name")?;
+        let workload = input.function.spec.workload().ok_or(RenderError::NoWorkload)?;
+        let code = match workload {
+            Workload::Image(_) => None,
+            Workload::Inline(runtime, source) => Some(code::files(name, runtime, source)),
+        };
+        Ok(Self {
+            input,
+            settings,
+            name,
+            namespace: part(&meta.namespace, "namespace")?,
+            uid: part(&meta.uid, "uid")?,
+            workload,
+            code,
+            holders: env::holders(input),
+            trigger_digest: None,
+            refused: false,
+        })
+    }
+
+    pub(super) fn spec(&self) -> &'a FunctionSpec {
+        &self.input.function.spec
+    }
+
+    /// The event trigger, if its poller is to run. A poller that ends at once would keep a pod from
+    /// getting ready, so requests are served without it.
+    pub(super) fn event(&self) -> Option<&'a Event> {
+        self.input.event.filter(|_| !(self.refused && self.spec().is_http()))
+    }
+
+    pub(super) fn labels(&self, component: &str) -> BTreeMap<String, String> {
+        let spec = self.spec();
+        names::labels(self.name, component, spec.main_trigger(), spec.effective_runtime())
+    }
+
+    /// Metadata of an object beside the Function.
+    pub(super) fn meta(&self, name: String, component: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(self.labels(component)),
+            owner_references: Some(vec![OwnerReference {
+                api_version: Function::api_version(&()).into_owned(),
+                kind: Function::kind(&()).into_owned(),
+                name: self.name.to_owned(),
+                uid: self.uid.to_owned(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// Digest of what the pods read once, at their start: code, Secret, bindings.
+    pub(super) fn config_digest(&self) -> String {
+        let files = self.code.iter().flatten().flat_map(|(file, text)| [file, text]);
+        let bindings = self.input.bindings.iter().map(|binding| &binding.digest);
+        let parts = files.map(String::as_str);
+        let parts = parts.chain([self.input.secret_digest.unwrap_or_default()]);
+        digest(parts.chain(bindings.map(String::as_str)).map(str::as_bytes))
+    }
+}
+
+/// Whole seconds as Kubernetes counts them.
+pub(super) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
