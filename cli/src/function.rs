@@ -26,7 +26,7 @@ use clap::Subcommand;
 
 use crate::settings::ScopeArgs;
 
-/// Functions of a cluster.
+/// Manage the functions of a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Which cluster, and where in it.
@@ -68,11 +68,11 @@ pub enum Command {
     Bind(bind::BindArgs),
     /// Remove the binding of a service
     Unbind(bind::UnbindArgs),
-    /// Environment variables
+    /// Manage environment variables
     Env(env::Args),
-    /// Secrets: environment variables whose values are never shown
+    /// Manage secrets: environment variables whose values are never shown
     Secret(secret::Args),
-    /// Packages of inline code
+    /// Manage packages of inline code
     Deps(deps::Args),
 }
 

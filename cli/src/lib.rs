@@ -63,10 +63,10 @@ pub struct Cli {
 pub enum Command {
     /// Run functions on this machine, as a cluster would: from zero, up, and back to zero
     Dev(Box<dev::Args>),
-    /// Functions of a cluster: create, change, invoke, read their logs
+    /// Manage the functions of a cluster: create, change, invoke, read their logs
     #[command(visible_alias = "fn")]
     Function(Box<function::Args>),
-    /// Volumes that functions mount
+    /// Manage volumes that functions mount
     Volume(volume::Args),
     /// Print the versions of kip, of Kipper in the cluster, and of the cluster
     Version(version::Args),

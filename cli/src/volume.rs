@@ -59,7 +59,7 @@ pub struct CreateArgs {
     /// Name of the volume
     pub name: String,
 
-    /// Its size
+    /// Size of the volume
     #[arg(long, value_name = "QUANTITY", default_value = "1Gi")]
     pub size: String,
 

@@ -219,8 +219,8 @@ mod tests {
         let spec =
             |type_: &str| FunctionSpec { triggers: triggers(type_), ..FunctionSpec::default() };
         check(&services, &spec("mysql"), &[]);
-        let told = "service mydb has type mysql, but the trigger needs postgres";
-        check(&services, &spec("postgres"), &[told]);
+        let reported = "service mydb has type mysql, but the trigger needs postgres";
+        check(&services, &spec("postgres"), &[reported]);
     }
 
     #[test]

@@ -50,10 +50,6 @@ pub struct Args {
     #[arg(long, value_name = "[NAME=]FILE", value_parser = authority)]
     pub source_ca: Vec<(String, PathBuf)>,
 
-    /// The trigger of a code file.
-    #[command(flatten)]
-    pub trigger: TriggerArgs,
-
     /// Do not restart functions when their files change
     #[arg(long)]
     pub no_watch: bool,
@@ -77,6 +73,10 @@ pub struct Args {
     /// Python to use
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     pub python: PathBuf,
+
+    /// The trigger of a code file; last, because its heading counts for what follows.
+    #[command(flatten)]
+    pub trigger: TriggerArgs,
 }
 
 /// URL of a source, with user and password. It is not printed.
