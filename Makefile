@@ -9,7 +9,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test test-cluster lint bench bench-cluster soak package setup fmt cluster-up cluster-down cluster-status
+.PHONY: run test test-cluster lint bench bench-cluster soak package images setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -64,6 +64,10 @@ cluster-status:
 package: setup-run
 	cli/package $(CACHE)/package
 
+# The images as archives, for a registry or for nodes; prints their folder. RELEASE=1 optimises as a whole.
+images: setup-images
+	@RELEASE=$(RELEASE) deploy/images/archives
+
 fmt:
 	cargo fmt --all
 
@@ -72,6 +76,9 @@ setup:
 
 setup-run:
 	.ci/setup run
+
+setup-images:
+	.ci/setup images
 
 setup-bench:
 	.ci/setup bench

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Writes an OCI image as a tar that `ctr images import` reads. The same input gives the same bytes, so that an
-image's digest changes only with its content: owner, times and order do not come from the machine.
+"""Writes an image as a tar that `docker load`, `ctr image import` and skopeo read: an OCI layout that carries Docker's
+manifest.json as well. The same input gives the same bytes, so that an image's digest changes only with its content: owner,
+times and order do not come from the machine.
 
-    oci.py --name docker.io/kipper/x:dev --config config.json --out x.tar --layer folder [--layer folder ...]
+    oci.py --name docker.io/kipper/x:dev --out x.tar --config config.json --layer folder [--layer folder ...]
+    oci.py --name docker.io/kipper/x:0.1.0 --out y.tar --from x.tar          the same image under another name
 """
 
 import argparse
@@ -19,13 +21,19 @@ OCI = "application/vnd.oci.image"
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("--name", "--config", "--out"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--layer", action="append", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--from", dest="source")
+    parser.add_argument("--config")
+    parser.add_argument("--layer", action="append")
     args = parser.parse_args()
-    with open(args.config, encoding="utf-8") as file:
-        config = json.load(file)
-    write(args.out, args.name, config, [layer(folder) for folder in args.layer])
+    if args.source:
+        blobs, top = read(args.source)
+    else:
+        with open(args.config, encoding="utf-8") as file:
+            config = json.load(file)
+        blobs, top = image(config, [layer(folder) for folder in args.layer])
+    write(args.out, args.name, blobs, top)
 
 
 def layer(folder):
@@ -49,16 +57,17 @@ def anonymous(entry):
     return entry
 
 
-def write(out, name, config, layers):
+def image(config, layers):
+    """Its blobs by digest, and the descriptor of its manifest."""
     blobs = {}
 
-    def blob(data, media_type, **extra):
-        digest = hashlib.sha256(data).hexdigest()
+    def blob(data, media_type):
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         blobs[digest] = data
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data), **extra}
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
     descriptors = [blob(data, f"{OCI}.layer.v1.tar") for data in layers]
-    image = {
+    content = {
         "architecture": ARCHITECTURE[platform.machine()],
         "os": "linux",
         "config": config,
@@ -67,17 +76,41 @@ def write(out, name, config, layers):
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{OCI}.manifest.v1+json",
-        "config": blob(encode(image), f"{OCI}.config.v1+json"),
+        "config": blob(encode(content), f"{OCI}.config.v1+json"),
         "layers": descriptors,
     }
-    top = blob(encode(manifest), manifest["mediaType"], annotations={"io.containerd.image.name": name})
-    index = {"schemaVersion": 2, "manifests": [top]}
+    return blobs, blob(encode(manifest), manifest["mediaType"])
+
+
+def read(path):
+    with tarfile.open(path) as tar:
+        top = json.load(tar.extractfile("index.json"))["manifests"][0]
+        names = [name for name in tar.getnames() if name.startswith("blobs/sha256/")]
+        blobs = {f"sha256:{os.path.basename(name)}": tar.extractfile(name).read() for name in names}
+    return blobs, {key: top[key] for key in ("mediaType", "digest", "size")}
+
+
+def write(out, name, blobs, top):
+    # The first is containerd's, the second the specification's.
+    annotations = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+    index = {"schemaVersion": 2, "manifests": [{**top, "annotations": annotations}]}
+    manifest = json.loads(blobs[top["digest"]])
+    docker = {
+        "Config": place(manifest["config"]["digest"]),
+        "RepoTags": [name],
+        "Layers": [place(descriptor["digest"]) for descriptor in manifest["layers"]],
+    }
     with tarfile.open(f"{out}.part", "w") as tar:
         put(tar, "oci-layout", encode({"imageLayoutVersion": "1.0.0"}))
         put(tar, "index.json", encode(index))
+        put(tar, "manifest.json", encode([docker]))
         for digest in sorted(blobs):
-            put(tar, f"blobs/sha256/{digest}", blobs[digest])
+            put(tar, place(digest), blobs[digest])
     os.replace(f"{out}.part", out)
+
+
+def place(digest):
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def encode(value):

@@ -1,11 +1,16 @@
 # Builds the programs that no package has, once per version, outside the checkout.
 
-# What a build depends on: its own line, the module it comes from and the compiler.
+go="$here/../../.ci/go"
+kubernetes_programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
+keda=github.com/kedacore/keda/v2
+
+# What a build depends on: its own lines, what they name and the compiler.
 stamp_of() {
-    { printf '%s\n' "$@" && go version; } | sha256sum | cut -d ' ' -f 1
+    { printf '%s\n' "$@" && cat "$go" && go version; } | sha256sum | cut -d ' ' -f 1
 }
 
-# programs <group> <stamp> <command...>: runs the command unless the group carries the stamp.
+# programs <group> <stamp> <command...>: runs the command unless the group carries the stamp. Says how
+# far a `go build -v` is. A function joins its steps by `&&`: `set -e` does not hold where its status is asked for.
 programs() {
     local group=$1 stamp=$2 begin=$SECONDS
     shift 2
@@ -14,7 +19,10 @@ programs() {
         return
     fi
     say "$group: building"
-    "$@" >"$cache/build.log" 2>&1 || {
+    # shellcheck disable=SC2016
+    "$@" 2>&1 | tee "$cache/build.log" | awk -v group="$group" '
+        $1 == "go:" { next }
+        NF == 1 && ++packages % 250 == 0 { print group ": " packages " packages compiled"; fflush() }' || {
         tail -n 30 "$cache/build.log" >&2
         die "$group could not be built"
     }
@@ -23,70 +31,80 @@ programs() {
 }
 
 build() {
+    local wrapper="$here/go"
     command -v go >/dev/null || die "go is missing; .ci/setup cluster installs it"
     mkdir -p "$bin"
     exec 8>"$cache/build.lock"
     flock 8
-    build_kubernetes
-    build_keda
-    programs coredns "$(module_stamp coredns "$(cat "$here/go/coredns/main.go")")" module_build coredns "-s -w" "$bin/coredns" .
-    programs loki "$(module_stamp loki "-s -w")" \
-        module_build loki "-s -w" "$bin/loki" github.com/grafana/loki/v3/cmd/loki
-    build_installed helm helm.sh/helm/v3/cmd/helm "$helm_version"
-    programs pause "$(stamp_of "$(cat "$here/images/pause.c")")" \
-        cc -Os -static -s -o "$bin/pause" "$here/images/pause.c"
+    programs kubernetes-keda-coredns-helm \
+        "$(stamp_of "$(linker_flags)" "$(cd "$wrapper/cluster" && cat go.mod go.sum trim_keda.py coredns/main.go)")" \
+        cluster_programs
+    programs keda-manifests "$(stamp_of "$(cat "$wrapper/cluster/go.mod")" "$(declare -f keda_manifests)")" keda_manifests
+    programs loki "$(stamp_of "$(cd "$wrapper/loki" && cat go.mod go.sum)")" loki_program
+    programs pause "$(stamp_of "$(cat "$here/pause.c")")" \
+        cc -Os -static -s -o "$bin/pause" "$here/pause.c"
     exec 8>&-
 }
 
-build_kubernetes() {
-    local program version=k8s.io/component-base/version minor=${kubernetes_version#v1.}
-    local flags="-s -w -X $version.gitVersion=$kubernetes_version -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}"
-    for program in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
-        programs "$program" "$(module_stamp kubernetes "$flags")" \
-            module_build kubernetes "$flags" "$bin/$program" "k8s.io/kubernetes/cmd/$program"
+# As the Makefiles of Kubernetes and helm set them; they are for the linker alone, and no package is compiled
+# again for them.
+linker_flags() {
+    local minor=${kubernetes_version#v1.} package
+    minor=${minor%%.*}
+    printf '%s' "-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes_version"
+    printf ' -X %s' k8s.io/component-base/version.git{Major=1,Minor="$minor"}
+    for package in chartutil lint/rules; do
+        printf ' -X %s' helm.sh/helm/v3/pkg/"$package".k8sVersion{Major=1,Minor="$minor"}
     done
 }
 
-build_keda() {
-    local program flags="-s -w"
-    for program in operator adapter; do
-        programs "keda-$program" "$(module_stamp keda "$flags")" \
-            module_build keda "$flags" "$bin/keda-$program" "github.com/kedacore/keda/v2/cmd/$program"
-    done
-    programs keda-manifests "$(module_stamp keda "")" keda_manifests
+# One `go build` for all of one module: what they share is compiled once, and one is linked while another
+# is compiled. KEDA is taken from a trimmed copy of its module.
+cluster_programs() {
+    local out="$cache/go/programs"
+    mkdir -p "$cache/go" &&
+        cd "$here/go/cluster" &&
+        python3 ./trim_keda.py "$(keda_module)" "$cache/go/keda" &&
+        cp go.sum "$cache/go/go.sum" &&
+        { cat go.mod && printf '\nreplace %s => %s\n' "$keda" "$cache/go/keda"; } >"$cache/go/go.mod" &&
+        "$go" build -v -modfile "$cache/go/go.mod" -ldflags "$(linker_flags)" -o "$out/" \
+            "${kubernetes_programs[@]/#/k8s.io/kubernetes/cmd/}" "$keda"/cmd/{operator,adapter} \
+            ./coredns helm.sh/helm/v3/cmd/helm &&
+        mv "$out/operator" "$out/keda-operator" &&
+        mv "$out/adapter" "$out/keda-adapter" &&
+        # Moved into place, because the programs that are replaced may be running.
+        mv "$out"/* "$bin/"
 }
 
-# The wrapper modules pin everything: go.sum holds the checksum of every source file's archive.
-module_stamp() { stamp_of "$2" "$(cat "$here/go/$1/go.mod" "$here/go/$1/go.sum")"; }
-
-# module_build <wrapper> <linker flags> <output> <package>. Moved into place, because the program that
-# is replaced may be running.
-module_build() {
-    (cd "$here/go/$1" && nice go build -trimpath -buildvcs=false -ldflags "$2" -o "$3.new" "$4") && mv "$3.new" "$3"
+loki_program() {
+    cd "$here/go/loki" &&
+        "$go" build -v -o "$bin/loki.new" github.com/grafana/loki/cmd/loki &&
+        mv "$bin/loki.new" "$bin/loki"
 }
 
-build_installed() {
-    programs "$1" "$(stamp_of "$2@$3")" env GOBIN="$bin" GOFLAGS=-trimpath nice go install -ldflags "-s -w" "$2@$3"
+# The folder of KEDA's module.
+keda_module() {
+    (cd "$here/go/cluster" && go mod download "$keda" && go list -m -f '{{.Dir}}' "$keda")
 }
 
 # KEDA's CRDs, roles and service account, as its module ships them; the order is by name.
 keda_manifests() {
     local module out="$cache/keda-manifests" part
-    module="$(cd "$here/go/keda" && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)"
-    rm -rf "$out"
-    mkdir -p "$out"
-    install -m 644 "$module/config/general/namespace.yaml" "$out/0-namespace.yaml"
-    install -m 644 "$module"/config/crd/bases/*.yaml "$out/"
-    install -m 644 "$module/config/service_account/service_account.yaml" "$out/service_account.yaml"
+    module="$(keda_module)" &&
+        rm -rf "$out" &&
+        mkdir -p "$out" &&
+        install -m 644 "$module/config/general/namespace.yaml" "$out/0-namespace.yaml" &&
+        install -m 644 "$module"/config/crd/bases/*.yaml "$out/" &&
+        install -m 644 "$module/config/service_account/service_account.yaml" "$out/service_account.yaml" ||
+        return
     for part in rbac/role rbac/role_binding rbac/aggregate_cluster_roles metrics-server/role metrics-server/role_binding; do
-        install -m 644 "$module/config/$part.yaml" "$out/${part/\//-}.yaml"
+        install -m 644 "$module/config/$part.yaml" "$out/${part/\//-}.yaml" || return
     done
 }
 
 built() {
     local program
-    for program in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl \
-        keda-operator keda-adapter coredns loki helm pause; do
+    for program in "${kubernetes_programs[@]}" keda-operator keda-adapter coredns loki helm pause; do
         [ -x "$bin/$program" ] || die "$bin/$program is missing; build it with \`$0 build\`"
     done
 }

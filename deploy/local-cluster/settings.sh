@@ -38,8 +38,6 @@ keda_metrics_port=16444 keda_metrics_metrics_port=11282
 
 # Versions of what is built here.
 kubernetes_version=v1.36.3
-helm_version=v3.22.0
-npm_version=10
 
 # In the order in which they start; `down` goes backwards.
 components=(etcd apiserver controller-manager scheduler containerd kubelet kube-proxy coredns
