@@ -29,8 +29,8 @@ test-cluster: setup
 lint: setup
 	.ci/test lint
 
-# Side by side with nginx and haproxy, then every scenario in full size. Takes half an hour.
-bench: setup-bench
+# Side by side with nginx, haproxy and Envoy, then every scenario in full size. Takes half an hour.
+bench: setup
 	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-poller -p kipper-bench -p kipper-loadtest
 	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
@@ -79,9 +79,6 @@ setup-run:
 
 setup-images:
 	.ci/setup images
-
-setup-bench:
-	.ci/setup bench
 
 setup-cluster:
 	.ci/setup cluster
