@@ -260,13 +260,17 @@ fn check_watch(asked: &Asked, version: u32, context: &str) {
     assert_eq!(asked.value("allowWatchBookmarks"), Some("true"), "{context}");
 }
 
-/// Nothing is there, everything can be created, and no object can be changed.
+/// Nothing is there, everything can be created or applied, and nothing can be changed otherwise.
 fn answer_empty(asked: Asked) {
     match asked.method.as_str() {
         "GET" => asked.answer(404, &status(404, "NotFound")),
         "POST" => {
             let created = asked.body.clone();
             asked.answer(201, &created);
+        }
+        "PATCH" if asked.content_type == "application/apply-patch+yaml" => {
+            let applied = asked.body.clone();
+            asked.answer(200, &applied);
         }
         _ => asked.answer(500, &status(500, "InternalError")),
     }
