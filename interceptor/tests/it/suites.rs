@@ -1,7 +1,8 @@
-//! Suites that others wrote: h2spec, the cases of http_desync_guardian, slowhttptest. What was
+//! What others wrote: h2spec, the cases of http_desync_guardian, slowhttptest, usual clients. What was
 //! decided where they leave room is in `suites/README.md`.
 
 mod desync;
+mod early;
 mod h2spec;
 mod slow;
 
