@@ -1,8 +1,4 @@
-//! One request and its answer between a client and a warm pod.
-
-mod headers;
-mod interim;
-mod streaming;
+//! HTTP/1.1 connections of clients, HTTP/1.0, and the choice between pods.
 
 use crate::support::{Backend, Message, Proxy, Recorder, ok, ready, until};
 
@@ -11,32 +7,6 @@ async fn answering(answer: &'static str) -> (Proxy, Backend) {
     let pod = Backend::answering(move |_| answer);
     let proxy = Proxy::one(&[ready(pod.address)]).await;
     (proxy, pod)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_are_reused() {
-    let recorder = Recorder::new();
-    let pod = recorder.start_open();
-    let proxy = Proxy::one(&[ready(pod.address)]).await;
-    let mut client = proxy.client().await;
-    for n in 0..20 {
-        let answer = client.post("f.test", &format!("/{n}"), "body").await;
-        assert_eq!(answer.text(), format!("/{n}"));
-    }
-    assert_eq!(pod.accepted(), 1);
-    assert_eq!(recorder.targets().len(), 20);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_wants_to_close_is_not_reused() {
-    let closing = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
-    let (proxy, pod) = answering(closing).await;
-    let mut client = proxy.client().await;
-    for _ in 0..3 {
-        let answer = client.get("f.test", "/").await;
-        assert_eq!((answer.text(), answer.field("connection")), ("ok", None));
-    }
-    assert_eq!(pod.accepted(), 3);
 }
 
 /// Pipelined requests are answered one after the other, each from its own exchange.
@@ -73,60 +43,6 @@ async fn connection_close_of_the_client_is_honoured() {
     client.closed().await;
 }
 
-/// No body where there must not be one, whatever the head says, and the connection goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_without_a_body() {
-    let pod = Backend::answering(|request| match request.target() {
-        "/204" => "HTTP/1.1 204 No Content\r\n\r\n",
-        "/304" => "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\nETag: \"a\"\r\n\r\n",
-        "/empty" => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-        _ if request.line.starts_with("HEAD") => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
-        _ => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnine byte",
-    });
-    let proxy = Proxy::one(&[ready(pod.address)]).await;
-    let mut client = proxy.client().await;
-    let no_content = client.get("f.test", "/204").await;
-    assert_eq!((no_content.status(), no_content.field("content-length")), (204, None));
-    let unmodified = client.get("f.test", "/304").await;
-    assert_eq!((unmodified.status(), unmodified.field("content-length")), (304, Some("9")));
-    let empty = client.get("f.test", "/empty").await;
-    assert_eq!((empty.status(), empty.field("content-length")), (200, Some("0")));
-    client.send("HEAD /nine HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
-    let head = client.head().await.unwrap();
-    assert_eq!((head.status(), head.field("content-length")), (200, Some("9")));
-    assert_eq!(client.get("f.test", "/nine").await.text(), "nine byte");
-    assert_eq!(pod.accepted(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_to_head_with_chunked_coding() {
-    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let (proxy, _pod) = answering(chunked).await;
-    let mut client = proxy.client().await;
-    for _ in 0..3 {
-        client.send("HEAD / HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
-        let head = client.head().await.unwrap();
-        assert_eq!((head.status(), head.field("content-length")), (200, None));
-    }
-}
-
-/// A body that only the pod's close ends: chunked for HTTP/1.1, so that its end is proven.
-#[tokio::test(flavor = "multi_thread")]
-async fn answer_without_a_length() {
-    let pod = Backend::start(|mut wire, _| async move {
-        wire.head().await.unwrap();
-        wire.send("HTTP/1.1 200 OK\r\n\r\nuntil the end").await;
-    });
-    let proxy = Proxy::one(&[ready(pod.address)]).await;
-    let mut client = proxy.client().await;
-    for _ in 0..3 {
-        let answer = client.get("f.test", "/").await;
-        assert_eq!(answer.field("transfer-encoding"), Some("chunked"));
-        assert_eq!(answer.text(), "until the end");
-    }
-    assert_eq!(pod.accepted(), 3);
-}
-
 /// HTTP/1.0 knows no chunks: the end of the connection ends the body.
 #[tokio::test(flavor = "multi_thread")]
 async fn http10_clients_get_close_delimited_bodies() {
@@ -154,6 +70,18 @@ async fn http10_clients_may_keep_the_connection() {
     client.send("GET / HTTP/1.0\r\nHost: f.test\r\n\r\n").await;
     assert_eq!(client.answer().await.text(), "ok");
     client.closed().await;
+}
+
+/// HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn http10_clients_get_no_interim_responses() {
+    let hinting = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+        HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (proxy, _pod) = answering(hinting).await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.0\r\nHost: f.test\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status(), answer.text()), (200, "ok"));
 }
 
 /// The least loaded of two pods gets the next request, and a terminating one gets none.

@@ -2,7 +2,6 @@
 //! send.
 
 mod client;
-mod clocks;
 mod early;
 mod frames;
 mod hostile;

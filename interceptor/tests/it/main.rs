@@ -15,6 +15,7 @@ mod framing;
 mod hold;
 mod http2;
 mod suites;
+mod table;
 mod tls;
 mod upgrade;
 

@@ -45,33 +45,6 @@ async fn leave(client: Wire, how: Leave) {
     }
 }
 
-async fn clients_leave_by(how: Leave) {
-    let proxy = Proxy::one(&[]).await;
-    for (what, request) in requests() {
-        println!("{what}, {how:?}");
-        let mut client = proxy.client().await;
-        client.send(&request).await;
-        proxy.held(1).await;
-        leave(client, how).await;
-        proxy.idle().await;
-    }
-    let recorder = Recorder::new();
-    let pod = recorder.start_open();
-    proxy.place(&proxy.f().id, &[ready(pod.address)]).await;
-    assert_eq!(proxy.client().await.get("f.test", "/stayed").await.status(), 200);
-    assert_eq!(recorder.targets(), ["/stayed"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn held_clients_leave_with_fin() {
-    clients_leave_by(Leave::Fin).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn held_clients_leave_with_reset() {
-    clients_leave_by(Leave::Reset).await;
-}
-
 /// Waits until the scalers would be told that `f` holds `n` requests.
 async fn reported(proxy: &Proxy, n: u32) {
     let told = async {

@@ -185,28 +185,3 @@ async fn a_new_pod_starts_slowly() {
     }
     assert_eq!(recorder.targets().len(), 200);
 }
-
-/// A cold start tells its phases; a warm request has none.
-#[tokio::test(flavor = "multi_thread")]
-async fn server_timing_of_a_cold_start() {
-    let reserved = Reserved::new();
-    let proxy = Proxy::one(&[]).await;
-    let mut client = proxy.client().await;
-    client.send("GET / HTTP/1.1\r\nHost: f.test\r\n\r\n").await;
-    proxy.held(1).await;
-    proxy.place(&proxy.f().id, &[not_ready(reserved.address)]).await;
-    let (recorder, gate) = (Recorder::new(), Gate::closed());
-    gate.open();
-    let _pod = recorder.start_at(reserved, &gate);
-    let cold = client.answer().await;
-    let timing = cold.field("server-timing").unwrap();
-    let names: Vec<_> = timing.split(", ").map(|p| p.split(';').next().unwrap()).collect();
-    assert_eq!(names, ["queue", "wake", "ready", "connect", "ttfb"], "{timing}");
-    for phase in timing.split(", ") {
-        let (_, duration) = phase.split_once(";dur=").unwrap();
-        assert!(duration.parse::<f64>().unwrap() >= 0.0, "{timing}");
-    }
-    let warm = client.get("f.test", "/").await;
-    assert_eq!(warm.status(), 200);
-    assert_eq!(warm.field("server-timing"), None);
-}

@@ -1,45 +1,36 @@
-//! Pods that speak HTTP/2: gRPC and `protocol: h2c`.
-
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
-};
+//! gRPC: calls that go to pods over HTTP/2 by their content type.
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
+use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use kipper_interceptor::source::{Protocol, RouteSpec};
 
 use super::{
     client::{Client, answer, read, request, write},
     frames::{GOAWAY, HEADERS, PREFACE, SETTINGS, frame, read_kind},
 };
-use crate::support::{Backend, Proxy, Reserved, Wire, function, not_ready, ready, within};
+use crate::support::{Backend, Proxy, Reserved, Wire, not_ready, ready, within};
 
-/// A pod that serves each stream with `serve`; it is given the stream's number over all
-/// connections.
-pub(super) fn h2_pod<F>(
+/// A pod that serves each stream with `serve`.
+fn h2_pod<F>(
     reserved: Reserved,
-    serve: impl Fn(Request<RecvStream>, SendResponse<Bytes>, usize) -> F + Send + Sync + Clone + 'static,
+    serve: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + Clone + 'static,
 ) -> Backend
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let streams = Arc::new(AtomicUsize::new(0));
     Backend::start_at(reserved, move |wire, _| {
-        let (serve, streams) = (serve.clone(), Arc::clone(&streams));
+        let serve = serve.clone();
         async move {
             let Ok(mut connection) = h2::server::handshake(wire.stream).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {
-                let number = streams.fetch_add(1, SeqCst);
-                tokio::spawn(serve(request, respond, number));
+                tokio::spawn(serve(request, respond));
             }
         }
     })
 }
 
 /// Reads the body and answers as a gRPC server does: a message, then the status as trailers.
-async fn grpc(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _: usize) {
+async fn grpc(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     assert_eq!(request.headers()["te"], "trailers");
     assert_eq!(request.uri().authority().unwrap(), "f.test");
     assert_eq!(request.headers()["x-forwarded-for"], "127.0.0.1");
@@ -55,7 +46,7 @@ async fn grpc(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, _:
     stream.send_trailers(trailers).unwrap();
 }
 
-pub(super) fn grpc_request(target: &str) -> Request<()> {
+fn grpc_request(target: &str) -> Request<()> {
     let mut call = request(Method::POST, "f.test", target);
     call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     call.headers_mut().insert("te", HeaderValue::from_static("trailers"));
@@ -100,7 +91,7 @@ async fn grpc_from_zero() {
 /// Messages both ways on one stream, each answered before the next is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_streaming() {
-    let pod = h2_pod(Reserved::new(), |request, mut respond, _| async move {
+    let pod = h2_pod(Reserved::new(), |request, mut respond| async move {
         let mut stream = respond.send_response(Response::new(()), false).unwrap();
         let mut body = request.into_body();
         while let Some(Ok(data)) = body.data().await {
@@ -129,55 +120,13 @@ async fn grpc_streaming() {
     proxy.idle().await;
 }
 
-/// A stream that the pod refused was not processed (RFC 9113 section 8.7): it is sent again.
-#[tokio::test(flavor = "multi_thread")]
-async fn refused_stream_is_replayed() {
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&seen);
-    let pod = h2_pod(Reserved::new(), move |request, mut respond, number| {
-        let counter = Arc::clone(&counter);
-        async move {
-            counter.fetch_add(1, SeqCst);
-            if number < 2 {
-                respond.send_reset(Reason::REFUSED_STREAM);
-            } else {
-                grpc(request, respond, number).await;
-            }
-        }
-    });
-    let proxy = Proxy::one(&[ready(pod.address)]).await;
-    let mut client = Client::connect(proxy.address).await;
-    let answer = call(&mut client).await;
-    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"\0\0\0\0\x02hi"[..]));
-    assert_eq!(seen.load(SeqCst), 3);
-    assert_eq!(proxy.metric("replays_total", &[]), 2.0);
-}
-
-/// Any other reset may have come after the request was executed: it is not sent again.
-#[tokio::test(flavor = "multi_thread")]
-async fn other_resets_are_not_replayed() {
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&seen);
-    let pod = h2_pod(Reserved::new(), move |_, mut respond, _| {
-        counter.fetch_add(1, SeqCst);
-        respond.send_reset(Reason::INTERNAL_ERROR);
-        async {}
-    });
-    let proxy = Proxy::one(&[ready(pod.address)]).await;
-    let mut client = Client::connect(proxy.address).await;
-    let answer = call(&mut client).await;
-    assert_eq!(answer.status, 502);
-    assert_eq!(seen.load(SeqCst), 1);
-    proxy.idle().await;
-}
-
 /// A pod that shuts down its connection for good: the next call goes over a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn goaway_is_followed_by_a_new_connection() {
     let pod = Backend::start(|wire: Wire, number| async move {
         let mut connection = h2::server::handshake(wire.stream).await.unwrap();
         while let Some(Ok((request, respond))) = connection.accept().await {
-            tokio::spawn(grpc(request, respond, 0));
+            tokio::spawn(grpc(request, respond));
             if number == 0 {
                 connection.graceful_shutdown();
             }
@@ -200,7 +149,7 @@ fn goaway_pod(last: u32) -> Backend {
         if number > 0 {
             let mut connection = h2::server::handshake(wire.stream).await.unwrap();
             while let Some(Ok((request, respond))) = connection.accept().await {
-                tokio::spawn(grpc(request, respond, 0));
+                tokio::spawn(grpc(request, respond));
             }
             return;
         }
@@ -234,70 +183,5 @@ async fn a_stream_before_a_goaway_is_not_replayed() {
     let (response, _) = client.start(grpc_request("/svc/Unary"), true).await;
     assert_eq!(answer(response).await.unwrap().status, 502);
     assert_eq!(proxy.metric("replays_total", &[]), 0.0);
-    proxy.idle().await;
-}
-
-/// `protocol: h2c` speaks HTTP/2 for everything, whatever its clients speak.
-#[tokio::test(flavor = "multi_thread")]
-async fn h2c_functions() {
-    let pod = h2_pod(Reserved::new(), |request, mut respond, _| async move {
-        let mut stream = respond.send_response(Response::new(()), false).unwrap();
-        let target = request.uri().path().to_owned();
-        write(&mut stream, target.into(), true).await;
-    });
-    let proxy = Proxy::start().await;
-    let spec = RouteSpec { protocol: Protocol::H2c, ..function("f") };
-    proxy.add(spec, &[ready(pod.address)]).await;
-    let mut client = Client::connect(proxy.address).await;
-    let answer = client.get("f.test", "/path").await;
-    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"/path"[..]));
-    assert_eq!(answer.fields["x-content-type-options"], "nosniff");
-    let answer = proxy.client().await.get("f.test", "/path").await;
-    assert_eq!((answer.status(), answer.text()), (200, "/path"));
-}
-
-/// A refused connection goes to another pod, as for HTTP/1.1.
-#[tokio::test(flavor = "multi_thread")]
-async fn refused_connections_go_elsewhere() {
-    let dead = Reserved::new();
-    let pod = h2_pod(Reserved::new(), grpc);
-    let proxy = Proxy::one(&[ready(dead.address), ready(pod.address)]).await;
-    let mut client = Client::connect(proxy.address).await;
-    for _ in 0..10 {
-        assert_eq!(call(&mut client).await.status, 200);
-    }
-    proxy.idle().await;
-}
-
-/// A pod that hangs.
-#[tokio::test(flavor = "multi_thread")]
-async fn hanging_pod_is_504() {
-    let pod = h2_pod(Reserved::new(), |mut request, respond, _| async move {
-        // Holds the stream open until the proxy resets it.
-        let _ = request.body_mut().data().await;
-        let _ = request.body_mut().data().await;
-        std::future::pending::<()>().await;
-        drop(respond);
-    });
-    let proxy = Proxy::start().await;
-    let mut spec = function("f");
-    spec.timeouts.response_header = std::time::Duration::from_millis(200);
-    proxy.add(spec, &[ready(pod.address)]).await;
-    let mut client = Client::connect(proxy.address).await;
-    assert_eq!(call(&mut client).await.status, 504);
-    proxy.idle().await;
-}
-
-/// A stream that an HTTP/2 pod breaks off, for a client of HTTP/1.1: an error like every other.
-#[tokio::test(flavor = "multi_thread")]
-async fn broken_stream_for_an_http1_client() {
-    let pod = h2_pod(Reserved::new(), |_, mut respond, _| async move {
-        respond.send_reset(Reason::INTERNAL_ERROR);
-    });
-    let proxy = Proxy::start().await;
-    let spec = RouteSpec { protocol: Protocol::H2c, ..function("f") };
-    proxy.add(spec, &[ready(pod.address)]).await;
-    let answer = proxy.client().await.get("f.test", "/").await;
-    answer.assert_error(502, "upstream_closed");
     proxy.idle().await;
 }
