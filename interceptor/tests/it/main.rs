@@ -20,4 +20,3 @@ mod tls;
 mod upgrade;
 
 mod kubernetes;
-mod watches;

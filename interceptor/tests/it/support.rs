@@ -27,6 +27,6 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 /// Waits until `condition` holds.
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    kipper_servers::until(what, async || condition()).await;
+pub(crate) async fn until(what: &str, condition: impl FnMut() -> bool) {
+    kipper_servers::until_true(what, condition).await;
 }

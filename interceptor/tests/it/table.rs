@@ -75,7 +75,7 @@ async fn table(transport: Transport, not_in: usize) {
         running.spawn(async move {
             let _turn = turn.acquire().await.unwrap();
             let name = row.name.clone();
-            let ended = tokio::spawn(async move { run::run(&row, transport, &secure).await }).await;
+            let ended = tokio::spawn(run::run(row, transport, secure)).await;
             (name, ended)
         });
     }

@@ -36,4 +36,4 @@ pub use proxy::Proxy;
 pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use tls::CertificateFor;
-pub use wait::{PATIENCE, until, until_blocking};
+pub use wait::{PATIENCE, until, until_blocking, until_true};

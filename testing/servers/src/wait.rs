@@ -22,6 +22,19 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// The same for what is known without waiting. Unlike [`until`], it can be awaited by a task that
+/// moves between threads: `AsyncFnMut` does not say that its futures are `Send`.
+///
+/// # Panics
+/// As [`until`].
+pub async fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for: {what}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// The same on a thread that may block.
 ///
 /// # Panics

@@ -107,22 +107,30 @@ async fn curl_http1() {
 }
 
 /// curl 7.88 reads nothing more once it has a whole answer, and so waits without end for the window
-/// that the rest of its upload needs; it does the same with haproxy. What is checked is that it has
-/// the whole answer by then.
+/// that the rest of its upload needs; it does the same with haproxy. And it drops an answer that it
+/// reads together with the end of the stream, which follows two seconds later: on a busy machine
+/// it may get to read no sooner.
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_http2() {
+    const ATTEMPTS: usize = 20;
     const STUCK: Option<i32> = Some(28);
+    const DROPPED: Option<i32> = Some(92);
     let (proxy, _pod, url) = serving().await;
     let (curl_path, file) = (program("curl", "apt-get install curl"), large_file());
     let flags = ["--http2-prior-knowledge", "--speed-limit", "1", "--speed-time", "10"];
     let arguments = [&flags, &curl(&file)[..]].concat();
     let arguments: Vec<_> = arguments.iter().map(|a| a.replace("URL", &url)).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let output = run(&curl_path, &arguments).await;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let ended = output.status.success() || output.status.code() == STUCK;
-    assert!(ended, "{}: {errors}", output.status);
-    assert!(output.stdout == text().as_bytes(), "{} bytes: {errors}", output.stdout.len());
+    for attempt in 1.. {
+        let output = run(&curl_path, &arguments).await;
+        let (status, errors) = (output.status, String::from_utf8_lossy(&output.stderr));
+        if status.code() == DROPPED && attempt < ATTEMPTS {
+            continue;
+        }
+        assert!(status.success() || status.code() == STUCK, "{status}: {errors}");
+        assert!(output.stdout == text().as_bytes(), "{} bytes: {errors}", output.stdout.len());
+        break;
+    }
     proxy.idle().await;
 }
 

@@ -104,7 +104,11 @@ fn responses() -> Vec<Row> {
         row("a pod that takes nothing of a body")
             .set(|s| s.spec.timeouts.response_header = Duration::from_millis(600))
             .pods([Pod::script(&[Step::Deaf])])
-            .client([send(request("PUT", "/").length(LARGE)), Act::Do(Do::Fill), timeout()]),
+            .client([
+                send(request("PUT", "/").length(LARGE)),
+                Act::Do(Do::Upload(LARGE)),
+                timeout(),
+            ]),
         row("a pod that only sends interim responses")
             .pods([Pod::script(&[Step::Take, say("HTTP/1.1 102 Processing\r\n\r\n"), Step::Drain])])
             .client([send(get("/")), Act::Do(Do::Interims), timeout(), Act::PodsLeft(1)]),

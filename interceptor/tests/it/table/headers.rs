@@ -25,7 +25,7 @@ const IMITATIONS: &[&str] = &[
 ];
 
 pub(super) fn rows() -> Vec<Row> {
-    [hops(), clients(), imitations(), security(), times(), cookies()].concat()
+    [hops(), hops_of_pods(), clients(), imitations(), security(), times(), cookies()].concat()
 }
 
 fn trusting(settings: &mut Settings) {
@@ -37,9 +37,6 @@ fn is_new_id(id: &str) -> bool {
 }
 
 fn hops() -> Vec<Row> {
-    let answer_with_hops = "HTTP/1.1 200 OK\r\nConnection: X-Mine, keep-alive\r\nX-Mine: 1\r\n\
-        Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nProxy-Connection: x\r\n\
-        Upgrade: h2c\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok";
     vec![
         Row::new("fields for one hop are not passed on")
             .client([
@@ -101,6 +98,14 @@ fn hops() -> Vec<Row> {
                     .field("x-forwarded-host", "f.test"),
             )
             .unless(Protocol::Http2, "there is no Connection field"),
+    ]
+}
+
+fn hops_of_pods() -> Vec<Row> {
+    let answer_with_hops = "HTTP/1.1 200 OK\r\nConnection: X-Mine, keep-alive\r\nX-Mine: 1\r\n\
+        Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nProxy-Connection: x\r\n\
+        Upgrade: h2c\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok";
+    vec![
         Row::new("fields for one hop of a pod are not passed on")
             .pods([Pod::answering(answer_with_hops)])
             .client([

@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteEx
 use super::{
     pattern::pattern,
     row::{Body, Do, ENOUGH, Leave, Request},
-    shape::{Pairs, Shape},
-    transport::{Dial, Stream, reset_on_close},
+    shape::Pairs,
+    transport::{Dial, Stream, Transport, reset_on_close},
 };
 use crate::support::{Message, Wire, within};
 
@@ -75,8 +75,7 @@ impl Clients {
             }
             other => {
                 let transport = self.dial.transport;
-                let check = |shape: &Shape, message: &Message| shape.check(message, transport);
-                self.slots.get_mut(&n).unwrap().go_on(other, &check).await;
+                self.slots.get_mut(&n).unwrap().go_on(other, transport).await;
             }
         }
     }
@@ -111,7 +110,7 @@ impl Client {
         self.wire.send([text.as_bytes(), b"\r\n", body].concat()).await;
     }
 
-    async fn go_on(&mut self, act: &Do, check: &(impl Fn(&Shape, &Message) + Sync)) {
+    async fn go_on(&mut self, act: &Do, over: Transport) {
         match act {
             // The answer may have come, and the connection gone, before the body was sent.
             Do::Data(bytes) if self.chunked => {
@@ -124,7 +123,7 @@ impl Client {
             Do::Fill => self.fill().await,
             Do::Trickle => self.trickle().await,
             Do::Upload(n) => self.upload(*n).await,
-            Do::Interim(shape) => check(shape, &self.wire.head().await.unwrap()),
+            Do::Interim(shape) => shape.check(&self.wire.head().await.unwrap(), over),
             Do::Interims => {
                 for relayed in 0.. {
                     assert!(relayed <= MOST_INTERIM, "a flood of interim responses");
@@ -137,13 +136,13 @@ impl Client {
             }
             Do::Head(shape) => {
                 self.head().await.unwrap();
-                check(shape, self.head.as_ref().unwrap());
+                shape.check(self.head.as_ref().unwrap(), over);
             }
             Do::Part(bytes) => assert_eq!(self.part(bytes.len()).await.unwrap(), *bytes),
             Do::Answer(shape) | Do::Rest(shape) => {
                 let message = self.rest().await.unwrap();
                 self.over |= message.field("connection") == Some("close");
-                check(shape, &message);
+                shape.check(&message, over);
                 self.go_to_end().await;
             }
             Do::Cut => {
@@ -211,6 +210,7 @@ impl Client {
                 _ => return,
             }
         }
+        let _ = within("the end of an upload", self.wire.stream.flush()).await;
     }
 
     async fn head(&mut self) -> io::Result<()> {

@@ -20,8 +20,8 @@ use tokio::task::JoinHandle;
 use super::{
     pattern::pattern,
     row::{Body, Do, ENOUGH, Leave, Request},
-    shape::{Pairs, Shape},
-    transport::{Dial, Stream, reset_on_close},
+    shape::Pairs,
+    transport::{Dial, Stream, Transport, reset_on_close},
 };
 use crate::support::{Message, Wire, within};
 
@@ -105,8 +105,7 @@ impl Clients {
             }
             other => {
                 let transport = self.dial.transport;
-                let check = |shape: &Shape, message: &Message| shape.check(message, transport);
-                self.slots.get_mut(&n).unwrap().go_on(other, &check).await;
+                self.slots.get_mut(&n).unwrap().go_on(other, transport).await;
             }
         }
     }
@@ -157,7 +156,7 @@ impl Clients {
 }
 
 impl Client {
-    async fn go_on(&mut self, act: &Do, check: &(impl Fn(&Shape, &Message) + Sync)) {
+    async fn go_on(&mut self, act: &Do, over: Transport) {
         match act {
             // The answer may have come, and the stream gone, before the body was sent.
             Do::Data(bytes) => drop(self.send.send_data(bytes.clone().into(), false)),
@@ -173,11 +172,11 @@ impl Client {
                 }
             }
             Do::Upload(n) => self.upload(*n).await,
-            Do::Interim(shape) => check(shape, &self.interim().await),
+            Do::Interim(shape) => shape.check(&self.interim().await, over),
             Do::Interims => {}
             Do::Head(shape) => {
                 self.head().await.unwrap();
-                check(shape, self.head.as_ref().unwrap());
+                shape.check(self.head.as_ref().unwrap(), over);
             }
             Do::Part(bytes) => {
                 while self.read.len() < bytes.len() {
@@ -186,7 +185,7 @@ impl Client {
                 let part: Vec<_> = self.read.drain(..bytes.len()).collect();
                 assert_eq!(part, *bytes);
             }
-            Do::Answer(shape) | Do::Rest(shape) => check(shape, &self.rest().await.unwrap()),
+            Do::Answer(shape) | Do::Rest(shape) => shape.check(&self.rest().await.unwrap(), over),
             Do::Cut => {
                 let whole = self.rest().await;
                 assert!(whole.is_err(), "not cut: {whole:?}");

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use kipper_interceptor::{config::ProxyConfig, destination::Destination, source::EndpointState};
 
 use super::{
@@ -57,9 +58,9 @@ struct Run {
 }
 
 /// Panics where the row does not hold.
-pub(super) async fn run(row: &Row, transport: Transport, secure: &Secure) {
+pub(super) async fn run(row: Row, transport: Transport, secure: Arc<Secure>) {
     let row = row.as_over(transport.protocol());
-    let mut run = Run::start(&row, transport, secure).await;
+    let mut run = Run::start(&row, transport, &secure).await;
     run.acts(&row.acts).await;
     run.end(&row).await;
 }
@@ -97,20 +98,22 @@ impl Run {
         Self { proxy, f, book, pods, dial, clients, current: 0 }
     }
 
-    async fn acts(&mut self, acts: &[Act]) {
-        for act in acts {
-            match act {
-                Act::As(n) => self.current = *n,
-                Act::Each(clients, acts) => {
-                    for n in 0..*clients {
-                        self.current = n;
-                        Box::pin(self.acts(acts)).await;
+    fn acts<'a>(&'a mut self, acts: &'a [Act]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for act in acts {
+                match act {
+                    Act::As(n) => self.current = *n,
+                    Act::Each(clients, acts) => {
+                        for n in 0..*clients {
+                            self.current = n;
+                            self.acts(acts).await;
+                        }
                     }
+                    Act::Do(act) => self.clients.act(self.current, act).await,
+                    other => self.arrange(other).await,
                 }
-                Act::Do(act) => self.clients.act(self.current, act).await,
-                other => self.arrange(other).await,
             }
-        }
+        })
     }
 
     /// What no client does.
@@ -142,9 +145,9 @@ impl Run {
                 }
             }
             Act::Remove => {
-                let proxy = &self.proxy;
-                proxy.feed.remove(f.id.clone()).unwrap();
-                until("it is not routed", || proxy.router.route("f.test").is_none()).await;
+                self.proxy.feed.remove(f.id.clone()).unwrap();
+                let router = Arc::clone(&self.proxy.router);
+                until("it is not routed", move || router.route("f.test").is_none()).await;
             }
             Act::As(_) | Act::Each(..) | Act::Do(_) => unreachable!("{act:?}"),
         }

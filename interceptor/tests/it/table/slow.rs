@@ -106,7 +106,7 @@ fn limits() -> Vec<Row> {
             .pods([Pod::scripts([&[Step::Head, Step::Drain], &[Step::Serve]])])
             .client(
                 [
-                    vec![send(post("/silent").length(5)), Act::Running(1)],
+                    vec![send(post("/silent").length(5)), Act::Arrived(1)],
                     after().to_vec(),
                     vec![answer(error(408, "request_timeout"))],
                 ]

@@ -36,8 +36,8 @@ while not ended:
             connection.acknowledge_received_data(event.flow_controlled_length, stream)
         elif isinstance(event, h2.events.StreamEnded):
             ended = True
-        elif isinstance(event, h2.events.StreamReset):
+        elif isinstance(event, h2.events.StreamReset) and not ended:
             sys.exit(f"reset with {event.error_code} before the end of the answer")
-        elif isinstance(event, h2.events.ConnectionTerminated):
+        elif isinstance(event, h2.events.ConnectionTerminated) and not ended:
             sys.exit("the connection was given up")
 print(status, body.decode(), end="")
