@@ -1,9 +1,8 @@
 //! The Kubernetes sources and the second wake path, against recorded answers of an API server.
 
-mod api_server;
-
 use std::{sync::Arc, time::Duration};
 
+use kipper_api_server::{ApiServer, DEADLINE, Watch};
 use kipper_interceptor::{
     fleet::share,
     source::{
@@ -17,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::support::{Proxy, until};
-use api_server::{ApiServer, DEADLINE};
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 const FUNCTIONS: &str = "/apis/kipper.run/v1alpha1/functions";
@@ -176,7 +174,7 @@ async fn slices_of_one_function_are_merged() {
 }
 
 /// A source whose function has one ready pod, and the watch that said so.
-async fn running_with_one_pod() -> (Running, api_server::Watch) {
+async fn running_with_one_pod() -> (Running, Watch) {
     let mut running = Running::endpoints().await;
     running.api.list(SLICES).await.answer(200, recorded!("endpointslices_idle.json"));
     assert_eq!(running.told().await, all(&[]));

@@ -20,3 +20,4 @@ mod tls;
 mod upgrade;
 
 mod kubernetes;
+mod watches;
