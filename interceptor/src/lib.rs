@@ -48,7 +48,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kipper_process::drain::{Drain, DrainTrigger};
 use prometheus::Registry;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -59,7 +59,7 @@ use crate::{
     queue::Held,
     reporter::{ReporterConfig, ReporterError, ReporterMetrics},
     router::Router,
-    server::Workers,
+    server::{Port, Workers},
     source::{SourceError, Sources},
     tls::{Certificates, TlsError},
     worker::Plane,
@@ -105,8 +105,8 @@ pub struct Interceptor {
     workers: Workers,
     plane: Arc<Plane>,
     drain: DrainTrigger,
-    listener: TcpListener,
-    tls: Option<(TcpListener, Arc<Certificates>)>,
+    port: Port,
+    tls: Option<(Port, Arc<Certificates>)>,
     sources: Sources,
     reporter: (ReporterConfig, ReporterMetrics),
 }
@@ -119,7 +119,6 @@ impl Interceptor {
         mut sources: Sources,
         reporter: ReporterConfig,
     ) -> Result<Self, StartError> {
-        let bind = |at| server::listen(at).map_err(|e| StartError::Listen(at, e));
         let metrics = Arc::new(Metrics::new(registry)?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.workers.map_or(cores, std::num::NonZero::get);
@@ -143,14 +142,16 @@ impl Interceptor {
             drain: watch,
             open: Default::default(),
         });
+        let workers = Workers::start(&plane, count).map_err(StartError::Worker)?;
+        let bind = |at| Port::bind(at, &workers).map_err(|e| StartError::Listen(at, e));
         let tls = match (&config.tls_listen, &config.tls_cert_dir) {
             (Some(at), Some(directory)) => Some((bind(*at)?, Certificates::load(directory)?)),
             _ => None,
         };
         Ok(Self {
-            listener: bind(config.listen)?,
+            port: bind(config.listen)?,
             tls,
-            workers: Workers::start(&plane, count).map_err(StartError::Worker)?,
+            workers,
             plane,
             drain,
             sources,
@@ -160,12 +161,12 @@ impl Interceptor {
 
     /// Where it listens for HTTP.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.port.address()
     }
 
     /// Where it listens for TLS.
     pub fn tls_address(&self) -> Option<SocketAddr> {
-        self.tls.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.tls.as_ref().and_then(|(port, _)| port.address().ok())
     }
 
     /// The routes: a sink for sources, and what admin and reporter read.
@@ -183,12 +184,12 @@ impl Interceptor {
         deadline: Duration,
     ) -> Result<usize, ServeError> {
         let mut tasks = JoinSet::new();
-        if let Some((listener, certificates)) = self.tls {
+        if let Some((port, certificates)) = self.tls {
             let config = certificates.server_config()?;
             tasks.spawn(certificates.reload());
-            tasks.spawn(server::accept(listener, Some(config), self.workers.list()));
+            tasks.spawn(server::accept(port, Some(config), self.workers.list()));
         }
-        tasks.spawn(server::accept(self.listener, None, self.workers.list()));
+        tasks.spawn(server::accept(self.port, None, self.workers.list()));
         let mut sides = JoinSet::new();
         let (router, stop) = (Arc::clone(&self.plane.router), shutdown.clone());
         let sources = self.sources;

@@ -1,22 +1,34 @@
-//! Accept: connections in, handed to the worker with the fewest.
+//! Accept: each worker takes connections from a listening socket of its own.
 //!
 //! Each worker is one thread with its own runtime, timers and connection pool, so a request is
-//! served without leaving its core. One acceptor per port, on the caller's runtime, keeps the
-//! workers level, which `SO_REUSEPORT` does not for few connections.
+//! served without leaving its core, and a connection that is used once costs no other thread
+//! anything: it is accepted, read, answered and closed where the kernel put it.
+//!
+//! The kernel spreads connections over the sockets of a port (`SO_REUSEPORT`) by a hash of their
+//! addresses. That is uneven when they are few and stay, so a worker that has more than another
+//! hands what it accepts over to the one with the fewest.
+//!
+//! Every socket is emptied before it closes: a client that finished its handshake is served.
 
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
+use kipper_process::drain::DrainWatch;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -27,24 +39,69 @@ use crate::{
     wire::{
         buffer::Buffer,
         io::{Io, Rewound},
+        timer::Deadline,
     },
     worker::{OpenConnection, Plane, Worker},
 };
 
-/// Connections the kernel queues for us.
-const BACKLOG: u32 = 4096;
+/// Connections the kernel queues for each worker.
+const BACKLOG: i32 = 4096;
 /// Pause after the process ran out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A worker keeps what it accepts although another one has fewer connections, by up to one in this
+/// many. Below it workers are level to the connection; far above it a handover buys nothing.
+const LEVEL: usize = 8;
+/// The first read takes at most this much.
+const SNIFFED: usize = 4096;
 
-/// Binds a listener.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+/// A bound port: one listening socket per worker, in their order.
+pub(crate) struct Port {
+    listeners: Vec<TcpListener>,
+}
+
+impl Port {
+    /// Binds `address` for every worker.
+    pub(crate) fn bind(address: SocketAddr, workers: &Workers) -> io::Result<Self> {
+        // The first one is bound and listens before it shares the port: so it finds out whether
+        // another process has it, and a second interceptor does not get in beside this one.
+        let first = socket(address)?;
+        first.bind(&address.into())?;
+        first.listen(BACKLOG)?;
+        first.set_reuse_port(true)?;
+        let bound = first.local_addr()?;
+        let mut sockets = vec![first];
+        while sockets.len() < workers.list.len() {
+            let next = socket(address)?;
+            next.set_reuse_port(true)?;
+            next.bind(&bound)?;
+            next.listen(BACKLOG)?;
+            sockets.push(next);
+        }
+        let register = |(socket, worker): (Socket, &Arc<Worker>)| {
+            // Registered with the worker's reactor, not with the caller's.
+            let _context = worker.handle.enter();
+            TcpListener::from_std(socket.into())
+        };
+        let listeners = sockets.into_iter().zip(workers.list.iter()).map(register);
+        Ok(Self { listeners: listeners.collect::<io::Result<_>>()? })
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        match self.listeners.first() {
+            Some(listener) => listener.local_addr(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// A socket whose accepted connections send what is written at once: they inherit that.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Raises the limit of open files as far as allowed, and returns how many client connections fit:
@@ -116,33 +173,103 @@ impl Drop for Workers {
     }
 }
 
-/// Accepts until the drain begins; then takes what the kernel has queued, and closes the port.
+/// Accepts on every worker until the drain begins; then takes what the kernel has queued, and
+/// closes the port.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    port: Port,
     tls: Option<Arc<ServerConfig>>,
     workers: Arc<[Arc<Worker>]>,
 ) {
     let tls = tls.map(TlsAcceptor::from);
-    let Some(drain) = workers.first().map(|w| w.plane.drain.clone()) else { return };
-    let _accepting = drain.guard();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            accepted = listener.accept() => accepted,
-            () = drain.draining() => break,
+    let mut accepting = JoinSet::new();
+    for (index, listener) in port.listeners.into_iter().enumerate() {
+        let Some(worker) = workers.get(index) else { return };
+        let drain = worker.plane.drain.clone();
+        let guard = drain.guard();
+        let acceptor = Acceptor { index, workers: Arc::clone(&workers), tls: tls.clone() };
+        let accept = async move {
+            acceptor.run(listener, &drain).await;
+            drop(guard);
         };
-        match accepted {
-            Ok((tcp, _)) => dispatch(tcp, tls.clone(), &workers),
-            Err(e) if is_connection_error(&e) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept, pausing");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+        accepting.spawn_on(accept, &worker.handle);
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+/// What one worker does for one port.
+struct Acceptor {
+    /// The worker it runs on.
+    index: usize,
+    workers: Arc<[Arc<Worker>]>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Acceptor {
+    async fn run(&self, listener: TcpListener, drain: &DrainWatch) {
+        let mut draining = std::pin::pin!(drain.draining());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                () = &mut draining => break,
+            };
+            match accepted {
+                Ok((tcp, peer)) => self.dispatch(Accepted::Here(tcp), peer.ip()),
+                Err(e) if is_connection_error(&e) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept, pausing");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        self.empty(listener);
+    }
+
+    /// Clients that finished their handshake before the port closes are not reset. The kernel is
+    /// asked, not the reactor: it knows of those that came since the reactor last looked.
+    fn empty(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        loop {
+            match listener.accept() {
+                Ok((tcp, peer)) if tcp.set_nonblocking(true).is_ok() => {
+                    self.dispatch(Accepted::Elsewhere(tcp), peer.ip());
+                }
+                Ok(_) => {}
+                Err(e) if is_connection_error(&e) => {}
+                Err(_) => return,
             }
         }
     }
-    // Clients that finished their handshake before the port closes are not reset.
-    while let Some(Ok((tcp, _))) = futures_util::FutureExt::now_or_never(listener.accept()) {
-        dispatch(tcp, tls.clone(), &workers);
+
+    fn dispatch(&self, tcp: Accepted, peer: IpAddr) {
+        let counts = self.workers.iter().map(|w| w.connections.load(Relaxed));
+        let index = level(counts, self.index);
+        let Some(worker) = self.workers.get(index) else { return };
+        let Some(open) = OpenConnection::new(worker) else { return };
+        let tcp = match tcp {
+            // It belongs to this worker's reactor and has to leave that.
+            Accepted::Here(tcp) if index != self.index => match tcp.into_std() {
+                Ok(tcp) => Accepted::Elsewhere(tcp),
+                Err(_) => return,
+            },
+            tcp => tcp,
+        };
+        let tls = self.tls.clone();
+        worker.handle.spawn(async move {
+            if let Err(error) = start(tcp, peer, tls, open).await {
+                tracing::debug!(%error, "connection not started");
+            }
+        });
+    }
+}
+
+/// Who gets the next connection of the worker at `own`: itself, unless it has more than the one
+/// with the fewest.
+fn level(counts: impl Iterator<Item = usize> + Clone, own: usize) -> usize {
+    let here = counts.clone().nth(own).unwrap_or_default();
+    match counts.enumerate().min_by_key(|(_, count)| *count) {
+        Some((index, least)) if here > least + least / LEVEL => index,
+        _ => own,
     }
 }
 
@@ -152,28 +279,27 @@ fn is_connection_error(e: &io::Error) -> bool {
     matches!(e.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn dispatch(tcp: TcpStream, tls: Option<TlsAcceptor>, workers: &[Arc<Worker>]) {
-    let Some(worker) = workers.iter().min_by_key(|w| w.connections.load(Relaxed)) else { return };
-    let Some(open) = OpenConnection::new(worker) else { return };
-    // The stream belongs to this runtime's reactor; it is registered anew with the worker's.
-    let Ok(tcp) = tcp.into_std() else { return };
-    worker.handle.spawn(async move {
-        if let Err(error) = start(tcp, tls, open).await {
-            tracing::debug!(%error, "connection not started");
-        }
-    });
+/// An accepted connection, by where it is known.
+enum Accepted {
+    /// To the reactor of the worker that serves it.
+    Here(TcpStream),
+    /// To no reactor yet.
+    Elsewhere(std::net::TcpStream),
 }
 
 /// First bytes of a connection: TLS if the port has it, then HTTP/2 or HTTP/1.
 async fn start(
-    tcp: std::net::TcpStream,
+    tcp: Accepted,
+    peer: IpAddr,
     tls: Option<TlsAcceptor>,
     open: OpenConnection,
 ) -> io::Result<()> {
     let worker = Arc::clone(open.worker());
-    let tcp = TcpStream::from_std(tcp)?;
-    let _ = tcp.set_nodelay(true);
-    let peer = worker.peer(tcp.peer_addr()?.ip(), tls.is_some());
+    let tcp = match tcp {
+        Accepted::Here(tcp) => tcp,
+        Accepted::Elsewhere(tcp) => TcpStream::from_std(tcp)?,
+    };
+    let peer = worker.peer(peer, tls.is_some());
     let header = worker.plane.limits.header;
     let (mut io, alpn_h2) = match tls {
         None => (Io::Plain(tcp), false),
@@ -185,30 +311,47 @@ async fn start(
         }
     };
     let mut input = Buffer::default();
-    if !alpn_h2 && !io.is_tls() {
-        let sniffed = tokio::time::timeout(header, sniff(&mut io, &mut input)).await;
-        if !sniffed.map_err(io::Error::from)?? {
-            return Ok(());
-        }
+    let until = Instant::now() + header;
+    let mut deadline = Deadline::new(until);
+    if !alpn_h2
+        && !io.is_tls()
+        && !poll_fn(|cx| poll_sniff(cx, &mut io, &mut input, &mut deadline, until)).await?
+    {
+        return Ok(());
     }
     if alpn_h2 || input.as_slice().starts_with(PREFACE) {
         Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
         return Ok(());
     }
-    http1::serve(io, input, peer, worker).await;
+    http1::serve(io, input, deadline, peer, worker).await;
     Ok(())
 }
 
 /// Reads until the input is, or cannot become, the HTTP/2 preface. False = the client left.
-async fn sniff(io: &mut Io, input: &mut Buffer) -> io::Result<bool> {
+fn poll_sniff(
+    cx: &mut Context<'_>,
+    io: &mut Io,
+    input: &mut Buffer,
+    deadline: &mut Deadline,
+    until: Instant,
+) -> Poll<io::Result<bool>> {
     loop {
         let n = input.len().min(PREFACE.len());
         let undecided = input.as_slice()[..n] == PREFACE[..n] && n < PREFACE.len();
         if !undecided {
-            return Ok(true);
+            return Poll::Ready(Ok(true));
         }
-        if poll_fn(|cx| io.poll_read_more(cx, input, 4096)).await? == 0 {
-            return Ok(false);
+        match io.poll_read_more(cx, input, SNIFFED) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+            Poll::Pending => {
+                let timed_out = io::ErrorKind::TimedOut;
+                return deadline.poll(cx, until).map(|()| Err(timed_out.into()));
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

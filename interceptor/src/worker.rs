@@ -51,7 +51,7 @@ pub(crate) struct Plane {
 pub(crate) struct Worker {
     pub(crate) plane: Arc<Plane>,
     pub(crate) pool: Arc<Pool>,
-    /// Downstream connections it serves; the acceptor picks the worker with the fewest.
+    /// Downstream connections it serves; the one with the fewest is handed those of others.
     pub(crate) connections: AtomicUsize,
     pub(crate) handle: tokio::runtime::Handle,
 }

@@ -47,16 +47,16 @@ struct Refused {
     keep: bool,
 }
 
-/// Serves requests until the connection is over. `input` was read already.
-pub(crate) async fn serve(io: Io, input: Buffer, peer: Peer, worker: Arc<Worker>) {
-    let limits = &worker.plane.limits;
+/// Serves requests until the connection is over. `input` was read already, before `deadline`.
+pub(crate) async fn serve(
+    io: Io,
+    input: Buffer,
+    deadline: Deadline,
+    peer: Peer,
+    worker: Arc<Worker>,
+) {
     let mut connection = Connection {
-        stream: Stream {
-            io,
-            input,
-            out: Buffer::default(),
-            deadline: Deadline::new(Instant::now() + limits.header),
-        },
+        stream: Stream { io, input, out: Buffer::default(), deadline },
         peer,
         drain: worker.plane.drain.clone(),
         draining: Box::pin(draining(worker.plane.drain.clone())),
@@ -203,7 +203,7 @@ mod tests {
     /// What a connection's task costs while it waits: held requests are many.
     #[test]
     fn the_task_stays_small() {
-        fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        fn size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
             size_of::<F>()
         }
         let size = size(serve);
