@@ -48,6 +48,8 @@ pub(super) enum Verdict {
     Keep,
     /// It closes once the client has read its answer.
     Close,
+    /// It closes, and the client has sent all it was going to send.
+    Done,
     /// Nothing more can be said on it.
     Gone,
 }
@@ -90,8 +92,10 @@ impl<'a> Call<'a> {
 
     /// What becomes of the connection, once the request is over.
     pub(super) fn verdict(&self) -> Verdict {
+        let last = !self.asked.keep_alive && !self.asked.upgrade;
         match self.verdict {
             Verdict::Keep if !self.body_done() => Verdict::Close,
+            Verdict::Close if self.body_done() && last => Verdict::Done,
             verdict => verdict,
         }
     }
@@ -281,6 +285,13 @@ impl Client for Call<'_> {
 }
 
 impl Stream {
+    /// Has the client sent more than the request it called its last? Closing at once would answer
+    /// that with a reset. TLS has to be ended in its own way, too.
+    pub(super) fn has_more(&self) -> bool {
+        let Io::Plain(tcp) = &self.io else { return true };
+        !self.input.is_empty() || matches!(tcp.try_read(&mut [0]), Ok(n) if n > 0)
+    }
+
     /// Writes an answer of this proxy's own.
     pub(super) async fn answer(
         &mut self,

@@ -82,7 +82,12 @@ pub(crate) async fn serve(
             break verdict;
         }
     };
-    if verdict == Verdict::Close {
+    let lingers = match verdict {
+        Verdict::Close => true,
+        Verdict::Done => connection.stream.has_more(),
+        Verdict::Keep | Verdict::Gone => false,
+    };
+    if lingers {
         linger(connection.stream).await;
     }
 }

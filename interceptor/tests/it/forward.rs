@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections of clients, HTTP/1.0, and the choice between pods.
 
-use crate::support::{Backend, Message, Proxy, Recorder, ok, ready, until};
+use crate::support::{Backend, Gate, Message, Proxy, Recorder, ok, ready, until};
 
 /// A data plane before a pod that answers everything like this.
 async fn answering(answer: &'static str) -> (Proxy, Backend) {
@@ -41,6 +41,29 @@ async fn connection_close_of_the_client_is_honoured() {
     let answer = client.answer().await;
     assert_eq!((answer.text(), answer.field("connection")), ("ok", Some("close")));
     client.closed().await;
+}
+
+/// What a client sends behind the request it called its last is not served, and does not cost it
+/// the answer: closing over unread bytes would reset the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_behind_the_last_request() {
+    let (recorder, gate) = (Recorder::new(), Gate::closed());
+    let pod = recorder.start(&gate);
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let last =
+        "POST /last HTTP/1.1\r\nHost: f.test\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
+    let mut together = proxy.client().await;
+    together.send(format!("{last}GET /more HTTP/1.1\r\nHost: f.test\r\n\r\n")).await;
+    let mut later = proxy.client().await;
+    later.send(last).await;
+    until("both run", || recorder.running() == 2).await;
+    later.send(vec![b'x'; 200_000]).await;
+    gate.open();
+    for client in [&mut together, &mut later] {
+        assert_eq!(client.answer().await.text(), "/last");
+        assert!(client.rest().await.unwrap().is_empty());
+    }
+    assert_eq!(recorder.targets(), ["/last", "/last"]);
 }
 
 /// HTTP/1.0 knows no chunks: the end of the connection ends the body.
@@ -88,7 +111,7 @@ async fn http10_clients_get_no_interim_responses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_balanced() {
     let (one, two) = (Recorder::new(), Recorder::new());
-    let gate = crate::support::Gate::closed();
+    let gate = Gate::closed();
     let (a, b) = (one.start(&gate), two.start(&gate));
     let proxy = Proxy::one(&[ready(a.address), ready(b.address)]).await;
     let mut clients = Vec::new();
