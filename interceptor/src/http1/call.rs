@@ -174,19 +174,22 @@ impl Client for Call<'_> {
         self.asked.body.is_done()
     }
 
+    fn take_body(&mut self, sink: &mut impl BodySink) -> Result<usize, ProxyError> {
+        let decoded = self.asked.body.decode(self.stream.input.as_slice(), sink);
+        let used = decoded.map_err(|_| ProxyError::BadRequest("invalid chunked body"))?;
+        self.stream.input.consume(used);
+        Ok(used)
+    }
+
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut impl BodySink,
     ) -> Poll<Result<usize, ProxyError>> {
-        let Stream { io, input, .. } = &mut *self.stream;
-        let Ok(used) = self.asked.body.decode(input.as_slice(), sink) else {
-            return Poll::Ready(Err(ProxyError::BadRequest("invalid chunked body")));
-        };
-        input.consume(used);
-        if used > 0 {
+        if self.take_body(sink)? > 0 {
             return Poll::Ready(Ok(0));
         }
+        let Stream { io, input, .. } = &mut *self.stream;
         match io.poll_read_more(cx, input, HIGH_WATER) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(ProxyError::ClientGone)),

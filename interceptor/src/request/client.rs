@@ -22,6 +22,10 @@ pub(crate) trait Client: BodySink + Send {
     /// Was the last byte of the request's body handed out?
     fn body_done(&self) -> bool;
 
+    /// Hands out what was read of the request's body already, and reads nothing; how many bytes of
+    /// it.
+    fn take_body(&mut self, sink: &mut impl BodySink) -> Result<usize, ProxyError>;
+
     /// Hands out what is there of the request's body; the number of bytes that came in anew.
     /// Pending = the client owes more.
     fn poll_body(

@@ -107,6 +107,8 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         mut self,
         mut on_head: impl FnMut(u16) -> Additions<'t>,
     ) -> Result<Finished, Failure> {
+        // What of the body is there already leaves together with the head.
+        self.client.take_body(self.pod).map_err(|e| self.fail(e))?;
         let status = loop {
             let status = poll_fn(|cx| self.poll_head(cx, &mut on_head)).await?;
             if status == 101 || status >= 200 {
