@@ -184,11 +184,14 @@ impl Dev {
     /// Starts the functions and says how to reach them.
     async fn start_all(&mut self, functions: Vec<LocalFunction>) -> anyhow::Result<()> {
         let url = self.url();
-        let listening = format!("kip dev listening on {url}");
-        self.console.say(self.console.bold(&listening));
+        let mut started = Vec::with_capacity(functions.len());
         for function in functions {
             let summary = self.summary(&function, &url);
-            let voice = self.start_function(function).await?;
+            started.push((self.start_function(function).await?, summary));
+        }
+        let listening = format!("kip dev listening on {url}");
+        self.console.say(self.console.bold(&listening));
+        for (voice, summary) in started {
             voice.say(summary);
         }
         Ok(())
@@ -245,6 +248,7 @@ impl Dev {
         let name = function.name.clone();
         let running = Running::start(function, launch, &self.platform(), starter);
         self.running.insert(name, running);
+        self.plane.feed.applied().await.context("routes")?;
         Ok(voice)
     }
 

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     EndpointSink, EndpointSource, EndpointState, FunctionId, RouteSink, RouteSource, RouteSpec,
@@ -18,6 +18,8 @@ use super::{
 enum RouteChange {
     Apply(Box<RouteSpec>),
     Remove(FunctionId),
+    /// Answered when all changes before it are in place.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Where changes are said. Dropping it leaves the last state in place.
@@ -68,6 +70,13 @@ impl MemoryFeed {
         self.routes.send(RouteChange::Remove(id)).map_err(|_| SourceError::Closed)
     }
 
+    /// Resolves when every change of routes so far is in place: from then on requests find it.
+    pub async fn applied(&self) -> Result<(), SourceError> {
+        let (mark, reached) = oneshot::channel();
+        self.routes.send(RouteChange::Mark(mark)).map_err(|_| SourceError::Closed)?;
+        reached.await.map_err(|_| SourceError::Closed)
+    }
+
     /// Says where a function's processes are.
     pub fn set_endpoints(
         &self,
@@ -89,6 +98,8 @@ impl RouteSource for MemoryRoutes {
                 match change {
                     RouteChange::Apply(route) => sink.apply(*route),
                     RouteChange::Remove(id) => sink.remove(&id),
+                    // Whoever asked may have left.
+                    RouteChange::Mark(mark) => drop(mark.send(())),
                 }
             }
             std::future::pending().await
