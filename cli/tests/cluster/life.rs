@@ -135,7 +135,7 @@ async fn at_zero_there_is_nothing_to_read_and_it_says_so() {
         kip.ok(&["function", "create", &name, "--code-file", "echo.js"]).await;
         let end = kip.run(&["function", "logs", &name]).await;
         assert_eq!((end.code, end.stdout.as_str()), (0, ""), "{end:?}");
-        assert!(end.stderr.contains("is at zero replicas"), "{end:?}");
+        assert!(end.stderr.contains("is scaled to zero"), "{end:?}");
     })
     .await;
 }

@@ -166,7 +166,7 @@ async fn every_range_and_every_text_is_found_of_pods_that_are_gone() {
         let mut pods = kip.command(&["function", "logs", &name, "--pods"]);
         let pods = pods.env("KIP_LOKI", &url).output().await.unwrap();
         assert!(pods.status.success() && pods.stdout.is_empty(), "{pods:?}");
-        assert!(String::from_utf8_lossy(&pods.stderr).contains("is at zero replicas"), "{pods:?}");
+        assert!(String::from_utf8_lossy(&pods.stderr).contains("is scaled to zero"), "{pods:?}");
     })
     .await;
 }

@@ -113,7 +113,7 @@ async fn who_may_only_look_is_told_what_is_missing() {
             let stderr = kip.fails(1, &[&["function"], arguments].concat()).await;
             assert!(stderr.contains("error: not allowed: "), "{arguments:?}: {stderr}");
             assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
-            assert!(stderr.contains("hint: ask who administers"), "{arguments:?}: {stderr}");
+            assert!(stderr.contains("hint: ask an administrator"), "{arguments:?}: {stderr}");
         }
         let set = ["function", "secret", "set", name, "TOKEN"];
         let end = kip.with_stdin(&set, "hunter2").await;

@@ -71,7 +71,7 @@ async fn a_test_run_goes_on_when_nobody_follows_it_any_more() {
         let end = test.wait_with_output().await.unwrap();
         let stderr = String::from_utf8(end.stderr).unwrap();
         assert_eq!(end.status.code(), Some(130), "{stderr}");
-        assert!(stderr.contains("the test run goes on"), "{stderr}");
+        assert!(stderr.contains("the test run continues"), "{stderr}");
         until("the end of the run", || async {
             let jobs = objects::list(&sandbox.client, "Job", &sandbox.namespace, "").await;
             let succeeded = jobs.iter().any(|job| job["status"]["succeeded"] == 1);

@@ -17,7 +17,7 @@ async fn a_volume_is_made_listed_and_kept_while_it_is_mounted() {
         assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
         assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "2Gi");
         let stderr = kip.fails(1, &["volume", "create", "cache"]).await;
-        assert!(stderr.contains("volume cache exists already"), "{stderr}");
+        assert!(stderr.contains("volume cache already exists"), "{stderr}");
 
         let create = ["function", "create", &name, "--image", SERVER_IMAGE];
         kip.ok(&[&create[..], &["--volume", "cache:/data"]].concat()).await;

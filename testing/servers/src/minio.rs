@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The only way to get it.
-const INSTALL: &str = "go install github.com/minio/minio@latest";
+const INSTALL: &str = ".ci/setup test";
 
 /// How it differs from its defaults.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use crate::{
     tls::Secure,
 };
 
-const INSTALL: &str = "go install github.com/summerwind/h2spec/cmd/h2spec@latest";
+const INSTALL: &str = ".ci/setup test";
 /// Every test there is.
 const ALL: &str = "145 tests, 145 passed, 0 skipped, 0 failed";
 /// The plain port speaks HTTP/1.1, too, and what is no preface is a malformed HTTP/1.1 request: it
