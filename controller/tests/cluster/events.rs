@@ -360,7 +360,7 @@ async fn the_bucket_watcher_is_told_of_a_trigger_as_long_as_there_is_one() {
         let expected = json!({
             "namespace": sandbox.namespace, "function": name, "bucket": "photos", "suffix": ".jpg",
             "endpoint": format!("http://files.{}.svc:9000", sandbox.namespace),
-            "access-key": "first", "secret-key": "secret",
+            "access-key": "first", "secret-key": "secret", "state-bucket": "kipper-events",
         });
         assert_eq!(values, expected);
         secret("second").await;
