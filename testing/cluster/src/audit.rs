@@ -153,9 +153,13 @@ fn is_audit(path: &Path) -> bool {
 
 fn read(path: &Path, offset: u64, each: &mut dyn FnMut(Entry)) -> Result<(), anyhow::Error> {
     let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
+    // A mark can fall into a line that is just being written; what it says was over by then.
+    file.seek(SeekFrom::Start(offset.saturating_sub(1)))?;
     let mut lines = BufReader::with_capacity(1 << 16, file);
     let mut line = Vec::new();
+    if offset > 0 {
+        lines.read_until(b'\n', &mut line)?;
+    }
     loop {
         line.clear();
         lines.read_until(b'\n', &mut line)?;
@@ -179,6 +183,22 @@ mod tests {
         format!(
             r#"{{"verb":"update","user":{{"username":"keda"}},"userAgent":"operator","objectRef":{{"resource":"deployments","namespace":"shop","name":"{name}","subresource":"scale"}},"responseStatus":{{"code":200}},"stageTimestamp":"2026-01-01T00:00:00.002001Z"}}"#
         ) + "\n"
+    }
+
+    #[test]
+    fn a_mark_may_fall_into_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let current = dir.path().join("audit.log");
+        let (written, rest) = (line("written"), line("rest"));
+        let (begun, end) = written.split_at(20);
+        fs::write(&current, line("before") + begun).unwrap();
+        let audit = Audit::new(dir.path().to_owned());
+        let mark = audit.mark().unwrap();
+        let mut file = File::options().append(true).open(&current).unwrap();
+        file.write_all((end.to_owned() + &rest).as_bytes()).unwrap();
+        let found = audit.since(&mark, Entry::is_write).unwrap();
+        let names: Vec<_> = found.iter().map(|entry| entry.object_ref.name.as_str()).collect();
+        assert_eq!(names, ["rest"]);
     }
 
     #[test]
