@@ -108,13 +108,6 @@ class Crate:
         return found
 
 
-def to_parent(start, end):
-    """Whether the second file is that of a module around the first."""
-    folder, name = os.path.split(end)
-    around = folder if name in ("lib.rs", "main.rs", "mod.rs") else end.removesuffix(".rs")
-    return start.startswith(around + os.sep)
-
-
 def circles(arrows):
     """The strongly connected components of more than one file (Tarjan), without recursion."""
     graph = {}

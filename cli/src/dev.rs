@@ -1,6 +1,6 @@
 //! `kip dev`: functions on this machine, as a cluster would run them.
 //!
-//! load → plane (interceptor, reporter, scaler-adapter) → per function: scale (KEDA's part) → run
+//! load → data_plane (interceptor, reporter, scaler-adapter) → per function: scale (KEDA's part) → run
 //! (its processes), with events (Kipper's own programs beside it) where it has an event trigger. The
 //! data plane and these programs are the real ones and KEDA is played through its real contract; what
 //! a cluster adds around it (images, services, volumes) is left out with a notice. Everything but the
@@ -19,7 +19,7 @@ mod events;
 mod run;
 mod scale;
 
-mod plane;
+mod data_plane;
 
 mod function;
 
@@ -38,6 +38,7 @@ pub use args::Args;
 
 use child::Groups;
 use console::Console;
+use data_plane::DataPlane;
 use events::{
     companion::Context,
     log::LogFilter,
@@ -45,7 +46,6 @@ use events::{
 };
 use function::{Periods, Platform, Running};
 use load::{Code, LoadError, Loaded, LocalFunction};
-use plane::Plane;
 use run::{
     launch::{self, Launch},
     process::Starter,
@@ -136,7 +136,7 @@ struct Dev {
     stop_events: CancellationToken,
     cache: Cache,
     interpreters: BTreeMap<Runtime, Interpreter>,
-    plane: Plane,
+    data_plane: DataPlane,
     watch: Option<Watch>,
     running: BTreeMap<String, Running>,
     /// Functions started so far, and the length of the longest name at start.
@@ -162,7 +162,7 @@ impl Dev {
         let watch = (!args.no_watch).then(Watch::start).transpose();
         let watch = watch.context("cannot watch files, try --no-watch")?;
         let listen = SocketAddr::new(args.host, args.port);
-        let plane = Plane::start(listen, args.grace).await?;
+        let data_plane = DataPlane::start(listen, args.grace).await?;
         Ok(Self {
             args,
             sources,
@@ -173,7 +173,7 @@ impl Dev {
             stop_events: CancellationToken::new(),
             cache,
             interpreters,
-            plane,
+            data_plane,
             watch,
             running: BTreeMap::new(),
             started: 0,
@@ -201,7 +201,7 @@ impl Dev {
         loop {
             let changed = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                error = self.plane.failed() => return Err(error),
+                error = self.data_plane.failed() => return Err(error),
                 changed = next_change(&mut self.watch) => changed,
             };
             self.apply(&changed).await;
@@ -212,20 +212,20 @@ impl Dev {
     async fn stop(mut self) {
         self.console.say("stopping; press Ctrl-C again to stop immediately");
         self.stop_events.cancel();
-        let cut = self.plane.drain().await;
+        let cut = self.data_plane.drain().await;
         if cut > 0 {
             self.console.warn(format!("{cut} connections were cut"));
         }
         let running = std::mem::take(&mut self.running);
         let stopping: Vec<_> =
-            running.into_values().filter_map(|running| running.stop(&self.plane)).collect();
+            running.into_values().filter_map(|running| running.stop(&self.data_plane)).collect();
         for fleet in stopping {
             // A fleet that panicked left no process behind that the tracker does not know.
             let _ = fleet.await;
         }
         self.tracker.close();
         self.tracker.wait().await;
-        self.plane.stop().await;
+        self.data_plane.stop().await;
         self.console.flush().await;
     }
 
@@ -248,7 +248,7 @@ impl Dev {
         let name = function.name.clone();
         let running = Running::start(function, launch, &self.platform(), starter);
         self.running.insert(name, running);
-        self.plane.feed.applied().await.context("routes")?;
+        self.data_plane.feed.applied().await.context("routes")?;
         Ok(voice)
     }
 
@@ -275,7 +275,7 @@ impl Dev {
             polling_interval: self.args.polling_interval,
             scale_down_window: self.args.scale_down_window,
         };
-        Platform { plane: &self.plane, periods }
+        Platform { data_plane: &self.data_plane, periods }
     }
 
     /// Carries changes of files to the functions they concern. Nothing that is wrong with a save
@@ -351,7 +351,7 @@ impl Dev {
         for name in gone {
             if let Some(running) = self.running.remove(&name) {
                 self.console.say(format!("{name}: removed"));
-                running.stop(&self.plane);
+                running.stop(&self.data_plane);
             }
         }
         for function in functions {
@@ -377,7 +377,7 @@ impl Dev {
             }
             replaced => {
                 if let Some(running) = replaced {
-                    running.stop(&self.plane);
+                    running.stop(&self.data_plane);
                 }
                 let summary = self.summary(&function, &self.url());
                 self.start_function(function).await?.say(summary);
@@ -387,7 +387,7 @@ impl Dev {
     }
 
     fn url(&self) -> String {
-        let mut address = self.plane.address;
+        let mut address = self.data_plane.address;
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

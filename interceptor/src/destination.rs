@@ -35,7 +35,7 @@ const WAKE_AVERAGE_SHIFT: u64 = 2;
 const FIRST_RETRY_AFTER: u64 = 3;
 
 /// What every function of one process shares.
-pub struct Shared {
+pub struct DestinationContext {
     /// Bounds and usage of all holds.
     pub held: Arc<Held>,
     /// Functions whose counts changed.
@@ -77,7 +77,7 @@ pub struct Destination {
     pub wake_clock: WakeClock,
     /// Its metric handles.
     pub metrics: FunctionMetrics,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) context: Arc<DestinationContext>,
     route: ArcSwap<Route>,
     endpoints: ArcSwap<Endpoints>,
     /// What the source said last, before the fleet divides it.
@@ -103,14 +103,14 @@ pub(crate) enum Acquired {
 
 impl Destination {
     /// A function without endpoints.
-    pub fn new(spec: RouteSpec, shared: Arc<Shared>) -> Self {
+    pub fn new(spec: RouteSpec, context: Arc<DestinationContext>) -> Self {
         Self {
             id: spec.id.clone(),
             counters: Counters::default(),
             wake_clock: WakeClock::default(),
-            metrics: FunctionMetrics::new(&shared.metrics, &spec.id),
-            queue: Queue::new(Arc::clone(&shared.held)),
-            shared,
+            metrics: FunctionMetrics::new(&context.metrics, &spec.id),
+            queue: Queue::new(Arc::clone(&context.held)),
+            context,
             route: ArcSwap::from_pointee(Route::new(spec)),
             endpoints: ArcSwap::default(),
             listed: Mutex::default(),
@@ -171,7 +171,7 @@ impl Destination {
         states: Vec<EndpointState>,
     ) {
         let now = clock::now();
-        let fleet = self.shared.fleet.load();
+        let fleet = self.context.fleet.load();
         *listed = states;
         let share = if self.route.load().spec.concurrency > 0 {
             share(&listed, &fleet)
@@ -179,7 +179,7 @@ impl Destination {
             Share { pods: listed.clone(), owners: Vec::new() }
         };
         let known = self.endpoints.load();
-        let next = known.updated(&share, self.shared.workers, now);
+        let next = known.updated(&share, self.context.workers, now);
         let any_listed = !next.all.is_empty();
         let unchanged = next.all.len() == known.all.len()
             && next.all.iter().zip(&known.all).all(|(a, b)| Arc::ptr_eq(a, b));
@@ -197,7 +197,7 @@ impl Destination {
         }
         self.note_usable(now);
         self.note_unserved(now);
-        self.shared.changes.mark(self);
+        self.context.changes.mark(self);
         self.dispatch();
         self.endpoints_changed.notify_one();
     }
@@ -217,7 +217,7 @@ impl Destination {
         }
         let joined = self.queue.join(bytes);
         self.note_unserved(clock::now());
-        self.shared.changes.mark(self);
+        self.context.changes.mark(self);
         let waiting = joined?;
         // An endpoint may have become free between choosing and joining.
         self.dispatch();
@@ -255,7 +255,7 @@ impl Destination {
         // With the one in `note_reported`: whichever of the two comes second sees the other's count.
         fence(SeqCst);
         if self.counters.reported_held() != held {
-            self.shared.changes.mark(self);
+            self.context.changes.mark(self);
         }
     }
 
@@ -264,7 +264,7 @@ impl Destination {
         self.counters.reported(held);
         fence(SeqCst);
         if self.held() != held {
-            self.shared.changes.mark(self);
+            self.context.changes.mark(self);
         }
     }
 
@@ -280,7 +280,7 @@ impl Destination {
             clock.started.store(now, Relaxed);
             clock.address.store(if endpoints.all.is_empty() { 0 } else { now }, Relaxed);
             clock.usable.store(0, Relaxed);
-            self.shared.changes.mark_urgent(self);
+            self.context.changes.mark_urgent(self);
         }
     }
 
@@ -346,7 +346,7 @@ impl Lease {
         // What is handed over counts where it is served.
         if !endpoint.sibling {
             destination.counters.forwarded();
-            destination.shared.changes.mark(destination);
+            destination.context.changes.mark(destination);
         }
         Self { destination: Arc::clone(destination), endpoint, answered: false, settled: false }
     }
@@ -369,7 +369,7 @@ impl Lease {
         self.endpoint.load.release();
         if !self.endpoint.sibling {
             self.destination.counters.finished();
-            self.destination.shared.changes.mark(&self.destination);
+            self.destination.context.changes.mark(&self.destination);
         }
     }
 }

@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ProxyConfig,
-    destination::Shared,
+    destination::DestinationContext,
     inflight::Changes,
     metrics::Metrics,
     queue::Held,
@@ -62,7 +62,7 @@ use crate::{
     server::{Port, Workers},
     source::{SourceError, Sources},
     tls::{Certificates, TlsError},
-    worker::Plane,
+    worker::WorkerContext,
 };
 
 /// Why the data plane cannot start.
@@ -103,7 +103,7 @@ pub enum ServeError {
 /// [`Interceptor::serve`] runs.
 pub struct Interceptor {
     workers: Workers,
-    plane: Arc<Plane>,
+    context: Arc<WorkerContext>,
     drain: DrainTrigger,
     port: Port,
     tls: Option<(Port, Arc<Certificates>)>,
@@ -122,7 +122,7 @@ impl Interceptor {
         let metrics = Arc::new(Metrics::new(registry)?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.workers.map_or(cores, std::num::NonZero::get);
-        let shared = Arc::new(Shared {
+        let context = Arc::new(DestinationContext {
             held: Arc::new(Held::new(config.hold())),
             changes: Changes::default(),
             metrics: Arc::clone(&metrics),
@@ -130,8 +130,8 @@ impl Interceptor {
             fleet: Default::default(),
         });
         let (drain, watch) = Drain::new();
-        let plane = Arc::new(Plane {
-            router: Arc::new(Router::new(shared, config.path_routes)),
+        let context = Arc::new(WorkerContext {
+            router: Arc::new(Router::new(context, config.path_routes)),
             metrics,
             limits: config.limits(),
             h2: config.http2(),
@@ -142,7 +142,7 @@ impl Interceptor {
             drain: watch,
             open: Default::default(),
         });
-        let workers = Workers::start(&plane, count).map_err(StartError::Worker)?;
+        let workers = Workers::start(&context, count).map_err(StartError::Worker)?;
         let bind = |at| Port::bind(at, &workers).map_err(|e| StartError::Listen(at, e));
         let tls = match (&config.tls_listen, &config.tls_cert_dir) {
             (Some(at), Some(directory)) => Some((bind(*at)?, Certificates::load(directory)?)),
@@ -152,7 +152,7 @@ impl Interceptor {
             port: bind(config.listen)?,
             tls,
             workers,
-            plane,
+            context,
             drain,
             sources,
             reporter: (reporter, ReporterMetrics::register(registry)?),
@@ -171,7 +171,7 @@ impl Interceptor {
 
     /// The routes: a sink for sources, and what admin and reporter read.
     pub fn router(&self) -> Arc<Router> {
-        Arc::clone(&self.plane.router)
+        Arc::clone(&self.context.router)
     }
 
     /// Serves until `shutdown`; then accepts for `delay` more, and lets what is held or running
@@ -191,7 +191,7 @@ impl Interceptor {
         }
         tasks.spawn(server::accept(self.port, None, self.workers.list()));
         let mut sides = JoinSet::new();
-        let (router, stop) = (Arc::clone(&self.plane.router), shutdown.clone());
+        let (router, stop) = (Arc::clone(&self.context.router), shutdown.clone());
         let sources = self.sources;
         let feeding = sides.spawn(async move {
             let Err(error) = feed(router, sources).await else { return Ok(()) };
@@ -203,7 +203,7 @@ impl Interceptor {
         let stop_reporter = CancellationToken::new();
         let (config, metrics) = self.reporter;
         if !config.adapters.is_empty() {
-            let (router, stop) = (Arc::clone(&self.plane.router), shutdown.clone());
+            let (router, stop) = (Arc::clone(&self.context.router), shutdown.clone());
             let reporting = reporter::run(config, router, metrics, stop_reporter.clone());
             sides.spawn(async move {
                 let Err(error) = reporting.await else { return Ok(()) };

@@ -56,7 +56,7 @@ pub(crate) fn ensure_release(function: &Arc<Destination>, worker: &Arc<Worker>) 
 
 async fn release(function: Arc<Destination>, worker: Arc<Worker>) {
     let started = Instant::now();
-    let mut fallback_at = worker.plane.wake_fallback.as_ref().map(|(_, after)| started + *after);
+    let mut fallback_at = worker.context.wake_fallback.as_ref().map(|(_, after)| started + *after);
     let mut changed = started;
     let mut probes = JoinSet::new();
     while function.held() > 0 {
@@ -117,7 +117,7 @@ fn probe_all(function: &Arc<Destination>, worker: &Arc<Worker>, probes: &mut Joi
 
 /// Asks one endpoint; on success it is usable, and the connection is there for the first request.
 async fn probe(function: &Arc<Destination>, worker: &Arc<Worker>, endpoint: &Arc<Endpoint>) {
-    worker.plane.metrics.probes.inc();
+    worker.context.metrics.probes.inc();
     let Ok(mut connection) = Connection::open(endpoint.address, CONNECT_TIMEOUT).await else {
         return;
     };
@@ -192,9 +192,9 @@ impl BodySink for Discard {
 
 /// Scales the function without KEDA, in the background.
 fn fallback(function: &Arc<Destination>, worker: &Arc<Worker>) {
-    let Some((wake, _)) = &worker.plane.wake_fallback else { return };
+    let Some((wake, _)) = &worker.context.wake_fallback else { return };
     let waking = wake.wake(function.id.clone(), 1);
-    let (id, metrics) = (function.id.clone(), Arc::clone(&worker.plane.metrics));
+    let (id, metrics) = (function.id.clone(), Arc::clone(&worker.context.metrics));
     tokio::spawn(async move {
         let outcome = match waking.await {
             Ok(Wake::Scaled) => "scaled",

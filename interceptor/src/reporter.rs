@@ -66,7 +66,7 @@ pub async fn run<F: CountsFeed>(
     let epoch = fastrand::u64(1..);
     let name = config.name.unwrap_or_else(|| format!("interceptor-{epoch:016x}"));
     let finish = CancellationToken::new();
-    let shared = Arc::new(link::Shared {
+    let context = Arc::new(link::LinkContext {
         name,
         epoch,
         tls,
@@ -77,7 +77,7 @@ pub async fn run<F: CountsFeed>(
     });
     let (tx, rx) = mpsc::channel(1);
     let mut hub = Hub {
-        shared,
+        context,
         links: HashMap::new(),
         tasks: JoinSet::new(),
         totals: HashMap::new(),
@@ -93,7 +93,7 @@ pub async fn run<F: CountsFeed>(
 
 /// Fans changes out to the links.
 struct Hub<F> {
-    shared: Arc<link::Shared<F>>,
+    context: Arc<link::LinkContext<F>>,
     links: HashMap<SocketAddr, Slot>,
     tasks: JoinSet<()>,
     /// What each function's total was when its change was last taken.
@@ -117,7 +117,7 @@ impl<F: CountsFeed> Hub<F> {
         interval: Duration,
         shutdown: &CancellationToken,
     ) {
-        let feed = Arc::clone(&self.shared.feed);
+        let feed = Arc::clone(&self.context.feed);
         let mut next = Instant::now();
         let mut is_changed = false;
         loop {
@@ -149,7 +149,7 @@ impl<F: CountsFeed> Hub<F> {
     /// Gives every link what changed.
     fn dispatch(&mut self) {
         let taken = Instant::now();
-        let changed = self.shared.feed.take_changed();
+        let changed = self.context.feed.take_changed();
         if self.totals.len() + changed.len() > MAX_FUNCTIONS {
             self.totals.clear();
             self.forgot_totals = true;
@@ -201,7 +201,7 @@ impl<F: CountsFeed> Hub<F> {
                 target,
                 pending: Arc::clone(&pending),
                 listed: Arc::clone(&listed),
-                shared: Arc::clone(&self.shared),
+                context: Arc::clone(&self.context),
             };
             let task = self.tasks.spawn(link.run()).id();
             self.links.insert(addr, Slot { task, pending, listed });
@@ -211,7 +211,7 @@ impl<F: CountsFeed> Hub<F> {
     /// Sends the last changes and waits until the links have ended their streams.
     async fn finish(mut self) {
         self.dispatch();
-        self.shared.finish.cancel();
+        self.context.finish.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(FINISH_TIMEOUT, ended).await.is_err() {
             tracing::warn!("last counts not taken by every adapter");

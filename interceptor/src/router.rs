@@ -12,7 +12,7 @@ use rpds::HashTrieMapSync;
 use tokio::sync::Notify;
 
 use crate::{
-    destination::{Destination, Shared},
+    destination::{Destination, DestinationContext},
     source::{EndpointSink, EndpointState, Fleet, FleetSink, FunctionId, RouteSink, RouteSpec},
 };
 
@@ -21,7 +21,7 @@ type Hosts = HashTrieMapSync<Arc<str>, Arc<Destination>>;
 /// All routes.
 pub struct Router {
     hosts: ArcSwap<Hosts>,
-    shared: Arc<Shared>,
+    context: Arc<DestinationContext>,
     state: Mutex<State>,
     /// Told when both sources have delivered.
     sync: Notify,
@@ -43,9 +43,9 @@ struct State {
 
 impl Router {
     /// No routes yet.
-    pub fn new(shared: Arc<Shared>, path_routes: bool) -> Self {
+    pub fn new(context: Arc<DestinationContext>, path_routes: bool) -> Self {
         let hosts = ArcSwap::from_pointee(Hosts::new_sync());
-        Self { hosts, shared, state: Mutex::default(), sync: Notify::new(), path_routes }
+        Self { hosts, context, state: Mutex::default(), sync: Notify::new(), path_routes }
     }
 
     /// The function that answers for `host`, in any case, with or without port and trailing dot.
@@ -94,13 +94,13 @@ impl Router {
     }
 
     /// What all functions share.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub fn context(&self) -> &Arc<DestinationContext> {
+        &self.context
     }
 
     fn apply_locked(&self, state: &mut State, hosts: &mut Hosts, spec: RouteSpec) -> bool {
         let Some(function) = state.functions.get(&spec.id).map(Arc::clone) else {
-            let function = Arc::new(Destination::new(spec, Arc::clone(&self.shared)));
+            let function = Arc::new(Destination::new(spec, Arc::clone(&self.context)));
             if let Some(endpoints) = state.early.remove(&function.id) {
                 function.set_endpoints(&endpoints);
             }
@@ -147,10 +147,10 @@ fn remove_hosts(hosts: &mut Hosts, function: &Arc<Destination>, names: &[String]
 
 impl FleetSink for Router {
     fn set_fleet(&self, fleet: Fleet) {
-        if **self.shared.fleet.load() == fleet {
+        if **self.context.fleet.load() == fleet {
             return;
         }
-        self.shared.fleet.store(Arc::new(fleet));
+        self.context.fleet.store(Arc::new(fleet));
         // The pods of concurrency-limited functions are divided anew.
         for function in self.functions() {
             function.redivide();
@@ -253,7 +253,7 @@ mod tests {
 
     fn router() -> Router {
         Router::new(
-            Arc::new(Shared {
+            Arc::new(DestinationContext {
                 held: Arc::new(Held::new(HoldLimits::default())),
                 changes: Changes::default(),
                 metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),

@@ -6,7 +6,9 @@
 //!
 //! The kernel spreads connections over the sockets of a port (`SO_REUSEPORT`) by a hash of their
 //! addresses. That is uneven when they are few and stay, so a worker that has more than another
-//! hands what it accepts over to the one with the fewest.
+//! hands over to the one with the fewest what has shown that it stays: HTTP/1.1 by its second
+//! request, HTTP/2 by its preface. TLS is handed over before its handshake, which costs far more.
+//! Anything else is handed over only by a worker that has far more than another.
 //!
 //! Every socket is emptied before it closes: a client that finished its handshake is served.
 
@@ -24,7 +26,7 @@ use std::{
 
 use kipper_process::drain::DrainWatch;
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -33,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    headers::Peer,
     http1::connection as http1,
     http2::connection::{self as http2, PREFACE},
     upstream::pool::Pool,
@@ -41,16 +44,18 @@ use crate::{
         io::{Io, Rewound},
         timer::Deadline,
     },
-    worker::{OpenConnection, Plane, Worker},
+    worker::{OpenConnection, Worker, WorkerContext},
 };
 
 /// Connections the kernel queues for each worker.
 const BACKLOG: i32 = 4096;
 /// Pause after the process ran out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A worker keeps what it accepts although another one has fewer connections, by up to one in this
-/// many. Below it workers are level to the connection; far above it a handover buys nothing.
+/// A worker keeps what stays although another one has fewer connections, by up to one in this many.
+/// Below it workers are level to the connection; far above it a handover buys nothing.
 const LEVEL: usize = 8;
+/// A worker with this many times what another one has, counting the new one with it, has far more.
+const FAR_MORE: usize = 2;
 /// The first read takes at most this much.
 const SNIFFED: usize = 4096;
 
@@ -97,7 +102,8 @@ impl Port {
 
 /// A socket whose accepted connections send what is written at once: they inherit that.
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
@@ -131,15 +137,16 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// Starts `count` threads.
-    pub(crate) fn start(plane: &Arc<Plane>, count: usize) -> io::Result<Self> {
+    pub(crate) fn start(context: &Arc<WorkerContext>, count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (mut list, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(index));
             list.push(Arc::new(Worker {
-                plane: Arc::clone(plane),
+                context: Arc::clone(context),
                 pool: Arc::clone(&pool),
+                index,
                 connections: AtomicUsize::new(0),
                 handle: runtime.handle().clone(),
             }));
@@ -184,7 +191,7 @@ pub(crate) async fn accept(
     let mut accepting = JoinSet::new();
     for (index, listener) in port.listeners.into_iter().enumerate() {
         let Some(worker) = workers.get(index) else { return };
-        let drain = worker.plane.drain.clone();
+        let drain = worker.context.drain.clone();
         let guard = drain.guard();
         let acceptor = Acceptor { index, workers: Arc::clone(&workers), tls: tls.clone() };
         let accept = async move {
@@ -242,8 +249,8 @@ impl Acceptor {
     }
 
     fn dispatch(&self, tcp: Accepted, peer: IpAddr) {
-        let counts = self.workers.iter().map(|w| w.connections.load(Relaxed));
-        let index = level(counts, self.index);
+        let counts = self.workers.iter().map(|worker| worker.connections.load(Relaxed));
+        let index = choose(counts, self.index, if self.tls.is_some() { keeps } else { keeps_new });
         let Some(worker) = self.workers.get(index) else { return };
         let Some(open) = OpenConnection::new(worker) else { return };
         let tcp = match tcp {
@@ -254,21 +261,34 @@ impl Acceptor {
             },
             tcp => tcp,
         };
-        let tls = self.tls.clone();
+        let (tls, workers) = (self.tls.clone(), Arc::clone(&self.workers));
         worker.handle.spawn(async move {
-            if let Err(error) = start(tcp, peer, tls, open).await {
+            if let Err(error) = start(tcp, peer, tls, open, &workers).await {
                 tracing::debug!(%error, "connection not started");
             }
         });
     }
 }
 
-/// Who gets the next connection of the worker at `own`: itself, unless it has more than the one
-/// with the fewest.
-fn level(counts: impl Iterator<Item = usize> + Clone, own: usize) -> usize {
+/// Whether a worker keeps a connection that stays, by how many it has and the one with the fewest.
+fn keeps(here: usize, least: usize) -> bool {
+    here <= least + least / LEVEL
+}
+
+/// Whether it keeps one that may be gone in a moment.
+fn keeps_new(here: usize, least: usize) -> bool {
+    here <= FAR_MORE * (least + 1)
+}
+
+/// Who gets a connection of the worker at `own`: itself, if it keeps it, or the one with the fewest.
+fn choose(
+    counts: impl Iterator<Item = usize> + Clone,
+    own: usize,
+    keeps: fn(usize, usize) -> bool,
+) -> usize {
     let here = counts.clone().nth(own).unwrap_or_default();
     match counts.enumerate().min_by_key(|(_, count)| *count) {
-        Some((index, least)) if here > least + least / LEVEL => index,
+        Some((index, least)) if !keeps(here, least) => index,
         _ => own,
     }
 }
@@ -293,6 +313,7 @@ async fn start(
     peer: IpAddr,
     tls: Option<TlsAcceptor>,
     open: OpenConnection,
+    workers: &[Arc<Worker>],
 ) -> io::Result<()> {
     let worker = Arc::clone(open.worker());
     let tcp = match tcp {
@@ -300,7 +321,7 @@ async fn start(
         Accepted::Elsewhere(tcp) => TcpStream::from_std(tcp)?,
     };
     let peer = worker.peer(peer, tls.is_some());
-    let header = worker.plane.limits.header;
+    let header = worker.context.limits.header;
     let (mut io, alpn_h2) = match tls {
         None => (Io::Plain(tcp), false),
         Some(acceptor) => {
@@ -320,11 +341,68 @@ async fn start(
         return Ok(());
     }
     if alpn_h2 || input.as_slice().starts_with(PREFACE) {
-        Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
-        return Ok(());
+        let stays = Stays { protocol: Protocol::Http2, input, peer, open };
+        return stays.serve_or_hand_over(io, workers).await;
     }
-    http1::serve(io, input, deadline, peer, worker).await;
+    let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
+    if connection.serve_first(&worker).await {
+        let (io, input) = connection.into_input();
+        let stays = Stays { protocol: Protocol::Http1, input, peer, open };
+        return stays.serve_or_hand_over(io, workers).await;
+    }
     Ok(())
+}
+
+/// What a connection speaks that stays.
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// A connection that stays, with the first bytes of what comes now.
+struct Stays {
+    protocol: Protocol,
+    input: Buffer,
+    peer: Peer,
+    open: OpenConnection,
+}
+
+impl Stays {
+    async fn serve_or_hand_over(mut self, io: Io, workers: &[Arc<Worker>]) -> io::Result<()> {
+        let counts = workers.iter().map(|worker| worker.connections.load(Relaxed));
+        let own = self.open.worker().index;
+        // This one is among those it has.
+        let keeps = |here: usize, least| keeps(here.saturating_sub(1), least);
+        match (io, workers.get(choose(counts, own, keeps))) {
+            (Io::Plain(tcp), Some(worker)) if worker.index != own => {
+                self.open.move_to(worker);
+                let tcp = tcp.into_std()?;
+                worker.handle.spawn(async move {
+                    match TcpStream::from_std(tcp) {
+                        Ok(tcp) => self.serve(Io::Plain(tcp)).await,
+                        Err(error) => tracing::debug!(%error, "connection not handed over"),
+                    }
+                });
+            }
+            (io, _) => self.serve(io).await,
+        }
+        Ok(())
+    }
+
+    async fn serve(self, io: Io) {
+        let Self { protocol, input, peer, open } = self;
+        let worker = Arc::clone(open.worker());
+        match protocol {
+            Protocol::Http1 => {
+                let deadline = Deadline::new(Instant::now() + worker.context.limits.header);
+                let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
+                connection.serve(&worker).await;
+            }
+            Protocol::Http2 => {
+                Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
+            }
+        }
+    }
 }
 
 /// Reads until the input is, or cannot become, the HTTP/2 preface. False = the client left.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Shared by all workers.
-pub(crate) struct Plane {
+pub(crate) struct WorkerContext {
     /// Host to function.
     pub router: Arc<Router>,
     /// Metric families.
@@ -49,8 +49,10 @@ pub(crate) struct Plane {
 
 /// One data-plane thread.
 pub(crate) struct Worker {
-    pub(crate) plane: Arc<Plane>,
+    pub(crate) context: Arc<WorkerContext>,
     pub(crate) pool: Arc<Pool>,
+    /// Its place among the workers.
+    pub(crate) index: usize,
     /// Downstream connections it serves; the one with the fewest is handed those of others.
     pub(crate) connections: AtomicUsize,
     pub(crate) handle: tokio::runtime::Handle,
@@ -58,9 +60,9 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn peer(&self, ip: IpAddr, tls: bool) -> Peer {
-        let peer = Peer::new(ip, tls, &self.plane.trusted_proxies);
+        let peer = Peer::new(ip, tls, &self.context.trusted_proxies);
         let ip = ip.to_canonical();
-        let fleet = self.plane.router.shared().fleet.load();
+        let fleet = self.context.router.context().fleet.load();
         let mut members = fleet.members.iter().filter_map(|m| m.address);
         if members.any(|m| m.ip().to_canonical() == ip) { peer.as_sibling() } else { peer }
     }
@@ -92,26 +94,33 @@ pub(crate) struct OpenConnection(
 impl OpenConnection {
     /// `None` at the connection cap.
     pub(crate) fn new(worker: &Arc<Worker>) -> Option<Self> {
-        let plane = &worker.plane;
-        if plane.open.fetch_add(1, Relaxed) >= plane.max_connections {
-            plane.open.fetch_sub(1, Relaxed);
-            plane.metrics.connections_refused.inc();
+        let context = &worker.context;
+        if context.open.fetch_add(1, Relaxed) >= context.max_connections {
+            context.open.fetch_sub(1, Relaxed);
+            context.metrics.connections_refused.inc();
             return None;
         }
         worker.connections.fetch_add(1, Relaxed);
-        plane.metrics.connections.inc();
-        Some(Self(Arc::clone(worker), plane.drain.guard()))
+        context.metrics.connections.inc();
+        Some(Self(Arc::clone(worker), context.drain.guard()))
     }
 
     pub(crate) fn worker(&self) -> &Arc<Worker> {
         &self.0
+    }
+
+    /// Another worker serves it from now on.
+    pub(crate) fn move_to(&mut self, worker: &Arc<Worker>) {
+        worker.connections.fetch_add(1, Relaxed);
+        let from = std::mem::replace(&mut self.0, Arc::clone(worker));
+        from.connections.fetch_sub(1, Relaxed);
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Relaxed);
-        self.0.plane.open.fetch_sub(1, Relaxed);
-        self.0.plane.metrics.connections.dec();
+        self.0.context.open.fetch_sub(1, Relaxed);
+        self.0.context.metrics.connections.dec();
     }
 }

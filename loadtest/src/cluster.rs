@@ -5,7 +5,10 @@
 //! gets a [`Run`](crate::run::Run) to report to and a [`Cluster`] to work with; whatever it made or
 //! stopped is put back when it is over, however it ended. What holds for everybody lives in the
 //! modules named after it, one scenario each in [`figures`] and [`faults`].
+//!
+//! Scenarios that share the cluster run beside each other, after those that need it for themselves.
 
+mod beside;
 mod floor;
 mod metrics;
 mod replicas;
@@ -20,6 +23,7 @@ use anyhow::Context as _;
 use clap::builder::PossibleValue;
 use kipper_cluster::Cluster;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use scenario::Scenario;
 
@@ -28,13 +32,13 @@ use crate::run::{Run, RunArgs, USER_AGENT};
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClusterArgs {
-    /// Scenarios, in this order
+    /// Scenarios, in this order; those that share the cluster run last, beside each other
     #[arg(required = true, value_parser = possible_values())]
     scenarios: Vec<String>,
 }
 
 const GROUPS: [(&str, &str); 3] = [
-    ("all", "Every scenario, one after the other"),
+    ("all", "Every scenario"),
     ("figures", "Every scenario that measures"),
     ("faults", "Every scenario that breaks something"),
 ];
@@ -59,7 +63,7 @@ fn named(name: &str) -> Vec<&'static Scenario> {
     }
 }
 
-/// Runs scenarios one after the other.
+/// Runs scenarios.
 ///
 /// # Errors
 /// When there is no cluster, a condition was broken, a scenario could not be run to its end, or
@@ -69,40 +73,47 @@ pub fn run(args: &RunArgs, cluster: &ClusterArgs) -> Result<(), anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let interrupted = kipper_process::signals::shutdown_token()?;
-        let mut failed = Vec::new();
-        for scenario in cluster.scenarios.iter().flat_map(|name| named(name)) {
-            println!("== {}", scenario.name);
-            let started = Instant::now();
-            let mut run = Run::new(args)?;
-            let cluster = Cluster::connect(USER_AGENT).await.context("connect to the cluster")?;
-            // The guarded future is dropped, and with it every task, before anything is put back.
-            let ended = tokio::select! {
-                ended = guarded(scenario, &mut run, &cluster) => ended,
-                () = interrupted.cancelled() => Err(anyhow::anyhow!("interrupted")),
-            };
-            let mut judge = |what: &str, ended: Result<(), anyhow::Error>| {
-                if let Err(error) = ended {
-                    println!("ERROR {}{what}: {error:#}", scenario.name);
-                    failed.push(scenario.name.to_owned());
-                }
-            };
-            judge("", ended);
-            judge(" (clean-up)", clean_up(&cluster).await);
-            failed.extend_from_slice(run.outcome.broken());
-            println!("   {} took {:.1} s", scenario.name, started.elapsed().as_secs_f64());
-            if interrupted.is_cancelled() {
-                break;
-            }
+        let chosen = cluster.scenarios.iter().flat_map(|name| named(name));
+        let (mut shared, mut alone): (Vec<_>, Vec<_>) = chosen.partition(|one| one.shares);
+        if shared.len() == 1 {
+            alone.append(&mut shared);
         }
+        let mut failed = Vec::new();
+        for scenario in alone {
+            failed.extend(one(args, scenario, &interrupted).await?);
+        }
+        failed.extend(beside::run(args, &shared, &interrupted).await);
         anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
         Ok(())
     })
 }
 
-/// Puts everything back; returns once KEDA listens for what there is, and for nothing that was.
-async fn clean_up(cluster: &Cluster) -> Result<(), anyhow::Error> {
-    cluster.clean_up().await?;
-    metrics::until_keda_listens(cluster).await
+/// Runs one scenario and puts everything back. Returns what failed.
+async fn one(
+    args: &RunArgs,
+    scenario: &Scenario,
+    interrupted: &CancellationToken,
+) -> Result<Vec<String>, anyhow::Error> {
+    anyhow::ensure!(!interrupted.is_cancelled(), "interrupted");
+    println!("== {}", scenario.name);
+    let started = Instant::now();
+    let mut run = Run::new(args)?;
+    let cluster = Cluster::connect(USER_AGENT).await.context("connect to the cluster")?;
+    // The guarded future is dropped, and with it every task, before anything is put back.
+    let ended = tokio::select! {
+        ended = guarded(scenario, &mut run, &cluster) => ended,
+        () = interrupted.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let mut failed = Vec::new();
+    for (what, ended) in [("", ended), (" (clean-up)", cluster.clean_up().await)] {
+        if let Err(error) = ended {
+            println!("ERROR {}{what}: {error:#}", scenario.name);
+            failed.push(scenario.name.to_owned());
+        }
+    }
+    failed.extend_from_slice(run.outcome.broken());
+    println!("   {} took {:.1} s", scenario.name, started.elapsed().as_secs_f64());
+    Ok(failed)
 }
 
 async fn guarded(
@@ -110,10 +121,13 @@ async fn guarded(
     run: &mut Run,
     cluster: &Cluster,
 ) -> Result<(), anyhow::Error> {
-    tokio::time::timeout(scenario.max_time, (scenario.start)(run, cluster))
-        .await
-        .context("took too long")
-        .flatten()
+    let running = async {
+        if !scenario.shares {
+            metrics::until_keda_listens(cluster).await?;
+        }
+        (scenario.start)(run, cluster).await
+    };
+    tokio::time::timeout(scenario.max_time, running).await.context("took too long").flatten()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One run: its size, its directory, its limits.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,6 +33,30 @@ pub struct RunArgs {
     pub binary: Option<PathBuf>,
 }
 
+impl RunArgs {
+    /// The binary to start processes from.
+    pub(crate) fn binary(&self) -> Result<PathBuf, anyhow::Error> {
+        match &self.binary {
+            Some(binary) => Ok(binary.clone()),
+            None => std::env::current_exe().context("find this binary"),
+        }
+    }
+
+    /// The same options for another process of this binary.
+    pub(crate) fn to_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
+        if self.quick {
+            args.push("--quick".into());
+        }
+        for (name, path) in [("--limits", &self.limits), ("--binary", &self.binary)] {
+            if let Some(path) = path {
+                args.extend([name.into(), path.into()]);
+            }
+        }
+        args
+    }
+}
+
 /// What scenarios work with. Dropping it removes the directory.
 pub struct Run {
     quick: bool,
@@ -46,14 +71,10 @@ impl Run {
     /// # Errors
     /// When there is no temporary directory, or the limits are unusable.
     pub fn new(args: &RunArgs) -> Result<Self, anyhow::Error> {
-        let binary = match &args.binary {
-            Some(binary) => binary.clone(),
-            None => std::env::current_exe().context("find this binary")?,
-        };
         Ok(Self {
             quick: args.quick,
             dir: tempfile::Builder::new().prefix("kipper-loadtest-").tempdir()?,
-            binary,
+            binary: args.binary()?,
             started: 0,
             outcome: Outcome::new(Limits::load(args.limits.as_deref(), LIMITS)?),
         })

@@ -1,7 +1,7 @@
 //! Events the function is through with, until their source knows it.
 //!
 //! One piece of work at a time: whatever finished while the last one ran is the next batch, without
-//! a timer. Marks that fail are tried for ever, and their events are never delivered again by this
+//! a timer. Marks that fail are retried forever, and their events are never delivered again by this
 //! process: that is what its claims are held for. Like the dispatcher it decides and does nothing.
 
 use std::{

@@ -76,27 +76,19 @@ pub(crate) async fn poll(
     shutdown: CancellationToken,
     drains: mpsc::Receiver<DrainRequest>,
 ) -> Result<(), Error> {
+    // Boxed, so that each driver's future is made and compiled here alone.
+    macro_rules! serve {
+        ($source:ty, $settings:expr) => {{
+            let settings = $settings?;
+            let open = || <$source>::open(settings.clone());
+            serve(open, config, metrics, connected, shutdown, drains).boxed().await
+        }};
+    }
     match config.trigger {
-        Kind::Postgres => {
-            let source = config.postgres()?;
-            let open = || Postgres::open(source.clone());
-            serve(open, config, metrics, connected, shutdown, drains).boxed().await
-        }
-        Kind::Mysql => {
-            let source = config.mysql()?;
-            let open = || Mysql::open(source.clone());
-            serve(open, config, metrics, connected, shutdown, drains).boxed().await
-        }
-        Kind::Redis => {
-            let source = config.redis()?;
-            let open = || Redis::open(source.clone());
-            serve(open, config, metrics, connected, shutdown, drains).boxed().await
-        }
-        Kind::Minio => {
-            let source = config.minio()?;
-            let open = || Minio::open(source.clone());
-            serve(open, config, metrics, connected, shutdown, drains).boxed().await
-        }
+        Kind::Postgres => serve!(Postgres, config.postgres()),
+        Kind::Mysql => serve!(Mysql, config.mysql()),
+        Kind::Redis => serve!(Redis, config.redis()),
+        Kind::Minio => serve!(Minio, config.minio()),
     }
 }
 

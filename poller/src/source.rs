@@ -107,7 +107,7 @@ pub trait Source: Send + Sync + 'static {
     type Claim: Send + Sync + 'static;
 
     /// What an event's failed delivery does after the last attempt. Without one, events are tried
-    /// for ever.
+    /// forever.
     fn has_dead_letters(&self) -> bool;
 
     /// Claims events that nobody holds.

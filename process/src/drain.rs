@@ -32,7 +32,7 @@ pub enum DrainPhase {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct State {
     phase: AtomicU8,
     started: AtomicBool,
     /// Set before `phase` reaches `Draining`.
@@ -43,7 +43,7 @@ struct Shared {
     idle: Notify,
 }
 
-impl Shared {
+impl State {
     fn set_phase(&self, phase: DrainPhase) {
         self.phase.store(phase as u8, Ordering::Release);
     }
@@ -57,7 +57,7 @@ impl Drain {
     /// A drain that was not started yet: who starts it, and who watches it.
     #[expect(clippy::new_ret_no_self, reason = "a channel-like constructor returns both ends")]
     pub fn new() -> (DrainTrigger, DrainWatch) {
-        let shared = Arc::new(Shared {
+        let state = Arc::new(State {
             phase: AtomicU8::new(DrainPhase::Running as u8),
             started: AtomicBool::new(false),
             deadline: OnceLock::new(),
@@ -65,57 +65,57 @@ impl Drain {
             guards: AtomicUsize::new(0),
             idle: Notify::new(),
         });
-        (DrainTrigger { shared: shared.clone() }, DrainWatch { shared })
+        (DrainTrigger { state: state.clone() }, DrainWatch { state })
     }
 }
 
 /// Starts the drain and waits for its end.
 #[derive(Clone, Debug)]
 pub struct DrainTrigger {
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
 impl DrainTrigger {
     /// Announces the drain now, begins it after `delay`, and gives running work `deadline` from
     /// then on. Only the first call counts. Must be called inside a tokio runtime.
     pub fn start(&self, delay: Duration, deadline: Duration) {
-        if self.shared.started.swap(true, Ordering::AcqRel) {
+        if self.state.started.swap(true, Ordering::AcqRel) {
             return;
         }
         let begin = Instant::now() + delay;
-        let shared = self.shared.clone();
+        let state = self.state.clone();
         // `set` cannot fail: only the first caller comes here.
-        let _ = shared.deadline.set(begin + deadline);
+        let _ = state.deadline.set(begin + deadline);
         if delay.is_zero() {
-            shared.set_phase(DrainPhase::Draining);
-            shared.draining.cancel();
+            state.set_phase(DrainPhase::Draining);
+            state.draining.cancel();
             return;
         }
-        shared.set_phase(DrainPhase::Announced);
+        state.set_phase(DrainPhase::Announced);
         tokio::spawn(async move {
             tokio::time::sleep_until(begin).await;
-            shared.set_phase(DrainPhase::Draining);
-            shared.draining.cancel();
+            state.set_phase(DrainPhase::Draining);
+            state.draining.cancel();
         });
     }
 
     /// Resolves when the drain has begun and every guard is gone, or when the deadline has passed.
     /// Returns how many guards remained. Pending for as long as no drain was started.
     pub async fn finished(&self) -> usize {
-        let shared = &self.shared;
-        shared.draining.cancelled().await;
-        let deadline = shared.deadline.get().copied().unwrap_or_else(Instant::now);
+        let state = &self.state;
+        state.draining.cancelled().await;
+        let deadline = state.deadline.get().copied().unwrap_or_else(Instant::now);
         loop {
-            let mut idle = std::pin::pin!(shared.idle.notified());
+            let mut idle = std::pin::pin!(state.idle.notified());
             // Registered before the count is read, so a guard dropped in between is not missed.
             idle.as_mut().enable();
-            if shared.guards.load(Ordering::Acquire) == 0 {
+            if state.guards.load(Ordering::Acquire) == 0 {
                 return 0;
             }
             tokio::select! {
                 () = idle => {}
                 () = tokio::time::sleep_until(deadline) => {
-                    return shared.guards.load(Ordering::Acquire);
+                    return state.guards.load(Ordering::Acquire);
                 }
             }
         }
@@ -123,20 +123,20 @@ impl DrainTrigger {
 
     /// Another watcher.
     pub fn watch(&self) -> DrainWatch {
-        DrainWatch { shared: self.shared.clone() }
+        DrainWatch { state: self.state.clone() }
     }
 }
 
 /// Tells a stage when to stop. Cloning costs one reference count.
 #[derive(Clone, Debug)]
 pub struct DrainWatch {
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
 impl DrainWatch {
     /// Resolves when listeners must stop accepting; at once when that has happened before.
     pub async fn draining(&self) {
-        self.shared.draining.cancelled().await;
+        self.state.draining.cancelled().await;
     }
 
     /// True once listeners must stop accepting. One atomic load.
@@ -146,7 +146,7 @@ impl DrainWatch {
 
     /// The current phase. One atomic load.
     pub fn phase(&self) -> DrainPhase {
-        match self.shared.phase.load(Ordering::Acquire) {
+        match self.state.phase.load(Ordering::Acquire) {
             0 => DrainPhase::Running,
             1 => DrainPhase::Announced,
             _ => DrainPhase::Draining,
@@ -155,18 +155,18 @@ impl DrainWatch {
 
     /// When running work is cut off; `None` until a drain is started.
     pub fn deadline(&self) -> Option<Instant> {
-        self.shared.deadline.get().copied()
+        self.state.deadline.get().copied()
     }
 
     /// Counts one piece of running work until the guard is dropped.
     pub fn guard(&self) -> DrainGuard {
-        self.shared.guards.fetch_add(1, Ordering::AcqRel);
-        DrainGuard { shared: self.shared.clone() }
+        self.state.guards.fetch_add(1, Ordering::AcqRel);
+        DrainGuard { state: self.state.clone() }
     }
 
     /// How many guards exist now.
     pub fn guards(&self) -> usize {
-        self.shared.guards.load(Ordering::Acquire)
+        self.state.guards.load(Ordering::Acquire)
     }
 }
 
@@ -174,13 +174,13 @@ impl DrainWatch {
 #[derive(Debug)]
 #[must_use = "the work is counted only while the guard lives"]
 pub struct DrainGuard {
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
 impl DrainGuard {
     /// A watcher of the same drain.
     pub fn watch(&self) -> DrainWatch {
-        DrainWatch { shared: self.shared.clone() }
+        DrainWatch { state: self.state.clone() }
     }
 }
 
@@ -192,8 +192,8 @@ impl Clone for DrainGuard {
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
-        if self.shared.guards.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.idle.notify_waiters();
+        if self.state.guards.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.state.idle.notify_waiters();
         }
     }
 }

@@ -178,7 +178,7 @@ pub struct Following {
 }
 
 impl Following {
-    /// Hands over every line for ever.
+    /// Hands over every line, forever.
     ///
     /// # Errors
     /// When the pods cannot be watched.

@@ -19,12 +19,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     console::Voice,
+    data_plane::DataPlane,
     events::{
         backlog::Counts,
         trigger::{EventTrigger, Unavailable},
     },
     load::{Code, LocalFunction, NAMESPACE},
-    plane::Plane,
     run::{
         cron,
         fleet::{Fleet, ORDERS, Order},
@@ -71,7 +71,7 @@ struct Server {
 
 /// What every function runs on.
 pub(crate) struct Platform<'a> {
-    pub(crate) plane: &'a Plane,
+    pub(crate) data_plane: &'a DataPlane,
     pub(crate) periods: Periods,
 }
 
@@ -123,7 +123,7 @@ impl Running {
         if let Some(server) = &mut self.server {
             if function.spec.is_http() {
                 // The feed is closed only when everything ends.
-                let _ = platform.plane.feed.apply(route(&function, platform.periods));
+                let _ = platform.data_plane.feed.apply(route(&function, platform.periods));
             }
             server.keda =
                 play(&function, &launch, platform, &server.replicas, &server.orders, &self.starter);
@@ -143,11 +143,11 @@ impl Running {
     }
 
     /// Takes the route away and has every process stopped; resolves when they are.
-    pub(crate) fn stop(self, plane: &Plane) -> Option<JoinHandle<()>> {
+    pub(crate) fn stop(self, data_plane: &DataPlane) -> Option<JoinHandle<()>> {
         // Its run is stopped with it.
         drop(self.cron);
         let server = self.server?;
-        let _ = plane.feed.remove(id(&self.function.name));
+        let _ = data_plane.feed.remove(id(&self.function.name));
         // KEDA's task has the other sender until it is gone.
         drop((server.keda, server.orders));
         Some(server.fleet)
@@ -161,21 +161,21 @@ impl Server {
         platform: &Platform<'_>,
         starter: Starter,
     ) -> Self {
-        let plane = platform.plane;
+        let data_plane = platform.data_plane;
         let route = route(function, platform.periods);
         let wakes = WakeLog {
             voice: starter.context.voice.clone(),
-            router: Arc::clone(&plane.router),
+            router: Arc::clone(&data_plane.router),
             host: route.hosts.first().cloned().unwrap_or_default(),
         };
         if function.spec.is_http() {
             // The feed is closed only when everything ends.
-            let _ = plane.feed.apply(route);
+            let _ = data_plane.feed.apply(route);
         }
         let (orders, receiver) = mpsc::channel(ORDERS);
         let replicas = Arc::default();
         let keda = play(function, &launch, platform, &replicas, &orders, &starter);
-        let fleet = Fleet::new(id(&function.name), launch, starter, plane.feed.clone(), wakes);
+        let fleet = Fleet::new(id(&function.name), launch, starter, data_plane.feed.clone(), wakes);
         Self { orders, fleet: tokio::spawn(fleet.run(receiver)), keda, replicas }
     }
 }
@@ -212,7 +212,7 @@ fn play(
         let (context, stop) = (starter.context.clone(), starter.stop_events.clone());
         Counts::start(events, max, polling_interval, context, stop)
     });
-    let client = platform.plane.scaler.clone();
+    let client = platform.data_plane.scaler.clone();
     let playing = keda::play(client, scaled, counts, Arc::clone(replicas), orders.clone(), voice);
     AbortOnDropHandle::new(tokio::spawn(playing))
 }

@@ -93,7 +93,7 @@ impl Watch {
         Ok(())
     }
 
-    /// The next batch. Pending for ever once the watching thread is gone.
+    /// The next batch. Pending forever once the watching thread is gone.
     pub(crate) async fn changed(&mut self) -> Changed {
         let mut paths = BTreeSet::new();
         let mut end: Option<(Instant, Instant)> = None;

@@ -1,7 +1,7 @@
 //! The trigger's query, fit to be a derived table of the claim.
 //!
 //! Must never let a query through that could close the parentheses around it, or that hands out the
-//! same first rows for ever: with a LIMIT of its own, rows that keep failing hide all others. It
+//! same first rows forever: with a LIMIT of its own, rows that keep failing hide all others. It
 //! reads tokens only and judges what stands at the top level; the server judges the rest.
 
 use crate::{

@@ -1,9 +1,6 @@
 //! Every watch of the process survives whatever the API server does.
 
-use kipper_api_server::{
-    ApiServer,
-    watches::{Expected, Time, survive},
-};
+use kipper_api_server::watches::{Expected, survive_as};
 use tokio::process::Command;
 
 const OURS: &str = "kipper.run%2Fresource-type%3Dfunction";
@@ -36,23 +33,12 @@ const WATCHES: [Expected; 14] = [
 
 #[tokio::test]
 async fn every_watch_survives_the_api_server() {
-    let mut api = ApiServer::start().await;
-    let directory = tempfile::tempdir().unwrap();
-    let kubeconfig = directory.path().join("config");
-    std::fs::write(&kubeconfig, api.kubeconfig()).unwrap();
-    let mut controller = Command::new(env!("CARGO_BIN_EXE_kipper-controller"))
-        .env("KUBECONFIG", &kubeconfig)
+    let mut controller = Command::new(env!("CARGO_BIN_EXE_kipper-controller"));
+    controller
         .args(["run", "--cluster-domain", "example.com", "--scaler-address", "adapter:9090"])
         .args(["--namespace", "kipper-system", "--name", "controller-1"])
         .args(["--node-image", "node:1", "--python-image", "python:1", "--poller-image", "p:1"])
         .args(["--interceptor-service", "interceptor", "--admin-listen", "127.0.0.1:0"])
-        .args(["--log-level", "error"])
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    tokio::select! {
-        () = survive(&mut api, Time::Real, &WATCHES) => {}
-        ended = controller.wait() => panic!("it ended: {ended:?}"),
-    }
-    controller.kill().await.unwrap();
+        .args(["--log-level", "error"]);
+    survive_as(&mut controller, &WATCHES).await;
 }

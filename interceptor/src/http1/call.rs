@@ -305,7 +305,7 @@ impl Stream {
         close: bool,
     ) {
         write_error(self.out.tail(), error, id, retry_after, close);
-        let until = Instant::now() + worker.plane.limits.grace;
+        let until = Instant::now() + worker.context.limits.grace;
         poll_fn(|cx| match self.io.poll_flush_buffer(cx, &mut self.out, usize::MAX) {
             Poll::Ready(_) => Poll::Ready(()),
             Poll::Pending => self.deadline.poll(cx, until),

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// A connection between its requests.
-struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     peer: Peer,
     drain: DrainWatch,
@@ -47,59 +47,96 @@ struct Refused {
     keep: bool,
 }
 
-/// Serves requests until the connection is over. `input` was read already, before `deadline`.
-pub(crate) async fn serve(
-    io: Io,
-    input: Buffer,
-    deadline: Deadline,
-    peer: Peer,
-    worker: Arc<Worker>,
-) {
-    let mut connection = Connection {
-        stream: Stream { io, input, out: Buffer::default(), deadline },
-        peer,
-        drain: worker.plane.drain.clone(),
-        draining: Box::pin(draining(worker.plane.drain.clone())),
-        drain_watched: false,
-    };
-    let mut first = true;
-    let verdict = loop {
-        let verdict = match connection.next_request(&worker, std::mem::take(&mut first)).await {
+impl Connection {
+    /// `input` was read already, before `deadline`.
+    pub(crate) fn new(
+        io: Io,
+        input: Buffer,
+        deadline: Deadline,
+        peer: Peer,
+        worker: &Worker,
+    ) -> Self {
+        Self {
+            stream: Stream { io, input, out: Buffer::default(), deadline },
+            peer,
+            drain: worker.context.drain.clone(),
+            draining: Box::pin(draining(worker.context.drain.clone())),
+            drain_watched: false,
+        }
+    }
+
+    /// What another worker goes on with: the socket and what was read from it.
+    pub(crate) fn into_input(self) -> (Io, Buffer) {
+        (self.stream.io, self.stream.input)
+    }
+
+    /// Serves the first request. True = a second one has begun to arrive.
+    pub(crate) async fn serve_first(&mut self, worker: &Arc<Worker>) -> bool {
+        match self.serve_one(worker, true).await {
+            Verdict::Keep => self.goes_on(worker).await,
+            verdict => {
+                self.finish(verdict).await;
+                false
+            }
+        }
+    }
+
+    /// Serves requests until the connection is over.
+    pub(crate) async fn serve(&mut self, worker: &Arc<Worker>) {
+        loop {
+            let verdict = self.serve_one(worker, false).await;
+            if verdict != Verdict::Keep {
+                return self.finish(verdict).await;
+            }
+        }
+    }
+
+    async fn serve_one(&mut self, worker: &Arc<Worker>, first: bool) -> Verdict {
+        match self.next_request(worker, first).await {
             Ok(Some((prepared, asked))) => {
-                let mut call = Call::new(&mut connection.stream, &connection.drain, asked);
-                life::serve(&mut call, &worker, prepared).await;
+                let mut call = Call::new(&mut self.stream, &self.drain, asked);
+                life::serve(&mut call, worker, prepared).await;
                 call.verdict()
             }
             Ok(None) => Verdict::Gone,
             Err(Refused { error, keep }) => {
-                worker.plane.metrics.error(error);
+                worker.context.metrics.error(error);
                 let id = new_request_id(fastrand::u128(..));
-                connection.stream.answer(&worker, error, &id, None, !keep).await;
+                self.stream.answer(worker, error, &id, None, !keep).await;
                 if keep { Verdict::Keep } else { Verdict::Close }
             }
-        };
-        if verdict != Verdict::Keep {
-            break verdict;
         }
-    };
-    let lingers = match verdict {
-        Verdict::Close => true,
-        Verdict::Done => connection.stream.has_more(),
-        Verdict::Keep | Verdict::Gone => false,
-    };
-    if lingers {
-        linger(connection.stream).await;
     }
-}
 
-impl Connection {
+    async fn finish(&mut self, verdict: Verdict) {
+        let lingers = match verdict {
+            Verdict::Close => true,
+            Verdict::Done => self.stream.has_more(),
+            Verdict::Keep | Verdict::Gone => false,
+        };
+        if lingers {
+            linger(&mut self.stream).await;
+        }
+    }
+
+    /// Waits for the beginning of another request.
+    async fn goes_on(&mut self, worker: &Worker) -> bool {
+        let limits = &worker.context.limits;
+        let timer = Instant::now() + limits.idle;
+        !self.stream.input.is_empty()
+            || matches!(
+                poll_fn(|cx| self.poll_idle(cx, timer, limits.head_bytes + 1)).await,
+                Idle::Read
+            )
+    }
+
     /// The next request; `None` = the connection is over.
     async fn next_request(
         &mut self,
         worker: &Arc<Worker>,
         first: bool,
     ) -> Result<Option<(Prepared, Asked)>, Refused> {
-        let limits = &worker.plane.limits;
+        let limits = &worker.context.limits;
         let idle_since = Instant::now();
         let mut started = (first || !self.stream.input.is_empty()).then_some(idle_since);
         loop {
@@ -163,10 +200,10 @@ fn admit(
 }
 
 /// Says goodbye: ends our side, and reads what is still coming for a short while.
-async fn linger(stream: Stream) {
-    let Stream { mut io, mut deadline, .. } = stream;
+async fn linger(stream: &mut Stream) {
+    let Stream { io, deadline, .. } = stream;
     let until = Instant::now() + DISCARD_TIME;
-    let shut = poll_fn(|cx| match Pin::new(&mut io).poll_shutdown(cx) {
+    let shut = poll_fn(|cx| match Pin::new(&mut *io).poll_shutdown(cx) {
         Poll::Pending => deadline.poll(cx, until).map(|()| false),
         Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
     });
@@ -208,10 +245,10 @@ mod tests {
     /// What a connection's task costs while it waits: held requests are many.
     #[test]
     fn the_task_stays_small() {
-        fn size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
-            size_of::<F>()
+        fn size<'a, F>(_: fn(&'a mut Connection, &'a Arc<Worker>) -> F) -> usize {
+            size_of::<Connection>() + size_of::<F>()
         }
-        let size = size(serve);
+        let size = size(Connection::serve).max(size(Connection::serve_first));
         assert!(size <= 3072, "{size} bytes");
     }
 }

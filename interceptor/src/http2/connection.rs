@@ -51,7 +51,7 @@ pub(crate) async fn serve<S>(io: S, peer: Peer, worker: Arc<Worker>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = &worker.plane.h2;
+    let limits = &worker.context.h2;
     let mut builder = Builder::new();
     builder
         .initial_window_size(WINDOW)
@@ -61,7 +61,7 @@ where
         .max_header_list_size(limits.header_list)
         .max_pending_accept_reset_streams(limits.pending_resets);
     let shaking = builder.handshake::<S, Bytes>(io);
-    let mut connection = match tokio::time::timeout(worker.plane.limits.header, shaking).await {
+    let mut connection = match tokio::time::timeout(worker.context.limits.header, shaking).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection not started"),
         Err(_) => return,
@@ -79,7 +79,7 @@ where
     };
     let ending = async {
         tokio::select! {
-            () = worker.plane.drain.draining() => {}
+            () = worker.context.drain.draining() => {}
             () = idle(&activity, limits.idle) => {}
         }
     };

@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let inbox = Inbox::new(body);
     let prepared =
         view(&parts, inbox.is_done()).and_then(|mut head| prepare(&mut head, peer, worker));
-    let deadline = Deadline::new(Instant::now() + worker.plane.limits.grace);
+    let deadline = Deadline::new(Instant::now() + worker.context.limits.grace);
     let mut stream = Stream {
         inbox,
         respond,
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     match prepared {
         Ok(prepared) => life::serve(&mut stream, worker, prepared).await,
         Err(error) => {
-            worker.plane.metrics.error(error);
+            worker.context.metrics.error(error);
             let id = new_request_id(fastrand::u128(..));
             stream.answer(worker, error, &id, None).await;
         }
@@ -196,7 +196,7 @@ impl Stream {
 
     /// Writes what is to be written, as far as the client takes it in time.
     async fn flush(&mut self, worker: &Worker) {
-        let until = Instant::now() + worker.plane.limits.grace;
+        let until = Instant::now() + worker.context.limits.grace;
         let taken = poll_fn(|cx| match self.poll_flush(cx, usize::MAX) {
             Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
             Poll::Pending => self.deadline.poll(cx, until).map(|()| false),

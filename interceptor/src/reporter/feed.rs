@@ -29,11 +29,11 @@ impl Destination {
 
 impl CountsFeed for Router {
     async fn changed(&self) {
-        self.shared().changes.changed().await;
+        self.context().changes.changed().await;
     }
 
     async fn urgent(&self) {
-        self.shared().changes.urgent().await;
+        self.context().changes.urgent().await;
     }
 
     fn take_changed(&self) -> Vec<Counts> {
@@ -42,7 +42,7 @@ impl CountsFeed for Router {
             f.note_reported(counts.held as usize);
             counts
         };
-        self.shared().changes.take().iter().map(taken).collect()
+        self.context().changes.take().iter().map(taken).collect()
     }
 
     fn snapshot(&self) -> Vec<Counts> {

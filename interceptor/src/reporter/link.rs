@@ -56,7 +56,7 @@ const SAME_ADAPTER_RETRY: Duration = Duration::from_secs(10);
 const LIVED: Duration = Duration::from_secs(5);
 
 /// What all links of one reporter share.
-pub(super) struct Shared<F> {
+pub(super) struct LinkContext<F> {
     pub(super) name: String,
     pub(super) epoch: u64,
     pub(super) tls: Option<Tls>,
@@ -73,7 +73,7 @@ pub(super) struct Link<F> {
     pub(super) target: Target,
     pub(super) pending: Arc<Pending>,
     pub(super) listed: Arc<AtomicBool>,
-    pub(super) shared: Arc<Shared<F>>,
+    pub(super) context: Arc<LinkContext<F>>,
 }
 
 /// Why a stream did not come about or ended.
@@ -100,12 +100,12 @@ impl<F: CountsFeed> Link<F> {
     pub(super) async fn run(self) {
         let mut backoff = BACKOFF;
         let adapter = self.target.addr;
-        while !self.shared.finish.is_cancelled() {
+        while !self.context.finish.is_cancelled() {
             let started = Instant::now();
             let Err(error) = self.stream().await else {
                 return;
             };
-            self.shared.metrics.reconnects.inc();
+            self.context.metrics.reconnects.inc();
             if !self.listed.load(Relaxed) {
                 tracing::info!(%adapter, %error, "adapter is gone");
                 return;
@@ -119,7 +119,7 @@ impl<F: CountsFeed> Link<F> {
                 _ => backoff.pause(),
             };
             tokio::select! {
-                () = self.shared.finish.cancelled() => return,
+                () = self.context.finish.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
             }
         }
@@ -128,13 +128,13 @@ impl<F: CountsFeed> Link<F> {
     /// One stream from its connection to its end; `Ok` when told to finish.
     async fn stream(&self) -> Result<(), LinkError> {
         let opened = tokio::select! {
-            () = self.shared.finish.cancelled() => return Ok(()),
+            () = self.context.finish.cancelled() => return Ok(()),
             opened = self.open() => opened,
         };
         let (reports, mut inbound, welcome) = opened?;
-        let _only = OnlyStream::claim(&self.shared.adapters, welcome.epoch)?;
+        let _only = OnlyStream::claim(&self.context.adapters, welcome.epoch)?;
         let _open = self.pending.open();
-        let _counted = Counted::up(&self.shared.metrics);
+        let _counted = Counted::up(&self.context.metrics);
         tracing::info!(adapter = %self.target.addr, "reporting counts");
         let sent = tokio::select! {
             sent = self.send(reports) => sent,
@@ -165,13 +165,13 @@ impl<F: CountsFeed> Link<F> {
     }
 
     async fn connect(&self) -> Result<Channel, LinkError> {
-        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.context.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.target.addr))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        if let Some(tls) = &self.shared.tls {
+        if let Some(tls) = &self.context.tls {
             let tls = tls.load(&self.target.server_name).await?;
             endpoint = endpoint.tls_config(tls.timeout(CONNECT_TIMEOUT))?;
         }
@@ -183,12 +183,12 @@ impl<F: CountsFeed> Link<F> {
     async fn send(&self, reports: mpsc::Sender<CountsReport>) -> Result<(), LinkError> {
         let permit = reports.reserve().await.map_err(|_| LinkError::Ended)?;
         permit.send(self.report(true, self.snapshot()));
-        self.shared.metrics.reports.inc();
+        self.context.metrics.reports.inc();
         let mut is_last = false;
         while !is_last {
             tokio::select! {
                 () = self.pending.filled() => {}
-                () = self.shared.finish.cancelled() => is_last = true,
+                () = self.context.finish.cancelled() => is_last = true,
             }
             let mut permit = reports.reserve().await.map_err(|_| LinkError::Ended)?;
             let mut functions = self.pending.take().map_err(|_| LinkError::Overflow)?;
@@ -196,7 +196,7 @@ impl<F: CountsFeed> Link<F> {
                 let rest = functions.len().saturating_sub(FUNCTIONS_PER_REPORT);
                 let part = functions.split_off(rest);
                 permit.send(self.report(false, part));
-                self.shared.metrics.reports.inc();
+                self.context.metrics.reports.inc();
                 permit = reports.reserve().await.map_err(|_| LinkError::Ended)?;
             }
         }
@@ -204,7 +204,7 @@ impl<F: CountsFeed> Link<F> {
     }
 
     fn snapshot(&self) -> Vec<FunctionCounts> {
-        let counts = self.shared.feed.snapshot();
+        let counts = self.context.feed.snapshot();
         if counts.len() > MAX_FUNCTIONS {
             tracing::error!(
                 functions = counts.len(),
@@ -218,8 +218,8 @@ impl<F: CountsFeed> Link<F> {
 
     fn report(&self, snapshot: bool, functions: Vec<FunctionCounts>) -> CountsReport {
         CountsReport {
-            interceptor: self.shared.name.clone(),
-            epoch: self.shared.epoch,
+            interceptor: self.context.name.clone(),
+            epoch: self.context.epoch,
             snapshot,
             functions,
         }

@@ -155,8 +155,8 @@ mod tests {
         pending.add(&[change("hello", 9, 5)]);
         let mut taken = pending.take().unwrap();
         taken.sort_by(|a, b| a.name.cmp(&b.name));
-        let told: Vec<_> = taken.iter().map(|counts| (counts.total, counts.base)).collect();
-        assert_eq!(told, [(9, 3), (1, 0)]);
+        let counts: Vec<_> = taken.iter().map(|counts| (counts.total, counts.base)).collect();
+        assert_eq!(counts, [(9, 3), (1, 0)]);
         assert!(pending.take().unwrap().is_empty());
     }
 

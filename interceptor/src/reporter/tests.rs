@@ -183,7 +183,7 @@ impl Running {
     }
 
     /// The next report's counts of one function: total and base.
-    async fn told(&mut self, name: &str) -> (u64, u64) {
+    async fn reported(&mut self, name: &str) -> (u64, u64) {
         let report = self.report().await;
         assert!(!report.snapshot);
         let counts = find(&report, name);
@@ -257,7 +257,7 @@ async fn a_snapshot_then_what_changed() {
     }
     assert_eq!((find(&report, "other").total, find(&report, "other").base), (1, 0));
     feed.request("other");
-    assert_eq!(adapter.told("other").await, (2, 1));
+    assert_eq!(adapter.reported("other").await, (2, 1));
     assert_eq!(reporter.metrics.streams.get(), 1);
 
     // Nothing changes, nothing is sent.
@@ -275,7 +275,7 @@ async fn a_wake_overtakes_the_interval() {
     assert!(adapter.report().await.snapshot);
     feed.request("hello");
     assert_eq!(
-        adapter.told("hello").await,
+        adapter.reported("hello").await,
         (1, 0),
         "the first change after a silence goes at once"
     );
@@ -299,9 +299,9 @@ async fn a_restarted_adapter_gets_a_new_snapshot() {
     let reporter = start(&feed, &[addr], SHORT);
     let epoch = adapter.report().await.epoch;
     feed.request("hello");
-    assert_eq!(adapter.told("hello").await, (1, 0));
+    assert_eq!(adapter.reported("hello").await, (1, 0));
     feed.request("old");
-    assert_eq!(adapter.told("old").await, (1, 0));
+    assert_eq!(adapter.reported("old").await, (1, 0));
     adapter.stop().await;
     feed.request("hello");
     feed.request("hello");
@@ -330,11 +330,11 @@ async fn a_hung_adapter_does_not_hold_up_another() {
     let feed = Arc::new(Feed::default());
     let reporter = start(&feed, &[hung.local_addr().unwrap(), adapter.addr], SHORT);
     assert!(adapter.report().await.snapshot);
-    let mut told = 0;
+    let mut reported = 0;
     for total in 1..=20 {
         feed.request("hello");
-        while told < total {
-            told = adapter.told("hello").await.0;
+        while reported < total {
+            reported = adapter.reported("hello").await.0;
         }
     }
     assert_eq!(reporter.metrics.streams.get(), 1);
@@ -424,11 +424,11 @@ async fn the_last_changes_are_told_before_the_end() {
     let mut reporter = start(&feed, &[adapter.addr], NEVER);
     assert!(adapter.report().await.snapshot);
     feed.request("hello");
-    assert_eq!(adapter.told("hello").await, (1, 0));
+    assert_eq!(adapter.reported("hello").await, (1, 0));
     // This one would wait for the interval.
     reporter.feed.request("hello");
     reporter.shutdown.cancel();
-    assert_eq!(adapter.told("hello").await, (2, 1));
+    assert_eq!(adapter.reported("hello").await, (2, 1));
     assert!(matches!(patiently("close", adapter.events.recv()).await, Some(Event::Closed)));
     patiently("end", &mut reporter.task).await.unwrap().unwrap();
 }

@@ -34,7 +34,7 @@ pub(crate) async fn serve<C: Client>(client: &mut C, worker: &Arc<Worker>, mut p
     }
     let outcome = forward(client, worker, &mut prepared).await;
     if counts {
-        worker.plane.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
+        worker.context.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
     }
     match outcome {
         Ok(finished) if counts => destination.metrics.answered(finished.status),
@@ -51,7 +51,7 @@ async fn fail<C: Client>(client: &mut C, worker: &Worker, prepared: &Prepared, f
         Failure::Cut(error) => (error, true),
     };
     let destination = &prepared.destination;
-    worker.plane.metrics.error(error);
+    worker.context.metrics.error(error);
     if prepared.hops == 0 {
         destination.metrics.answered(error.status());
     }
@@ -90,10 +90,10 @@ async fn forward<C: Client>(
         match ended {
             Err(Failure::NotSent) => {
                 tracing::debug!(function = %prepared.destination.id, "not sent, trying again");
-                worker.plane.metrics.replays.inc();
+                worker.context.metrics.replays.inc();
             }
             Err(Failure::Answer(ProxyError::UpstreamClosed)) if prepared.retry.is_some() => {
-                worker.plane.metrics.replays.inc();
+                worker.context.metrics.replays.inc();
                 outgoing = prepared.retry.take().unwrap_or_default();
             }
             ended => return ended,
@@ -164,7 +164,7 @@ impl<C: Client> Attempt<'_, C> {
         self.timeline.sent();
         let route = arc_swap::Guard::into_inner(self.prepared.destination.route());
         let (prepared, lease, timeline) = (self.prepared, &mut self.lease, &*self.timeline);
-        let limits = &self.worker.plane.limits;
+        let limits = &self.worker.context.limits;
         let mut terms = prepared.terms.clone();
         if lease.endpoint.sibling {
             // It may hold the request first.

@@ -77,7 +77,7 @@ pub(crate) fn prepare(
     worker: &Worker,
 ) -> Result<Prepared, ProxyError> {
     let accepted = Instant::now();
-    let destination = admission::admit(head, &worker.plane.router)?;
+    let destination = admission::admit(head, &worker.context.router)?;
     let route = destination.route();
     let over_http2 = speaks_http2(&route.spec, head);
     // An HTTP/2 pod cannot be asked to change the protocol (RFC 9113 section 8.6).

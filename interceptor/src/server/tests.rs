@@ -2,10 +2,11 @@
 use std::sync::atomic::AtomicUsize;
 
 use kipper_process::drain::{Drain, DrainTrigger};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::{
-    destination::Shared,
+    destination::DestinationContext,
     inflight::Changes,
     limits::{Http2Limits, Limits},
     metrics::Metrics,
@@ -19,7 +20,7 @@ const MANY: usize = 300;
 /// A data plane without routes: its connections wait for a first byte.
 fn workers(count: usize) -> (Workers, DrainTrigger) {
     let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-    let shared = Arc::new(Shared {
+    let context = Arc::new(DestinationContext {
         held: Arc::new(Held::new(HoldLimits::default())),
         changes: Changes::default(),
         metrics: Arc::clone(&metrics),
@@ -27,8 +28,8 @@ fn workers(count: usize) -> (Workers, DrainTrigger) {
         fleet: Default::default(),
     });
     let (trigger, drain) = Drain::new();
-    let plane = Arc::new(Plane {
-        router: Arc::new(Router::new(shared, false)),
+    let context = Arc::new(WorkerContext {
+        router: Arc::new(Router::new(context, false)),
         metrics,
         limits: Limits { header: Duration::from_secs(600), ..Limits::default() },
         h2: Http2Limits::default(),
@@ -39,7 +40,7 @@ fn workers(count: usize) -> (Workers, DrainTrigger) {
         drain,
         open: AtomicUsize::new(0),
     });
-    (Workers::start(&plane, count).unwrap(), trigger)
+    (Workers::start(&context, count).unwrap(), trigger)
 }
 
 fn port(workers: &Workers) -> Port {
@@ -51,9 +52,9 @@ fn counts(workers: &Workers) -> Vec<usize> {
 }
 
 #[test]
-fn who_gets_a_connection() {
+fn who_gets_a_connection_that_stays() {
     let check = |counts: &[usize], own: usize, expected: usize| {
-        assert_eq!(level(counts.iter().copied(), own), expected, "{counts:?} at {own}");
+        assert_eq!(choose(counts.iter().copied(), own, keeps), expected, "{counts:?} at {own}");
     };
     check(&[0], 0, 0);
     check(&[7], 0, 0);
@@ -72,16 +73,34 @@ fn who_gets_a_connection() {
     check(&[1126, 1000], 0, 1);
 }
 
-/// The kernel spreads them by a hash; here each worker gets its share all the same.
-#[tokio::test]
-async fn few_connections_are_level() {
+#[test]
+fn who_gets_a_new_connection() {
+    let check = |counts: &[usize], own: usize, expected: usize| {
+        assert_eq!(choose(counts.iter().copied(), own, keeps_new), expected, "{counts:?} at {own}");
+    };
+    check(&[7], 0, 0);
+    check(&[2, 0], 0, 0);
+    check(&[3, 0], 0, 1);
+    check(&[10, 4], 0, 0);
+    check(&[11, 4], 0, 1);
+    check(&[11, 4], 1, 1);
+}
+
+/// Sixteen clients come one after the other, and each says all of it with an answer in between. The
+/// kernel spreads them by a hash, and each of four workers has its share all the same, at any time.
+async fn are_level(tls: Option<Arc<ServerConfig>>, said: &[&[u8]]) {
     let (workers, _drain) = workers(4);
     let port = port(&workers);
     let address = port.address().unwrap();
-    let accepting = tokio::spawn(accept(port, None, workers.list()));
+    let accepting = tokio::spawn(accept(port, tls, workers.list()));
     let mut clients = Vec::new();
     for n in 1..=16 {
-        clients.push(TcpStream::connect(address).await.unwrap());
+        let mut client = TcpStream::connect(address).await.unwrap();
+        for part in said {
+            client.write_all(part).await.unwrap();
+            assert!(client.read(&mut [0; 4096]).await.unwrap() > 0);
+        }
+        clients.push(client);
         while counts(&workers).iter().sum::<usize>() < n {
             tokio::task::yield_now().await;
         }
@@ -90,6 +109,29 @@ async fn few_connections_are_level() {
         assert!(level, "{:?}", counts(&workers));
     }
     accepting.abort();
+}
+
+#[tokio::test]
+async fn few_http1_connections_are_level_by_their_second_requests() {
+    let request = b"GET / HTTP/1.1\r\nhost: nowhere\r\n\r\n".as_slice();
+    are_level(None, &[request, request]).await;
+}
+
+#[tokio::test]
+async fn few_http2_connections_are_level_by_their_prefaces() {
+    // Answered with the server's settings; the rest of it is an empty frame of settings.
+    let mut said = PREFACE.to_vec();
+    said.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    are_level(None, &[&said]).await;
+}
+
+#[tokio::test]
+async fn few_tls_connections_are_level_before_their_handshakes() {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let certificates = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
+    are_level(Some(Arc::new(config.with_cert_resolver(certificates))), &[]).await;
 }
 
 /// A connection whose handshake is finished is served, whether the reactor has seen it or not.

@@ -78,10 +78,10 @@ impl Connection {
 
     /// Keeps `permit` until the pod answers on this connection, or has had time to accept it.
     pub(crate) fn hold_fresh(&mut self, permit: OwnedSemaphorePermit) {
-        let (answered, told) = oneshot::channel();
+        let (answered, answer) = oneshot::channel();
         self.fresh = Some(answered);
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(ACCEPT_TIME, told).await;
+            let _ = tokio::time::timeout(ACCEPT_TIME, answer).await;
             drop(permit);
         });
     }

@@ -122,7 +122,7 @@ async fn a_disagreement_ends() {
         Fleet { me: "me".to_owned(), members: vec![me, stranger] }
     };
     let fleet = stranger.map(fleet).find(|f| !share(&pods, f).owners.is_empty()).unwrap();
-    let known: Arc<Fleet> = owner.router.shared().fleet.load_full();
+    let known: Arc<Fleet> = owner.router.context().fleet.load_full();
     owner.router.set_fleet(fleet);
     let mut client = other.client().await;
     client.send("GET /waits HTTP/1.1\r\nHost: f.test\r\n\r\n").await;

@@ -27,9 +27,9 @@ macro_rules! recorded {
     };
 }
 
-/// What a sink was told.
+/// A call of a sink.
 #[derive(Debug, PartialEq)]
-enum Told {
+enum Call {
     All(Vec<(String, Vec<String>)>),
     Set(String, Vec<String>),
     Apply(String),
@@ -37,11 +37,11 @@ enum Told {
     Routes(Vec<String>),
 }
 
-struct Sink(mpsc::UnboundedSender<Told>);
+struct Sink(mpsc::UnboundedSender<Call>);
 
 impl Sink {
-    fn tell(&self, told: Told) {
-        let _ = self.0.send(told);
+    fn note(&self, call: Call) {
+        let _ = self.0.send(call);
     }
 }
 
@@ -64,71 +64,71 @@ fn route(route: &RouteSpec) -> String {
 
 impl EndpointSink for Sink {
     fn set(&self, id: &FunctionId, states: Vec<EndpointState>) {
-        self.tell(Told::Set(id.to_string(), endpoints(&states)));
+        self.note(Call::Set(id.to_string(), endpoints(&states)));
     }
     fn replace_all(&self, all: Vec<(FunctionId, Vec<EndpointState>)>) {
         let mut all: Vec<_> =
             all.iter().map(|(id, states)| (id.to_string(), endpoints(states))).collect();
         all.sort();
-        self.tell(Told::All(all));
+        self.note(Call::All(all));
     }
 }
 
 impl RouteSink for Sink {
     fn apply(&self, spec: RouteSpec) {
-        self.tell(Told::Apply(route(&spec)));
+        self.note(Call::Apply(route(&spec)));
     }
     fn remove(&self, id: &FunctionId) {
-        self.tell(Told::Remove(id.to_string()));
+        self.note(Call::Remove(id.to_string()));
     }
     fn replace_all(&self, routes: Vec<RouteSpec>) {
-        self.tell(Told::Routes(routes.iter().map(route).collect()));
+        self.note(Call::Routes(routes.iter().map(route).collect()));
     }
 }
 
 /// A source that runs, and what it tells its sink.
 struct Running {
     api: ApiServer,
-    told: mpsc::UnboundedReceiver<Told>,
+    calls: mpsc::UnboundedReceiver<Call>,
     source: JoinHandle<Result<(), SourceError>>,
 }
 
 impl Running {
     async fn endpoints() -> Self {
         let api = ApiServer::start().await;
-        let (tx, told) = mpsc::unbounded_channel();
+        let (tx, calls) = mpsc::unbounded_channel();
         let source = Box::new(FunctionEndpoints::new(api.client(), None)).run(Arc::new(Sink(tx)));
-        Self { api, told, source: tokio::spawn(source) }
+        Self { api, calls, source: tokio::spawn(source) }
     }
 
     async fn routes() -> Self {
         let api = ApiServer::start().await;
-        let (tx, told) = mpsc::unbounded_channel();
+        let (tx, calls) = mpsc::unbounded_channel();
         let routes = FunctionRoutes::new(api.client(), None, HostRule::default());
         let source = Box::new(routes).run(Arc::new(Sink(tx)));
-        Self { api, told, source: tokio::spawn(source) }
+        Self { api, calls, source: tokio::spawn(source) }
     }
 
-    async fn told(&mut self) -> Told {
-        tokio::time::timeout(DEADLINE, self.told.recv()).await.expect("a call").unwrap()
+    async fn call(&mut self) -> Call {
+        tokio::time::timeout(DEADLINE, self.calls.recv()).await.expect("a call").unwrap()
     }
 
     async fn expect_set(&mut self, expected: &[&str]) {
         let expected = expected.iter().map(|text| (*text).to_owned()).collect();
-        assert_eq!(self.told().await, Told::Set("shop-dev/hello".into(), expected));
+        assert_eq!(self.call().await, Call::Set("shop-dev/hello".into(), expected));
     }
 
-    /// Nothing was told that the test did not look at, and the source still runs.
+    /// There was no call that the test did not look at, and the source still runs.
     fn finish(mut self) {
-        assert!(self.told.try_recv().is_err());
+        assert!(self.calls.try_recv().is_err());
         assert!(!self.source.is_finished());
         self.source.abort();
     }
 }
 
-fn all(expected: &[(&str, &[&str])]) -> Told {
+fn all(expected: &[(&str, &[&str])]) -> Call {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    Told::All(expected.iter().map(|(id, states)| ((*id).to_owned(), owned(states))).collect())
+    Call::All(expected.iter().map(|(id, states)| ((*id).to_owned(), owned(states))).collect())
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn a_cold_start_reaches_the_sink_step_by_step() {
     assert_eq!(list.value("limit"), Some("500"));
     list.answer(200, recorded!("endpointslices_idle.json"));
     // A slice without endpoints is no endpoints.
-    assert_eq!(running.told().await, all(&[]));
+    assert_eq!(running.call().await, all(&[]));
 
     let watch = running.api.watch(SLICES, "1000").await;
     for event in recorded!("endpointslices_cold_start.jsonl").lines() {
@@ -160,7 +160,7 @@ async fn a_cold_start_reaches_the_sink_step_by_step() {
 async fn slices_of_one_function_are_merged() {
     let mut running = Running::endpoints().await;
     running.api.list(SLICES).await.answer(200, recorded!("endpointslices_idle.json"));
-    running.told().await;
+    running.call().await;
     let watch = running.api.watch(SLICES, "1000").await;
     for event in recorded!("endpointslices_two_slices.jsonl").lines() {
         watch.event(event).await;
@@ -177,14 +177,14 @@ async fn slices_of_one_function_are_merged() {
 async fn running_with_one_pod() -> (Running, Watch) {
     let mut running = Running::endpoints().await;
     running.api.list(SLICES).await.answer(200, recorded!("endpointslices_idle.json"));
-    assert_eq!(running.told().await, all(&[]));
+    assert_eq!(running.call().await, all(&[]));
     let watch = running.api.watch(SLICES, "1000").await;
     watch.event(recorded!("endpointslices_two_slices.jsonl").lines().next().unwrap()).await;
     running.expect_set(&["10.244.0.17:8080 ready"]).await;
     (running, watch)
 }
 
-fn after_relist() -> Told {
+fn after_relist() -> Call {
     all(&[
         ("shop-dev/hello", &["10.244.0.30:8080 ready"]),
         ("shop-dev/other", &["10.244.0.31:8080 waiting"]),
@@ -196,7 +196,7 @@ async fn after_a_gap_the_whole_truth_replaces_everything() {
     let (mut running, watch) = running_with_one_pod().await;
     watch.event(recorded!("gone.jsonl").trim_end()).await;
     running.api.list(SLICES).await.answer(200, recorded!("endpointslices_relist.json"));
-    assert_eq!(running.told().await, after_relist());
+    assert_eq!(running.call().await, after_relist());
     drop(running.api.watch(SLICES, "2000").await);
     // A watch that ends, as every one does when its time is over, resumes without a list.
     running.api.watch(SLICES, "2000").await;
@@ -210,7 +210,7 @@ async fn a_refused_resume_lists_again() {
     let resume = running.api.watch_request(SLICES, "1010").await;
     resume.answer(410, recorded!("status_gone.json"));
     running.api.list(SLICES).await.answer(200, recorded!("endpointslices_relist.json"));
-    assert_eq!(running.told().await, after_relist());
+    assert_eq!(running.call().await, after_relist());
     running.finish();
 }
 
@@ -247,7 +247,7 @@ async fn while_the_server_is_down_the_last_snapshot_stays() {
     second.answer(410, recorded!("status_gone.json"));
     running.api.list(SLICES).await.answer(200, recorded!("endpointslices_relist.json"));
     // In all that time the sink heard nothing; then everything at once, each function once.
-    assert_eq!(running.told().await, after_relist());
+    assert_eq!(running.call().await, after_relist());
     running.finish();
 }
 
@@ -260,7 +260,7 @@ async fn functions_become_routes() {
     let hello = "shop-dev/hello at fn-hello-46-225-91-12.kipper.run tcp x0";
     // One lost its host, one was never reconciled, one cannot be read: none of them is routed, and
     // none keeps the others from it.
-    assert_eq!(running.told().await, Told::Routes(vec![hello.into()]));
+    assert_eq!(running.call().await, Call::Routes(vec![hello.into()]));
 
     let watch = running.api.watch(FUNCTIONS, "3000").await;
     for event in recorded!("functions_life.jsonl").lines() {
@@ -268,23 +268,23 @@ async fn functions_become_routes() {
     }
     // Two changes of the status are no change of the route; a change of the spec is.
     let changed = "shop-dev/hello at fn-hello-46-225-91-12.kipper.run /health x4";
-    assert_eq!(running.told().await, Told::Apply(changed.into()));
+    assert_eq!(running.call().await, Call::Apply(changed.into()));
     let fresh = "shop-dev/fresh at fn-fresh-46-225-91-12.kipper.run tcp x0";
-    assert_eq!(running.told().await, Told::Apply(fresh.into()));
+    assert_eq!(running.call().await, Call::Apply(fresh.into()));
     // It became a cron function.
-    assert_eq!(running.told().await, Told::Remove("shop-dev/fresh".into()));
+    assert_eq!(running.call().await, Call::Remove("shop-dev/fresh".into()));
     let lost = "shop-dev/lost at fn-lost-46-225-91-12.kipper.run tcp x0";
-    assert_eq!(running.told().await, Told::Apply(lost.into()));
+    assert_eq!(running.call().await, Call::Apply(lost.into()));
     // Being deleted, it stays until the controller gives its host up; once only.
-    assert_eq!(running.told().await, Told::Remove("shop-dev/hello".into()));
-    assert_eq!(running.told().await, Told::Remove("shop-dev/lost".into()));
+    assert_eq!(running.call().await, Call::Remove("shop-dev/hello".into()));
+    assert_eq!(running.call().await, Call::Remove("shop-dev/lost".into()));
     running.finish();
 }
 
 #[tokio::test]
-async fn one_namespace_is_watched_when_told_so() {
+async fn one_namespace_is_watched_when_configured() {
     let mut api = ApiServer::start().await;
-    let (tx, _told) = mpsc::unbounded_channel();
+    let (tx, _calls) = mpsc::unbounded_channel();
     let source =
         Box::new(FunctionEndpoints::new(api.client(), Some("shop-dev"))).run(Arc::new(Sink(tx)));
     let source = tokio::spawn(source);

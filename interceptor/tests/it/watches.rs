@@ -1,9 +1,6 @@
 //! Every watch of the process survives whatever the API server does.
 
-use kipper_api_server::{
-    ApiServer,
-    watches::{Expected, Time, survive},
-};
+use kipper_api_server::watches::{Expected, survive_as};
 use tokio::process::Command;
 
 const FUNCTIONS: &str = "kipper.run%2Fresource-type%3Dfunction";
@@ -20,21 +17,10 @@ const WATCHES: [Expected; 3] = [
 
 #[tokio::test]
 async fn every_watch_survives_the_api_server() {
-    let mut api = ApiServer::start().await;
-    let directory = tempfile::tempdir().unwrap();
-    let kubeconfig = directory.path().join("config");
-    std::fs::write(&kubeconfig, api.kubeconfig()).unwrap();
-    let mut interceptor = Command::new(env!("CARGO_BIN_EXE_kipper-interceptor"))
-        .env("KUBECONFIG", &kubeconfig)
+    let mut interceptor = Command::new(env!("CARGO_BIN_EXE_kipper-interceptor"));
+    interceptor
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .args(["--service", "interceptor", "--service-namespace", "kipper-system"])
-        .args(["--name", "i-1", "--log-level", "error"])
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    tokio::select! {
-        () = survive(&mut api, Time::Real, &WATCHES) => {}
-        ended = interceptor.wait() => panic!("it ended: {ended:?}"),
-    }
-    interceptor.kill().await.unwrap();
+        .args(["--name", "i-1", "--log-level", "error"]);
+    survive_as(&mut interceptor, &WATCHES).await;
 }

@@ -19,6 +19,8 @@ pub(super) struct Scenario {
     pub(super) name: &'static str,
     /// One line of help.
     pub(super) about: &'static str,
+    /// It breaks nothing but its own functions and measures no time, so others may run beside it.
+    pub(super) shares: bool,
     /// It has failed when it takes longer.
     pub(super) max_time: Duration,
     /// Starts it.

@@ -52,9 +52,9 @@ async fn interceptor(
     let route = RouteSpec::new(FunctionId::new("ns", function), vec![format!("{function}.test")]);
     let (_, routes, endpoints) = memory::feed(vec![route], Vec::new());
     let (config, sources) = (ProxyConfig::default(), Sources::new(routes, endpoints));
-    let plane = Interceptor::assemble(&config, &registry, sources, reporter).unwrap();
-    let (router, address) = (plane.router(), plane.address().unwrap());
-    tokio::spawn(plane.serve(stop.clone(), Duration::ZERO, Duration::ZERO));
+    let interceptor = Interceptor::assemble(&config, &registry, sources, reporter).unwrap();
+    let (router, address) = (interceptor.router(), interceptor.address().unwrap());
+    tokio::spawn(interceptor.serve(stop.clone(), Duration::ZERO, Duration::ZERO));
     timeout(DEADLINE, router.wait_synced()).await.unwrap();
     (address, registry)
 }

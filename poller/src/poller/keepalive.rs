@@ -56,7 +56,7 @@ impl<S: Source> Poller<S> {
         self.lost_claims = lost.into_iter().filter(|key| self.held.contains_key(key)).collect();
         if !self.lost_claims.is_empty() {
             let lost = self.lost_claims.len();
-            tracing::warn!(lost, "events in work were claimed by another pod meanwhile");
+            tracing::warn!(lost, "another pod has claimed events that are still in progress here");
             let given_up = self.dispatcher.give_up(now);
             self.give_back(given_up);
         }

@@ -78,7 +78,7 @@ pub struct Redis {
     requests: AtomicU64,
     link: Mutex<Option<Arc<Link>>>,
     /// Whether a mark has said that this link is lost.
-    told: AtomicBool,
+    reported: AtomicBool,
     /// Until then claims do not wait for a replica.
     unconfirmed: Mutex<Option<Instant>>,
 }
@@ -111,7 +111,7 @@ impl Redis {
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             link: Mutex::new(None),
-            told: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
             unconfirmed: Mutex::new(None),
         };
         source.take(connection, source.next_connection());
@@ -125,7 +125,7 @@ impl Redis {
     /// Goes on with this connection.
     fn take(&self, connection: Connection, number: u64) {
         let owner = format!("{}:{number}", self.poller);
-        self.told.store(false, Ordering::Relaxed);
+        self.reported.store(false, Ordering::Relaxed);
         *self.link.lock() = Some(Arc::new(Link { connection, owner }));
     }
 
@@ -138,7 +138,7 @@ impl Redis {
     /// lost; from then on marks wait for the next connection instead of trying again and again.
     fn broken(&self, error: SourceError) -> SourceError {
         match error {
-            SourceError::Lost(text) if self.told.swap(true, Ordering::Relaxed) => {
+            SourceError::Lost(text) if self.reported.swap(true, Ordering::Relaxed) => {
                 SourceError::Broken(text)
             }
             error => error,

@@ -45,10 +45,10 @@ impl Target {
     /// because without the function there is nothing to do.
     pub async fn wait_until_answering(&self) {
         let started = Instant::now();
-        let (mut pauses, mut told) = (PAUSES, false);
+        let (mut pauses, mut reported) = (PAUSES, false);
         while let Err(error) = self.probe().await {
-            if !told && started.elapsed() >= TELL_AFTER {
-                told = true;
+            if !reported && started.elapsed() >= TELL_AFTER {
+                reported = true;
                 tracing::warn!(target = %self.config.url, %error, "the function does not answer yet");
             }
             tokio::time::sleep(pauses.pause()).await;

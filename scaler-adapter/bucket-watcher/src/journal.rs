@@ -90,7 +90,7 @@ impl Journal {
         let image: Image = match serde_json::from_slice(&object.body) {
             Ok(image) => image,
             Err(error) => {
-                tracing::error!(image = %self.image_name(), "unreadable, begun anew: {error}");
+                tracing::error!(image = %self.image_name(), "unreadable, started over: {error}");
                 return self.begin_anew().await;
             }
         };

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
+use tokio::{process::Command, time::Instant};
 
 use crate::server::{ApiServer, Asked, Watch};
 
@@ -164,6 +164,25 @@ pub async fn survive(api: &mut ApiServer, time: Time, expected: &[Expected]) {
     }
     api.up().await;
     read_on(api, time, &mut readers).await;
+}
+
+/// Leads every watch of a program through the story, on real time. `KUBECONFIG` names the server to
+/// it.
+///
+/// # Panics
+/// As [`survive`], and when the program ends before the story.
+pub async fn survive_as(program: &mut Command, expected: &[Expected]) {
+    let mut api = ApiServer::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let kubeconfig = directory.path().join("config");
+    std::fs::write(&kubeconfig, api.kubeconfig()).expect("write the kubeconfig");
+    let mut process =
+        program.env("KUBECONFIG", &kubeconfig).kill_on_drop(true).spawn().expect("start it");
+    tokio::select! {
+        () = survive(&mut api, Time::Real, expected) => {}
+        ended = process.wait() => panic!("it ended: {ended:?}"),
+    }
+    process.kill().await.expect("kill it");
 }
 
 async fn read_on(api: &mut ApiServer, time: Time, readers: &mut BTreeMap<Expected, Reader>) {

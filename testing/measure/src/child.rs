@@ -117,7 +117,7 @@ impl Drop for ChildProcess {
 
 /// Has the kernel send SIGTERM to the child when the thread that starts it ends.
 #[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
-fn die_with_parent(command: &mut Command) {
+pub fn die_with_parent(command: &mut Command) {
     // SAFETY: the closure makes one system call, which is async-signal-safe; it neither allocates
     // nor locks.
     unsafe {

@@ -72,7 +72,7 @@ fn databases_are_named_after_service_function_and_environment() {
     assert_eq!(a.len(), 32);
     assert!(a.starts_with("eventdb_nightly_domain_"), "{a}");
     assert_ne!(a, b);
-    // Stable for ever: an existing database must be found again after an upgrade.
+    // Stable forever: an existing database must be found again after an upgrade.
     assert_eq!(a, "eventdb_nightly_domain__fa6496d2");
     assert_eq!(names::identifier(&["1db", "X"], 63), "f1db_x");
 }

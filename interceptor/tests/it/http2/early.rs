@@ -43,7 +43,7 @@ async fn an_upload_that_is_answered_early_ends_well() {
     assert_eq!(client.get("f.test", "/next").await.body, b"early");
 }
 
-/// A client that goes on for ever is ended with NO_ERROR (RFC 9113 section 8.1).
+/// A client that never stops is ended with NO_ERROR (RFC 9113 section 8.1).
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_upload_is_ended_without_an_error() {
     let pod = Backend::start(|mut wire, _| async move {

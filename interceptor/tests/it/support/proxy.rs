@@ -114,7 +114,7 @@ impl Proxy {
 
     /// Waits until nothing is held, running or counted as bytes.
     pub(crate) async fn idle(&self) {
-        let held = Arc::clone(&self.router.shared().held);
+        let held = Arc::clone(&self.router.context().held);
         let quiet = || {
             let functions = self.router.functions();
             held.requests() == 0

@@ -8,7 +8,7 @@ use super::{
     pattern::pattern,
     row::{Body, Do, ENOUGH, Leave, Request},
     shape::Pairs,
-    transport::{Dial, Stream, Transport, reset_on_close},
+    transport::{Dial, Stream, Transport, reset_on_close, socket},
 };
 use crate::support::{Message, Wire, within};
 
@@ -70,7 +70,7 @@ impl Clients {
             Do::Leave(how) => {
                 let client = self.slots.remove(&n).unwrap();
                 if *how == Leave::Reset {
-                    reset_on_close(&client.wire.stream.socket());
+                    reset_on_close(&socket(&client.wire.stream));
                 }
             }
             other => {

@@ -21,7 +21,7 @@ use super::{
     pattern::pattern,
     row::{Body, Do, ENOUGH, Leave, Request},
     shape::Pairs,
-    transport::{Dial, Stream, Transport, reset_on_close},
+    transport::{self, Dial, Stream, Transport, reset_on_close},
 };
 use crate::support::{Message, Wire, within};
 
@@ -113,7 +113,7 @@ impl Clients {
     async fn connect(&mut self) -> &mut Connection {
         if self.connection.is_none() {
             let stream = self.dial.open().await.unwrap();
-            let socket = stream.socket();
+            let socket = transport::socket(&stream);
             let mut builder = Builder::new();
             builder.initial_connection_window_size(CONNECTION_WINDOW);
             if let Some(window) = self.window {

@@ -4,16 +4,12 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
-    pin::Pin,
-    task::{Context, Poll},
 };
 
 use rustls_pki_types::CertificateDer;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::{support::within, tls};
 
@@ -67,76 +63,28 @@ impl Dial {
             };
             let trusted = [&self.certificate];
             let stream = tls::connect(self.address, "f.test", &trusted, &[alpn]).await?;
-            return Ok(Stream::Tls(Box::new(stream)));
+            return Ok(Either::Right(Box::new(stream)));
         }
         let stream = within("connect", TcpStream::connect(self.address)).await?;
         stream.set_nodelay(true)?;
-        Ok(Stream::Plain(stream))
+        Ok(Either::Left(stream))
     }
 }
 
 /// A client's connection.
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-impl Stream {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
-
-    /// The socket once more: it is closed when both are.
-    pub(super) fn socket(&self) -> OwnedFd {
-        self.tcp().as_fd().try_clone_to_owned().unwrap()
-    }
+/// The socket once more: it is closed when both are.
+pub(super) fn socket(stream: &Stream) -> OwnedFd {
+    let tcp = match stream {
+        Either::Left(tcp) => tcp,
+        Either::Right(tls) => tls.get_ref().0,
+    };
+    tcp.as_fd().try_clone_to_owned().unwrap()
 }
 
 /// The end of this socket will be a reset.
 pub(super) fn reset_on_close(socket: &OwnedFd) {
     let linger = Some(std::time::Duration::ZERO);
     socket2::SockRef::from(socket).set_linger(linger).unwrap();
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
-    }
 }

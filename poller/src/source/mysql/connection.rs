@@ -50,7 +50,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("in_predicate_conversion_threshold", "0"),
 ];
 
-/// What the session of the claims has besides: none of its queries runs for ever.
+/// What the session of the claims has besides: none of its queries runs forever.
 const CLAIM_SETTINGS: &[(&str, &str)] = &[
     ("max_statement_time", "30"),
     ("max_execution_time", "30000"),

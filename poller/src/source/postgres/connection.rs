@@ -39,7 +39,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("tcp_user_timeout", "30000"),
 ];
 
-/// What the session of the claims has besides: it never writes, and no query of it runs for ever. Its
+/// What the session of the claims has besides: it never writes, and no query of it runs forever. Its
 /// plans are made anew, because one that was made for ten rows is wrong for none; marks are by key,
 /// and planning each would cost the server more than running it.
 const CLAIM_SETTINGS: &[(&str, &str)] = &[

@@ -28,7 +28,7 @@ use super::scale::keda::Client;
 const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
 
 /// The running data plane.
-pub(crate) struct Plane {
+pub(crate) struct DataPlane {
     /// Where the interceptor listens.
     pub(crate) address: SocketAddr,
     /// Routes as the interceptor sees them.
@@ -43,7 +43,7 @@ pub(crate) struct Plane {
     stop_control: CancellationToken,
 }
 
-impl Plane {
+impl DataPlane {
     /// Binds and starts all of it. `grace` bounds the drain.
     pub(crate) async fn start(listen: SocketAddr, grace: Duration) -> anyhow::Result<Self> {
         let adapter = Adapter::bind(&AdapterConfig::in_process()).await?;
