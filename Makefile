@@ -37,9 +37,9 @@ bench: setup
 	$(CARGO_TARGET_DIR)/release/kipper-bench events
 	$(CARGO_TARGET_DIR)/release/kipper-loadtest all
 
-# Pollers that are killed again and again over many more events than in `make test`.
+# Pollers that are killed again and again, or compete, over many more events than in `make test`.
 soak: setup
-	KIPPER_SOAK=1 .ci/cargo test -p kipper-poller --test it -- --nocapture killed_pollers
+	KIPPER_SOAK=1 .ci/cargo test -p kipper-poller --test it -- --nocapture killed_pollers four_pollers
 
 # Every figure and every fault against the local cluster in full size. An hour and a half.
 bench-cluster: cluster-up

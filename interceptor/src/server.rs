@@ -8,7 +8,6 @@
 //! addresses. That is uneven when they are few and stay, so a worker that has more than another
 //! hands over to the one with the fewest what has shown that it stays: HTTP/1.1 by its second
 //! request, HTTP/2 by its preface. TLS is handed over before its handshake, which costs far more.
-//! Anything else is handed over only by a worker that has far more than another.
 //!
 //! Every socket is emptied before it closes: a client that finished its handshake is served.
 
@@ -54,8 +53,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A worker keeps what stays although another one has fewer connections, by up to one in this many.
 /// Below it workers are level to the connection; far above it a handover buys nothing.
 const LEVEL: usize = 8;
-/// A worker with this many times what another one has, counting the new one with it, has far more.
-const FAR_MORE: usize = 2;
 /// The first read takes at most this much.
 const SNIFFED: usize = 4096;
 
@@ -250,7 +247,7 @@ impl Acceptor {
 
     fn dispatch(&self, tcp: Accepted, peer: IpAddr) {
         let counts = self.workers.iter().map(|worker| worker.connections.load(Relaxed));
-        let index = choose(counts, self.index, if self.tls.is_some() { keeps } else { keeps_new });
+        let index = if self.tls.is_some() { level(counts, self.index) } else { self.index };
         let Some(worker) = self.workers.get(index) else { return };
         let Some(open) = OpenConnection::new(worker) else { return };
         let tcp = match tcp {
@@ -270,25 +267,12 @@ impl Acceptor {
     }
 }
 
-/// Whether a worker keeps a connection that stays, by how many it has and the one with the fewest.
-fn keeps(here: usize, least: usize) -> bool {
-    here <= least + least / LEVEL
-}
-
-/// Whether it keeps one that may be gone in a moment.
-fn keeps_new(here: usize, least: usize) -> bool {
-    here <= FAR_MORE * (least + 1)
-}
-
-/// Who gets a connection of the worker at `own`: itself, if it keeps it, or the one with the fewest.
-fn choose(
-    counts: impl Iterator<Item = usize> + Clone,
-    own: usize,
-    keeps: fn(usize, usize) -> bool,
-) -> usize {
+/// Who gets a connection that stays: the worker at `own`, unless it has more others than the one with
+/// the fewest has.
+fn level(counts: impl Iterator<Item = usize> + Clone, own: usize) -> usize {
     let here = counts.clone().nth(own).unwrap_or_default();
     match counts.enumerate().min_by_key(|(_, count)| *count) {
-        Some((index, least)) if !keeps(here, least) => index,
+        Some((index, least)) if here > least + least / LEVEL => index,
         _ => own,
     }
 }
@@ -369,11 +353,12 @@ struct Stays {
 
 impl Stays {
     async fn serve_or_hand_over(mut self, io: Io, workers: &[Arc<Worker>]) -> io::Result<()> {
-        let counts = workers.iter().map(|worker| worker.connections.load(Relaxed));
         let own = self.open.worker().index;
-        // This one is among those it has.
-        let keeps = |here: usize, least| keeps(here.saturating_sub(1), least);
-        match (io, workers.get(choose(counts, own, keeps))) {
+        // Without this one.
+        let others = |worker: &Arc<Worker>| {
+            worker.connections.load(Relaxed) - usize::from(worker.index == own)
+        };
+        match (io, workers.get(level(workers.iter().map(others), own))) {
             (Io::Plain(tcp), Some(worker)) if worker.index != own => {
                 self.open.move_to(worker);
                 let tcp = tcp.into_std()?;

@@ -54,7 +54,7 @@ fn counts(workers: &Workers) -> Vec<usize> {
 #[test]
 fn who_gets_a_connection_that_stays() {
     let check = |counts: &[usize], own: usize, expected: usize| {
-        assert_eq!(choose(counts.iter().copied(), own, keeps), expected, "{counts:?} at {own}");
+        assert_eq!(level(counts.iter().copied(), own), expected, "{counts:?} at {own}");
     };
     check(&[0], 0, 0);
     check(&[7], 0, 0);
@@ -71,19 +71,6 @@ fn who_gets_a_connection_that_stays() {
     check(&[10, 8], 0, 1);
     check(&[1125, 1000], 0, 0);
     check(&[1126, 1000], 0, 1);
-}
-
-#[test]
-fn who_gets_a_new_connection() {
-    let check = |counts: &[usize], own: usize, expected: usize| {
-        assert_eq!(choose(counts.iter().copied(), own, keeps_new), expected, "{counts:?} at {own}");
-    };
-    check(&[7], 0, 0);
-    check(&[2, 0], 0, 0);
-    check(&[3, 0], 0, 1);
-    check(&[10, 4], 0, 0);
-    check(&[11, 4], 0, 1);
-    check(&[11, 4], 1, 1);
 }
 
 /// Sixteen clients come one after the other, and each says all of it with an answer in between. The
