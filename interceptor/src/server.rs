@@ -259,11 +259,12 @@ impl Acceptor {
             tcp => tcp,
         };
         let (tls, workers) = (self.tls.clone(), Arc::clone(&self.workers));
-        worker.handle.spawn(async move {
+        // Boxed: tokio moves a task's future when it starts and when it ends.
+        worker.handle.spawn(Box::pin(async move {
             if let Err(error) = start(tcp, peer, tls, open, &workers).await {
                 tracing::debug!(%error, "connection not started");
             }
-        });
+        }));
     }
 }
 
@@ -362,12 +363,12 @@ impl Stays {
             (Io::Plain(tcp), Some(worker)) if worker.index != own => {
                 self.open.move_to(worker);
                 let tcp = tcp.into_std()?;
-                worker.handle.spawn(async move {
+                worker.handle.spawn(Box::pin(async move {
                     match TcpStream::from_std(tcp) {
                         Ok(tcp) => self.serve(Io::Plain(tcp)).await,
                         Err(error) => tracing::debug!(%error, "connection not handed over"),
                     }
-                });
+                }));
             }
             (io, _) => self.serve(io).await,
         }

@@ -92,10 +92,11 @@ where
                 Some(Ok((request, respond))) => {
                     let active = Active::new(&activity);
                     let worker = Arc::clone(&worker);
-                    tokio::spawn(async move {
+                    // Boxed: tokio moves a task's future when it starts and when it ends.
+                    tokio::spawn(Box::pin(async move {
                         stream::serve(request, respond, peer, &worker).await;
                         drop(active);
-                    });
+                    }));
                 }
                 Some(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
                 None => return,
