@@ -1,7 +1,6 @@
 """Which file of a crate imports which. A name is followed through `pub use` to the file that defines it; `mod x;`
 and the import of a module as such are no arrows, what is used through it is."""
 
-import os
 from dataclasses import dataclass
 
 

@@ -75,6 +75,7 @@ pub fn run(args: &RunArgs, cluster: &ClusterArgs) -> Result<(), anyhow::Error> {
         let interrupted = kipper_process::signals::shutdown_token()?;
         let chosen = cluster.scenarios.iter().flat_map(|name| named(name));
         let (mut shared, mut alone): (Vec<_>, Vec<_>) = chosen.partition(|one| one.shares);
+        // By itself it runs here: so does each of the processes that `beside` starts.
         if shared.len() == 1 {
             alone.append(&mut shared);
         }
