@@ -5,8 +5,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin
 
-# Where `.ci/cargo` puts them.
-BINARIES := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/quick
+BINARIES = $(shell .ci/cargo binaries)
 RELEASE := cargo build --quiet --locked --release
 
 .PHONY: run test test-cluster lint bench bench-cluster soak package images setup fmt cluster-up cluster-down cluster-status

@@ -218,7 +218,7 @@ impl Acceptor {
                 () = &mut draining => break,
             };
             match accepted {
-                Ok((tcp, peer)) => self.dispatch(Accepted::Here(tcp), peer.ip()),
+                Ok((tcp, peer)) => self.dispatch(tcp, peer.ip()),
                 Err(e) if is_connection_error(&e) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept, pausing");
@@ -236,7 +236,9 @@ impl Acceptor {
         loop {
             match listener.accept() {
                 Ok((tcp, peer)) if tcp.set_nonblocking(true).is_ok() => {
-                    self.dispatch(Accepted::Elsewhere(tcp), peer.ip());
+                    if let Ok(tcp) = TcpStream::from_std(tcp) {
+                        self.dispatch(tcp, peer.ip());
+                    }
                 }
                 Ok(_) => {}
                 Err(e) if is_connection_error(&e) => {}
@@ -245,27 +247,30 @@ impl Acceptor {
         }
     }
 
-    fn dispatch(&self, tcp: Accepted, peer: IpAddr) {
-        let counts = self.workers.iter().map(|worker| worker.connections.load(Relaxed));
-        let index = if self.tls.is_some() { level(counts, self.index) } else { self.index };
-        let Some(worker) = self.workers.get(index) else { return };
+    fn dispatch(&self, tcp: TcpStream, peer: IpAddr) {
+        let Some(worker) = self.workers.get(self.index) else { return };
         let Some(open) = OpenConnection::new(worker) else { return };
-        let tcp = match tcp {
-            // It belongs to this worker's reactor and has to leave that.
-            Accepted::Here(tcp) if index != self.index => match tcp.into_std() {
-                Ok(tcp) => Accepted::Elsewhere(tcp),
-                Err(_) => return,
-            },
-            tcp => tcp,
-        };
-        let (tls, workers) = (self.tls.clone(), Arc::clone(&self.workers));
-        // Boxed: tokio moves a task's future when it starts and when it ends.
-        worker.handle.spawn(Box::pin(async move {
-            if let Err(error) = start(tcp, peer, tls, open, &workers).await {
-                tracing::debug!(%error, "connection not started");
+        let peer = worker.peer(peer, self.tls.is_some());
+        match self.tls.clone() {
+            None => spawn(worker, start(tcp, peer, open, Arc::clone(&self.workers))),
+            Some(acceptor) => {
+                let protocol = Protocol::Tls(acceptor);
+                let stays = Stays { protocol, tcp, input: Buffer::default(), peer, open };
+                if let Some(stays) = stays.level(&self.workers) {
+                    spawn(worker, stays.serve());
+                }
             }
-        }));
+        }
     }
+}
+
+/// Boxed: tokio moves a task's future when it starts and when it ends.
+fn spawn(worker: &Worker, serve: impl Future<Output = io::Result<()>> + Send + 'static) {
+    worker.handle.spawn(Box::pin(async move {
+        if let Err(error) = serve.await {
+            tracing::debug!(%error, "connection not served");
+        }
+    }));
 }
 
 /// Who gets a connection that stays: the worker at `own`, unless it has more others than the one with
@@ -284,62 +289,40 @@ fn is_connection_error(e: &io::Error) -> bool {
     matches!(e.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// An accepted connection, by where it is known.
-enum Accepted {
-    /// To the reactor of the worker that serves it.
-    Here(TcpStream),
-    /// To no reactor yet.
-    Elsewhere(std::net::TcpStream),
-}
-
-/// First bytes of a connection: TLS if the port has it, then HTTP/2 or HTTP/1.
+/// A connection without TLS: HTTP/2, or HTTP/1.1 that may be used once.
 async fn start(
-    tcp: Accepted,
-    peer: IpAddr,
-    tls: Option<TlsAcceptor>,
+    tcp: TcpStream,
+    peer: Peer,
     open: OpenConnection,
-    workers: &[Arc<Worker>],
+    workers: Arc<[Arc<Worker>]>,
 ) -> io::Result<()> {
     let worker = Arc::clone(open.worker());
-    let tcp = match tcp {
-        Accepted::Here(tcp) => tcp,
-        Accepted::Elsewhere(tcp) => TcpStream::from_std(tcp)?,
-    };
-    let peer = worker.peer(peer, tls.is_some());
-    let header = worker.context.limits.header;
-    let (mut io, alpn_h2) = match tls {
-        None => (Io::Plain(tcp), false),
-        Some(acceptor) => {
-            let shaking = Box::pin(tokio::time::timeout(header, acceptor.accept(tcp)));
-            let stream = shaking.await.map_err(io::Error::from)??;
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            (Io::Tls(Box::new(stream)), h2)
-        }
-    };
-    let mut input = Buffer::default();
-    let until = Instant::now() + header;
+    let (mut io, mut input) = (Io::Plain(tcp), Buffer::default());
+    let until = Instant::now() + worker.context.limits.header;
     let mut deadline = Deadline::new(until);
-    if !alpn_h2
-        && !io.is_tls()
-        && !poll_fn(|cx| poll_sniff(cx, &mut io, &mut input, &mut deadline, until)).await?
-    {
+    if !poll_fn(|cx| poll_sniff(cx, &mut io, &mut input, &mut deadline, until)).await? {
         return Ok(());
     }
-    if alpn_h2 || input.as_slice().starts_with(PREFACE) {
-        let stays = Stays { protocol: Protocol::Http2, input, peer, open };
-        return stays.serve_or_hand_over(io, workers).await;
+    let protocol = if input.as_slice().starts_with(PREFACE) {
+        Protocol::Http2
+    } else {
+        let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
+        if !connection.serve_first(&worker).await {
+            return Ok(());
+        }
+        (io, input) = connection.into_input();
+        Protocol::Http1
+    };
+    let Io::Plain(tcp) = io else { return Ok(()) };
+    match (Stays { protocol, tcp, input, peer, open }).level(&workers) {
+        Some(stays) => stays.serve().await,
+        None => Ok(()),
     }
-    let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
-    if connection.serve_first(&worker).await {
-        let (io, input) = connection.into_input();
-        let stays = Stays { protocol: Protocol::Http1, input, peer, open };
-        return stays.serve_or_hand_over(io, workers).await;
-    }
-    Ok(())
 }
 
-/// What a connection speaks that stays.
+/// What is to be done with a connection that stays.
 enum Protocol {
+    Tls(TlsAcceptor),
     Http1,
     Http2,
 }
@@ -347,47 +330,60 @@ enum Protocol {
 /// A connection that stays, with the first bytes of what comes now.
 struct Stays {
     protocol: Protocol,
+    tcp: TcpStream,
     input: Buffer,
     peer: Peer,
     open: OpenConnection,
 }
 
 impl Stays {
-    async fn serve_or_hand_over(mut self, io: Io, workers: &[Arc<Worker>]) -> io::Result<()> {
+    /// Hands it over, or returns it to be served where it is.
+    fn level(mut self, workers: &[Arc<Worker>]) -> Option<Self> {
         let own = self.open.worker().index;
         // Without this one.
         let others = |worker: &Arc<Worker>| {
             worker.connections.load(Relaxed) - usize::from(worker.index == own)
         };
-        match (io, workers.get(level(workers.iter().map(others), own))) {
-            (Io::Plain(tcp), Some(worker)) if worker.index != own => {
-                self.open.move_to(worker);
-                let tcp = tcp.into_std()?;
-                worker.handle.spawn(Box::pin(async move {
-                    match TcpStream::from_std(tcp) {
-                        Ok(tcp) => self.serve(Io::Plain(tcp)).await,
-                        Err(error) => tracing::debug!(%error, "connection not handed over"),
-                    }
-                }));
-            }
-            (io, _) => self.serve(io).await,
+        let worker = workers.get(level(workers.iter().map(others), own))?;
+        if worker.index == own {
+            return Some(self);
         }
-        Ok(())
+        self.open.move_to(worker);
+        // It has to leave the reactor it is registered with.
+        let tcp = self.tcp.into_std().ok()?;
+        spawn(worker, async move {
+            let tcp = TcpStream::from_std(tcp)?;
+            Self { tcp, ..self }.serve().await
+        });
+        None
     }
 
-    async fn serve(self, io: Io) {
-        let Self { protocol, input, peer, open } = self;
+    /// Serves it on the worker that it is counted for, which is the one this runs on.
+    async fn serve(self) -> io::Result<()> {
+        let Self { protocol, tcp, input, peer, open } = self;
         let worker = Arc::clone(open.worker());
-        match protocol {
-            Protocol::Http1 => {
-                let deadline = Deadline::new(Instant::now() + worker.context.limits.header);
-                let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
+        let header = worker.context.limits.header;
+        let is_new = matches!(protocol, Protocol::Tls(_));
+        let (io, h2) = match protocol {
+            Protocol::Http1 => (Io::Plain(tcp), false),
+            Protocol::Http2 => (Io::Plain(tcp), true),
+            Protocol::Tls(acceptor) => {
+                let shaking = Box::pin(tokio::time::timeout(header, acceptor.accept(tcp)));
+                let stream = shaking.await.map_err(io::Error::from)??;
+                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                (Io::Tls(Box::new(stream)), h2)
+            }
+        };
+        if h2 {
+            Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
+        } else {
+            let deadline = Deadline::new(Instant::now() + header);
+            let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
+            if !is_new || connection.serve_first(&worker).await {
                 connection.serve(&worker).await;
             }
-            Protocol::Http2 => {
-                Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
-            }
         }
+        Ok(())
     }
 }
 

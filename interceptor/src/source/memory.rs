@@ -18,15 +18,23 @@ use super::{
 enum RouteChange {
     Apply(Box<RouteSpec>),
     Remove(FunctionId),
-    /// Answered when all changes before it are in place.
-    Mark(oneshot::Sender<()>),
+    Mark(Mark),
 }
+
+/// One change of the endpoints.
+enum EndpointChange {
+    Set(FunctionId, Vec<EndpointState>),
+    Mark(Mark),
+}
+
+/// Answered when all changes before it are in place.
+type Mark = oneshot::Sender<()>;
 
 /// Where changes are said. Dropping it leaves the last state in place.
 #[derive(Clone)]
 pub struct MemoryFeed {
     routes: mpsc::UnboundedSender<RouteChange>,
-    endpoints: mpsc::UnboundedSender<(FunctionId, Vec<EndpointState>)>,
+    endpoints: mpsc::UnboundedSender<EndpointChange>,
 }
 
 /// The routes of a feed.
@@ -38,7 +46,7 @@ pub struct MemoryRoutes {
 /// The endpoints of a feed.
 pub struct MemoryEndpoints {
     initial: EndpointList,
-    changes: mpsc::UnboundedReceiver<(FunctionId, Vec<EndpointState>)>,
+    changes: mpsc::UnboundedReceiver<EndpointChange>,
 }
 
 /// A feed and its two sources, starting with what is given.
@@ -70,11 +78,14 @@ impl MemoryFeed {
         self.routes.send(RouteChange::Remove(id)).map_err(|_| SourceError::Closed)
     }
 
-    /// Resolves when every change of routes so far is in place: from then on requests find it.
+    /// Resolves when every change so far is in place: requests from then on go by it.
     pub async fn applied(&self) -> Result<(), SourceError> {
-        let (mark, reached) = oneshot::channel();
-        self.routes.send(RouteChange::Mark(mark)).map_err(|_| SourceError::Closed)?;
-        reached.await.map_err(|_| SourceError::Closed)
+        let (route_mark, routes) = oneshot::channel();
+        let (endpoint_mark, endpoints) = oneshot::channel();
+        self.routes.send(RouteChange::Mark(route_mark)).map_err(|_| SourceError::Closed)?;
+        let mark = EndpointChange::Mark(endpoint_mark);
+        self.endpoints.send(mark).map_err(|_| SourceError::Closed)?;
+        routes.await.and(endpoints.await).map_err(|_| SourceError::Closed)
     }
 
     /// Says where a function's processes are.
@@ -83,7 +94,8 @@ impl MemoryFeed {
         id: FunctionId,
         endpoints: Vec<EndpointState>,
     ) -> Result<(), SourceError> {
-        self.endpoints.send((id, endpoints)).map_err(|_| SourceError::Closed)
+        let change = EndpointChange::Set(id, endpoints);
+        self.endpoints.send(change).map_err(|_| SourceError::Closed)
     }
 }
 
@@ -114,8 +126,12 @@ impl EndpointSource for MemoryEndpoints {
     ) -> BoxFuture<'static, Result<(), SourceError>> {
         Box::pin(async move {
             sink.replace_all(self.initial);
-            while let Some((id, endpoints)) = self.changes.recv().await {
-                sink.set(&id, endpoints);
+            while let Some(change) = self.changes.recv().await {
+                match change {
+                    EndpointChange::Set(id, endpoints) => sink.set(&id, endpoints),
+                    // Whoever asked may have left.
+                    EndpointChange::Mark(mark) => drop(mark.send(())),
+                }
             }
             std::future::pending().await
         })

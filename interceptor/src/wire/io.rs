@@ -34,11 +34,6 @@ impl Io {
         }
     }
 
-    /// Is the client's side encrypted?
-    pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
     /// Reads once, appending to `buffer` until it holds `limit` bytes. `Ok(0)` is the end.
     pub(crate) fn poll_read_more(
         &mut self,

@@ -38,8 +38,9 @@ impl Pace {
 
     /// The period is over: true if too little was moved, else the next one begins.
     pub(crate) fn too_slow(&mut self, limits: &Limits) -> bool {
-        let enough = limits.min_rate.saturating_mul(limits.grace.as_secs()).max(1);
-        let slow = self.moved < enough;
+        let milliseconds = u64::try_from(limits.grace.as_millis()).unwrap_or(u64::MAX);
+        let enough = limits.min_rate.saturating_mul(milliseconds) / 1000;
+        let slow = self.moved < enough.max(1);
         *self = Self { since: Some(Instant::now()), moved: 0 };
         slow
     }

@@ -24,8 +24,16 @@ mod traffic;
 
 use super::scenario::{MINUTE, Scenario};
 
-/// Every fault, in the order in which `faults` and `all` run them.
+/// Every fault, in the order in which `faults` and `all` run them: what takes long and shares the
+/// cluster begins first.
 pub(super) const FAULTS: &[Scenario] = &[
+    Scenario {
+        name: "registry_down",
+        about: "The package registry is down at a wake, and comes back",
+        shares: true,
+        max_time: MINUTE.saturating_mul(10),
+        start: |run, cluster| Box::pin(registry_down::run(run, cluster)),
+    },
     Scenario {
         name: "rollout",
         about: "New code under load",
@@ -88,13 +96,6 @@ pub(super) const FAULTS: &[Scenario] = &[
         shares: false,
         max_time: MINUTE.saturating_mul(15),
         start: |run, cluster| Box::pin(many_active::run(run, cluster)),
-    },
-    Scenario {
-        name: "registry_down",
-        about: "The package registry is down at a wake, and comes back",
-        shares: true,
-        max_time: MINUTE.saturating_mul(10),
-        start: |run, cluster| Box::pin(registry_down::run(run, cluster)),
     },
     Scenario {
         name: "counts_port",

@@ -88,9 +88,10 @@ async fn cold_start(
     client.first_byte().await?;
     let took = started.elapsed();
     let answer = client.answer().await?;
+    // As in a cluster: no request goes to a pod that is about to end.
+    interceptor.lock().await.set_endpoints(&name, Vec::new()).await?;
     pod.abort();
     anyhow::ensure!(answer.status == 200, "answered {}", answer.status);
-    interceptor.lock().await.set_endpoints(&name, Vec::new()).await?;
     Ok(took)
 }
 

@@ -128,7 +128,7 @@ async fn control_connection(stream: TcpStream, changes: MemoryFeed, router: Arc<
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let Ok(counts) = obey(&line, &changes, &router) else { return };
+        let Ok(counts) = obey(&line, &changes, &router).await else { return };
         let Ok(mut answer) = serde_json::to_vec(&counts) else { return };
         answer.push(b'\n');
         if write.write_all(&answer).await.is_err() {
@@ -137,7 +137,8 @@ async fn control_connection(stream: TcpStream, changes: MemoryFeed, router: Arc<
     }
 }
 
-fn obey(line: &str, changes: &MemoryFeed, router: &Router) -> Result<Counts, io::Error> {
+/// Answers once what is asked for is in place.
+async fn obey(line: &str, changes: &MemoryFeed, router: &Router) -> Result<Counts, io::Error> {
     let function = match serde_json::from_str(line)? {
         Request::Endpoints { function, endpoints } => {
             let state = |endpoint: control::Endpoint| EndpointState {
@@ -148,6 +149,7 @@ fn obey(line: &str, changes: &MemoryFeed, router: &Router) -> Result<Counts, io:
             let id = FunctionId::new(NAMESPACE, &function);
             let states = endpoints.into_iter().map(state).collect();
             changes.set_endpoints(id, states).map_err(io::Error::other)?;
+            changes.applied().await.map_err(io::Error::other)?;
             function
         }
         Request::Counts { function } => function,

@@ -68,8 +68,8 @@ fn bodies() -> Vec<Row> {
         ]),
         row("a body that trickles")
             .set(|s| {
-                // Looked at once a second, when 10 kB should have come.
-                s.config.body_timeout = Duration::from_secs(1);
+                // Looked at twice a second, when 5 kB should have come.
+                s.config.body_timeout = Duration::from_millis(500);
                 s.config.body_min_rate = 10_000;
             })
             .pods(pod())

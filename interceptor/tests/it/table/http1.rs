@@ -6,16 +6,16 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteEx
 
 use super::{
     pattern::pattern,
-    row::{Body, Do, ENOUGH, Leave, Request},
+    row::{Body, Do, ENOUGH, Leave, Request, SIPS},
     shape::Pairs,
-    transport::{Dial, Stream, Transport, reset_on_close, socket},
+    transport::{Dial, Stream, Transport, is_closed, reset_on_close, socket},
 };
 use crate::support::{Message, Wire, within};
 
 /// A writer that moved nothing for this long is taken to be stalled. When it is only slow, the
 /// row checks less, and does not fail.
 const STALLED: Duration = Duration::from_millis(300);
-/// Between two bytes of a client that trickles.
+/// Between two bytes of a client that trickles or sips.
 const TICK: Duration = Duration::from_millis(20);
 /// Interim responses that may be relayed for one request.
 const MOST_INTERIM: usize = 16;
@@ -145,10 +145,10 @@ impl Client {
                 shape.check(&message, over);
                 self.go_to_end().await;
             }
-            Do::Cut => {
-                let whole = self.rest().await;
-                assert!(whole.is_err(), "not cut: {whole:?}");
-                self.over = true;
+            Do::Cut => self.cut().await,
+            Do::Sip => {
+                self.sip().await;
+                self.cut().await;
             }
             _ => unreachable!("{act:?}"),
         }
@@ -190,6 +190,27 @@ impl Client {
                 self.wire.buffer.extend_from_slice(&room[..n]);
             }
         }
+    }
+
+    /// Until the connection is closed, whatever of it is still unread.
+    async fn sip(&mut self) {
+        let socket = socket(&self.wire.stream);
+        for _ in 0..SIPS {
+            if is_closed(&socket) {
+                return;
+            }
+            let mut room = [0; 1];
+            let n = within("a byte", self.wire.stream.read(&mut room)).await.unwrap();
+            self.wire.buffer.extend_from_slice(&room[..n]);
+            tokio::time::sleep(TICK).await;
+        }
+        panic!("not cut");
+    }
+
+    async fn cut(&mut self) {
+        let whole = self.rest().await;
+        assert!(whole.is_err(), "not cut: {}", whole.unwrap().line);
+        self.over = true;
     }
 
     async fn upload(&mut self, n: usize) {

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     pattern::pattern,
-    row::{Body, Do, ENOUGH, Leave, Request},
+    row::{Body, Do, ENOUGH, Leave, Request, SIPS},
     shape::Pairs,
     transport::{self, Dial, Stream, Transport, reset_on_close},
 };
@@ -188,10 +188,24 @@ impl Client {
             Do::Answer(shape) | Do::Rest(shape) => shape.check(&self.rest().await.unwrap(), over),
             Do::Cut => {
                 let whole = self.rest().await;
-                assert!(whole.is_err(), "not cut: {whole:?}");
+                assert!(whole.is_err(), "not cut: {}", whole.unwrap().line);
             }
+            Do::Sip => self.sip().await,
             _ => unreachable!("{act:?}"),
         }
+    }
+
+    /// The window has room for one byte.
+    async fn sip(&mut self) {
+        self.head().await.unwrap();
+        for _ in 0..SIPS {
+            match self.more().await {
+                Ok(more) => assert!(more, "not cut"),
+                Err(_) => return,
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        panic!("not cut");
     }
 
     async fn fill(&mut self) {

@@ -140,6 +140,9 @@ impl Row {
 /// More than the buffers on the way take of a body that nobody reads.
 pub(super) const ENOUGH: usize = 50_000_000;
 
+/// Bytes that a client reads one at a time until it has to be cut.
+pub(super) const SIPS: usize = 1_000;
+
 /// One step of a row.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
@@ -201,6 +204,8 @@ pub(super) enum Do {
     Rest(Shape),
     /// The answer breaks off.
     Cut,
+    /// Reads a byte now and then, and the answer breaks off.
+    Sip,
     /// The connection ends.
     Closed,
     Leave(Leave),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{
     pod::{Pod, Step, Stream},
-    row::{Act, Row, Settings, answer, cut, get, post, send},
+    row::{Act, Do, Row, Settings, answer, cut, get, post, send},
     shape::{error, ok},
     transport::Protocol,
 };
 
-/// More than the kernel's buffers on both connections together.
+/// More than the kernel's buffers on the client's connection.
 const LARGE: usize = 20_000_000;
 /// Streams that one connection may have.
 const STREAMS: usize = 256;
@@ -32,10 +32,17 @@ fn large() -> Pod {
 
 fn readers() -> Vec<Row> {
     let row = |name| Row::new(name).set(short).errors(&[("slow_reader", 1)]);
-    let unread = || [send(get("/")), Act::PodsLeft(1), cut()];
+    // The pod may have written all of it into the kernel's buffers long before it is cut.
+    let unread = || [send(get("/")), Act::Arrived(1), Act::Running(0), Act::PodsLeft(1), cut()];
     let windows = "there are no windows; a client that does not read is the row above";
     vec![
         row("an answer that is never read").pods([large()]).client(unread()),
+        // Looked at five times a second, when 2 kB should have been taken.
+        row("an answer that is read a byte at a time, now and then")
+            .set(|s| s.config.body_min_rate = 10_000)
+            .set(|s| s.window = Some(1))
+            .pods([large()])
+            .client([send(get("/")), Act::Do(Do::Sip)]),
         row("an answer that is never read, from an HTTP/2 pod")
             .h2_pod([Stream::Early(LARGE)])
             .client([send(get("/")), Act::Arrived(1), Act::Running(0), cut()]),

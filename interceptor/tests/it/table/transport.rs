@@ -88,3 +88,11 @@ pub(super) fn reset_on_close(socket: &OwnedFd) {
     let linger = Some(std::time::Duration::ZERO);
     socket2::SockRef::from(socket).set_linger(linger).unwrap();
 }
+
+/// Has the other side closed or reset it?
+pub(super) fn is_closed(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).unwrap() > 0
+}
