@@ -21,7 +21,7 @@ mod figures;
 
 use anyhow::Context as _;
 use clap::builder::PossibleValue;
-use kipper_cluster::Cluster;
+use kipper_cluster::{Cluster, turn};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,10 +37,12 @@ pub struct ClusterArgs {
     scenarios: Vec<String>,
 }
 
-const GROUPS: [(&str, &str); 3] = [
+const GROUPS: [(&str, &str); 5] = [
     ("all", "Every scenario"),
     ("figures", "Every scenario that measures"),
     ("faults", "Every scenario that breaks something"),
+    ("alone", "Every scenario that needs the cluster for itself"),
+    ("sharing", "Every scenario that others may run beside"),
 ];
 
 fn possible_values() -> Vec<PossibleValue> {
@@ -59,6 +61,8 @@ fn named(name: &str) -> Vec<&'static Scenario> {
         "all" => every().collect(),
         "figures" => figures::FIGURES.iter().collect(),
         "faults" => faults::FAULTS.iter().collect(),
+        "alone" => every().filter(|scenario| !scenario.shares).collect(),
+        "sharing" => every().filter(|scenario| scenario.shares).collect(),
         name => every().filter(|scenario| scenario.name == name).collect(),
     }
 }
@@ -99,6 +103,11 @@ async fn one(
     println!("== {}", scenario.name);
     let started = Instant::now();
     let mut run = Run::new(args)?;
+    let turn = async { if scenario.shares { turn::shared().await } else { turn::alone().await } };
+    let _turn = tokio::select! {
+        turn = turn => turn?,
+        () = interrupted.cancelled() => anyhow::bail!("interrupted"),
+    };
     let cluster = Cluster::connect(USER_AGENT).await.context("connect to the cluster")?;
     // The guarded future is dropped, and with it every task, before anything is put back.
     let ended = tokio::select! {

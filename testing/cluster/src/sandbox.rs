@@ -16,34 +16,30 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::sync::RwLock;
 
 use crate::{
     connect,
     http::{self, Answer},
     names::{CLUSTER_DOMAIN, FIELD_MANAGER},
-    objects,
+    objects, turn,
     wait::{Seen, expect, until},
 };
-
-/// Held shared by every test, and alone by those that disturb the others.
-static CLUSTER: RwLock<()> = RwLock::const_new(());
 
 /// Runs `test` in a namespace of its own, beside others.
 pub async fn run<F>(name: &str, test: impl FnOnce(Sandbox) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let _shared = CLUSTER.read().await;
+    let _turn = turn::shared().await.unwrap();
     Sandbox::around(name, test).await;
 }
 
-/// Runs `test` while no other runs.
+/// Runs `test` while no other test or scenario runs.
 pub async fn run_alone<F>(name: &str, test: impl FnOnce(Sandbox) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let _alone = CLUSTER.write().await;
+    let _turn = turn::alone().await.unwrap();
     Sandbox::around(name, test).await;
 }
 
