@@ -8,12 +8,16 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 BINARIES = $(shell .ci/cargo binaries)
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run test test-cluster lint bench bench-cluster soak package images setup fmt cluster-up cluster-down cluster-status
+.PHONY: run pollers test test-cluster lint bench bench-cluster soak package images setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
 	@echo "building kip; some minutes the first time, seconds later on"
 	cargo run --locked -p kip -- dev deploy/examples
+
+# What `kip dev` starts for event functions, beside the `kip` of `make run`.
+pollers:
+	cargo build --locked -p kipper-poller -p kipper-bucket-watcher
 
 # Everything: lint, unit and integration tests, the runtimes, the load test scenarios in CI size, and
 # what needs a Kubernetes with KEDA.

@@ -81,7 +81,7 @@ async fn serve(args: Args, log: LogFilter) -> anyhow::Result<()> {
     }
     if loaded.functions.is_empty() {
         console.flush().await;
-        return Ok(());
+        anyhow::bail!("none of these functions can run in kip dev");
     }
     let groups = Groups::default();
     let forced = groups.clone();

@@ -21,9 +21,6 @@ pub(crate) fn admit(
             function
         }
     };
-    if head.upgrade.is_some() && !head.body.is_done() {
-        return Err(ProxyError::BadRequest("an upgrade request with a body"));
-    }
     if function.route().spec.event_trigger && is_event_path(&head.target) {
         return Err(ProxyError::EventPath);
     }

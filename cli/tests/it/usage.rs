@@ -59,6 +59,17 @@ fn what_cannot_be_loaded_is_one_line_and_exit_1() {
 }
 
 #[test]
+fn a_folder_of_images_is_an_error_after_why() {
+    let image = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: f}\n\
+        spec: {image: nginx}\n";
+    let folder = folder(&[("f.yaml", image)]);
+    let (code, stdout, stderr) = run(&[folder.path().to_str().unwrap()]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stdout.contains("f: kip dev runs inline code only, not images"), "{stdout}");
+    assert_eq!(stderr, "error: none of these functions can run in kip dev");
+}
+
+#[test]
 fn a_program_that_is_missing_is_one_line_before_anything_starts() {
     let lone = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let copy = lone.path().join("kip");
@@ -73,7 +84,7 @@ fn a_program_that_is_missing_is_one_line_before_anything_starts() {
     assert_eq!(
         stderr,
         "error: kipper-poll not found beside kip or in PATH: event triggers need it; build it with \
-         `cargo build -p kipper-poller`, or install the kip package, which contains it\n"
+         `make pollers`, or install the kip package, which contains it\n"
     );
 }
 

@@ -80,8 +80,10 @@ pub(crate) fn prepare(
     let destination = admission::admit(head, &worker.context.router)?;
     let route = destination.route();
     let over_http2 = speaks_http2(&route.spec, head);
-    // An HTTP/2 pod cannot be asked to change the protocol (RFC 9113 section 8.6).
-    if over_http2 {
+    // An HTTP/2 pod cannot be asked to change the protocol (RFC 9113 section 8.6), and no pod is while
+    // a body is on its way: the offer may be ignored (RFC 9110 section 7.8), and curl makes it with
+    // every request it sends with --http2.
+    if over_http2 || !head.body.is_done() {
         head.upgrade = None;
     }
     let framing = head.framing();

@@ -98,23 +98,6 @@ async fn http10_with_transfer_encoding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn upgrade_with_a_body() {
-    let upgrade = |fields: &str| {
-        format!(
-            "GET / HTTP/1.1\r\nHost: f.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
-             {fields}\r\n\r\n"
-        )
-    };
-    let length = upgrade("Content-Length: 5") + "hello";
-    let chunked = upgrade("Transfer-Encoding: chunked") + "0\r\n\r\n";
-    check_refused(&[
-        ("Upgrade with Content-Length", &length, 400, "bad_request"),
-        ("Upgrade with chunks", &chunked, 400, "bad_request"),
-    ])
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn endless_heads_are_refused_as_soon_as_they_are_too_long() {
     let config = ProxyConfig { max_header_bytes: 2048, ..ProxyConfig::default() };
     let proxy = Proxy::with(config).await;

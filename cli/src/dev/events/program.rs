@@ -24,12 +24,11 @@ pub(crate) enum Program {
 /// A program that is needed and not installed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{name} not found beside kip or in PATH: {needed_by} need it; build it with `cargo build -p \
-     {package}`, or install the kip package, which contains it"
+    "{name} not found beside kip or in PATH: {needed_by} need it; build it with `make pollers`, or \
+     install the kip package, which contains it"
 )]
 pub(crate) struct MissingProgram {
     name: &'static str,
-    package: &'static str,
     needed_by: &'static str,
 }
 
@@ -68,18 +67,11 @@ impl Program {
         let beside = kip.as_deref().and_then(Path::parent).map(Path::to_owned);
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = beside.into_iter().chain(env::split_paths(&path));
-        find_in(self.name(), folders).ok_or_else(|| match self {
-            Self::Poller => MissingProgram {
-                name: self.name(),
-                package: "kipper-poller",
-                needed_by: "event triggers",
-            },
-            Self::BucketWatcher => MissingProgram {
-                name: self.name(),
-                package: "kipper-bucket-watcher",
-                needed_by: "minio triggers",
-            },
-        })
+        let needed_by = match self {
+            Self::Poller => "event triggers",
+            Self::BucketWatcher => "minio triggers",
+        };
+        find_in(self.name(), folders).ok_or(MissingProgram { name: self.name(), needed_by })
     }
 
     /// A command that starts it with this process's environment, except for variables that would

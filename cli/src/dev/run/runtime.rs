@@ -121,8 +121,10 @@ pub(crate) fn write_if_changed(
 
 async fn ask(runtime: Runtime, program: &Path) -> Result<PathBuf, RuntimeError> {
     let (arguments, wanted, flag) = match runtime {
-        Runtime::Node => (["-p", "process.execPath"], "Node 22", "--node"),
-        Runtime::Python => (["-c", "import sys; print(sys.executable)"], "Python 3.12", "--python"),
+        Runtime::Node => (["-p", "process.execPath"], "Node 20.19 or newer", "--node"),
+        Runtime::Python => {
+            (["-c", "import sys; print(sys.executable)"], "Python 3.11 or newer", "--python")
+        }
     };
     let shown = program.display().to_string();
     let unusable = |reason: String| RuntimeError::Unusable { program: shown.clone(), reason };
@@ -177,8 +179,8 @@ mod tests {
     #[tokio::test]
     async fn an_interpreter_that_is_not_there_is_named() {
         let error = ask(Runtime::Node, Path::new("no-such-node")).await.unwrap_err();
-        let expected =
-            "no-such-node not found: node functions need Node 22; install it or pass --node";
+        let expected = "no-such-node not found: node functions need Node 20.19 or newer; install it \
+             or pass --node";
         assert_eq!(error.to_string(), expected);
         let error = ask(Runtime::Python, Path::new("false")).await.unwrap_err();
         assert_eq!(error.to_string(), "false cannot be used: it did not print its path");

@@ -78,6 +78,19 @@ fn hops() -> Vec<Row> {
                     .field("te", "trailers"),
             )
             .unless(Protocol::Http2, "such fields make a request malformed"),
+        Row::new("an upgrade that comes with a body is not asked for")
+            .client([
+                send(
+                    post("/")
+                        .field("Connection", "Upgrade, HTTP2-Settings")
+                        .field("Upgrade", "h2c")
+                        .field("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA")
+                        .body("hello"),
+                ),
+                answer(ok("/")),
+            ])
+            .got(0, target("/").no("connection").no("upgrade").no("http2-settings").body("hello"))
+            .unless(Protocol::Http2, "such fields make a request malformed"),
         Row::new("fields that a client nominates are dropped, but never ours")
             .client([
                 send(
