@@ -5,7 +5,6 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin
 
-BINARIES = $(shell .ci/cargo binaries)
 RELEASE := cargo build --quiet --locked --release
 
 .PHONY: run pollers test test-cluster lint bench bench-cluster soak package images setup fmt cluster-up cluster-down cluster-status
@@ -46,7 +45,7 @@ soak: setup
 
 # Every figure and every fault against the local cluster in full size. An hour and a half.
 bench-cluster: cluster-up
-	eval "$$(deploy/local-cluster/cluster env)" && $(BINARIES)/kipper-loadtest cluster all
+	eval "$$(deploy/local-cluster/cluster env)" && $$(.ci/cargo binaries)/kipper-loadtest cluster all
 
 # A real Kubernetes with KEDA and Kipper on this machine. Root; half an hour when nothing is cached.
 cluster-up: setup-cluster

@@ -101,13 +101,13 @@ async fn one(
 ) -> Result<Vec<String>, anyhow::Error> {
     anyhow::ensure!(!interrupted.is_cancelled(), "interrupted");
     println!("== {}", scenario.name);
-    let started = Instant::now();
     let mut run = Run::new(args)?;
     let turn = async { if scenario.shares { turn::shared().await } else { turn::alone().await } };
     let _turn = tokio::select! {
         turn = turn => turn?,
         () = interrupted.cancelled() => anyhow::bail!("interrupted"),
     };
+    let started = Instant::now();
     let cluster = Cluster::connect(USER_AGENT).await.context("connect to the cluster")?;
     // The guarded future is dropped, and with it every task, before anything is put back.
     let ended = tokio::select! {

@@ -6,11 +6,12 @@ mod process;
 mod proxy;
 mod wire;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 pub(crate) use backend::{Backend, Gate, Recorder, Reserved, ok};
 pub(crate) use process::{Process, free_address};
 pub(crate) use proxy::{Proxy, function, not_ready, ready};
+use tokio::{io::Interest, net::TcpStream};
 pub(crate) use wire::{Message, Wire};
 
 /// Reached only when something is broken.
@@ -24,6 +25,12 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("did not happen: {what}"),
     }
+}
+
+/// Resolves once the other side has closed or reset the connection, whatever of it is unread.
+pub(crate) async fn closed(tcp: &TcpStream) -> io::Result<()> {
+    // The readiness mask of PRIORITY holds "read closed" but not "readable".
+    tcp.ready(Interest::PRIORITY).await.map(drop)
 }
 
 /// Waits until `condition` holds.

@@ -12,11 +12,11 @@ use http::{HeaderValue, Response};
 use kipper_counts::{CountsReport, counts_client::CountsClient};
 use kipper_interceptor::source::{FunctionId, RouteSpec};
 use tempfile::NamedTempFile;
-use tokio::{io::Interest, process::Command};
+use tokio::process::Command;
 use tonic::Code;
 
 use super::program;
-use crate::support::{Backend, Proxy, ready, within};
+use crate::support::{Backend, Proxy, closed, ready, within};
 
 /// More than every buffer and window on the way.
 const UPLOAD: u64 = 100_000_000;
@@ -38,8 +38,7 @@ async fn serving() -> (Proxy, Backend, String) {
         // It reads nothing more, so its connection is of no use to others.
         let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {ANSWER}");
         wire.send(format!("{head}\r\n\r\n{}", text())).await;
-        // The readiness mask of PRIORITY holds "read closed" but not "readable".
-        let _ = wire.stream.ready(Interest::PRIORITY).await;
+        let _ = closed(&wire.stream).await;
     });
     let proxy = at_127_0_0_1(&pod).await;
     let url = format!("http://{}/upload", proxy.address);

@@ -81,9 +81,9 @@ impl Proxy {
     ) -> Arc<Destination> {
         let (id, host) = (spec.id.clone(), spec.hosts[0].clone());
         self.feed.apply(spec.clone()).unwrap();
-        let applied = || self.router.route(&host).is_some_and(|f| f.route().spec == spec);
-        until("the function is routed", applied).await;
+        self.feed.applied().await.unwrap();
         let function = self.router.route(&host).unwrap();
+        assert_eq!(function.route().spec, spec);
         self.place(&id, endpoints).await;
         function
     }
@@ -91,14 +91,11 @@ impl Proxy {
     /// Says where a function's pods are, and waits until that is known.
     pub(crate) async fn place(&self, id: &FunctionId, endpoints: &[EndpointState]) {
         self.feed.set_endpoints(id.clone(), endpoints.to_vec()).unwrap();
+        self.feed.applied().await.unwrap();
         let functions = self.router.functions();
         let function = functions.iter().find(|f| f.id == *id).unwrap();
-        let known = || {
-            let all = &function.endpoints().all;
-            all.len() == endpoints.len()
-                && all.iter().zip(endpoints).all(|(e, s)| e.address == s.address)
-        };
-        until("the endpoints are known", known).await;
+        let known: Vec<_> = function.endpoints().all.iter().map(|e| e.address).collect();
+        assert_eq!(known, endpoints.iter().map(|s| s.address).collect::<Vec<_>>());
     }
 
     /// The function `f`.

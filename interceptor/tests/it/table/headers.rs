@@ -6,7 +6,7 @@ use kipper_interceptor::source::SecurityHeaders;
 
 use super::{
     pod::{Place, Pod, Step, Stream, say},
-    row::{Act, Request, Row, Settings, answer, data, get, post, send, trailers},
+    row::{Act, Request, Row, Settings, answer, data, end, get, post, send, trailers},
     shape::{error, ok, status, target},
     transport::Protocol,
 };
@@ -79,16 +79,11 @@ fn hops() -> Vec<Row> {
             )
             .unless(Protocol::Http2, "such fields make a request malformed"),
         Row::new("an upgrade that comes with a body is not asked for")
-            .client([
-                send(
-                    post("/")
-                        .field("Connection", "Upgrade, HTTP2-Settings")
-                        .field("Upgrade", "h2c")
-                        .field("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA")
-                        .body("hello"),
-                ),
-                answer(ok("/")),
-            ])
+            .client([send(upgrade("h2c").body("hello")), answer(ok("/"))])
+            .got(0, target("/").no("connection").no("upgrade").no("http2-settings").body("hello"))
+            .unless(Protocol::Http2, "such fields make a request malformed"),
+        Row::new("an upgrade that comes with chunks is not asked for")
+            .client([send(upgrade("websocket").open()), data("hello"), end(), answer(ok("/"))])
             .got(0, target("/").no("connection").no("upgrade").no("http2-settings").body("hello"))
             .unless(Protocol::Http2, "such fields make a request malformed"),
         Row::new("fields that a client nominates are dropped, but never ours")
@@ -112,6 +107,14 @@ fn hops() -> Vec<Row> {
             )
             .unless(Protocol::Http2, "there is no Connection field"),
     ]
+}
+
+/// As curl offers HTTP/2.
+fn upgrade(protocol: &str) -> Request {
+    post("/")
+        .field("Connection", "Upgrade, HTTP2-Settings")
+        .field("Upgrade", protocol)
+        .field("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA")
 }
 
 fn hops_of_pods() -> Vec<Row> {

@@ -8,9 +8,9 @@ use super::{
     pattern::pattern,
     row::{Body, Do, ENOUGH, Leave, Request, SIPS},
     shape::Pairs,
-    transport::{Dial, Stream, Transport, is_closed, reset_on_close, socket},
+    transport::{Dial, Stream, Transport, reset_on_close, socket, tcp},
 };
-use crate::support::{Message, Wire, within};
+use crate::support::{Message, Wire, closed, within};
 
 /// A writer that moved nothing for this long is taken to be stalled. When it is only slow, the
 /// row checks less, and does not fail.
@@ -194,15 +194,13 @@ impl Client {
 
     /// Until the connection is closed, whatever of it is still unread.
     async fn sip(&mut self) {
-        let socket = socket(&self.wire.stream);
         for _ in 0..SIPS {
-            if is_closed(&socket) {
-                return;
-            }
             let mut room = [0; 1];
             let n = within("a byte", self.wire.stream.read(&mut room)).await.unwrap();
             self.wire.buffer.extend_from_slice(&room[..n]);
-            tokio::time::sleep(TICK).await;
+            if tokio::time::timeout(TICK, closed(tcp(&self.wire.stream))).await.is_ok() {
+                return;
+            }
         }
         panic!("not cut");
     }

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use parking_lot::Mutex;
-use tokio::io::{AsyncWriteExt as _, Interest};
+use tokio::io::AsyncWriteExt as _;
 
 use super::pattern::pattern;
-use crate::support::{Backend, Gate, Message, Reserved, Wire, ok, within};
+use crate::support::{Backend, Gate, Message, Reserved, Wire, closed, ok, within};
 
 /// A writer that moved nothing for this long is taken to be stalled.
 const STALLED: Duration = Duration::from_millis(300);
@@ -198,9 +198,7 @@ async fn follow(wire: &mut Wire, step: Step, book: &Book) -> Option<()> {
         Step::Echo => echo(wire).await?,
         Step::Drain => drop(wire.rest().await.ok()?),
         Step::Deaf => {
-            // The readiness mask of PRIORITY holds "read closed" but not "readable".
-            let closed = wire.stream.ready(Interest::PRIORITY);
-            within("the connection ends", closed).await.ok()?;
+            within("the connection ends", closed(&wire.stream)).await.ok()?;
         }
         Step::Reset => {
             let linger = Some(std::time::Duration::ZERO);

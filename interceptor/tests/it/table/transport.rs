@@ -74,25 +74,21 @@ impl Dial {
 /// A client's connection.
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// The socket once more: it is closed when both are.
-pub(super) fn socket(stream: &Stream) -> OwnedFd {
-    let tcp = match stream {
+/// The TCP connection underneath.
+pub(super) fn tcp(stream: &Stream) -> &TcpStream {
+    match stream {
         Either::Left(tcp) => tcp,
         Either::Right(tls) => tls.get_ref().0,
-    };
-    tcp.as_fd().try_clone_to_owned().unwrap()
+    }
+}
+
+/// The socket once more: it is closed when both are.
+pub(super) fn socket(stream: &Stream) -> OwnedFd {
+    tcp(stream).as_fd().try_clone_to_owned().unwrap()
 }
 
 /// The end of this socket will be a reset.
 pub(super) fn reset_on_close(socket: &OwnedFd) {
     let linger = Some(std::time::Duration::ZERO);
     socket2::SockRef::from(socket).set_linger(linger).unwrap();
-}
-
-/// Has the other side closed or reset it?
-pub(super) fn is_closed(socket: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).unwrap() > 0
 }
