@@ -75,7 +75,8 @@ async fn keda_streams(cluster: &Cluster) -> Result<usize, anyhow::Error> {
 
 /// Resolves once KEDA listens for the functions there are and for no others: a wake of one that it
 /// does not know would take the second path, and one that is gone counts beside them, for longer
-/// than its object lasts.
+/// than its object lasts. It counts everybody's functions, so it never resolves for sure while others
+/// share the cluster.
 pub(crate) async fn until_keda_listens(cluster: &Cluster) -> Result<(), anyhow::Error> {
     let all: Api<DynamicObject> =
         Api::all_with(cluster.client.clone(), &functions::scaled_objects());

@@ -9,9 +9,20 @@ use kube::ResourceExt as _;
 use crate::cluster::metrics;
 
 /// Applies functions and returns their hosts, in this order, once a request would wake each
-/// through KEDA.
+/// through KEDA. Only for a scenario that has the cluster for itself.
 pub(super) async fn prepare(
     cluster: &Cluster,
+    namespace: &Namespace,
+    functions: &[Function],
+) -> Result<Vec<String>, anyhow::Error> {
+    let hosts = apply(namespace, functions).await?;
+    metrics::until_keda_listens(cluster).await?;
+    Ok(hosts)
+}
+
+/// Applies functions and returns their hosts, in this order, once each is in place. The first
+/// request may come before KEDA listens, and would then wake its function the second way.
+pub(super) async fn apply(
     namespace: &Namespace,
     functions: &[Function],
 ) -> Result<Vec<String>, anyhow::Error> {
@@ -20,7 +31,6 @@ pub(super) async fn prepare(
     }
     let names: Vec<String> = functions.iter().map(Function::name_any).collect();
     let ready = try_join_all(names.iter().map(|name| namespace.until_ready(name))).await?;
-    metrics::until_keda_listens(cluster).await?;
     let hosts = ready.iter().map(|function| functions::host(function).context("no URL"));
     hosts.collect()
 }

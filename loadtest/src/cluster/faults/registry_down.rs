@@ -14,7 +14,7 @@ use kipper_function::{Function, names};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{clients, cold::prepare, ledger};
+use super::{clients, cold, ledger};
 use crate::run::{PATIENCE, Run};
 use registry::{GREETING, PACKAGE, Registry, VERSION};
 
@@ -32,7 +32,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let namespace = cluster.namespace("registry_down").await?;
     let mut registry = Registry::start(&ledger::bridge(cluster).await?, run.dir()).await?;
-    let hosts = prepare(cluster, &namespace, &[function(&registry.url())]).await?;
+    let hosts = cold::apply(&namespace, &[function(&registry.url())]).await?;
     let [host] = hosts.as_slice() else { anyhow::bail!("one function was applied") };
     let (good, took) = clients::ask(cluster.interceptor, host, PATIENCE).await;
     anyhow::ensure!(clients::is_answered("the good start", &good), "it never starts well");
