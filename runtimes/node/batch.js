@@ -2,8 +2,8 @@
 // Runs the handler once, for a schedule or a test run, and exits: 0 when it succeeded, 1 when it did not.
 // Open handles (a database pool, a timer) do not keep the run alive.
 
-const { isStream, toAnswer } = require('./answer');
-const { fail } = require('./log');
+const { isResponse, isStream, statusOf, toAnswer } = require('./answer');
+const { fail, isError } = require('./log');
 
 async function run(handler, config) {
   const crash = (error) => fail('the run failed', error);
@@ -11,15 +11,28 @@ async function run(handler, config) {
   process.on('unhandledRejection', crash);
   try {
     const result = await handler(null, { trigger: config.trigger });
-    if (isStream(result)) for await (const _ of result); // a generator does its work while it is read
+    if (isError(result)) throw result;
+    await finish(result);
+    await finish(result?.body);
     // One handler may serve several triggers, so an answer that reports a failure fails the run as well.
-    else if (typeof result?.statusCode !== 'undefined' && toAnswer(result, 200).status >= 400) {
-      fail(`the run failed: the handler answered ${result.statusCode}`);
-    }
+    const status = reported(result);
+    if (status >= 400) fail(`the run failed: the handler answered ${status}`);
   } catch (error) {
     crash(error);
   }
   process.exit(0);
+}
+
+/** A generator does its work while it is read. */
+async function finish(body) {
+  if (isStream(body)) for await (const _ of body);
+}
+
+function reported(result) {
+  if (typeof result !== 'object' || result === null) return 0;
+  if (isResponse(result)) return result.status;
+  const status = statusOf(result);
+  return status === undefined ? 0 : toAnswer({ ...result, body: '' }, 200).status;
 }
 
 module.exports = { run };

@@ -95,7 +95,7 @@ async function install(folder, root, wanted, config) {
 
 function runNpm(args, cwd, timeoutMs) {
   // npm is a Node script: this very Node goes first on its path, whatever else the machine has.
-  const env = { ...process.env, PATH: `${path.dirname(process.execPath)}${path.delimiter}${process.env.PATH ?? ''}` };
+  const env = { ...withoutRedirections(process.env), PATH: `${path.dirname(process.execPath)}${path.delimiter}${process.env.PATH ?? ''}` };
   if (!writable(os.homedir()) && !env.npm_config_cache) env.npm_config_cache = path.join(path.dirname(cwd), 'npm-cache');
   return new Promise((resolve, reject) => {
     const child = spawn('npm', args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -114,6 +114,16 @@ function runNpm(args, cwd, timeoutMs) {
       resolve({ code, output, timedOut });
     });
   });
+}
+
+// Settings of the machine that would send the packages elsewhere, or nowhere. Registry, proxy and credentials stay.
+const REDIRECTIONS = new Set(['global', 'location', 'prefix', 'local_prefix', 'global_prefix', 'dry_run', 'package_lock_only',
+  'workspace', 'workspaces', 'include_workspace_root', 'only', 'omit', 'production', 'json']);
+
+function withoutRedirections(env) {
+  const redirects = (name) => /^npm_config_/i.test(name)
+    && REDIRECTIONS.has(name.slice('npm_config_'.length).toLowerCase().replaceAll('-', '_'));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !redirects(name)));
 }
 
 /** npm's own complaint as one line, without its pointer to a log file that is about to disappear. */

@@ -4,22 +4,23 @@
 
 const http = require('node:http');
 const { AnswerError, toAnswer, isStream } = require('./answer');
-const { BadRequest, splitTarget, buildContext, buildEvent } = require('./event');
-const { log, messageOf } = require('./log');
+const { ClientGone, NO_BODY, hasBody, inflate, readBody } = require('./body');
+const { BadRequest, EVENT_TOKEN, splitTarget, buildContext, buildEvent, marksOf } = require('./event');
+const { Refused } = require('./limits');
+const { asError, log, messageOf } = require('./log');
+const { StallWatch } = require('./stall');
 
 const MAX_HEAD_BYTES = 64 * 1024;
 const HEAD_MS = 60_000;
 const REQUEST_MS = 300_000;
 // How long the rest of a refused body is read and thrown away, so that the caller gets to see the refusal.
 const LINGER_MS = 5_000;
-const NO_BODY = Buffer.alloc(0);
-
-class TooLarge extends Error {}
-class ClientGone extends Error {}
+const JSON_HEAD = [['content-type', 'application/json']];
 
 /** Resolves once the port is bound, with its address and the function that drains and exits. */
 function serve(handler, config) {
-  const state = { handler, config, draining: false, running: 0, unused: new Set(), server: null };
+  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), server: null };
+  const stalls = new StallWatch(config.writeMs);
   state.server = http.createServer({
     maxHeaderSize: MAX_HEAD_BYTES,
     headersTimeout: HEAD_MS,
@@ -30,11 +31,16 @@ function serve(handler, config) {
   state.server.maxConnections = config.maxConnections;
   state.server.on('connection', (socket) => {
     state.unused.add(socket);
-    socket.once('close', () => state.unused.delete(socket));
+    stalls.add(socket);
+    socket.once('close', () => {
+      state.unused.delete(socket);
+      stalls.remove(socket);
+    });
   });
   state.server.on('request', (request, response) => accept(state, request, response));
   state.server.on('checkContinue', (request, response) => {
-    if (!(Number(request.headers['content-length']) > config.maxBody)) response.writeContinue();
+    const never = config.limits.refusal(Number(request.headers['content-length']));
+    if (never === null && allowed(config, request)) response.writeContinue();
     accept(state, request, response);
   });
   return new Promise((resolve, reject) => {
@@ -53,81 +59,93 @@ function serve(handler, config) {
 function accept(state, request, response) {
   state.running += 1;
   state.unused.delete(request.socket);
-  response.once('close', () => {
+  // A request outlives its client: its handler is part of what a drain waits for.
+  let open = 2;
+  const done = () => {
+    open -= 1;
+    if (open > 0) return;
     state.running -= 1;
-    if (state.draining) setImmediate(() => state.server.closeIdleConnections());
-  });
+    if (state.draining) setImmediate(() => finishDrain(state));
+  };
+  response.once('close', done);
   exchange(state, request, response).catch((error) => {
     if (!(error instanceof ClientGone)) log('request failed in the wrapper', error);
     response.destroy();
-  });
+  }).then(done);
+}
+
+function isDelivery(request, path) {
+  return path === '/event' && request.method === 'POST';
+}
+
+/** Whether a delivery comes from whoever knows the token; any other request may come from anywhere. */
+function allowed({ eventToken }, request) {
+  if (eventToken === '' || !isDelivery(request, splitTarget(request.url).path)) return true;
+  const given = Buffer.from(request.headers[EVENT_TOKEN] ?? '', 'latin1');
+  const expected = Buffer.from(eventToken, 'utf8');
+  return given.length === expected.length && require('node:crypto').timingSafeEqual(given, expected);
 }
 
 async function exchange(state, request, response) {
   const { path, search } = splitTarget(request.url);
   const { method } = request;
   if (path === '/health' && (method === 'GET' || method === 'HEAD')) {
-    return send(state, response, { status: 200, headers: new Map([['content-type', 'text/plain']]), body: 'ok\n' });
+    return send(state, response, { status: 200, headers: [['content-type', 'text/plain']], body: 'ok\n' });
   }
-  const where = `${method} ${path}`;
-  const emptyStatus = method === 'POST' && path === '/event' ? 200 : 204;
-  const context = buildContext(request, path, search, state.config.trigger);
+  const { config } = state;
+  const call = { method, path, delivery: isDelivery(request, path), requestId: request.headers['x-request-id'] };
+  const hold = hasBody(request.headers) ? config.limits.hold(marksOf(request.headers)) : null;
   try {
-    const event = buildEvent(await readBody(request, state.config.maxBody), context);
-    await send(state, response, toAnswer(await state.handler(event, context), emptyStatus), where);
+    if (!allowed(config, request)) throw new Refused(403, `POST /event is for event deliveries, which carry ${EVENT_TOKEN}`);
+    const context = buildContext(request, path, search, call.delivery ? config.trigger : config.requestTrigger);
+    const body = hold === null ? NO_BODY : await readBody(request, hold);
+    const content = context.headers['content-encoding'] === undefined || body.length === 0
+      ? body : await inflate(body, context.headers, hold);
+    const event = buildEvent(body, content, context);
+    const answer = toAnswer(await state.handler(event, context), call.delivery ? 200 : 204);
+    if (call.delivery && isStream(answer.body)) answer.body = await require('./stream').runToEnd(answer.body);
+    await send(state, response, answer, call);
   } catch (error) {
-    if (error instanceof ClientGone) throw error;
-    if (error instanceof TooLarge) return refuse(state, request, response, error);
-    if (error instanceof BadRequest) return sendError(state, response, 400, error.message);
-    if (error instanceof AnswerError) log(`bad answer to ${where}: ${error.message}`);
-    else log(`${where} failed`, error);
-    if (response.headersSent) return response.destroy();
-    await sendError(state, response, 500, messageOf(error));
+    await answerFailure(state, request, response, call, asError(error));
+  } finally {
+    hold?.release();
   }
 }
 
-function readBody(request, limit) {
-  const declared = request.headers['content-length'];
-  if (request.headers['transfer-encoding'] === undefined && (declared === undefined || declared === '0')) return NO_BODY;
-  return new Promise((resolve, reject) => {
-    const tooLarge = () => reject(new TooLarge(`the body is larger than ${limit} bytes (KIPPER_MAX_BODY)`));
-    if (Number(declared) > limit) return tooLarge();
-    const chunks = [];
-    let size = 0;
-    const take = (chunk) => {
-      size += chunk.length;
-      if (size <= limit) return chunks.push(chunk);
-      request.off('data', take).pause();
-      tooLarge();
-    };
-    request.on('data', take);
-    request.once('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, size)));
-    request.once('error', () => reject(new ClientGone()));
-    request.once('close', () => reject(new ClientGone()));
-  });
+async function answerFailure(state, request, response, call, error) {
+  if (error instanceof ClientGone) throw error;
+  if (error instanceof Refused) return refuse(state, request, response, error);
+  if (error instanceof BadRequest) return sendError(state, response, 400, { error: error.message });
+  const where = `${call.method} ${call.path}`;
+  if (error instanceof AnswerError) log(`bad answer to ${where}: ${error.message}`);
+  else log(`${where} failed`, error);
+  if (response.headersSent) return response.destroy();
+  // What an error says is for whoever runs the function; the caller gets what finds it in the log.
+  const told = call.delivery || state.config.errorDetail ? messageOf(error) : 'the function failed';
+  await sendError(state, response, 500, { error: told, requestId: call.requestId });
 }
 
-async function send(state, response, answer, where) {
-  setHead(state, response, answer);
+async function send(state, response, answer, call) {
   const bodyless = answer.status === 204 || answer.status === 304 || response.req.method === 'HEAD';
   if (!isStream(answer.body)) {
+    setHead(state, response, answer);
     if (answer.status !== 204 && answer.status !== 304) response.setHeader('content-length', Buffer.byteLength(answer.body));
     return void response.end(bodyless ? undefined : answer.body);
   }
   if (bodyless) {
-    await answer.body[Symbol.asyncIterator]().return?.();
+    setHead(state, response, answer);
+    await (answer.body[Symbol.asyncIterator]?.() ?? answer.body).return?.();
     return void response.end();
   }
+  const { begin, pump } = require('./stream');
+  const started = await begin(answer.body);
+  setHead(state, response, answer);
   response.flushHeaders();
-  const { pipeline, Readable } = require('node:stream');
-  const source = answer.body instanceof Readable ? answer.body : Readable.from(answer.body, { objectMode: true });
-  await new Promise((resolve) => {
-    pipeline(source, response, (error) => {
-      // A body cut short must look cut short: the connection is gone, the chunked ending was never sent.
-      if (error && error.code !== 'ERR_STREAM_PREMATURE_CLOSE') log(`${where} failed in its body stream`, error);
-      resolve();
-    });
-  });
+  const error = await pump(started, response);
+  if (error === null) return;
+  const where = `${call.method} ${call.path}`;
+  if (error instanceof AnswerError) log(`bad answer to ${where}: ${error.message}`);
+  else log(`${where} failed in its body stream`, error);
 }
 
 /** Node checks every name and value here, before a byte is sent. */
@@ -141,16 +159,18 @@ function setHead(state, response, answer) {
   if (state.draining) response.setHeader('connection', 'close');
 }
 
-function sendError(state, response, status, message) {
+function sendError(state, response, status, body) {
   for (const name of response.getHeaderNames()) response.removeHeader(name);
-  const headers = new Map([['content-type', 'application/json']]);
-  return send(state, response, { status, headers, body: JSON.stringify({ error: message }) });
+  return send(state, response, { status, headers: JSON_HEAD, body: JSON.stringify(body) });
 }
 
 /** Answers before the body was read: closing with unread bytes would reset the connection under the answer. */
-function refuse(state, request, response, error) {
-  const body = JSON.stringify({ error: error.message });
-  setHead(state, response, { status: 413, headers: new Map([['content-type', 'application/json']]) });
+function refuse(state, request, response, { status, headers, message }) {
+  if (request.complete) {
+    return send(state, response, { status, headers: [...JSON_HEAD, ...headers], body: JSON.stringify({ error: message }) });
+  }
+  const body = JSON.stringify({ error: message });
+  setHead(state, response, { status, headers: [...JSON_HEAD, ...headers] });
   response.setHeader('connection', 'close');
   response.setHeader('content-length', Buffer.byteLength(body));
   response.write(body);
@@ -165,14 +185,22 @@ function drain(state) {
   if (state.draining) process.exit(1);
   state.draining = true;
   log(`draining, ${state.running} running`);
-  state.server.close(() => process.exit(0));
-  state.server.closeIdleConnections();
+  state.server.close(() => {
+    state.closed = true;
+    finishDrain(state);
+  });
   // Node counts a connection that never carried a request as busy.
   for (const socket of state.unused) if (socket.bytesRead === 0) socket.destroy();
+  finishDrain(state);
   setTimeout(() => {
     log(`drain deadline reached, ${state.running} requests cut off`);
     process.exit(0);
   }, state.config.drainMs);
+}
+
+function finishDrain(state) {
+  state.server.closeIdleConnections();
+  if (state.closed && state.running === 0) process.exit(0);
 }
 
 module.exports = { serve };

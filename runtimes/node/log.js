@@ -1,27 +1,96 @@
 'use strict';
 // The wrapper's own lines, on stderr. While serving, a record is one line whatever it holds, so that a log
 // collector keeps a stack together; a process that is about to exit prints the stack as people read it.
-// The handler's own output is never touched.
+// The handler's own output is never touched. What was thrown may be anything: nothing in here throws on its account.
 
 const fs = require('node:fs');
+
+const MAX_MESSAGE = 4_096;
+const MAX_DETAIL = 64 * 1024;
+// Kubernetes mounts a ConfigMap's files as links into `..2026_07_04_12_00_00.123/`; people know the mounted path.
+const DATA_FOLDER = /\/\.\.(?:\d{4}_\d\d_\d\d[^/\s]*|data)(?=\/)/g;
+
+const shownAs = [];
+const said = new Set();
+
+/** Paths below `folder` are printed as if they were below `shown`. */
+function showFolderAs(folder, shown) {
+  shownAs.push([`${folder}/`, `${shown}/`]);
+}
+
+function readable(text) {
+  let shown = text.includes('/..') ? text.replace(DATA_FOLDER, '') : text;
+  for (const [from, to] of shownAs) shown = shown.replaceAll(from, to);
+  return shown;
+}
 
 function log(message, error) {
   const text = error === undefined ? message : `${message}: ${describe(error)}`;
   write(`kipper: ${text.replace(/\s*\n\s*/g, ' | ')}\n`);
 }
 
+/** For advice that is worth one line, not one per request. */
+function logOnce(message) {
+  if (said.has(message)) return;
+  said.add(message);
+  log(message);
+}
+
 function fail(message, error, code = 1) {
   if (error === undefined) write(`kipper: ${message}\n`);
-  else write(`kipper: ${message}: ${messageOf(error).split('\n')[0]}\n${error?.expected ? '' : `${describe(error)}\n`}`);
+  else write(`kipper: ${message}: ${firstLine(error)}\n${error?.expected ? '' : `${describe(error)}\n`}`);
   process.exit(code);
 }
 
-function messageOf(error) {
-  return error instanceof Error ? `${error.message || error.name}` : String(error);
+/** Enough to act on: a syntax error's message says neither what it is nor where, its stack begins with the place. */
+function firstLine(error) {
+  const message = messageOf(error).split('\n')[0];
+  if (!(error instanceof SyntaxError)) return message;
+  const place = /^(?:file:\/\/)?(\/.*:\d+)\n/.exec(String(error.stack))?.[1];
+  return place ? `SyntaxError: ${message} (${readable(place)})` : `SyntaxError: ${message}`;
+}
+
+function isError(value) {
+  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]';
+}
+
+/** What was thrown, where it can be asked for its class; a proxy may fail at that. */
+function asError(thrown) {
+  try {
+    isError(thrown);
+    return thrown;
+  } catch {
+    return new Error(messageOf(thrown));
+  }
+}
+
+/** A text for whatever was thrown. */
+function messageOf(thrown) {
+  try {
+    return readable(textOf(thrown)).slice(0, MAX_MESSAGE);
+  } catch {
+    return `a thrown ${typeof thrown} has no readable text`;
+  }
+}
+
+function textOf(thrown) {
+  if (thrown === '') return 'the handler threw an empty text';
+  if (thrown === null || typeof thrown !== 'object') return String(thrown);
+  if (typeof thrown.message === 'string' && thrown.message !== '') return thrown.message;
+  if (!isError(thrown)) return JSON.stringify(thrown) ?? inspect(thrown);
+  return thrown.message ? inspect(thrown.message) : String(thrown.name || 'Error');
 }
 
 function describe(error) {
-  return require('node:util').inspect(error, { colors: false, depth: 4, maxStringLength: 4096 });
+  try {
+    return readable(inspect(error).slice(0, MAX_DETAIL));
+  } catch {
+    return messageOf(error);
+  }
+}
+
+function inspect(value) {
+  return require('node:util').inspect(value, { colors: false, depth: 4, maxStringLength: 4096 });
 }
 
 // `process.stderr` costs milliseconds to set up, so it is only used when the descriptor does not take the line.
@@ -33,4 +102,4 @@ function write(text) {
   }
 }
 
-module.exports = { log, fail, messageOf };
+module.exports = { log, logOnce, fail, isError, asError, messageOf, showFolderAs };

@@ -5,7 +5,7 @@
 
 const { readConfig } = require('./config');
 const { locate, readManifest, needsInstall, loadHandler } = require('./load');
-const { log, fail } = require('./log');
+const { log, fail, showFolderAs } = require('./log');
 
 let phase = 'starting';
 
@@ -22,6 +22,8 @@ for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => onStop(sign
 
 async function main() {
   const config = readConfig(process.env);
+  // Between the poller and this server: a function that shows its environment does not show it.
+  delete process.env.KIPPER_EVENT_TOKEN;
   const { handler, file } = await load(config).catch((error) => fail('cannot load the function', error));
   if (config.mode === 'batch') {
     phase = 'batch';
@@ -34,13 +36,17 @@ async function main() {
   phase = 'serving';
   onStop = drain;
   const ms = Math.round(process.uptime() * 1000);
-  log(`listening on http://${address} (node ${process.version}, ${file}, ${ms} ms after start)`);
+  log(`listening on http://${address} (node ${process.version}, ${file}, ${ms} ms after start; ${config.limits})`);
 }
 
 async function load(config) {
   let found = locate(config.functionPath);
   const manifest = readManifest(found.root);
-  if (needsInstall(found.root, manifest)) found = await require('./deps').prepare(found, manifest, config);
+  if (needsInstall(found.root, manifest)) {
+    const { root } = found;
+    found = await require('./deps').prepare(found, manifest, config);
+    showFolderAs(found.root, root);
+  }
   return { handler: await loadHandler(found.file, manifest, config.handler), file: found.file };
 }
 

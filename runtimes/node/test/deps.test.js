@@ -92,3 +92,40 @@ test('without npm the message says so', async (t) => {
   assert.equal(await run.exited, 1);
   assert.match(run.stderr, /npm (could not be started|install failed)/);
 });
+
+test('in a monorepo whose packages stand further up, nothing is installed where everything resolves', async (t) => {
+  const files = {
+    'node_modules/shared/package.json': '{"name":"shared","version":"1.2.3","main":"s.js"}',
+    'node_modules/shared/s.js': 'module.exports = "shared"',
+    'functions/hello/index.js': 'module.exports = () => require("shared")',
+  };
+  const declare = (dependencies) => JSON.stringify({ dependencies });
+  for (const spec of ['workspace:*', '^1.0.0', '1.2.3']) {
+    const root = folder(t, { ...files, 'functions/hello/package.json': declare({ shared: spec }) });
+    assert.deepEqual(await started(t, path.join(root, 'functions/hello'), folder(t, {})), { text: 'shared', installed: false }, spec);
+  }
+  for (const dependencies of [{ shared: '1.2.4' }, { shared: '1.2.3', gone: 'file:./nowhere.tgz' }]) {
+    const root = folder(t, { ...files, 'functions/hello/package.json': declare(dependencies) });
+    const run = launch(t, path.join(root, 'functions/hello'), { KIPPER_WORK_DIR: folder(t, {}), npm_config_offline: 'true' });
+    await run.sees(/installing \d packages with npm/);
+  }
+});
+
+test('the machine\'s settings do not send packages elsewhere', async (t) => {
+  const elsewhere = folder(t, {});
+  const run = launch(t, folder(t, FUNCTION), {
+    KIPPER_WORK_DIR: folder(t, {}), npm_config_global: 'true', NPM_CONFIG_PREFIX: elsewhere, npm_config_dry_run: 'true',
+    npm_config_package_lock_only: 'true', npm_config_omit: 'optional',
+  });
+  run.port = Number((await run.sees(/listening on http:\/\/127\.0\.0\.1:(\d+)/))[1]);
+  assert.equal(await (await fetch(`http://127.0.0.1:${run.port}/`)).text(), 'Hello a!');
+  assert.deepEqual(fs.readdirSync(elsewhere), []);
+});
+
+test('a stack shows the function\'s own paths, not those of the copy that runs', async (t) => {
+  const root = folder(t, { ...FUNCTION, 'index.js': '\nmodule.exports = () => { throw new Error("boom") }' });
+  const run = launch(t, root, { KIPPER_WORK_DIR: folder(t, {}) });
+  const [, port] = await run.sees(/listening on http:\/\/127\.0\.0\.1:(\d+)/);
+  await fetch(`http://127.0.0.1:${port}/`);
+  await run.sees(new RegExp(`failed: Error: boom \\| at .*${root}/index\\.js:2:`));
+});

@@ -12,8 +12,8 @@ const { once } = require('node:events');
 const MAIN = path.join(__dirname, '..', 'main.js');
 const DEADLINE_MS = 60_000;
 
-function folder(t, files) {
-  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'kipper-node-test-'));
+function folder(t, files, prefix = 'kipper-node-test-') {
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), prefix));
   t.after(() => fs.rmSync(root, { recursive: true, force: true }));
   for (const [name, text] of Object.entries(typeof files === 'string' ? { 'index.js': files } : files)) {
     fs.mkdirSync(path.dirname(path.join(root, name)), { recursive: true });

@@ -11,6 +11,13 @@ TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 CONTROLS = bytes(set(range(32)) - {9}) + b"\x7f"
 
 
+# A dict of nothing but these is an answer although its status is called `status`.
+ANSWER_KEYS = frozenset(
+    ("status", "headers", "body", "isBase64", "isBase64Encoded", "multiValueHeaders", "cookies")
+)
+BODY_TYPES = (str, bytes, bytearray, memoryview, dict, list, type(None))
+
+
 class AnswerError(Exception):
     """The handler returned something that cannot be sent."""
 
@@ -28,11 +35,17 @@ class Answer:
 
 
 def to_answer(value, empty_status):
+    """Raises an exception that was returned: it is a failure, not an answer."""
     if value is None:
         return Answer(empty_status, [], b"")
-    shaped = isinstance(value, dict) and "statusCode" in value
-    status = read_status(value["statusCode"]) if shaped else 200
-    headers = read_headers(value.get("headers")) if shaped else []
+    if isinstance(value, BaseException):
+        raise value
+    if type(value) is tuple:
+        value = from_pair(value)
+    given = status_of(value)
+    shaped = given is not None
+    status = read_status(given) if shaped else 200
+    headers = answer_headers(value) if shaped else []
     encoded = shaped and bool(value.get("isBase64") or value.get("isBase64Encoded"))
     body, kind, stream = read_body(value.get("body") if shaped else value, encoded)
     if kind and status != 204 and not any(name == b"content-type" for name, _ in headers):
@@ -40,10 +53,46 @@ def to_answer(value, empty_status):
     return Answer(status, headers, body, stream)
 
 
-def error_answer(status, message):
+def from_pair(value):
+    """`return body, status` and `return body, status, headers`, as in Flask. Two numbers are data."""
+    if len(value) not in (2, 3) or not is_status(value[1]):
+        return value
+    if not (isinstance(value[0], BODY_TYPES) or is_stream(value[0])):
+        return value
+    if len(value) == 3 and not (value[2] is None or isinstance(value[2], (dict, list))):
+        return value
+    return {"statusCode": value[1], "headers": value[2] if len(value) == 3 else None, "body": value[0]}
+
+
+def is_status(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599
+
+
+def status_of(value):
+    """The status when the value is an answer, None when it is data."""
+    if not isinstance(value, dict):
+        return None
+    if "statusCode" in value:
+        return "None" if value["statusCode"] is None else value["statusCode"]
+    status = value.get("status")
+    if not is_status(status):
+        return None
+    if ("body" in value or "headers" in value) and ANSWER_KEYS.issuperset(value):
+        return status
+    if status != 200:
+        from .log import log_once
+
+        log_once(
+            f"the handler returned a dict with status {int(status)}: it is sent as data with 200;"
+            " an answer's status is called statusCode"
+        )
+    return None
+
+
+def error_answer(status, body, headers=()):
     import json
 
-    return Answer(status, [(b"content-type", JSON.encode())], json.dumps({"error": message}).encode())
+    return Answer(status, [(b"content-type", JSON.encode()), *headers], json.dumps(body).encode())
 
 
 def read_status(value):
@@ -53,19 +102,39 @@ def read_status(value):
     raise AnswerError(f"statusCode must be a whole number from 200 to 599, not {value!r}")
 
 
+def answer_headers(value):
+    headers = read_headers(value.get("headers"))
+    many = read_headers(value.get("multiValueHeaders"))
+    if many:
+        replaced = {name for name, _ in many}
+        headers = [one for one in headers if one[0] not in replaced] + many
+    cookies = value.get("cookies") or ()
+    if not isinstance(cookies, (list, tuple)):
+        raise AnswerError("cookies must be a list of strings")
+    return headers + [header("set-cookie", one) for one in cookies]
+
+
 def read_headers(given):
+    """From a dict, or whatever else has items, or a list of pairs."""
     if given is None:
         return []
-    if not hasattr(given, "items"):
-        raise AnswerError("headers must be a dict")
+    pairs = given.items() if hasattr(given, "items") else given
+    if not hasattr(given, "items") and not is_pairs(given):
+        raise AnswerError("headers must be a dict, or pairs of name and value")
     headers = []
-    for name, value in given.items():
+    for name, value in pairs:
         key = str(name).lower()
         if key in FRAMING or value is None:
             continue
         for one in value if isinstance(value, (list, tuple)) else (value,):
             headers.append(header(key, one))
     return headers
+
+
+def is_pairs(given):
+    if not isinstance(given, (list, tuple)):
+        return False
+    return all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in given)
 
 
 def header(name, value):
@@ -93,6 +162,8 @@ def read_body(value, encoded):
         return bytes(value), BYTES, False
     if is_stream(value):
         return value, BYTES, True
+    from .values import encode_json
+
     return encode_json(value), JSON, False
 
 
@@ -115,21 +186,3 @@ def decode(text):
         return base64.b64decode(text, validate=True)
     except ValueError as error:
         raise AnswerError(f"isBase64 is set, but the body is not valid base64: {error}") from None
-
-
-def encode_json(value):
-    import json
-
-    try:
-        return json.dumps(value, default=plain, allow_nan=False, separators=(",", ":")).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise AnswerError(f"the answer cannot be written as JSON: {error}") from None
-
-
-def plain(value):
-    """What rows from a database hold beyond JSON: dates and times as ISO 8601, exact numbers and ids as text."""
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if type(value).__name__ in ("Decimal", "UUID"):
-        return str(value)
-    raise TypeError(f"a {type(value).__name__} is not a JSON value")

@@ -1,6 +1,6 @@
 """Runs the handler once, for a schedule or a test run, and returns the exit code: 0 when it succeeded."""
 
-from .answer import is_stream, to_answer
+from .answer import from_pair, is_stream, status_of, to_answer
 from .event import Context
 from .log import log, message_of, describe, write
 
@@ -12,14 +12,23 @@ def run(handler, config):
             import asyncio
 
             result = asyncio.run(settle(result))
-        elif is_stream(result):
-            for _ in result:  # a generator does its work while it is read
+        if type(result) is tuple:
+            result = from_pair(result)
+        if isinstance(result, BaseException):
+            raise result
+        status = status_of(result)
+        body = result if status is None else result.get("body")
+        if hasattr(type(body), "__aiter__"):
+            import asyncio
+
+            asyncio.run(settle(body))
+        elif is_stream(body):
+            for _ in body:  # a generator does its work while it is read
                 pass
-        if isinstance(result, dict) and "statusCode" in result:
-            # One handler may serve several triggers, so an answer that reports a failure fails the run as well.
-            if to_answer(result, 200).status >= 400:
-                log(f"the run failed: the handler answered {result['statusCode']}")
-                return 1
+        # One handler may serve several triggers, so an answer that reports a failure fails the run as well.
+        if status is not None and to_answer({"statusCode": status}, 200).status >= 400:
+            log(f"the run failed: the handler answered {status}")
+            return 1
     except SystemExit as stop:
         return exit_code(stop)
     except BaseException as error:
@@ -33,7 +42,7 @@ def is_awaitable(value):
 
 
 async def settle(result):
-    if is_awaitable(result):
+    while is_awaitable(result):
         result = await result
     if hasattr(type(result), "__aiter__"):
         async for _ in result:

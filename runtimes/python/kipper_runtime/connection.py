@@ -1,17 +1,22 @@
 """One client connection: bytes in, one request at a time to the server, its answer out. Runs on the loop's thread.
 
 Every state has a bound: the time between requests, to send a head, to send a whole request, to take the answer, and
-to go away after a refusal. A running handler has none; that is for the caller to decide.
+to go away after a refusal. A running handler has none; that is for the caller to decide. What waits to be sent must
+move at a least rate, whoever waits for it.
 """
 
 import time
 
 from .answer import error_answer
-from .http1 import Parser, Refused
+from .http1 import Parser
+from .limits import Refused
+from .log import log
 
 HEAD_SECONDS = 60
 REQUEST_SECONDS = 300
 LINGER_SECONDS = 5
+# Counted over a whole period (KIPPER_WRITE_SECONDS), because a slow reader takes its bytes in bursts.
+LEAST_BYTES_PER_SECOND = 256
 # Read ahead of a running request; beyond it the client is left to wait.
 MAX_AHEAD = 64 * 1024
 
@@ -29,7 +34,7 @@ class Connection:
     def __init__(self, server):
         self.server = server
         self.loop = server.loop
-        self.parser = Parser(server.config.max_body)
+        self.parser = Parser(server.config.limits)
         self.transport = None
         self.request = None  # the one being handled
         self.lost = False
@@ -41,7 +46,8 @@ class Connection:
         self._write_paused = False
         self._waiters = []
         self._chunked = False
-        self._unsent = 0
+        self._written = 0
+        self._mark = None  # (since when, bytes taken by then) while something waits to be sent
 
     @property
     def idle(self):
@@ -58,6 +64,8 @@ class Connection:
 
     def connection_lost(self, _error):
         self.lost = True
+        if self.request is None:
+            self.parser.hold.release()
         self._release_writers()
         self.server.forget(self)
 
@@ -95,14 +103,14 @@ class Connection:
         try:
             request = self.parser.next()
         except Refused as refusal:
-            self._refuse(refusal.status, str(refusal))
+            self._refuse(refusal)
             return
         if request is not None:
             self.request, self._began = request, None
             self.server.dispatch(request, self)
             return
         if self.parser.take_continue():
-            self.transport.write(CONTINUE)
+            self._write(CONTINUE)
         self._arm()
 
     def _arm(self):
@@ -110,27 +118,50 @@ class Connection:
         if self.parser.at_rest:
             self._began = None
             self.deadline = now + self.server.config.keepalive_seconds
-            self._unsent = self.transport.get_write_buffer_size()
         else:
             self._began = self._began or now
             self.deadline = self._began + (REQUEST_SECONDS if self.parser.in_body else HEAD_SECONDS)
 
     def expire(self, now):
-        """Called by the sweep; a connection with a running request is left alone."""
+        """Called by the sweep; a running request has no deadline, apart from the one to take its answer."""
+        if self._stalls(now):
+            period = self.server.config.write_seconds
+            log(f"connection closed: its client did not read its answer for {period} s (KIPPER_WRITE_SECONDS)")
+            self.transport.abort()
+            return
         if self.request is not None or now < self.deadline:
             return
         if self._lingering:
             self.transport.abort()
         elif not self.parser.at_rest:
-            self._refuse(408, "the request did not arrive in time")
-        elif 0 < self.transport.get_write_buffer_size() < self._unsent:
-            self._arm()  # still taking its answer, slowly
-        else:
+            self._refuse(Refused(408, "the request did not arrive in time"))
+        elif not self.transport.get_write_buffer_size():
             self.transport.abort()
 
-    def _refuse(self, status, message):
+    def _stalls(self, now):
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting:
+            self._mark = None
+            return False
+        taken = self._written - waiting
+        if self._mark is None:
+            self._mark = (now, taken)
+        since, before = self._mark
+        period = self.server.config.write_seconds
+        if now - since < period:
+            return False
+        self._mark = (now, taken)
+        return taken - before < LEAST_BYTES_PER_SECOND * period
+
+    def _write(self, data):
+        self._written += len(data)
+        self.transport.write(data)
+
+    def _refuse(self, refusal):
         """Answers without having read everything: closing now would reset the connection under the answer."""
-        self.transport.write(self._head(error_answer(status, message), keep_alive=False) + error_answer(status, message).body)
+        self.parser.hold.release()
+        answer = error_answer(refusal.status, {"error": str(refusal)}, refusal.headers)
+        self._write(self._head(answer, keep_alive=False) + answer.body)
         self._lingering = True
         self.deadline = self.loop.time() + LINGER_SECONDS
         if self.transport.is_closing():
@@ -144,30 +175,30 @@ class Connection:
             return self._finish(keep_alive=False)
         keep_alive = self._keep_alive()
         head = self._head(answer, keep_alive)
-        if answer.body and not self._bodyless(answer):
+        if answer.body and not bodyless(answer, self.request):
             if len(answer.body) > 16 * 1024:
-                self.transport.write(head)
+                self._write(head)
                 head = answer.body
             else:
                 head += answer.body
-        self.transport.write(head)
+        self._write(head)
         self._finish(keep_alive)
 
     def start_stream(self, answer):
         """Returns whether the body is wanted at all."""
         if self.lost:
             return False
-        wanted = not self._bodyless(answer)
+        wanted = not bodyless(answer, self.request)
         self._chunked = wanted and self.request.version == b"HTTP/1.1"
         keep_alive = self._keep_alive() and (self._chunked or not wanted)
         self.request.keep_alive = keep_alive
-        self.transport.write(self._head(answer, keep_alive))
+        self._write(self._head(answer, keep_alive))
         return wanted
 
     def write_chunk(self, data, done):
         """Calls `done` when there is room for the next one, or nobody to write for."""
         if not self.lost:
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
             if self._write_paused:
                 self._waiters.append(done)
                 return
@@ -175,7 +206,7 @@ class Connection:
 
     def end_stream(self):
         if self._chunked and not self.lost:
-            self.transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n")
         self._finish(self.request.keep_alive)
 
     def abort_stream(self):
@@ -185,6 +216,7 @@ class Connection:
 
     def _finish(self, keep_alive):
         self.request = None
+        self.parser.hold.release()
         self.server.finished()
         if self.lost:
             return
@@ -206,9 +238,6 @@ class Connection:
     def _keep_alive(self):
         return self.request.keep_alive and not self.server.draining and not self._half_closed
 
-    def _bodyless(self, answer):
-        return answer.status in (204, 304) or self.request.method == "HEAD"
-
     def _head(self, answer, keep_alive):
         lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}".encode()]
         lines += [name + b": " + value for name, value in answer.headers]
@@ -223,6 +252,10 @@ class Connection:
         else:
             lines.append(b"connection: close")
         return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def bodyless(answer, request):
+    return answer.status in (204, 304) or request.method == "HEAD"
 
 
 def reason(status):

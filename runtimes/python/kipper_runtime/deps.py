@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 
-from .load import MANIFEST
+from .load import MANIFEST, after_standard_library, decode_manifest, read_manifest
 from .log import Expected, log
 
 MAX_FILES = 10_000
@@ -37,15 +37,15 @@ def prepare(root, config):
     site.addsitedir(target)
     added = sys.path[before:]
     del sys.path[before:]
-    sys.path[0:0] = added
+    at = after_standard_library()
+    sys.path[at:at] = added
 
 
 def key(root):
     digest = hashlib.sha256(f"{root}\0{sys.version}\0{sys.platform}".encode())
-    with open(os.path.join(root, MANIFEST), "rb") as manifest:
-        content = manifest.read()
+    content = read_manifest(root)
     digest.update(content)
-    for line in content.decode("utf-8", "replace").splitlines():
+    for line in decode_manifest(content).splitlines():
         local = local_path(root, line)
         if local:
             hash_tree(digest, local)
@@ -94,7 +94,8 @@ def install(folder, root, config):
     # Not compiled: a start imports a part of what it installs, and importing compiles that part.
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-compile", "--no-warn-script-location"]
     command += ["--disable-pip-version-check", "--target", folder, "-r", os.path.join(root, MANIFEST)]
-    pip = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    pip = subprocess.Popen(command, cwd=root, env=pip_environment(os.environ),
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     stop_with(pip)
     try:
         output, _ = pip.communicate(timeout=config.install_seconds)
@@ -105,6 +106,18 @@ def install(folder, root, config):
     if pip.returncode != 0:
         text = output.decode("utf-8", "replace")
         raise Expected(f"pip install failed: {reason(text) or f'exit code {pip.returncode}'}")
+
+
+# Settings of the machine that would send the packages elsewhere, or nowhere, or hide pip's reason.
+REDIRECTIONS = ("TARGET", "PREFIX", "ROOT", "PYTHON", "REPORT", "REQUIREMENT", "EDITABLE", "QUIET", "VERBOSE")
+# Set rather than removed, because pip's configuration files may say so as well.
+OFF = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DRY_RUN": "0"}
+
+
+def pip_environment(env):
+    """Index, proxy and credentials stay as the machine has them."""
+    redirecting = {f"PIP_{name}" for name in REDIRECTIONS}
+    return {name: value for name, value in env.items() if name.upper() not in redirecting} | OFF
 
 
 def stop_with(child):

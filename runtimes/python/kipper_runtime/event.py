@@ -18,8 +18,13 @@ class Context(dict):
             raise AttributeError(f"the context has no {name}") from None
 
 
+EVENT_TOKEN = "kipper-event-token"
+FORM = "application/x-www-form-urlencoded"
+
+
 def build_context(request, trigger):
     path, _, search = request.target.partition("?")
+    request.headers.pop(EVENT_TOKEN, None)
     context = Context(
         method=request.method,
         path=path,
@@ -33,38 +38,57 @@ def build_context(request, trigger):
     return context
 
 
-def build_event(body, context):
-    """Returns the event and marks the context when it is bytes."""
+def media_of(headers):
+    """The media type, without its parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_json(media):
+    return media == "application/json" or media.endswith("+json")
+
+
+def marks_of(headers):
+    """The bytes of a body that may each become a value."""
+    media = media_of(headers)
+    if is_json(media):
+        return b"[{,:"
+    return b"&=" if media == FORM else b""
+
+
+def build_event(body, content, context):
+    """Returns the event and marks the context when it is bytes. `body` is what came, `content` the same without its
+    content encoding, or None when nobody here can undo that."""
     if not body:
         return None
-    media, *parameters = context.headers.get("content-type", "").split(";")
-    media = media.strip().lower()
-    if media == "application/json" or media.endswith("+json"):
-        return parse_json(body)
-    if media == "application/x-www-form-urlencoded":
-        return pairs(body.decode("utf-8", "replace"))
+    if content is None:
+        return as_base64(body, context)
+    media = media_of(context.headers)
+    if is_json(media):
+        return parse_json(content) if content else None
+    if media == FORM:
+        return pairs(content.decode("utf-8", "replace"))
     if media.startswith("text/"):
         try:
-            return body.decode(charset_of(parameters), "replace")
+            return content.decode(charset_of(context.headers["content-type"].split(";")[1:]), "replace")
         except (LookupError, UnicodeError):
             pass  # an unknown charset: the bytes are handed over as they are
+    return as_base64(content, context)
+
+
+def as_base64(content, context):
     import base64
 
     context["isBase64"] = True
-    return base64.b64encode(body).decode("ascii")
+    return base64.b64encode(content).decode("ascii")
 
 
 def parse_json(body):
-    import json
+    from .exact import parse_exact
 
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=refuse_constant)
+        return parse_exact(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from None
-
-
-def refuse_constant(name):
-    raise ValueError(f"{name} is not a JSON value")
 
 
 def charset_of(parameters):

@@ -5,6 +5,8 @@ buffer. The reader decides how much it feeds ahead. RFC 9112 is the source of th
 """
 
 from .answer import CONTROLS, TOKEN
+from .event import marks_of
+from .limits import Hold, Refused
 
 MAX_HEAD = 64 * 1024
 MAX_CHUNK_LINE = 256
@@ -14,21 +16,25 @@ MAX_HEX_DIGITS = 8
 HEAD, SIZED, CHUNK_LINE, CHUNK_DATA, TRAILERS = range(5)
 
 
-class Refused(Exception):
-    """A request that is answered by the server itself; the connection ends with it."""
-
-    def __init__(self, status, message):
-        super().__init__(message)
-        self.status = status
-
-
 class Request:
-    __slots__ = ("method", "target", "version", "headers", "body", "keep_alive", "expects_continue")
+    __slots__ = ("method", "target", "version", "headers", "body", "hold", "keep_alive", "expects_continue")
+
+
+def parse(data, limits):
+    """The requests in `data`, and the bytes behind them that are not one yet. Raises `Refused`. The whole parser as one
+    function; `limits` is a `Limits`."""
+    parser, requests = Parser(limits), []
+    parser.feed(data)
+    while (request := parser.next()) is not None:
+        requests.append(request)
+        parser.hold.release()
+    return requests, bytes(parser.buffer)
 
 
 class Parser:
-    def __init__(self, max_body):
-        self.max_body = max_body
+    def __init__(self, limits):
+        self.limits = limits
+        self.hold = Hold(limits)  # of the request that is read or handled; whoever handles it releases it
         self.buffer = bytearray()
         self._state = HEAD
         self._scanned = 0
@@ -64,14 +70,17 @@ class Parser:
             if step:
                 request, self._request = self._request, None
                 request.body, self._body = bytes(self._body), None
+                request.hold = self.hold
                 self._state, self._scanned = HEAD, 0
                 return request
 
     # Each step returns None for "more bytes needed", False for "go on", True for "the request is complete".
 
     def _head(self):
-        while self.buffer.startswith(b"\r\n") and not self._scanned:
+        # RFC 9112 section 2.2: empty lines before a request are ignored, however they arrive.
+        while self.buffer.startswith(b"\r\n"):
             del self.buffer[:2]
+            self._scanned = 0
         end = self.buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
         if end > MAX_HEAD or (end < 0 and len(self.buffer) > MAX_HEAD):
             raise Refused(431, f"the request's head is larger than {MAX_HEAD} bytes")
@@ -89,6 +98,7 @@ class Parser:
         request, headers = self._request, self._request.headers
         if request.version == b"HTTP/1.1" and framing["host"] != 1:
             raise Refused(400, "an HTTP/1.1 request must carry one host header")
+        self.hold.marks = marks_of(headers)
         options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
         is_11 = request.version == b"HTTP/1.1"
         request.keep_alive = "close" not in options and (is_11 or "keep-alive" in options)
@@ -106,13 +116,9 @@ class Parser:
         if framing["content-length"] > 1 or not (text.isascii() and text.isdigit()) or len(text) > 18:
             raise Refused(400, "content-length is not one number")
         self._remaining = int(text)
-        self._check_size(self._remaining)
+        self.limits.check(self._remaining)
         self._state = SIZED
         return False
-
-    def _check_size(self, size):
-        if size > self.max_body:
-            raise Refused(413, f"the body is larger than {self.max_body} bytes (KIPPER_MAX_BODY)")
 
     def _sized(self):
         self._move()
@@ -120,6 +126,7 @@ class Parser:
 
     def _move(self):
         taken = self.buffer[: self._remaining]
+        self.hold.take(taken, len(self._body) + len(taken))
         del self.buffer[: len(taken)]
         self._body += taken
         self._remaining -= len(taken)
@@ -135,7 +142,7 @@ class Parser:
             raise Refused(400, "a chunk's size is not a hexadecimal number")
         del self.buffer[: end + 2]
         self._remaining = int(size, 16)
-        self._check_size(len(self._body) + self._remaining)
+        self.limits.check(len(self._body) + self._remaining)
         self._state = CHUNK_DATA if self._remaining else TRAILERS
         return False
 

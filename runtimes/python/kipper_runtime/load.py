@@ -19,6 +19,7 @@ class Handler:
         self.function = function
         self.arguments = arguments
         self.is_async = is_async
+        self.uses_asyncio = False  # as far as the file's text tells
 
     def call(self, event, context):
         return self.function(*(event, context)[: self.arguments])
@@ -37,20 +38,59 @@ def locate(function_path):
 
 
 def needs_install(root):
+    lines = decode_manifest(read_manifest(root)).splitlines()
+    return any(line.strip() and not line.strip().startswith("#") for line in lines)
+
+
+def read_manifest(root):
     try:
-        with open(os.path.join(root, MANIFEST), encoding="utf-8") as lines:
-            return any(line.strip() and not line.strip().startswith("#") for line in lines)
+        with open(os.path.join(root, MANIFEST), "rb") as file:
+            return file.read()
     except FileNotFoundError:
-        return False
+        return b""
+
+
+def decode_manifest(data):
+    """As pip reads it: by its byte order mark, else by a `coding` comment in its first two lines, else UTF-8."""
+    if not data or data.isascii() and b"coding" not in data:
+        return data.decode("ascii")
+    import codecs
+    import re
+
+    marks = [(codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32, "utf-32"), (codecs.BOM_UTF16_BE, "utf-16-be")]
+    marks += [(codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF16_LE, "utf-16-le")]
+    for mark, encoding in marks:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace")
+    for line in data.split(b"\n")[:2]:
+        named = re.match(rb"#.*coding[:=]\s*([-\w.]+)", line)
+        if named:
+            try:
+                return data.decode(named[1].decode("ascii"), "replace")
+            except LookupError:
+                raise Expected(f"{MANIFEST} names an unknown encoding: {named[1].decode('ascii')}") from None
+    return data.decode("utf-8", "replace")
+
+
+def after_standard_library():
+    """Where the function's folders go in the search path. Behind the standard library: a function's file may be called
+    json.py. In front of the image's own packages."""
+    library = os.path.dirname(os.__file__)
+    own = (library, os.path.join(library, "lib-dynload"))
+    places = [at for at, folder in enumerate(sys.path) if folder in own]
+    return places[-1] + 1 if places else 0
 
 
 def load_handler(root, file, wanted):
-    sys.path.insert(0, root)
+    sys.path.insert(after_standard_library(), root)
     module = import_file(file)
     for name in (wanted,) if wanted else NAMES:
         function = getattr(module, name, None)
         if callable(function):
-            return describe(function, f"{name} in {file}")
+            handler = describe(function, f"{name} in {file}")
+            with open(file, "rb") as source:
+                handler.uses_asyncio = b"asyncio" in source.read()
+            return handler
     if wanted:
         raise Expected(f"{file} defines no function called {wanted}")
     raise Expected(f"{file} defines no handler: expected a function called {', '.join(NAMES[:-1])} or {NAMES[-1]}")
@@ -60,8 +100,8 @@ def import_file(file):
     from importlib.machinery import ModuleSpec, SourceFileLoader
 
     name = os.path.splitext(os.path.basename(file))[0]
-    if name in sys.modules or not name.isidentifier():
-        name = "kipper_function"  # the file's own name would hide a module that is already loaded
+    if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
+        name = "kipper_function"  # the file's own name would hide a module that others import
     spec = ModuleSpec(name, SourceFileLoader(name, file), origin=file)
     spec.has_location = True
     module = type(sys)(name)
@@ -73,6 +113,8 @@ def import_file(file):
 
 
 def describe(function, where):
+    if isinstance(function, type):
+        raise Expected(f"{where} is a class: use a function, or an instance that can be called")
     code = getattr(function, "__code__", None)
     plain = type(function) is type(describe) and not hasattr(function, "__wrapped__")
     if plain:

@@ -28,6 +28,7 @@ class Loop:
         self._timers = []  # a handful at most: the sweep and the drain's deadline
         self._running = False
         self._awake = False
+        self._signals = {}
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -48,9 +49,11 @@ class Loop:
         self._timers.append((self.time() + delay, callback, args))
 
     def add_signal_handler(self, number, callback):
-        # The wakeup descriptor ends the wait even when another thread is the one the signal interrupts.
+        # The signal's number comes through the wakeup descriptor, whichever thread the signal interrupts and whatever
+        # the main one is busy with. Called on the main thread, before the loop runs.
+        self._signals[number] = callback
         signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
-        signal.signal(number, lambda _number, _frame: self.call_soon(callback))
+        signal.signal(number, lambda _number, _frame: None)
 
     def serve(self, listener, factory):
         listener.setblocking(False)
@@ -96,7 +99,7 @@ class Loop:
     def _run(self, callback, args):
         try:
             callback(*args)
-        except Exception as error:  # one connection's failure is not the others'
+        except BaseException as error:  # one connection's failure is not the others'
             log("the server failed on one connection", error)
 
     def _wake(self):
@@ -107,8 +110,10 @@ class Loop:
 
     def _drain_wakes(self, _events):
         try:
-            while self._wake_in.recv(4096):
-                pass
+            while data := self._wake_in.recv(4096):
+                for number in data.replace(b"\0", b""):
+                    if number in self._signals:
+                        self.call_soon(self._signals[number])
         except BlockingIOError:
             pass
         # Only now: cleared before the read, a wake sent in between would be read here and leave the flag set for

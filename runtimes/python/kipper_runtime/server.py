@@ -2,23 +2,25 @@
 loaded before the port is bound."""
 
 import os
-import queue
 import signal
 import socket
 import threading
 
 from . import invoke
-from .answer import Answer
+from .answer import Answer, error_answer
+from .background import Background, run_for_good
 from .connection import Connection
+from .event import EVENT_TOKEN
 from .log import fail, log
+from .workers import MainThread, Workers
 
 BACKLOG = 1024
 SWEEP_SECONDS = 1.0
 HEALTHY = Answer(200, [(b"content-type", b"text/plain")], b"ok\n")
 
 
-def serve(handler, config, ready):
-    """Runs until a drain is over; returns the exit code."""
+def serve(handler, config, ready, leave):
+    """Runs until a drain is over; returns the exit code. `leave` ends the process from any thread."""
     try:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         listener = socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
@@ -31,7 +33,18 @@ def serve(handler, config, ready):
         loop.add_signal_handler(number, server.drain)
     host, port = listener.getsockname()[:2]
     ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    loop.run_forever()
+    if server.on_main is None:
+        run_for_good(loop, server.is_stopped)
+        return 0
+
+    def run_beside():
+        run_for_good(loop, server.is_stopped)
+        if server.gave_up:
+            leave(0)  # the main thread is in a handler that does not return
+        server.on_main.stop()
+
+    threading.Thread(target=run_beside, name="kipper-server", daemon=True).start()
+    server.on_main.run()
     return 0
 
 
@@ -59,7 +72,11 @@ class Server:
         self._connections = set()
         self._running = 0
         self._sweeping = False
-        self._workers = Workers(config.threads)
+        self._stopped = self.gave_up = False
+        self.on_main = None
+        if config.threads == 1 and not handler.is_async:
+            self.on_main = MainThread(handler.uses_asyncio)
+        self._workers = self.on_main or Workers(config.threads, handler.uses_asyncio)
         self._tasks = set()
         self._background = None
         self._background_lock = threading.Lock()
@@ -92,6 +109,9 @@ class Server:
         self._running += 1
         if request.target.partition("?")[0] == "/health" and request.method in ("GET", "HEAD"):
             connection.respond(HEALTHY)
+        elif not self._allowed(request):
+            message = f"POST /event is for event deliveries, which carry {EVENT_TOKEN}"
+            connection.respond(error_answer(403, {"error": message}))
         elif self.handler.is_async:
             task = self.loop.create_task(invoke.run_async(self, request, connection))
             self._tasks.add(task)  # the loop itself keeps only a weak reference
@@ -99,13 +119,29 @@ class Server:
         else:
             self._workers.submit(invoke.run_sync, self, request, connection)
 
+    def _allowed(self, request):
+        """Whether a delivery comes from whoever knows the token; any other request may come from anywhere."""
+        if not self.config.event_token or not invoke.is_delivery(request):
+            return True
+        import hmac
+
+        given = request.headers.get(EVENT_TOKEN, "").encode("latin-1")
+        return hmac.compare_digest(given, self.config.event_token.encode())
+
+    def is_stopped(self):
+        return self._stopped
+
+    def _stop(self):
+        self._stopped = True
+        self.loop.stop()
+
     def finished(self):
         self._running -= 1
         self._stop_when_done()
 
     def background(self):
         with self._background_lock:
-            self._background = self._background or invoke.Background()
+            self._background = self._background or Background()
             return self._background
 
     def drain(self):
@@ -123,12 +159,13 @@ class Server:
 
     def _give_up(self):
         log(f"drain deadline reached, {self._running} requests cut off")
-        self.loop.stop()
+        self.gave_up = True
+        self._stop()
 
     def _stop_when_done(self):
         # A request outlives its client: its handler is part of what a drain waits for.
         if self.draining and not self._connections and not self._running:
-            self.loop.stop()
+            self._stop()
 
     def _sweep(self):
         now = self.loop.time()
@@ -137,32 +174,3 @@ class Server:
         self._sweeping = bool(self._connections)
         if self._sweeping:
             self.loop.call_later(SWEEP_SECONDS, self._sweep)
-
-
-class Workers:
-    """Threads for sync handlers, started as they are needed, up to a bound. What waits for one is bounded by the
-    number of connections: each has one request at a time."""
-
-    def __init__(self, limit):
-        self._limit = limit
-        self._count = 0
-        self._idle = threading.Semaphore(0)
-        self._jobs = queue.SimpleQueue()
-
-    def submit(self, function, *args):
-        self._jobs.put((function, args))
-        if not self._idle.acquire(blocking=False) and self._count < self._limit:
-            self._count += 1
-            # A daemon: a handler that never returns must not keep the process after its drain.
-            threading.Thread(target=self._work, name=f"kipper-worker-{self._count}", daemon=True).start()
-
-    def _work(self):
-        while True:
-            function, args = self._jobs.get()
-            try:
-                function(*args)
-            except BaseException as error:
-                log("a worker failed in the wrapper", error)
-            # Not kept until the next job: a large body would stay in memory.
-            function = args = None
-            self._idle.release()

@@ -13,6 +13,8 @@ from .log import fail, log
 def main():
     started = time.monotonic()
     config = configuration.read(os.environ)
+    # Between the poller and this server: a function that shows its environment does not show it.
+    os.environ.pop("KIPPER_EVENT_TOKEN", None)
     # As process 1 of a container there is no default action for a signal: without this, a stop waits for SIGKILL.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: os._exit(128 + number))
@@ -36,9 +38,9 @@ def main():
     def ready(address):
         version = ".".join(map(str, sys.version_info[:3]))
         elapsed = round((time.monotonic() - started) * 1000)
-        log(f"listening on http://{address} (python {version}, {file}, {elapsed} ms after start)")
+        log(f"listening on http://{address} (python {version}, {file}, {elapsed} ms after start; {config.limits})")
 
-    leave(server.serve(handler, config, ready))
+    leave(server.serve(handler, config, ready, leave))
 
 
 def leave(code):

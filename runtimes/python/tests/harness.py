@@ -132,8 +132,8 @@ class Response:
 class WrapperTest(unittest.TestCase):
     maxDiff = None
 
-    def folder(self, files):
-        root = tempfile.mkdtemp(prefix="kipper-python-test-")
+    def folder(self, files, prefix="kipper-python-test-"):
+        root = tempfile.mkdtemp(prefix=prefix)
         self.addCleanup(shutil.rmtree, root)
         for name, text in ({"handler.py": files} if isinstance(files, str) else files).items():
             path = os.path.join(root, name)

@@ -77,3 +77,35 @@ class DependencyTest(WrapperTest):
         self.assertEqual(run.exit_code(), 1)
         self.assertRegex(run.stderr, r"\nkipper: cannot load the function: pip install failed: [^\n]*left-out==1\.0[^\n]*\n$")
         self.assertEqual(os.listdir(work), [], "nothing half done stays behind")
+
+    def test_the_manifest_is_read_as_pip_reads_it(self):
+        text = "# what it needs: \u00e9\n--no-index\n./lib\n"
+        for name, data in (
+            ("utf-8 with a mark", text.encode("utf-8-sig")),
+            ("utf-16", text.encode("utf-16")),
+            ("utf-16-be", b"\xfe\xff" + text.encode("utf-16-be")),
+            ("declared", b"# -*- coding: latin-1 -*-\n" + text.encode("latin-1")),
+        ):
+            with self.subTest(name):
+                root, work = self.folder(FUNCTION), self.folder({})
+                with open(os.path.join(root, "requirements.txt"), "wb") as file:
+                    file.write(data)
+                self.assertEqual(self.started(root, work), ("Hello!", True))
+                if name == "utf-16":
+                    self.write(root, "lib/greeting.py", "word = 'Bye'")
+                    self.assertEqual(self.started(root, work), ("Bye!", True), "the local package was found in it")
+
+    def test_an_encoding_that_is_none_is_one_line(self):
+        root = self.folder({"handler.py": "", "requirements.txt": "# coding: nonsense\n./lib\n"})
+        run = self.launch(root)
+        self.assertEqual(run.exit_code(), 1)
+        self.assertEqual(run.stderr, "kipper: cannot load the function: requirements.txt names an unknown encoding: nonsense\n")
+
+    def test_the_machines_settings_do_not_send_packages_elsewhere(self):
+        elsewhere = self.folder({"pip.conf": "[install]\nuser = true\n[global]\nrequire-virtualenv = true\n"})
+        settings = {"USER": "1", "TARGET": elsewhere, "PREFIX": elsewhere, "ROOT": elsewhere, "REQUIRE_VIRTUALENV": "1"}
+        settings |= {"DRY_RUN": "1", "QUIET": "3"}
+        for environment in ({"PIP_CONFIG_FILE": os.path.join(elsewhere, "pip.conf")}, {f"PIP_{name}": value for name, value in settings.items()}):
+            run = self.start_at(self.folder(FUNCTION), KIPPER_WORK_DIR=self.folder({}), **environment)
+            self.assertEqual(run.get("/").text, "Hello!")
+            self.assertEqual(os.listdir(elsewhere), ["pip.conf"])

@@ -267,6 +267,35 @@ class DrainTest(WrapperTest):
                 connection.close()
 
     def test_exit_handlers_of_the_function_run(self):
-        run = self.start("import atexit\natexit.register(lambda: print('goodbye'))\ndef handler(): pass")
+        for threads in ("1", "2"):
+            run = self.start("import atexit\natexit.register(lambda: print('goodbye'))\ndef handler(): pass", KIPPER_THREADS=threads)
+            run.process.terminate()
+            self.assertEqual((run.exit_code(), run.stdout), (0, "goodbye\n"))
+
+    def test_with_one_thread_a_drain_goes_on_whatever_that_thread_does(self):
+        run = self.start(SLOW["sync"], KIPPER_THREADS="1")
+        connection = run.connect()
+        connection.request("GET", "/")
+        run.sees("^began$")
         run.process.terminate()
-        self.assertEqual((run.exit_code(), run.stdout), (0, "goodbye\n"))
+        self.assertEqual(connection.getresponse().read(), b"done")
+        self.assertEqual(run.exit_code(), 0)
+        connection.close()
+        stuck = self.start(STUCK["sync"], KIPPER_THREADS="1", KIPPER_DRAIN_SECONDS="1")
+        connection = stuck.connect()
+        connection.request("GET", "/")
+        stuck.sees("^began$")
+        stuck.process.terminate()
+        self.assertEqual(stuck.exit_code(), 0)
+        connection.close()
+
+    def test_a_drain_waits_for_a_handler_whose_client_has_left(self):
+        for kind, source in SLOW.items():
+            with self.subTest(kind):
+                run = self.start(source.replace("return 'done'", "print('done')"))
+                connection = run.connect()
+                connection.request("GET", "/")
+                run.sees("^began$")
+                connection.close()
+                run.process.terminate()
+                self.assertEqual((run.exit_code(), run.stdout), (0, "began\ndone\n"))
