@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use kipper_process::telemetry::LogArgs;
 
 use crate::{
-    limits::{Http2Limits, Limits},
+    limits::{Http2Limits, Limits, PodLimits},
+    message::section::HeadLimits,
     queue::HoldLimits,
     reporter::ReporterConfig,
 };
@@ -29,8 +30,21 @@ pub struct Config {
     /// JSON file of fixed routes, instead of Kubernetes.
     #[arg(long, env = "KIPPER_INTERCEPTOR_STATIC_ROUTES")]
     pub static_routes: Option<PathBuf>,
-    /// Domain under which functions have their hosts, where a Function's status does not say it.
-    #[arg(long, env = "KIPPER_INTERCEPTOR_CLUSTER_DOMAIN")]
+    /// Networks whose clients may read /routes, which names every function and its pods. The default
+    /// is this machine, as with `kubectl port-forward`.
+    #[arg(
+        long,
+        env = "KIPPER_INTERCEPTOR_ROUTES_READERS",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1/128"
+    )]
+    pub routes_readers: Vec<IpNet>,
+    /// Domain under which functions have their hosts: no other host is routed to them.
+    #[arg(
+        long,
+        env = "KIPPER_INTERCEPTOR_CLUSTER_DOMAIN",
+        required_unless_present = "static_routes"
+    )]
     pub cluster_domain: Option<String>,
     /// Parent domains whose direct children are cluster domains joined with `-`.
     #[arg(
@@ -90,7 +104,7 @@ pub struct ProxyConfig {
     /// A request head has to arrive within this.
     #[arg(long, env = "KIPPER_INTERCEPTOR_HEADER_TIMEOUT", value_parser = parse_duration, default_value = "10s")]
     pub header_timeout: Duration,
-    /// An idle connection is closed after this.
+    /// An idle connection is closed after this, and so is an upgraded one on which nothing moved.
     #[arg(long, env = "KIPPER_INTERCEPTOR_IDLE_TIMEOUT", value_parser = parse_duration, default_value = "180s")]
     pub idle_timeout: Duration,
     /// A body may stand still this long; beyond it, it has to move --body-min-rate on average.
@@ -99,12 +113,37 @@ pub struct ProxyConfig {
     /// Bytes per second a slow body or reader has to move.
     #[arg(long, env = "KIPPER_INTERCEPTOR_BODY_MIN_RATE", default_value = "500")]
     pub body_min_rate: u64,
-    /// Longest request or response head, in bytes.
+    /// Longest request head, in bytes.
     #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_HEADER_BYTES", default_value = "32768", value_parser = clap::value_parser!(u32).range(1024..=1 << 20))]
     pub max_header_bytes: u32,
+    /// Most header fields of a request. Python's own server takes 100.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_HEADER_FIELDS", default_value = "100", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub max_header_fields: u16,
+    /// Longest response head of a pod, in bytes.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_RESPONSE_HEADER_BYTES", default_value = "262144", value_parser = clap::value_parser!(u32).range(1024..=1 << 20))]
+    pub max_response_header_bytes: u32,
+    /// Most header fields of a pod's response.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_RESPONSE_HEADER_FIELDS", default_value = "1000", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub max_response_header_fields: u16,
     /// Streams open at a time on one HTTP/2 connection.
     #[arg(long, env = "KIPPER_INTERCEPTOR_H2_MAX_STREAMS", default_value = "256", value_parser = clap::value_parser!(u32).range(1..))]
     pub h2_max_streams: u32,
+    /// What a client may send ahead on one HTTP/2 stream, in bytes; on all streams of a connection
+    /// together 1 MiB, or 64 KiB while --max-buffered-bytes is half used.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_H2_WINDOW", default_value = "262144", value_parser = clap::value_parser!(u32).range(16_384..=1 << 20))]
+    pub h2_window: u32,
+    /// Bytes of all bodies together that one side has sent and the other not taken. Beyond it each
+    /// request keeps 8 KiB instead of 64.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_BUFFERED_BYTES", default_value = "33554432")]
+    pub max_buffered_bytes: NonZeroUsize,
+    /// A connection on which nothing came for this long is probed, and ends when nothing comes for
+    /// as long again; 0s = never.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_TCP_KEEPALIVE", value_parser = parse_duration, default_value = "30s")]
+    pub tcp_keepalive: Duration,
+    /// A client that acknowledges nothing of what it was sent for this long is gone; never less than
+    /// --body-timeout. 0s = as long as the kernel tries.
+    #[arg(long, env = "KIPPER_INTERCEPTOR_TCP_USER_TIMEOUT", value_parser = parse_duration, default_value = "60s")]
+    pub tcp_user_timeout: Duration,
     /// A pod has to accept a connection within this.
     #[arg(long, env = "KIPPER_INTERCEPTOR_CONNECT_TIMEOUT", value_parser = parse_duration, default_value = "5s")]
     pub connect_timeout: Duration,
@@ -132,8 +171,15 @@ impl Default for ProxyConfig {
             idle_timeout: h1.idle,
             body_timeout: h1.grace,
             body_min_rate: h1.min_rate,
-            max_header_bytes: u32::try_from(h1.head_bytes).unwrap_or(u32::MAX),
+            max_header_bytes: u32::try_from(h1.request_head.bytes).unwrap_or(u32::MAX),
+            max_header_fields: u16::try_from(h1.request_head.fields).unwrap_or(u16::MAX),
+            max_response_header_bytes: u32::try_from(h1.response_head.bytes).unwrap_or(u32::MAX),
+            max_response_header_fields: u16::try_from(h1.response_head.fields).unwrap_or(u16::MAX),
             h2_max_streams: h2.streams,
+            h2_window: h2.window,
+            max_buffered_bytes: NonZeroUsize::new(32 << 20).unwrap_or(NonZeroUsize::MIN),
+            tcp_keepalive: h1.keep_alive,
+            tcp_user_timeout: h1.user_timeout,
             connect_timeout: Duration::from_secs(5),
             max_held: NonZeroUsize::new(hold.requests).unwrap_or(NonZeroUsize::MIN),
             max_held_bytes: NonZeroUsize::new(hold.bytes).unwrap_or(NonZeroUsize::MIN),
@@ -158,7 +204,25 @@ impl ProxyConfig {
             idle: self.idle_timeout,
             grace: self.body_timeout,
             min_rate: self.body_min_rate,
-            head_bytes: usize::try_from(self.max_header_bytes).unwrap_or(usize::MAX),
+            keep_alive: self.tcp_keepalive,
+            // A client may take as long to read as this; its window is closed meanwhile.
+            user_timeout: match self.tcp_user_timeout {
+                Duration::ZERO => Duration::ZERO,
+                limit => limit.max(self.body_timeout),
+            },
+            request_head: head_limits(self.max_header_bytes, self.max_header_fields),
+            response_head: head_limits(
+                self.max_response_header_bytes,
+                self.max_response_header_fields,
+            ),
+        }
+    }
+
+    pub(crate) fn pods(&self) -> PodLimits {
+        PodLimits {
+            connect: self.connect_timeout,
+            keep_alive: self.tcp_keepalive,
+            header_list: self.max_response_header_bytes,
         }
     }
 
@@ -166,8 +230,13 @@ impl ProxyConfig {
         Http2Limits {
             streams: self.h2_max_streams,
             header_list: self.max_header_bytes,
+            window: self.h2_window,
             idle: self.idle_timeout,
             ..Http2Limits::default()
         }
     }
+}
+
+fn head_limits(bytes: u32, fields: u16) -> HeadLimits {
+    HeadLimits { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), fields: fields.into() }
 }

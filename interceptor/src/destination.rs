@@ -34,6 +34,9 @@ const WAKE_AVERAGE_SHIFT: u64 = 2;
 /// `Retry-After` before any wake was observed, in seconds.
 const FIRST_RETRY_AFTER: u64 = 3;
 
+/// A function's bad answers are told once in this time.
+const COMPLAINT_INTERVAL: u64 = 60_000_000;
+
 /// What every function of one process shares.
 pub struct DestinationContext {
     /// Bounds and usage of all holds.
@@ -91,6 +94,8 @@ pub struct Destination {
     cold: AtomicBool,
     /// Moving average of wake times, in microseconds; 0 = none observed.
     wake_time: AtomicU64,
+    /// When a bad answer of it was told last, in microseconds of the process clock; 0 = never.
+    complained: AtomicU64,
 }
 
 /// What [`Destination::acquire`] came to.
@@ -118,6 +123,7 @@ impl Destination {
             endpoints_changed: Notify::new(),
             cold: AtomicBool::new(false),
             wake_time: AtomicU64::new(0),
+            complained: AtomicU64::new(0),
         }
     }
 
@@ -309,6 +315,14 @@ impl Destination {
         self.metrics.observe_wake(took);
     }
 
+    /// A pod's answer broke `rule` and is not passed on: counted, and told now and then.
+    pub(crate) fn refused(&self, rule: &'static str) {
+        self.metrics.refused(rule);
+        if is_due(&self.complained, clock::now().max(1)) {
+            tracing::warn!(function = %self.id, rule, "an answer of the function is not passed on");
+        }
+    }
+
     /// Whole seconds after which trying again makes sense: this function's observed wake time.
     pub(crate) fn retry_after(&self) -> u64 {
         match self.wake_time.load(Relaxed) {
@@ -316,6 +330,13 @@ impl Destination {
             us => us.div_ceil(1_000_000).clamp(1, 60),
         }
     }
+}
+
+/// Is there something to be told again? One of many that ask at a time is told so.
+fn is_due(told: &AtomicU64, now: u64) -> bool {
+    let last = told.load(Relaxed);
+    (last == 0 || now.saturating_sub(last) >= COMPLAINT_INTERVAL)
+        && told.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
 }
 
 impl AsRef<Counters> for Destination {
@@ -383,5 +404,20 @@ impl Drop for Lease {
         if !self.destination.queue.is_empty() {
             self.destination.dispatch();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_spaced() {
+        let told = AtomicU64::new(0);
+        assert!(is_due(&told, 1));
+        assert!(!is_due(&told, 2));
+        assert!(!is_due(&told, COMPLAINT_INTERVAL));
+        assert!(is_due(&told, COMPLAINT_INTERVAL + 1));
+        assert!(!is_due(&told, COMPLAINT_INTERVAL + 2));
     }
 }

@@ -22,9 +22,15 @@ pub enum ProxyError {
     /// The request is malformed, or two parsers could read it differently.
     #[error("malformed request: {0}")]
     BadRequest(&'static str),
-    /// More or longer header fields than allowed (RFC 6585 section 5).
-    #[error("the request header fields are too large")]
-    HeadersTooLarge,
+    /// The head has more bytes than allowed (RFC 6585 section 5).
+    #[error("the request head is longer than {0} bytes")]
+    HeadTooLong(usize),
+    /// The head has more fields than allowed.
+    #[error("the request has more than {0} header fields")]
+    TooManyFields(usize),
+    /// A version of HTTP that is not spoken on this connection (RFC 9110 section 15.6.6).
+    #[error("HTTP version not supported")]
+    HttpVersion,
     /// A transfer coding other than chunked (RFC 9112 section 6.1).
     #[error("transfer coding not implemented")]
     UnknownTransferCoding,
@@ -64,7 +70,8 @@ pub enum ProxyError {
     /// The connection broke after a part of the request was sent.
     #[error("the function closed the connection")]
     UpstreamClosed,
-    /// The pod answered something that is not HTTP, or not safe to forward.
+    /// The pod answered something that is not HTTP, or not safe to forward; says which rule it
+    /// broke, in one of a fixed set of our own words.
     #[error("the function sent an invalid response")]
     BadResponse(&'static str),
     /// This process is shutting down and its deadline has passed.
@@ -77,7 +84,8 @@ impl ProxyError {
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest(_) => 400,
-            Self::HeadersTooLarge => 431,
+            Self::HeadTooLong(_) | Self::TooManyFields(_) => 431,
+            Self::HttpVersion => 505,
             Self::UnknownTransferCoding => 501,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -96,7 +104,8 @@ impl ProxyError {
     pub fn reason(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
-            Self::HeadersTooLarge => "headers_too_large",
+            Self::HeadTooLong(_) | Self::TooManyFields(_) => "headers_too_large",
+            Self::HttpVersion => "http_version",
             Self::UnknownTransferCoding => "transfer_coding",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -119,7 +128,9 @@ impl ProxyError {
     pub fn side(self) -> Side {
         match self {
             Self::BadRequest(_)
-            | Self::HeadersTooLarge
+            | Self::HeadTooLong(_)
+            | Self::TooManyFields(_)
+            | Self::HttpVersion
             | Self::UnknownTransferCoding
             | Self::MethodNotAllowed
             | Self::RequestTimeout

@@ -103,15 +103,17 @@ pub fn write_request(
     head: &RequestHead<'_>,
     peer: Peer,
     framing: Framing,
+    events: bool,
     new_id: RequestId,
 ) -> Forwarded {
-    for part in [head.method, " ", &head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
+    let (method, host) = (head.method.as_bytes(), head.host.as_bytes());
+    for part in [method, b" ", &*head.target, b" HTTP/1.1\r\nhost: ", host, b"\r\n"] {
+        out.extend_from_slice(part);
     }
     // RFC 9113 section 8.2.3: cookie crumbs are one field again before they go to HTTP/1.1.
     let crumbs = head.version == Version::Http2;
     let mut cookie = Vec::new();
-    let forwarded = request_fields(head, peer, new_id, &mut |field| {
+    let forwarded = request_fields(head, peer, events, new_id, &mut |field| {
         if crumbs && field.name == "cookie" {
             cookie.extend_from_slice(if cookie.is_empty() { &b"cookie: "[..] } else { b"; " });
             cookie.extend_from_slice(field.value);
@@ -145,10 +147,12 @@ fn write_length(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Hands every field of the forwarded request to `put`, without framing and `Host`.
+/// Hands every field of the forwarded request to `put`, without framing and `Host`. With `events`
+/// the function gets events, which only its poller may describe.
 pub fn request_fields(
     head: &RequestHead<'_>,
     peer: Peer,
+    events: bool,
     new_id: RequestId,
     put: &mut dyn FnMut(Field<'_>),
 ) -> Forwarded {
@@ -170,6 +174,7 @@ pub fn request_fields(
             Class::Te if trailers_accepted(field) => {
                 put(Field { value: b"trailers", ..*field });
             }
+            Class::Event if !events => put(*field),
             Class::EndToEnd
             | Class::Expect
             | Class::Date
@@ -403,90 +408,5 @@ pub enum ConnectionOption {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::message::head::{parse_request, parse_response};
-
-    fn sent(text: &str, trusted: bool) -> String {
-        let (head, _) = parse_request(text.as_bytes(), 4096).unwrap().unwrap();
-        let own: IpNet = "192.0.2.7/32".parse().unwrap();
-        let nets: &[IpNet] = if trusted { &[own] } else { &[] };
-        let peer = Peer::new([192, 0, 2, 7].into(), false, nets);
-        let mut out = Vec::new();
-        write_request(&mut out, &head, peer, Framing::None, RequestId::from_slice(b"new"));
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn hop_by_hop_and_nominated_fields_go_ours_stay() {
-        let text = "GET /p?q HTTP/1.1\r\nHost: a.test\r\nConnection: X-Forwarded-For, X-Mine, close\r\n\
-            X-Mine: 1\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: gzip, trailers\r\n\
-            X-Forwarded-For: 6.6.6.6\r\nX-Request-Id: theirs\r\nAccept: b\r\n\r\n";
-        let expected = "GET /p?q HTTP/1.1\r\nhost: a.test\r\nTE: trailers\r\nAccept: b\r\n\
-            x-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\nx-forwarded-host: a.test\r\n\
-            x-request-id: new\r\n\r\n";
-        assert_eq!(sent(text, false), expected);
-        assert_eq!(sent(text, true).replace("x-request-id: theirs", "x-request-id: new"), expected);
-    }
-
-    #[test]
-    fn trusted_proxies_speak_for_the_client() {
-        let text = "POST / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.1.1.1\r\n\
-            X-Forwarded-Proto: https\r\nX-Forwarded-Host: pub.test\r\nX-Real-Ip: 1.1.1.1\r\n\
-            X-Request-Id: abc-1\r\n\r\n";
-        let trusted = sent(text, true);
-        for line in [
-            "x-forwarded-for: 1.1.1.1, 192.0.2.7\r\n",
-            "x-forwarded-proto: https\r\n",
-            "x-forwarded-host: pub.test\r\n",
-            "X-Real-Ip: 1.1.1.1\r\n",
-            "x-request-id: abc-1\r\n",
-            "content-length: 0\r\n",
-        ] {
-            assert!(trusted.contains(line), "{trusted}");
-        }
-        let untrusted = sent(text, false);
-        assert!(!untrusted.contains("1.1.1.1") && !untrusted.contains("https"), "{untrusted}");
-        let bad = text.replace("abc-1", "a\"b");
-        assert!(sent(&bad, true).contains("x-request-id: new"));
-    }
-
-    #[test]
-    fn request_ids_are_hexadecimal() {
-        assert_eq!(new_request_id(0xff).as_slice(), b"000000000000000000000000000000ff");
-    }
-
-    fn answered(text: &str, security: Option<&SecurityHeaders>, secure: bool) -> String {
-        let (head, _) = parse_response(text.as_bytes(), 4096, false).unwrap().unwrap();
-        let block = security.map(SecurityBlock::new);
-        let add = Additions {
-            security: block.as_ref(),
-            secure,
-            server_timing: None,
-            date: || *b"Sun, 06 Nov 1994 08:49:37 GMT",
-        };
-        let mut out = Vec::new();
-        write_response(&mut out, &head, &add, Framing::Length(2), ConnectionOption::Keep);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn security_headers_are_added_unless_set_or_switched_off() {
-        let text = "HTTP/1.1 200 OK\r\nServer: x\r\nX-Powered-By: y\r\nConnection: close\r\n\
-            X-Frame-Options: DENY\r\nContent-Length: 2\r\n\r\n";
-        let headers =
-            SecurityHeaders { csp_allowlist: vec!["https://a.test".into(), "bad;x".into()] };
-        let with = answered(text, Some(&headers), true);
-        let expected = "HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-            content-security-policy: default-src 'self' https://a.test\r\n\
-            x-content-type-options: nosniff\r\n\
-            referrer-policy: strict-origin-when-cross-origin\r\n\
-            strict-transport-security: max-age=31536000; includeSubDomains\r\n\
-            content-length: 2\r\n\r\n";
-        assert_eq!(with, expected);
-        assert!(!answered(text, Some(&headers), false).contains("strict-transport"));
-        let without = answered(text, None, true);
-        assert!(without.contains("Server: x\r\n") && !without.contains("nosniff"), "{without}");
-        assert!(!without.contains("Connection"));
-    }
-}
+#[path = "headers_tests.rs"]
+mod tests;

@@ -44,6 +44,12 @@ pub mod error;
 pub mod metrics;
 pub mod process;
 
+/// What reads bytes of strangers and is private otherwise, for `fuzz/`.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::{admission::may_be_event, http2::view as http2_head};
+}
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use kipper_process::drain::{Drain, DrainTrigger};
@@ -55,13 +61,14 @@ use crate::{
     config::ProxyConfig,
     destination::DestinationContext,
     inflight::Changes,
-    metrics::Metrics,
+    metrics::{HeldGauges, Metrics},
     queue::Held,
     reporter::{ReporterConfig, ReporterError, ReporterMetrics},
     router::Router,
     server::{Port, Workers},
     source::{SourceError, Sources},
     tls::{Certificates, TlsError},
+    wire::budget::Budget,
     worker::WorkerContext,
 };
 
@@ -122,21 +129,25 @@ impl Interceptor {
         let metrics = Arc::new(Metrics::new(registry)?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.workers.map_or(cores, std::num::NonZero::get);
+        let held = Arc::new(Held::new(config.hold()));
+        registry.register(Box::new(HeldGauges::new(&held)?))?;
         let context = Arc::new(DestinationContext {
-            held: Arc::new(Held::new(config.hold())),
+            held,
             changes: Changes::default(),
             metrics: Arc::clone(&metrics),
             workers: count,
             fleet: Default::default(),
         });
         let (drain, watch) = Drain::new();
+        let buffers = Budget::new(metrics.buffered.clone(), config.max_buffered_bytes.get());
         let context = Arc::new(WorkerContext {
             router: Arc::new(Router::new(context, config.path_routes)),
             metrics,
             limits: config.limits(),
             h2: config.http2(),
             trusted_proxies: config.trusted_proxies.clone(),
-            connect_timeout: config.connect_timeout,
+            pods: config.pods(),
+            buffers,
             wake_fallback: sources.wake_fallback.take(),
             max_connections: server::connection_cap(config.max_connections.get()),
             drain: watch,

@@ -4,9 +4,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
 
-use crate::{error::ProxyError, source::FunctionId};
+use crate::{error::ProxyError, queue::Held, source::FunctionId};
 
 /// Buckets of request durations, seconds.
 const DURATION_BUCKETS: &[f64] =
@@ -19,13 +23,18 @@ const WAKE_BUCKETS: &[f64] =
 pub struct Metrics {
     requests: IntCounterVec,
     errors: IntCounterVec,
+    refused_answers: IntCounterVec,
     wakes: Histogram,
     /// Seconds from the request head to the end of the response.
     pub duration: Histogram,
     /// Open downstream connections.
     pub connections: IntGauge,
+    /// Bytes of exchanges kept for sides that are slow.
+    pub buffered: IntGauge,
     /// Downstream connections refused at the connection cap.
     pub connections_refused: IntCounter,
+    /// Hosts that more than one function claims.
+    pub contended_hosts: IntGauge,
     /// Connections opened to pods.
     pub upstream_connects: IntCounter,
     /// Requests sent again because no byte of them had reached a pod.
@@ -50,6 +59,11 @@ impl Metrics {
             registry.register(Box::new(c.clone()))?;
             Ok::<_, prometheus::Error>(c)
         };
+        let gauge = |name: &str, help: &str| {
+            let g = IntGauge::new(format!("kipper_interceptor_{name}"), help)?;
+            registry.register(Box::new(g.clone()))?;
+            Ok::<_, prometheus::Error>(g)
+        };
         let wakes = Histogram::with_opts(
             HistogramOpts::new(
                 "kipper_interceptor_cold_start_seconds",
@@ -66,9 +80,6 @@ impl Metrics {
             .buckets(DURATION_BUCKETS.to_vec()),
         )?;
         registry.register(Box::new(duration.clone()))?;
-        let connections =
-            IntGauge::new("kipper_interceptor_connections", "Open downstream connections.")?;
-        registry.register(Box::new(connections.clone()))?;
         Ok(Self {
             requests: counters(
                 "requests_total",
@@ -80,9 +91,22 @@ impl Metrics {
                 "Requests not answered by their function, by reason and side.",
                 &["reason", "side"],
             )?,
+            refused_answers: counters(
+                "refused_answers_total",
+                "Answers of pods that were not passed on, by function and the rule they broke.",
+                &["namespace", "function", "rule"],
+            )?,
             wakes,
             duration,
-            connections,
+            connections: gauge("connections", "Open downstream connections.")?,
+            buffered: gauge(
+                "buffered_bytes",
+                "Bytes of bodies that one side has sent and the other not taken.",
+            )?,
+            contended_hosts: gauge(
+                "contended_hosts",
+                "Hosts that more than one function claims; the oldest gets the requests.",
+            )?,
             connections_refused: counter(
                 "connections_refused_total",
                 "Downstream connections refused at the connection cap.",
@@ -112,6 +136,39 @@ impl Metrics {
     }
 }
 
+/// What is held, read when somebody asks.
+pub struct HeldGauges {
+    held: Arc<Held>,
+    requests: IntGauge,
+    bytes: IntGauge,
+}
+
+impl HeldGauges {
+    /// For what all functions hold together.
+    pub fn new(held: &Arc<Held>) -> Result<Self, prometheus::Error> {
+        let gauge =
+            |name: &str, help: &str| IntGauge::new(format!("kipper_interceptor_{name}"), help);
+        Ok(Self {
+            held: Arc::clone(held),
+            requests: gauge("held_requests", "Requests held for functions without a free pod.")?,
+            bytes: gauge("held_bytes", "Bytes of held requests that are in memory, or may come.")?,
+        })
+    }
+}
+
+impl Collector for HeldGauges {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.requests.desc(), self.bytes.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let signed = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.requests.set(signed(self.held.requests()));
+        self.bytes.set(signed(self.held.bytes()));
+        [self.requests.collect(), self.bytes.collect()].concat()
+    }
+}
+
 /// Handles of one function, looked up once.
 pub struct FunctionMetrics {
     metrics: Arc<Metrics>,
@@ -135,6 +192,12 @@ impl FunctionMetrics {
             self.metrics.requests.with_label_values(&labels)
         };
         counter.get_or_init(named).inc();
+    }
+
+    /// Counts one answer that was not passed on; `rule` is one of our own words.
+    pub fn refused(&self, rule: &'static str) {
+        let labels = [&*self.id.namespace, &*self.id.name, rule];
+        self.metrics.refused_answers.with_label_values(&labels).inc();
     }
 
     /// Records one cold start, in microseconds.

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use crate::{
     clock,
     destination::Destination,
-    message::{body::BodySink, head::parse_response},
+    limits::PodLimits,
+    message::{body::BodySink, head::parse_response, section::HeadLimits},
     source::{Probe, Wake},
     upstream::{endpoint::Endpoint, http1::Connection},
     worker::Worker,
@@ -41,7 +42,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Endpoints probed at the same time.
 const MAX_PROBED: usize = 4;
 /// Longest probe response head.
-const MAX_HEAD: usize = 16 << 10;
+const MAX_HEAD: HeadLimits = HeadLimits { bytes: 16 << 10, fields: 100 };
 /// Between two fallback wakes of one function.
 const FALLBACK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -118,7 +119,8 @@ fn probe_all(function: &Arc<Destination>, worker: &Arc<Worker>, probes: &mut Joi
 /// Asks one endpoint; on success it is usable, and the connection is there for the first request.
 async fn probe(function: &Arc<Destination>, worker: &Arc<Worker>, endpoint: &Arc<Endpoint>) {
     worker.context.metrics.probes.inc();
-    let Ok(mut connection) = Connection::open(endpoint.address, CONNECT_TIMEOUT).await else {
+    let limits = PodLimits { connect: CONNECT_TIMEOUT, ..worker.context.pods };
+    let Ok(mut connection) = Connection::open(endpoint.address, limits).await else {
         return;
     };
     let path = match &function.route().spec.probe {
@@ -131,7 +133,7 @@ async fn probe(function: &Arc<Destination>, worker: &Arc<Worker>, endpoint: &Arc
             "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: kipper-probe\r\naccept: */*\r\n\r\n"
         );
         connection.out.tail().extend_from_slice(request.as_bytes());
-        let asked = tokio::time::timeout(ANSWER_TIMEOUT, ask(&mut connection)).await;
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, ask(function, &mut connection)).await;
         match asked {
             Ok(Some(true)) => worker.pool.put(endpoint, connection),
             Ok(Some(false)) => {}
@@ -148,17 +150,17 @@ async fn probe(function: &Arc<Destination>, worker: &Arc<Worker>, endpoint: &Arc
 
 /// Sends the probe and reads its answer. `None` = not ready; else whether the connection can be
 /// used again.
-async fn ask(connection: &mut Connection) -> Option<bool> {
+async fn ask(function: &Destination, connection: &mut Connection) -> Option<bool> {
     poll_fn(|cx| connection.poll_write(cx)).await.ok()?;
     loop {
         let read = poll_fn(|cx| {
             let (io, input) = (&mut connection.io, &mut connection.input);
-            io.poll_read_more(cx, input, MAX_HEAD)
+            io.poll_read_more(cx, input, MAX_HEAD.bytes)
         });
         if read.await.ok()? == 0 {
             return None;
         }
-        if let Some(answer) = take_answer(connection) {
+        if let Some(answer) = take_answer(function, connection) {
             return answer;
         }
     }
@@ -166,11 +168,14 @@ async fn ask(connection: &mut Connection) -> Option<bool> {
 
 /// The probe's answer, once it is there: `Some(None)` = not ready, else whether the connection can
 /// be used again. Only an answer that came with its whole body leaves it clean.
-fn take_answer(connection: &mut Connection) -> Option<Option<bool>> {
+fn take_answer(function: &Destination, connection: &mut Connection) -> Option<Option<bool>> {
     let input = connection.input.as_slice();
     let (head, length) = match parse_response(input, MAX_HEAD, false) {
         Ok(parsed) => parsed?,
-        Err(_) => return Some(None),
+        Err(error) => {
+            function.refused(error.rule());
+            return Some(None);
+        }
     };
     if !(200..400).contains(&head.status) {
         return Some(None);

@@ -1,6 +1,6 @@
 //! The whole process around the data plane: sources, reporter, admin port, drain.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use http::StatusCode;
@@ -35,7 +35,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let router = interceptor.router();
     let admin = AdminServer::bind(config.admin_listen, readiness.clone(), registry).await?;
     let listed = Arc::clone(&router);
-    let admin = admin.route("/routes", Arc::new(move || routes(&listed)));
+    let readers = config.routes_readers.clone();
+    let may_read = move |ip| readers.iter().any(|net| net.contains(&ip));
+    let admin = admin.route_for("/routes", may_read, Arc::new(move || routes(&listed)));
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(admin_stop.clone()));
 
@@ -74,7 +76,7 @@ async fn sources(config: &Config) -> anyhow::Result<Sources> {
     let client = client.context("no Kubernetes API (and no --static-routes)")?;
     let namespace = config.namespace.as_deref();
     let hosts = HostRule {
-        cluster_domain: config.cluster_domain.clone(),
+        cluster_domain: config.cluster_domain.clone().context("no --cluster-domain")?,
         shared_parents: config.shared_parents.clone(),
     };
     // Where there is a Service to find the other interceptors by.
@@ -93,14 +95,14 @@ async fn sources(config: &Config) -> anyhow::Result<Sources> {
     })
 }
 
-/// `/routes`: what this process routes, holds and sends where, as JSON.
+/// `/routes`: what this process routes, holds and sends where, as JSON. `hosts` are those whose
+/// requests the function gets; `hostsOfOthers` those that an older one has, with its name.
 fn routes(router: &Router) -> AdminResponse {
     let now = crate::clock::now();
     let functions: Vec<_> = router
         .functions()
         .iter()
         .map(|f| {
-            let route = f.route();
             let endpoints: Vec<_> = f
                 .endpoints()
                 .all
@@ -113,10 +115,16 @@ fn routes(router: &Router) -> AdminResponse {
                     })
                 })
                 .collect();
+            let (lost, own): (Vec<_>, Vec<_>) =
+                router.claims(f).into_iter().partition(|(_, other)| other.is_some());
+            let own: Vec<_> = own.into_iter().map(|(host, _)| host).collect();
+            let lost =
+                lost.into_iter().filter_map(|(host, other)| Some((host, other?.to_string())));
             serde_json::json!({
                 "namespace": &*f.id.namespace,
                 "name": &*f.id.name,
-                "hosts": route.spec.hosts,
+                "hosts": own,
+                "hostsOfOthers": lost.collect::<BTreeMap<_, _>>(),
                 "endpoints": endpoints,
                 "total": f.counters.total(),
                 "inFlight": f.counters.in_flight(),

@@ -3,12 +3,16 @@
 //! The host table is an immutable persistent map behind one `ArcSwap`: adding or removing a host
 //! copies a path of it, not the table; a change that keeps the hosts touches the function's own
 //! cell only. Readers never wait.
+//!
+//! A host has one owner. More than one function may claim it, for a moment at a hand-over or because
+//! a status lies: the oldest gets it, and when that one goes, the next.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rpds::HashTrieMapSync;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::{
@@ -29,12 +33,13 @@ pub struct Router {
 }
 
 /// Where functions are found by path, with `--path-routes`.
-const PATH_PREFIX: &str = "/_fn/";
+const PATH_PREFIX: &[u8] = b"/_fn/";
 
 /// What only writers look at, under one lock.
 #[derive(Default)]
 struct State {
     functions: HashMap<FunctionId, Arc<Destination>>,
+    claims: Claims,
     /// Endpoints of functions whose route is not known yet; the two sources are not ordered.
     early: HashMap<FunctionId, Vec<EndpointState>>,
     routes_synced: bool,
@@ -80,17 +85,28 @@ impl Router {
     }
 
     /// For `kip dev`: `/_fn/<name>/rest` is `/rest` of that function, whatever the host.
-    pub(crate) fn route_path(&self, target: &str) -> Option<(Arc<Destination>, String)> {
+    pub(crate) fn route_path(&self, target: &[u8]) -> Option<(Arc<Destination>, Vec<u8>)> {
         let rest = target.strip_prefix(PATH_PREFIX).filter(|_| self.path_routes)?;
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(end);
-        let slash = if rest.starts_with('/') { "" } else { "/" };
-        Some((self.by_name(name)?, format!("{slash}{rest}")))
+        let slash: &[u8] = if rest.starts_with(b"/") { b"" } else { b"/" };
+        Some((self.by_name(std::str::from_utf8(name).ok()?)?, [slash, rest].concat()))
     }
 
     /// Every function, in no order.
     pub fn functions(&self) -> Vec<Arc<Destination>> {
         self.state.lock().functions.values().cloned().collect()
+    }
+
+    /// Each host that a function claims, with who has it where that is another one.
+    pub(crate) fn claims(&self, function: &Arc<Destination>) -> Vec<(String, Option<FunctionId>)> {
+        let hosts = self.hosts.load();
+        let claimed = |host: &String| {
+            let owner = hosts.get(normalize_host(host).as_ref());
+            let other = owner.filter(|owner| !Arc::ptr_eq(owner, function));
+            (host.clone(), other.map(|owner| owner.id.clone()))
+        };
+        function.route().spec.hosts.iter().map(claimed).collect()
     }
 
     /// What all functions share.
@@ -105,42 +121,84 @@ impl Router {
                 function.set_endpoints(&endpoints);
             }
             state.functions.insert(function.id.clone(), Arc::clone(&function));
-            insert_hosts(hosts, &function, &function.route().spec.hosts);
+            state.claims.claim(hosts, &function);
             return true;
         };
-        let before = function.route().spec.hosts.clone();
-        if function.route().spec == spec {
+        let before = arc_swap::Guard::into_inner(function.route());
+        if before.spec == spec {
             return false;
         }
-        let moved = before != spec.hosts;
+        let moved = before.spec.hosts != spec.hosts || before.spec.created != spec.created;
         if moved {
-            remove_hosts(hosts, &function, &before);
-            insert_hosts(hosts, &function, &spec.hosts);
+            state.claims.give_up(hosts, &function);
         }
         function.set_route(spec);
+        if moved {
+            state.claims.claim(hosts, &function);
+        }
         moved
     }
 
     fn remove_locked(state: &mut State, hosts: &mut Hosts, id: &FunctionId) {
         if let Some(function) = state.functions.remove(id) {
-            remove_hosts(hosts, &function, &function.route().spec.hosts.clone());
+            state.claims.give_up(hosts, &function);
             function.remove();
         }
     }
 }
 
-fn insert_hosts(hosts: &mut Hosts, function: &Arc<Destination>, names: &[String]) {
-    for host in names {
-        hosts.insert_mut(Arc::from(normalize_host(host).as_ref()), Arc::clone(function));
-    }
-}
+/// Who claims which host, its owner first.
+#[derive(Default)]
+struct Claims(HashMap<Arc<str>, SmallVec<[Arc<Destination>; 1]>>);
 
-/// Removes the hosts that still lead to this function: another one may own a name by now.
-fn remove_hosts(hosts: &mut Hosts, function: &Arc<Destination>, names: &[String]) {
-    for host in names {
-        let host = normalize_host(host);
-        if hosts.get(host.as_ref()).is_some_and(|f| Arc::ptr_eq(f, function)) {
-            hosts.remove_mut(host.as_ref());
+impl Claims {
+    /// Claims every host of the function's route.
+    fn claim(&mut self, hosts: &mut Hosts, function: &Arc<Destination>) {
+        for name in &function.route().spec.hosts {
+            let host: Arc<str> = normalize_host(name).as_ref().into();
+            let claims = self.0.entry(Arc::clone(&host)).or_default();
+            if claims.iter().any(|f| Arc::ptr_eq(f, function)) {
+                continue;
+            }
+            claims.push(Arc::clone(function));
+            claims.sort_by_cached_key(|f| (f.route().spec.created, f.id.clone()));
+            if let [owner, _, ..] = &claims[..] {
+                let (owner, by) = (&owner.id, &function.id);
+                tracing::warn!(%host, %owner, claimed_by = %by, "more than one function has this host");
+            }
+            if claims.len() == 2 {
+                function.context.metrics.contended_hosts.inc();
+            }
+            self.settle(hosts, &host);
+        }
+    }
+
+    /// Gives up every host of the function's route; the next one has it from now on.
+    fn give_up(&mut self, hosts: &mut Hosts, function: &Arc<Destination>) {
+        for name in &function.route().spec.hosts {
+            let host = normalize_host(name);
+            if let Some(claims) = self.0.get_mut(host.as_ref()) {
+                let before = claims.len();
+                claims.retain(|f| !Arc::ptr_eq(f, function));
+                if (before, claims.len()) == (2, 1) {
+                    function.context.metrics.contended_hosts.dec();
+                }
+            }
+            self.settle(hosts, &host);
+        }
+    }
+
+    fn settle(&mut self, hosts: &mut Hosts, host: &str) {
+        match self.0.get_key_value(host) {
+            Some((host, claims)) if !claims.is_empty() => {
+                if !hosts.get(host).is_some_and(|f| Arc::ptr_eq(f, &claims[0])) {
+                    hosts.insert_mut(Arc::clone(host), Arc::clone(&claims[0]));
+                }
+            }
+            _ => {
+                self.0.remove(host);
+                hosts.remove_mut(host);
+            }
         }
     }
 }
@@ -298,16 +356,86 @@ mod tests {
         assert_eq!(r.route("a.test").unwrap().route().spec.concurrency, 3);
     }
 
+    fn aged(name: &str, created: i64, hosts: &[&str]) -> RouteSpec {
+        RouteSpec { created, ..spec(name, hosts) }
+    }
+
+    /// Functions in any order of arrival: the oldest has the host, then the next.
+    #[test]
+    fn a_host_has_one_owner_and_heirs() {
+        let contenders = [("c", 1), ("a", 2), ("b", 2), ("d", 3)];
+        for first in 0..contenders.len() {
+            let r = router();
+            let contended = || r.context.metrics.contended_hosts.get();
+            for n in 0..contenders.len() {
+                let (name, created) = contenders[(first + n) % contenders.len()];
+                r.apply(aged(name, created, &["x.test", "X.test.", &format!("{name}.test")]));
+            }
+            for (left, (name, _)) in (0..contenders.len()).rev().zip(contenders) {
+                assert_eq!(owner(&r, "x.test").as_deref(), Some(name), "{first}");
+                assert_eq!(contended(), i64::from(left > 0), "{left} others");
+                let function = r.route(&format!("{name}.test")).unwrap();
+                assert!(r.claims(&function).iter().all(|(_, other)| other.is_none()));
+                RouteSink::remove(&r, &FunctionId::new("ns", name));
+            }
+            assert_eq!(owner(&r, "x.test"), None);
+            assert!(r.state.lock().claims.0.is_empty());
+        }
+    }
+
     #[test]
     fn hosts_move_with_their_owner() {
         let r = router();
-        r.apply(spec("a", &["x.test"]));
-        r.apply(spec("b", &["x.test"]));
-        assert_eq!(owner(&r, "x.test").as_deref(), Some("b"));
-        RouteSink::remove(&r, &FunctionId::new("ns", "a"));
-        assert_eq!(owner(&r, "x.test").as_deref(), Some("b"), "a's removal leaves b's host");
-        r.apply(spec("b", &["y.test"]));
-        assert_eq!((owner(&r, "x.test"), owner(&r, "y.test").as_deref()), (None, Some("b")));
+        let (x, y) = (|| owner(&r, "x.test"), || owner(&r, "y.test"));
+        r.apply(aged("b", 2, &["x.test"]));
+        r.apply(aged("a", 1, &["x.test"]));
+        assert_eq!(x().as_deref(), Some("a"));
+        let b = r.functions().into_iter().find(|f| &*f.id.name == "b").unwrap();
+        let a = FunctionId::new("ns", "a");
+        assert_eq!(r.claims(&b), [("x.test".to_owned(), Some(a.clone()))]);
+        // Gives it up, and takes it again.
+        r.apply(aged("a", 1, &["y.test"]));
+        assert_eq!((x().as_deref(), y().as_deref()), (Some("b"), Some("a")));
+        r.apply(aged("a", 1, &["x.test"]));
+        assert_eq!((x().as_deref(), y()), (Some("a"), None));
+        // It was made again, and is the younger one now.
+        r.apply(aged("a", 3, &["x.test"]));
+        assert_eq!(x().as_deref(), Some("b"));
+        RouteSink::replace_all(&r, vec![aged("a", 3, &["x.test"])]);
+        assert_eq!(x().as_deref(), Some("a"));
+        RouteSink::replace_all(&r, vec![aged("b", 4, &["x.test"]), aged("a", 5, &["x.test"])]);
+        assert_eq!(x().as_deref(), Some("b"));
+        RouteSink::remove(&r, &FunctionId::new("ns", "b"));
+        assert_eq!(
+            (x().as_deref(), r.claims(&r.route("x.test").unwrap())),
+            (Some("a"), vec![("x.test".into(), None)])
+        );
+    }
+
+    proptest::proptest! {
+        /// Whatever came and went, in whatever order: each host is with the oldest that claims it.
+        #[test]
+        fn each_host_is_with_the_oldest(changes in proptest::collection::vec((0..5_u8, 0..3_i64, 0..8_u8), 0..40)) {
+            let r = router();
+            let mut claims = std::collections::BTreeMap::new();
+            for (name, created, hosts) in changes {
+                let name = format!("f{name}");
+                let hosts: Vec<_> = (0..3).filter(|n| hosts >> n & 1 == 1).map(|n| format!("h{n}")).collect();
+                if hosts.is_empty() {
+                    claims.remove(&name);
+                    RouteSink::remove(&r, &FunctionId::new("ns", &name));
+                } else {
+                    claims.insert(name.clone(), (created, hosts.clone()));
+                    let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+                    r.apply(aged(&name, created, &hosts));
+                }
+            }
+            for host in ["h0", "h1", "h2"] {
+                let having = claims.iter().filter(|(_, (_, hosts))| hosts.iter().any(|h| h == host));
+                let oldest = having.min_by_key(|(name, (created, _))| (*created, (*name).clone()));
+                proptest::prop_assert_eq!(owner(&r, host), oldest.map(|(name, _)| name.clone()));
+            }
+        }
     }
 
     #[test]
@@ -315,7 +443,8 @@ mod tests {
         let r = router();
         r.apply(spec("a", &["a.test"]));
         let check = |target: &str, expected: Option<&str>| {
-            let found = r.route_path(target).map(|(f, rest)| format!("{} {rest}", f.id.name));
+            let found = r.route_path(target.as_bytes());
+            let found = found.map(|(f, rest)| format!("{} {}", f.id.name, rest.escape_ascii()));
             assert_eq!(found.as_deref(), expected, "{target}");
         };
         check("/_fn/a", Some("a /"));

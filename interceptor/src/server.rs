@@ -41,6 +41,7 @@ use crate::{
     wire::{
         buffer::Buffer,
         io::{Io, Rewound},
+        tcp,
         timer::Deadline,
     },
     worker::{OpenConnection, Worker, WorkerContext},
@@ -66,14 +67,15 @@ impl Port {
     pub(crate) fn bind(address: SocketAddr, workers: &Workers) -> io::Result<Self> {
         // The first one is bound and listens before it shares the port: so it finds out whether
         // another process has it, and a second interceptor does not get in beside this one.
-        let first = socket(address)?;
+        let socket = || socket(address, workers);
+        let first = socket()?;
         first.bind(&address.into())?;
         first.listen(BACKLOG)?;
         first.set_reuse_port(true)?;
         let bound = first.local_addr()?;
         let mut sockets = vec![first];
         while sockets.len() < workers.list.len() {
-            let next = socket(address)?;
+            let next = socket()?;
             next.set_reuse_port(true)?;
             next.bind(&bound)?;
             next.listen(BACKLOG)?;
@@ -97,12 +99,18 @@ impl Port {
     }
 }
 
-/// A socket whose accepted connections send what is written at once: they inherit that.
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+/// A socket whose accepted connections send what is written at once, and notice clients that
+/// vanish: they inherit that.
+fn socket(address: SocketAddr, workers: &Workers) -> io::Result<Socket> {
     let socket =
         Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(worker) = workers.list.first() {
+        let limits = &worker.context.limits;
+        tcp::keep_alive(&socket, limits.keep_alive)?;
+        tcp::user_timeout(&socket, limits.user_timeout)?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -40,7 +40,10 @@ impl fmt::Display for FunctionId {
 pub struct RouteSpec {
     /// The function.
     pub id: FunctionId,
-    /// Hosts that route to it: lower-case, no port, no trailing dot.
+    /// When it was made, in seconds since 1970: the oldest of those that claim a host gets it.
+    pub created: i64,
+    /// Hosts that route to it, unless an older function has one: lower-case, no port, no trailing
+    /// dot.
     pub hosts: Vec<String>,
     /// True when the function has an event trigger: `POST /event` from outside is then 404.
     pub event_trigger: bool,
@@ -65,6 +68,7 @@ impl RouteSpec {
     pub fn new(id: FunctionId, hosts: Vec<String>) -> Self {
         Self {
             id,
+            created: 0,
             hosts,
             event_trigger: false,
             concurrency: 0,

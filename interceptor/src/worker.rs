@@ -16,11 +16,12 @@ use kipper_process::drain::{DrainGuard, DrainWatch};
 
 use crate::{
     headers::Peer,
-    limits::{Http2Limits, Limits},
+    limits::{Http2Limits, Limits, PodLimits},
     metrics::Metrics,
     router::Router,
     source::WakeFallback,
     upstream::pool::Pool,
+    wire::budget::Budget,
 };
 
 /// Shared by all workers.
@@ -35,8 +36,10 @@ pub(crate) struct WorkerContext {
     pub h2: Http2Limits,
     /// Networks whose `X-Forwarded-*` count.
     pub trusted_proxies: Vec<IpNet>,
-    /// Longest wait for a pod to accept a connection.
-    pub connect_timeout: Duration,
+    /// Timers and sizes of connections to pods.
+    pub pods: PodLimits,
+    /// What exchanges keep for slow sides.
+    pub buffers: Budget,
     /// Second wake path, and how long a request waits before it is taken.
     pub wake_fallback: Option<(Arc<dyn WakeFallback>, Duration)>,
     /// Most downstream connections.

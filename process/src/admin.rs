@@ -3,7 +3,14 @@
 //! An HTTP/1.1 server of its own, never on a traffic port. It answers from memory, reads no
 //! request body, and stays up through a drain: its caller cancels its token last.
 
-use std::{collections::BTreeMap, future::ready, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::ready,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -15,7 +22,10 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{port::HttpPort, readiness::Readiness};
+use crate::{
+    port::{HttpPort, PeerAddr},
+    readiness::Readiness,
+};
 
 /// Connections served at once. Probes and one or two scrapers need far fewer.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -94,7 +104,19 @@ impl AdminServer {
     /// Adds a `GET` route; a path registered before is replaced.
     #[must_use]
     pub fn route(mut self, path: &'static str, handler: AdminHandler) -> Self {
-        self.routes.0.insert(path, handler);
+        self.routes.0.insert(path, Route { handler, allows: None });
+        self
+    }
+
+    /// The same for clients at some addresses only; others are answered 403.
+    #[must_use]
+    pub fn route_for(
+        mut self,
+        path: &'static str,
+        allows: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+        handler: AdminHandler,
+    ) -> Self {
+        self.routes.0.insert(path, Route { handler, allows: Some(Box::new(allows)) });
         self
     }
 
@@ -113,20 +135,30 @@ impl AdminServer {
             lifetime: Some(CONNECTION_LIFETIME),
         };
         let answer = move |request: http::Request<_>| {
-            ready(routes.answer(request.method(), request.uri().path()))
+            let peer = request.extensions().get().map(|PeerAddr(ip)| *ip);
+            ready(routes.answer(request.method(), request.uri().path(), peer))
         };
         port.serve(self.listener, answer, shutdown).await;
     }
 }
 
 #[derive(Default)]
-struct Routes(BTreeMap<&'static str, AdminHandler>);
+struct Routes(BTreeMap<&'static str, Route>);
+
+/// What answers a path, and whom.
+struct Route {
+    handler: AdminHandler,
+    allows: Option<Box<dyn Fn(IpAddr) -> bool + Send + Sync>>,
+}
 
 impl Routes {
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        let Some(handler) = self.0.get(path) else {
+    fn answer(&self, method: &Method, path: &str, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+        let Some(Route { handler, allows }) = self.0.get(path) else {
             return response(AdminResponse::text(StatusCode::NOT_FOUND, "not found\n"));
         };
+        if allows.as_ref().is_some_and(|allows| !peer.is_some_and(allows)) {
+            return response(AdminResponse::text(StatusCode::FORBIDDEN, "forbidden\n"));
+        }
         // For HEAD, hyper sends the head with the body's length and leaves the body out.
         if method != Method::GET && method != Method::HEAD {
             let refused =

@@ -5,7 +5,7 @@
 //! accept queue until one ends, which the header timeout and, where it is set, the connections'
 //! lifetime guarantee. A service that may take long bounds itself.
 
-use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -42,6 +42,10 @@ pub struct HttpPort {
     pub lifetime: Option<Duration>,
 }
 
+/// Where a request comes from: an extension of each.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddr(pub IpAddr);
+
 impl HttpPort {
     /// Serves until `shutdown` is cancelled, then lets responses in progress finish (2 s at most).
     /// Dropping the future cuts every connection.
@@ -65,8 +69,10 @@ impl HttpPort {
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let connection = self.connection(stream, answer.clone(), shutdown.clone());
+                Ok((stream, peer)) => {
+                    let peer = PeerAddr(peer.ip().to_canonical());
+                    let connection =
+                        self.connection(stream, peer, answer.clone(), shutdown.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(permit);
@@ -82,12 +88,18 @@ impl HttpPort {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connection<S, F>(self, stream: TcpStream, answer: S, shutdown: CancellationToken)
-    where
+    async fn connection<S, F>(
+        self,
+        stream: TcpStream,
+        peer: PeerAddr,
+        answer: S,
+        shutdown: CancellationToken,
+    ) where
         S: Fn(Request<Incoming>) -> F,
         F: Future<Output = Response<Full<Bytes>>>,
     {
-        let service = service_fn(|request| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
             let answer = answer(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });

@@ -41,6 +41,15 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 {{- end }}
 
+{{/* Who may read metrics, as a JSON list; nothing where nobody may. */}}
+{{- define "kipper.metricsPeers" -}}
+{{- if .Values.networkPolicy.metricsPeers -}}
+{{- toJson .Values.networkPolicy.metricsPeers -}}
+{{- else if .Values.serviceMonitor.enabled -}}
+[{"namespaceSelector":{}}]
+{{- end -}}
+{{- end }}
+
 {{- define "kipper.logArgs" -}}
 - {{ printf "--log-level=%s" .Values.log.level | quote }}
 - --log-format={{ .Values.log.format }}

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use kipper_process::drain::{DrainPhase, DrainWatch};
@@ -20,11 +20,7 @@ use crate::{
     queue::Place,
     request::client::Client,
     upstream::http1::Connection as PodConnection,
-    wire::{
-        buffer::{Buffer, HIGH_WATER},
-        io::Io,
-        timer::Deadline,
-    },
+    wire::{buffer::Buffer, io::Io, timer::Deadline},
     worker::Worker,
 };
 
@@ -176,7 +172,7 @@ impl Client for Call<'_> {
 
     fn take_body(&mut self, sink: &mut impl BodySink) -> Result<usize, ProxyError> {
         let decoded = self.asked.body.decode(self.stream.input.as_slice(), sink);
-        let used = decoded.map_err(|_| ProxyError::BadRequest("invalid chunked body"))?;
+        let used = decoded.map_err(|error| ProxyError::BadRequest(error.rule()))?;
         self.stream.input.consume(used);
         Ok(used)
     }
@@ -185,12 +181,13 @@ impl Client for Call<'_> {
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut impl BodySink,
+        most: usize,
     ) -> Poll<Result<usize, ProxyError>> {
         if self.take_body(sink)? > 0 {
             return Poll::Ready(Ok(0));
         }
         let Stream { io, input, .. } = &mut *self.stream;
-        match io.poll_read_more(cx, input, HIGH_WATER) {
+        match io.poll_read_more(cx, input, most) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(ProxyError::ClientGone)),
             Poll::Ready(Ok(n)) => Poll::Ready(Ok(n)),
@@ -198,10 +195,10 @@ impl Client for Call<'_> {
     }
 
     /// Reads ahead, which is how a client that leaves is noticed.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<ProxyError> {
         let Stream { io, input, .. } = &mut *self.stream;
-        while input.len() < HIGH_WATER {
-            match io.poll_read_more(cx, input, HIGH_WATER) {
+        while input.len() < most {
+            match io.poll_read_more(cx, input, most) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(ProxyError::ClientGone),
                 Poll::Ready(Ok(_)) if self.asked.upgrade => return Poll::Ready(too_soon()),
@@ -250,6 +247,11 @@ impl Client for Call<'_> {
         self.stream.out.len()
     }
 
+    fn kept(&self) -> usize {
+        let Stream { io, input, out, .. } = &*self.stream;
+        input.allocated() + out.allocated() + if out.is_empty() { 0 } else { io.unsent() }
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<()>> {
         self.stream.io.poll_flush_buffer(cx, &mut self.stream.out, piece)
     }
@@ -281,9 +283,9 @@ impl Client for Call<'_> {
         self.verdict = Verdict::Gone;
     }
 
-    async fn tunnel(&mut self, pod: PodConnection) -> io::Result<(u64, u64)> {
+    async fn tunnel(&mut self, pod: PodConnection, idle: Duration) -> io::Result<(u64, u64)> {
         self.verdict = Verdict::Close;
-        tunnel::run(&mut self.stream.io, &mut self.stream.input, pod).await
+        Box::pin(tunnel::run(&mut self.stream.io, &mut self.stream.input, pod, idle)).await
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     headers::{Peer, new_request_id},
     message::{
         head::{RequestHead, parse_request},
-        section::HeadError,
+        section::{HeadError, HeadLimits},
     },
     request::{
         discard::{DISCARD_TIME, discard},
@@ -125,7 +125,7 @@ impl Connection {
         let timer = Instant::now() + limits.idle;
         !self.stream.input.is_empty()
             || matches!(
-                poll_fn(|cx| self.poll_idle(cx, timer, limits.head_bytes + 1)).await,
+                poll_fn(|cx| self.poll_idle(cx, timer, limits.request_head.bytes + 1)).await,
                 Idle::Read
             )
     }
@@ -141,9 +141,9 @@ impl Connection {
         let mut started = (first || !self.stream.input.is_empty()).then_some(idle_since);
         loop {
             if !self.stream.input.is_empty() {
-                let parsed = parse_request(self.stream.input.as_slice(), limits.head_bytes);
+                let parsed = parse_request(self.stream.input.as_slice(), limits.request_head);
                 let prepared = parsed
-                    .map_err(refuse)?
+                    .map_err(|error| refuse(error, limits.request_head))?
                     .map(|(head, length)| (admit(head, self.peer, worker), length));
                 if let Some((prepared, length)) = prepared {
                     self.stream.input.consume(length);
@@ -154,7 +154,7 @@ impl Connection {
                 Some(at) => at + limits.header,
                 None => idle_since + limits.idle,
             };
-            let read = poll_fn(|cx| self.poll_idle(cx, timer, limits.head_bytes + 1)).await;
+            let read = poll_fn(|cx| self.poll_idle(cx, timer, limits.request_head.bytes + 1)).await;
             match read {
                 Idle::Read => started = started.or_else(|| Some(Instant::now())),
                 Idle::Over => return Ok(None),
@@ -228,10 +228,12 @@ enum Idle {
     TimedOut,
 }
 
-fn refuse(error: HeadError) -> Refused {
+fn refuse(error: HeadError, limits: HeadLimits) -> Refused {
     let error = match error {
         HeadError::Malformed(what) => ProxyError::BadRequest(what),
-        HeadError::TooLarge => ProxyError::HeadersTooLarge,
+        HeadError::TooLong => ProxyError::HeadTooLong(limits.bytes),
+        HeadError::TooManyFields => ProxyError::TooManyFields(limits.fields),
+        HeadError::Version => ProxyError::HttpVersion,
         HeadError::TransferCoding => ProxyError::UnknownTransferCoding,
         HeadError::Method => ProxyError::MethodNotAllowed,
     };

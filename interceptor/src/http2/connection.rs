@@ -13,14 +13,20 @@ use h2::server::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::stream;
-use crate::{clock, headers::Peer, wire::keepalive, worker::Worker};
+use crate::{
+    clock,
+    headers::Peer,
+    wire::{keepalive, outbox::SEND_BUFFER},
+    worker::Worker,
+};
 
 /// The connection preface (RFC 9113 section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// What a client may send ahead on one stream, and on all streams of a connection together.
-const WINDOW: u32 = 1 << 20;
-/// Bytes of one stream that wait for the socket.
-const SEND_BUFFER: usize = 256 << 10;
+/// What a client may send ahead on all streams of a connection together, once one of them has a
+/// body. Until then, and where too much is kept already, it is what RFC 9113 section 6.9.2 begins
+/// with.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const FIRST_WINDOW: u32 = 65_535;
 
 /// Streams of one connection: how many are open, and when the last one ended.
 #[derive(Default)]
@@ -54,8 +60,7 @@ where
     let limits = &worker.context.h2;
     let mut builder = Builder::new();
     builder
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_window_size(limits.window)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_list)
@@ -85,11 +90,19 @@ where
     };
     let (mut lost, mut ending) = (std::pin::pin!(lost), std::pin::pin!(ending));
     let mut is_ending = false;
+    let mut window = None;
     loop {
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
+                    if window.is_none() && !request.body().is_end_stream() {
+                        let more = usize::try_from(CONNECTION_WINDOW - FIRST_WINDOW);
+                        window = worker.context.buffers.reserve(more.unwrap_or(usize::MAX));
+                        if window.is_some() {
+                            connection.set_target_window_size(CONNECTION_WINDOW);
+                        }
+                    }
                     let active = Active::new(&activity);
                     let worker = Arc::clone(&worker);
                     // Boxed: tokio moves a task's future when it starts and when it ends.

@@ -9,20 +9,20 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
 
 use crate::{
     error::ProxyError,
     headers::{Additions, Peer, RequestId, new_request_id, response_fields},
     message::{
         body::{BodySink, Decoder},
-        field::{Class, Field, Fields, identify},
-        head::{RequestHead, ResponseHead, Version},
+        field::{Class, Field, Fields, identify, is_name},
+        head::{RequestHead, ResponseHead, Version, valid_authority},
     },
     queue::Place,
     request::{client::Client, discard::discard, life, prepared::prepare},
@@ -43,6 +43,8 @@ struct Stream {
     send: Option<SendStream<Bytes>>,
     outbox: Outbox,
     deadline: Deadline,
+    /// What may come of the body before it is read.
+    ahead: usize,
     /// The head of a response without a body, whose end is held back.
     held: Option<Response<()>>,
     /// The client acts on the end of the response, or sends nothing before it is asked to.
@@ -60,8 +62,9 @@ pub(super) async fn serve(
 ) {
     let (parts, body) = request.into_parts();
     let inbox = Inbox::new(body);
+    let most = worker.context.limits.request_head.fields;
     let prepared =
-        view(&parts, inbox.is_done()).and_then(|mut head| prepare(&mut head, peer, worker));
+        view(&parts, inbox.is_done(), most).and_then(|mut head| prepare(&mut head, peer, worker));
     let deadline = Deadline::new(Instant::now() + worker.context.limits.grace);
     let mut stream = Stream {
         inbox,
@@ -69,6 +72,7 @@ pub(super) async fn serve(
         send: None,
         outbox: Outbox::default(),
         deadline,
+        ahead: ahead(&parts, worker.context.h2.window),
         held: None,
         wants_end: parts.headers.contains_key(header::EXPECT),
         gone: false,
@@ -87,19 +91,30 @@ pub(super) async fn serve(
     }
 }
 
+/// What of a body a window lets through before any of it is read.
+fn ahead(parts: &Parts, window: u32) -> usize {
+    let window = usize::try_from(window).unwrap_or(usize::MAX);
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    length.and_then(|v| v.parse().ok()).map_or(window, |length: usize| length.min(window))
+}
+
 /// The head as the stages know it; `bare` = the stream has ended with it.
-fn view(parts: &Parts, bare: bool) -> Result<RequestHead<'_>, ProxyError> {
+pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, ProxyError> {
     if parts.method == http::Method::CONNECT {
         return Err(ProxyError::MethodNotAllowed);
+    }
+    if parts.headers.len() > most {
+        return Err(ProxyError::TooManyFields(most));
     }
     let mut fields = Fields::new();
     let mut length = None;
     for (name, value) in &parts.headers {
         let (name, value) = (name.as_str(), value.as_bytes());
+        if !is_name(name) {
+            return Err(ProxyError::BadRequest("invalid field name"));
+        }
         // h2 refuses connection-specific fields (RFC 9113 section 8.2.2).
-        let class = identify(name).map_err(|_| {
-            ProxyError::BadRequest("a field name imitates one that frames the message")
-        })?;
+        let class = identify(name).map_err(|imitation| ProxyError::BadRequest(imitation.rule()))?;
         if class == Class::ContentLength {
             length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
         }
@@ -120,6 +135,9 @@ fn view(parts: &Parts, bare: bool) -> Result<RequestHead<'_>, ProxyError> {
         }
         (None, None) => return Err(ProxyError::BadRequest("no :authority")),
     };
+    if !valid_authority(host) {
+        return Err(ProxyError::BadRequest("invalid Host"));
+    }
     let body = match length {
         _ if bare => Decoder::Done,
         Some(n) => Decoder::length(n),
@@ -127,7 +145,7 @@ fn view(parts: &Parts, bare: bool) -> Result<RequestHead<'_>, ProxyError> {
     };
     Ok(RequestHead {
         method: parts.method.as_str(),
-        target: parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
+        target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes().into(),
         host,
         version: Version::Http2,
         fields,
@@ -209,7 +227,7 @@ impl Stream {
 
 impl BodySink for Stream {
     fn data(&mut self, data: &[u8]) {
-        self.outbox.push(Bytes::copy_from_slice(data));
+        self.outbox.copy(data);
     }
 
     fn bytes(&mut self, data: Bytes) {
@@ -235,6 +253,7 @@ impl Client for Stream {
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut impl BodySink,
+        _: usize,
     ) -> Poll<Result<usize, ProxyError>> {
         match ready!(self.inbox.poll_part(cx)) {
             Ok(Part::Data(data)) => {
@@ -248,14 +267,16 @@ impl Client for Stream {
                 sink.end(&trailers);
                 Poll::Ready(Ok(0))
             }
-            Err(InboxError::Broken) => Poll::Ready(Err(ProxyError::ClientGone)),
+            Err(InboxError::Broken | InboxError::Malformed) => {
+                Poll::Ready(Err(ProxyError::ClientGone))
+            }
             Err(InboxError::Trailers) => {
                 Poll::Ready(Err(ProxyError::BadRequest("invalid trailer section")))
             }
         }
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>, _: usize) -> Poll<ProxyError> {
         self.poll_reset(cx).map(|()| ProxyError::ClientGone)
     }
 
@@ -264,7 +285,7 @@ impl Client for Stream {
     }
 
     async fn gone(&mut self, _: &mut Place) -> ProxyError {
-        poll_fn(|cx| self.poll_gone(cx)).await
+        poll_fn(|cx| self.poll_gone(cx, 0)).await
     }
 
     fn check(&self) -> Result<(), ProxyError> {
@@ -272,7 +293,7 @@ impl Client for Stream {
     }
 
     fn buffered(&self) -> usize {
-        0
+        if self.inbox.is_done() { 0 } else { self.ahead }
     }
 
     fn respond(&mut self, head: &ResponseHead<'_>, add: &Additions<'_>) -> Result<(), ProxyError> {
@@ -294,6 +315,11 @@ impl Client for Stream {
 
     fn unsent(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// What the client may send ahead is set aside for its connection.
+    fn kept(&self) -> usize {
+        self.outbox.kept()
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<()>> {
@@ -336,7 +362,7 @@ impl Client for Stream {
     }
 
     /// No stream becomes one: HTTP/2 has no `Upgrade` (RFC 9113 section 8.6).
-    async fn tunnel(&mut self, _: PodConnection) -> io::Result<(u64, u64)> {
+    async fn tunnel(&mut self, _: PodConnection, _: Duration) -> io::Result<(u64, u64)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -18,16 +18,25 @@ pub const MAX_TRAILERS: usize = 8 << 10;
 
 /// Why a body could not be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.rule())]
 pub enum BodyError {
     /// A chunk-size line that is not `1*HEXDIG [ext] CRLF`.
-    #[error("invalid chunk size")]
     ChunkSize,
     /// Chunk data not followed by CRLF.
-    #[error("chunk data is not followed by CRLF")]
     ChunkEnd,
     /// The trailer section is malformed or too long.
-    #[error("invalid trailer section")]
     Trailers,
+}
+
+impl BodyError {
+    /// The rule that was broken: one of a fixed set.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::ChunkSize => "invalid chunk size",
+            Self::ChunkEnd => "chunk data is not followed by CRLF",
+            Self::Trailers => "invalid trailer section",
+        }
+    }
 }
 
 /// Takes body bytes and, at the end, the raw trailer section (may be empty).

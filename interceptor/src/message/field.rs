@@ -5,6 +5,28 @@ use smallvec::SmallVec;
 /// Says how often a request was handed over between interceptors.
 pub const HOPS: &str = "kipper-hops";
 
+/// Bytes of a field name (RFC 9110 section 5.6.2).
+const TOKEN: [bool; 256] = {
+    let (mut token, symbols, mut at) = ([false; 256], b"!#$%&'*+-.^_`|~", 0);
+    while at < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
+        let byte = at as u8;
+        token[at] = byte.is_ascii_alphanumeric();
+        at += 1;
+    }
+    at = 0;
+    while at < symbols.len() {
+        token[symbols[at] as usize] = true;
+        at += 1;
+    }
+    token
+};
+
+/// Whether this is a field name. The `http` crate takes some that are none.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.bytes().all(|byte| TOKEN[usize::from(byte)])
+}
+
 /// What a field name means to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -27,6 +49,10 @@ pub enum Class {
     RequestId,
     /// How often a request was handed over between interceptors.
     Hops,
+    /// `kipper-*`, which only our own components say to each other.
+    Ours,
+    /// `ce-*`: an attribute of an event (CloudEvents HTTP binding, section 3.1.3).
+    Event,
     Date,
     /// `Server`, `X-Powered-By`.
     Product,
@@ -48,6 +74,13 @@ impl Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imitation;
 
+impl Imitation {
+    /// The rule that was broken.
+    pub fn rule(self) -> &'static str {
+        "a field name imitates one that frames the message"
+    }
+}
+
 /// What a received name means, in every head and trailer section of either protocol. Servers that
 /// put fields into variables do not tell `_` from `-`: a name that would become one by which this
 /// proxy says who the client is goes no further, and one that would frame or route is refused.
@@ -62,8 +95,7 @@ pub fn identify(name: &str) -> Result<Class, Imitation> {
         | Class::ForwardedHost
         | Class::ForwardedProto
         | Class::ForwardedOther
-        | Class::RequestId
-        | Class::Hops => Ok(Class::HopByHop),
+        | Class::RequestId => Ok(Class::HopByHop),
         _ => Err(Imitation),
     }
 }
@@ -125,7 +157,23 @@ fn classify(name: &str) -> Class {
     known
         .iter()
         .find(|(known, _)| name.eq_ignore_ascii_case(known))
-        .map_or(Class::EndToEnd, |(_, class)| *class)
+        .map_or_else(|| by_prefix(name), |(_, class)| *class)
+}
+
+/// Names of which the first part says enough, with `_` or `-` behind it.
+fn by_prefix(name: &str) -> Class {
+    let starts = |prefix: &str| {
+        let Some((start, [b'-' | b'_', _, ..])) = name.as_bytes().split_at_checked(prefix.len())
+        else {
+            return false;
+        };
+        start.eq_ignore_ascii_case(prefix.as_bytes())
+    };
+    match name.as_bytes().first() {
+        Some(b'k' | b'K') if starts("kipper") => Class::Ours,
+        Some(b'c' | b'C') if starts("ce") => Class::Event,
+        _ => Class::EndToEnd,
+    }
 }
 
 /// The class a name would have if `_` meant `-`, as CGI-like servers read it.
@@ -182,6 +230,25 @@ mod tests {
     }
 
     #[test]
+    fn names_of_ours_and_of_events() {
+        let check = |name: &str, expected| assert_eq!(identify(name), Ok(expected), "{name}");
+        let long = "x".repeat(200);
+        check("kipper-hops", Class::Hops);
+        check("kipper_hops", Class::Ours);
+        check("kipper-attempt", Class::Ours);
+        check("Kipper_Event-Token", Class::Ours);
+        check(&format!("kipper_{long}"), Class::Ours);
+        check("ce-id", Class::Event);
+        check("CE_Type", Class::Event);
+        check(&format!("ce_{long}"), Class::Event);
+        check("kipper", Class::EndToEnd);
+        check("kipper-", Class::EndToEnd);
+        check("kippers-1", Class::EndToEnd);
+        check("cell-id", Class::EndToEnd);
+        check("x-ce-id", Class::EndToEnd);
+    }
+
+    #[test]
     fn trailers_neither_frame_nor_imitate() {
         let check = |name: &str, expected: Result<&str, Imitation>| {
             let section = trailer_section([(name, &b"1"[..])].into_iter());
@@ -191,6 +258,8 @@ mod tests {
         check("content-length", Ok(""));
         check("x-forwarded-for", Ok(""));
         check("x_forwarded_for", Ok(""));
+        check("kipper-attempt", Ok(""));
+        check("ce_id", Ok(""));
         check("content_length", Err(Imitation));
     }
 }

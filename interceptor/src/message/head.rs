@@ -1,16 +1,17 @@
 //! Request and response heads, parsed strictly. Pure.
 //!
-//! The grammar is httparse's; on top of it stands a guard for everything two parsers could read
-//! differently (RFC 9112 sections 2.2, 3.2, 5, 6 and 11): bare LF, obsolete folding, more than one
-//! length, a length beside a transfer coding, a transfer coding from HTTP/1.0, names that become
-//! framing names when `_` and `-` are not told apart, and targets that contradict `Host`.
+//! The grammar of fields is httparse's; on top of it stands a guard for everything two parsers could
+//! read differently (RFC 9112 sections 2.2, 3.2, 5, 6 and 11): bare LF, obsolete folding, more than
+//! one length, a length beside a transfer coding, a transfer coding from HTTP/1.0, and names that
+//! become framing names when `_` and `-` are not told apart. Bytes above ASCII in a target are passed
+//! on as they came: clients that send them mean what their server's own parser makes of them.
 
 use std::borrow::Cow;
 
 use super::{
     body::{Decoder, Framing},
     field::{Class, Field, Fields},
-    section::{HeadError, MAX_FIELDS, collect, complete, refuse},
+    section::{HeadError, HeadLimits, complete, fields as parse_lines, first_line},
 };
 use HeadError::Malformed;
 
@@ -26,9 +27,10 @@ pub enum Version {
 #[derive(Debug)]
 pub struct RequestHead<'a> {
     pub method: &'a str,
-    /// Path and query, or `*`.
-    pub target: Cow<'a, str>,
-    /// Authority, as sent; empty where HTTP/1.0 sent none.
+    /// Path and query, or `*`: no spaces, controls or fragment, and not always UTF-8.
+    pub target: Cow<'a, [u8]>,
+    /// Authority: of the target, where it has one (RFC 9112 section 3.2.2), else of `Host`. Empty
+    /// where HTTP/1.0 sent none.
     pub host: &'a str,
     pub version: Version,
     pub fields: Fields<'a>,
@@ -36,7 +38,7 @@ pub struct RequestHead<'a> {
     /// The client allows another request after this one.
     pub keep_alive: bool,
     pub expect_continue: bool,
-    /// `Connection: upgrade` with an `Upgrade` field: its value.
+    /// `Connection: upgrade` with an `Upgrade` field: its value, unless it is another HTTP.
     pub upgrade: Option<&'a [u8]>,
 }
 
@@ -73,31 +75,22 @@ impl ResponseHead<'_> {
 }
 
 /// Parses the request head at the start of `bytes`. `None` = more bytes are needed; the number is
-/// the head's length. A head longer than `limit` is refused as soon as that is known.
+/// the head's length. A head beyond the limits is refused as soon as that is known.
 pub fn parse_request(
     bytes: &[u8],
-    limit: usize,
+    limits: HeadLimits,
 ) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
     // RFC 9112 section 2.2: an empty line before the request line is ignored; one, not many.
     let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let bytes = &bytes[skipped..];
-    let Some(length) = complete(bytes, limit)? else { return Ok(None) };
-    if length == 2 {
+    let Some(length) = complete(bytes, limits.bytes)? else { return Ok(None) };
+    let (line, lines) = first_line(&bytes[..length]);
+    if line.is_empty() {
         return Err(Malformed("empty lines before the request line"));
     }
-    let mut raw = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut raw);
-    match parsed.parse(&bytes[..length]).map_err(refuse)? {
-        httparse::Status::Complete(n) if n == length => {}
-        _ => return Err(Malformed("invalid request head")),
-    }
-    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
-    else {
-        return Err(Malformed("invalid request line"));
-    };
+    let (method, target, version) = request_line(line)?;
     let mut fields = Fields::new();
-    collect(parsed.headers, &mut fields)?;
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    parse_lines(lines, limits.fields, &mut fields)?;
     let body = request_framing(&fields, version)?;
     let host = single_host(&fields)?;
     if host.is_none() && version == Version::Http11 {
@@ -105,10 +98,11 @@ pub fn parse_request(
     }
     let (target, host) = request_target(method, target, host)?;
     let (close, keep, upgrade_option) = connection_options(&fields);
-    let upgrade = fields.iter().find(|f| f.class == Class::Upgrade).map(|f| f.value);
+    let upgrade = fields.iter().find(|f| f.class == Class::Upgrade).filter(|f| !offers_http(f));
+    let upgrade = upgrade.map(|f| f.value);
     let head = RequestHead {
         method,
-        target: target.into(),
+        target,
         host,
         version,
         body,
@@ -121,6 +115,51 @@ pub fn parse_request(
         fields,
     };
     Ok(Some((head, length + skipped)))
+}
+
+/// RFC 9112 section 3: three words, one space between them.
+fn request_line(line: &[u8]) -> Result<(&str, &[u8], Version), HeadError> {
+    let bad = Malformed("invalid request line");
+    let (Some(first), Some(last)) = (memchr::memchr(b' ', line), memchr::memrchr(b' ', line))
+    else {
+        return Err(bad);
+    };
+    let (method, version) = (&line[..first], &line[last + 1..]);
+    let Some(target) = line.get(first + 1..last).filter(|t| !t.is_empty()) else {
+        return Err(bad);
+    };
+    let version = version_of(version).ok_or(bad)??;
+    let method = std::str::from_utf8(method).ok().filter(|m| is_token(m));
+    Ok((method.ok_or(Malformed("invalid method"))?, target, version))
+}
+
+/// RFC 9110 section 2.5: a higher minor version is read as the highest that is known. `None` = this
+/// is no version.
+fn version_of(word: &[u8]) -> Option<Result<Version, HeadError>> {
+    match word.strip_prefix(b"HTTP/")? {
+        b"1.0" => Some(Ok(Version::Http10)),
+        [b'1', b'.', minor] if minor.is_ascii_digit() => Some(Ok(Version::Http11)),
+        [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Some(Err(HeadError::Version))
+        }
+        _ => None,
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(word: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !word.is_empty() && word.bytes().all(allowed)
+}
+
+/// An offer of another HTTP may be ignored (RFC 9110 section 7.8). A pod that took it would speak with
+/// the client past everything that is checked here.
+fn offers_http(upgrade: &Field<'_>) -> bool {
+    let name =
+        |protocol: &[u8]| protocol.split(|b| *b == b'/').next().map(<[u8]>::to_ascii_lowercase);
+    upgrade
+        .elements()
+        .any(|protocol| matches!(name(protocol).as_deref(), Some(b"h2c" | b"h2" | b"http")))
 }
 
 /// RFC 9112 section 6.3 for requests, refusing what it lets a server repair.
@@ -181,41 +220,39 @@ fn single_host<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, HeadError> {
 }
 
 /// Host, optional port; user information and anything a URL would need escaped is refused.
-fn valid_authority(authority: &str) -> bool {
+pub(crate) fn valid_authority(authority: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(&b);
     authority.bytes().all(allowed)
 }
 
-/// RFC 9112 section 3.2: the target in origin form and the authority it is for.
+/// RFC 9112 section 3.2: the target in origin form and the authority it is for. A target that names
+/// an authority is for that one, whatever `Host` says (section 3.2.2).
 fn request_target<'a>(
     method: &str,
-    target: &'a str,
+    target: &'a [u8],
     host: Option<&'a str>,
-) -> Result<(&'a str, &'a str), HeadError> {
+) -> Result<(Cow<'a, [u8]>, &'a str), HeadError> {
     if method == "CONNECT" {
         return Err(HeadError::Method);
     }
-    if !target.bytes().all(|b| (0x21..0x7f).contains(&b)) || target.contains('#') {
-        return Err(Malformed("invalid request target"));
+    let bad = Malformed("invalid request target");
+    if !target.iter().all(|b| *b > b' ' && *b != 0x7f && *b != b'#') {
+        return Err(bad);
     }
-    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Ok((target, host.unwrap_or_default()));
+    if target.starts_with(b"/") || (target == b"*" && method == "OPTIONS") {
+        return Ok((target.into(), host.unwrap_or_default()));
     }
-    let scheme = |s: &str| target.get(..s.len()).is_some_and(|t| t.eq_ignore_ascii_case(s));
-    let rest = match () {
-        () if scheme("http://") => &target[7..],
-        () if scheme("https://") => &target[8..],
-        () => return Err(Malformed("invalid request target")),
+    let after = |scheme: &[u8]| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    let (authority, path) = match rest.find(['/', '?']) {
-        Some(at) if rest.as_bytes()[at] == b'/' => rest.split_at(at),
-        Some(_) => return Err(Malformed("invalid request target")),
-        None => (rest, "/"),
-    };
-    let agrees = host.is_none_or(|h| h.eq_ignore_ascii_case(authority));
-    if authority.is_empty() || !valid_authority(authority) || !agrees {
-        return Err(Malformed("the request target contradicts Host"));
-    }
+    let rest = after(b"http://").or_else(|| after(b"https://")).ok_or(bad)?;
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let authority = std::str::from_utf8(authority).ok().filter(|a| valid_authority(a));
+    let authority = authority.filter(|a| !a.is_empty()).ok_or(bad)?;
+    // An empty path is that of the root (section 3.2.1).
+    let path = if path.starts_with(b"/") { path.into() } else { [&b"/"[..], path].concat().into() };
     Ok((path, authority))
 }
 
@@ -235,30 +272,22 @@ fn connection_options(fields: &Fields<'_>) -> (bool, bool, bool) {
 /// Parses the response head at the start of `bytes`; `to_head` = it answers a HEAD request.
 pub fn parse_response(
     bytes: &[u8],
-    limit: usize,
+    limits: HeadLimits,
     to_head: bool,
 ) -> Result<Option<(ResponseHead<'_>, usize)>, HeadError> {
-    let Some(length) = complete(bytes, limit)? else { return early_garbage(bytes) };
-    let mut raw = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut raw);
-    match parsed.parse(&bytes[..length]).map_err(refuse)? {
-        httparse::Status::Complete(n) if n == length => {}
-        _ => return Err(Malformed("invalid response head")),
-    }
-    let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
-        return Err(Malformed("invalid status line"));
-    };
+    let Some(length) = complete(bytes, limits.bytes)? else { return early_garbage(bytes) };
+    let (line, lines) = first_line(&bytes[..length]);
+    let (version, status, reason) = status_line(line)?;
     if !(100..=599).contains(&status) {
         return Err(Malformed("status code out of range"));
     }
     let mut fields = Fields::new();
-    collect(parsed.headers, &mut fields)?;
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    parse_lines(lines, limits.fields, &mut fields)?;
     let body = response_framing(&fields, version, status, to_head)?;
     let (close, keep, _) = connection_options(&fields);
     let head = ResponseHead {
         status,
-        reason: parsed.reason.unwrap_or_default(),
+        reason,
         version,
         keep_alive: body != Decoder::Close && !close && (version == Version::Http11 || keep),
         keep_alive_timeout: keep_alive_timeout(&fields),
@@ -266,6 +295,28 @@ pub fn parse_response(
         fields,
     };
     Ok(Some((head, length)))
+}
+
+/// RFC 9112 section 4. A reason that is not ASCII is left out.
+fn status_line(line: &[u8]) -> Result<(Version, u16, &str), HeadError> {
+    let bad = Malformed("invalid status line");
+    let (version, rest) = line.split_at_checked(8).ok_or(bad)?;
+    let version = match version_of(version) {
+        Some(Ok(version)) => version,
+        _ => return Err(bad),
+    };
+    let (code, reason) = match rest {
+        [b' ', a, b, c] => ([*a, *b, *c], &[][..]),
+        [b' ', a, b, c, b' ', reason @ ..] => ([*a, *b, *c], reason),
+        _ => return Err(bad),
+    };
+    let control = |b: &u8| b.is_ascii_control() && *b != b'\t';
+    if !code.iter().all(u8::is_ascii_digit) || reason.iter().any(control) {
+        return Err(bad);
+    }
+    let status = code.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'));
+    let reason = std::str::from_utf8(reason).ok().filter(|r| r.is_ascii()).unwrap_or_default();
+    Ok((version, status, reason))
 }
 
 /// Bytes that can never become a status line are refused before their first line ends.

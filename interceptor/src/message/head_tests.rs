@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::section::parse_fields;
 
-const LIMIT: usize = 4096;
+const FIELDS: usize = 100;
+const LIMIT: HeadLimits = HeadLimits { bytes: 4096, fields: FIELDS };
 
 fn request(text: &str) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
     parse_request(text.as_bytes(), LIMIT)
@@ -13,7 +14,7 @@ fn request(text: &str) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
 fn requests_are_read() {
     let text = "GET /a?b=c HTTP/1.1\r\nHost: X.test:80\r\nAccept: */*\r\n\r\nnext";
     let (head, n) = request(text).unwrap().unwrap();
-    assert_eq!((head.method, &*head.target, head.host), ("GET", "/a?b=c", "X.test:80"));
+    assert_eq!((head.method, &*head.target, head.host), ("GET", &b"/a?b=c"[..], "X.test:80"));
     assert_eq!(
         (head.version, &head.body, head.keep_alive),
         (Version::Http11, &Decoder::Done, true)
@@ -63,33 +64,76 @@ fn framing_of_requests() {
 
 #[test]
 fn request_lines() {
-    let check = |line: &str, expected: Result<(&str, &str), HeadError>| {
-        let text = format!("{line}\r\nHost: a.test\r\n\r\n");
-        let got =
-            request(&text).map(|h| h.map(|(h, _)| (h.target.into_owned(), h.host.to_owned())));
+    let check = |line: &[u8], expected: Result<(&[u8], &str), HeadError>| {
+        let text = [line, b"\r\nHost: a.test\r\n\r\n"].concat();
+        let got = parse_request(&text, LIMIT);
+        let got = got.map(|h| h.map(|(h, _)| (h.target.into_owned(), h.host.to_owned())));
         let expected = expected.map(|(t, h)| Some((t.to_owned(), h.to_owned())));
         match (&got, &expected) {
             (Err(Malformed(_)), Err(Malformed(_))) => {}
-            _ => assert_eq!(got, expected, "{line:?}"),
+            _ => assert_eq!(got, expected, "{}", line.escape_ascii()),
         }
     };
     let bad = || Err(Malformed(""));
-    check("GET / HTTP/1.1", Ok(("/", "a.test")));
-    check("OPTIONS * HTTP/1.1", Ok(("*", "a.test")));
-    check("GET http://a.test/x?y HTTP/1.1", Ok(("/x?y", "a.test")));
-    check("GET HTTP://A.TEST HTTP/1.1", Ok(("/", "A.TEST")));
-    check("CONNECT a.test:443 HTTP/1.1", Err(HeadError::Method));
-    check("GET * HTTP/1.1", bad());
-    check("GET http://b.test/ HTTP/1.1", bad());
-    check("GET http://u@a.test/ HTTP/1.1", bad());
-    check("GET x HTTP/1.1", bad());
-    check("GET  / HTTP/1.1", bad());
-    check("GET /\u{e9} HTTP/1.1", bad());
-    check("GET /#f HTTP/1.1", bad());
-    check("GET / HTTP/1.2", bad());
-    check("GET / HTTP/2.0", bad());
-    check("GET /", bad());
-    check("G(T / HTTP/1.1", bad());
+    check(b"GET / HTTP/1.1", Ok((b"/", "a.test")));
+    check(b"OPTIONS * HTTP/1.1", Ok((b"*", "a.test")));
+    check(b"GET http://a.test/x?y HTTP/1.1", Ok((b"/x?y", "a.test")));
+    check(b"GET HTTP://A.TEST HTTP/1.1", Ok((b"/", "A.TEST")));
+    check(b"CONNECT a.test:443 HTTP/1.1", Err(HeadError::Method));
+    check(b"GET * HTTP/1.1", bad());
+    // RFC 9112 section 3.2.2: the target's authority, whatever `Host` says.
+    check(b"GET http://b.test/ HTTP/1.1", Ok((b"/", "b.test")));
+    check(b"GET http://a.test:80/ HTTP/1.1", Ok((b"/", "a.test:80")));
+    check(b"GET https://a.test?x HTTP/1.1", Ok((b"/?x", "a.test")));
+    check(b"GET http://u@a.test/ HTTP/1.1", bad());
+    check(b"GET http:///x HTTP/1.1", bad());
+    check(b"GET http://\xe9.test/x HTTP/1.1", bad());
+    check(b"GET ftp://a.test/x HTTP/1.1", bad());
+    check(b"GET x HTTP/1.1", bad());
+    check(b"GET  / HTTP/1.1", bad());
+    check(b"GET /  HTTP/1.1", bad());
+    check(b"GET /a b HTTP/1.1", bad());
+    check("GET /\u{e9}?\u{e9} HTTP/1.1".as_bytes(), Ok(("/\u{e9}?\u{e9}".as_bytes(), "a.test")));
+    check(b"GET /\xe9\xff HTTP/1.1", Ok((b"/\xe9\xff", "a.test")));
+    check(b"GET /\x7f HTTP/1.1", bad());
+    check(b"GET /\t HTTP/1.1", bad());
+    check(b"GET /\rX HTTP/1.1", bad());
+    check(b"GET / HTTP/1.1\rX", bad());
+    check(b"GET /#f HTTP/1.1", bad());
+    check(b"GET / HTTP/1.2", Ok((b"/", "a.test")));
+    check(b"GET / HTTP/2.0", Err(HeadError::Version));
+    check(b"GET / HTTP/0.9", Err(HeadError::Version));
+    check(b"GET / HTTP/1.10", bad());
+    check(b"GET / HTTP/1", bad());
+    check(b"GET / http/1.1", bad());
+    check(b"GET / ICE/1.0", bad());
+    check(b"GET /", bad());
+    check(b" / HTTP/1.1", bad());
+    check(b"G(T / HTTP/1.1", bad());
+    check(b"G\xe9T / HTTP/1.1", bad());
+}
+
+#[test]
+fn status_lines() {
+    let check = |line: &[u8], expected: Option<(u16, &str)>| {
+        let text = [line, b"\r\nContent-Length: 0\r\n\r\n"].concat();
+        let got = parse_response(&text, LIMIT, false);
+        let got = got.ok().map(|head| head.map(|(head, _)| (head.status, head.reason)).unwrap());
+        assert_eq!(got, expected, "{}", line.escape_ascii());
+    };
+    check(b"HTTP/1.1 200 OK", Some((200, "OK")));
+    check(b"HTTP/1.1 200", Some((200, "")));
+    check(b"HTTP/1.1 200 ", Some((200, "")));
+    check(b"HTTP/1.0 404 Not Found", Some((404, "Not Found")));
+    check(b"HTTP/1.1 200 \xe9t\xe9", Some((200, "")));
+    check(b"HTTP/1.1  200 OK", None);
+    check(b"HTTP/1.1 20 OK", None);
+    check(b"HTTP/1.1 2000", None);
+    check(b"HTTP/1.1 +20 OK", None);
+    check(b"HTTP/1.1 200 O\rK", None);
+    check(b"HTTP/1.1", None);
+    check(b"HTTP/2.0 200 OK", None);
+    check(b"ICY 200 OK", None);
 }
 
 #[test]
@@ -115,6 +159,9 @@ fn upgrades_need_both_fields() {
     assert_eq!(upgrade("Connection: x, Upgrade\r\nUpgrade: websocket\r\n"), websocket);
     assert_eq!(upgrade("Upgrade: websocket\r\n"), None);
     assert_eq!(upgrade("Connection: upgrade\r\n"), None);
+    for http in ["h2c", "H2C", "websocket, h2c", "h2", "HTTP/2.0", "h2c/1"] {
+        assert_eq!(upgrade(&format!("Connection: upgrade\r\nUpgrade: {http}\r\n")), None, "{http}");
+    }
 }
 
 #[test]
@@ -122,10 +169,27 @@ fn partial_and_oversized_heads() {
     assert!(request("GET / HT").unwrap().is_none());
     assert!(request("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().is_some());
     assert!(matches!(request("\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Err(Malformed(_))));
-    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(LIMIT));
-    assert_eq!(request(&long).err(), Some(HeadError::TooLarge));
-    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(MAX_FIELDS));
-    assert_eq!(request(&many).err(), Some(HeadError::TooLarge));
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(LIMIT.bytes));
+    assert_eq!(request(&long).err(), Some(HeadError::TooLong));
+}
+
+#[test]
+fn fields_are_counted() {
+    for most in [1, FIELDS, FIELDS + 1, 500] {
+        let limits = HeadLimits { bytes: 1 << 16, fields: most };
+        let count = |fields: usize| {
+            let others = "x: y\r\n".repeat(fields - 1);
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{others}\r\n");
+            let response = format!("HTTP/1.1 204 No Content\r\nHost: a\r\n{others}\r\n");
+            let parsed = parse_request(request.as_bytes(), limits);
+            let answered = parse_response(response.as_bytes(), limits, false);
+            let counted = parsed.map(|head| head.unwrap().0.fields.len());
+            assert_eq!(answered.map(|head| head.unwrap().0.fields.len()), counted);
+            counted
+        };
+        assert_eq!(count(most), Ok(most));
+        assert_eq!(count(most + 1), Err(HeadError::TooManyFields));
+    }
 }
 
 #[test]
@@ -180,8 +244,8 @@ proptest! {
     /// No input makes a parser panic.
     #[test]
     fn any_input(input in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = parse_request(&input, 256);
-        let _ = parse_response(&input, 256, false);
+        let _ = parse_request(&input, HeadLimits { bytes: 256, fields: 3 });
+        let _ = parse_response(&input, LIMIT, false);
         let mut fields = Fields::new();
         let _ = parse_fields(&input, &mut fields);
     }

@@ -3,24 +3,50 @@
 use super::field::{Field, Fields, identify};
 use HeadError::Malformed;
 
-/// Most header fields in one head.
-pub const MAX_FIELDS: usize = 100;
+/// Fields that are parsed on the stack; a head may have more where its limits allow it.
+const USUAL_FIELDS: usize = 100;
+/// Most fields of a trailer section.
+const MAX_TRAILER_FIELDS: usize = 100;
+
+/// Bounds of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Its length in bytes.
+    pub bytes: usize,
+    /// The number of its fields.
+    pub fields: usize,
+}
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.rule())]
 pub enum HeadError {
     /// Not HTTP, or ambiguous; says what.
-    #[error("{0}")]
     Malformed(&'static str),
-    /// Too many fields or too many bytes.
-    #[error("too large")]
-    TooLarge,
+    /// More bytes than allowed.
+    TooLong,
+    /// More fields than allowed.
+    TooManyFields,
+    /// A version of HTTP that is not spoken here (RFC 9110 section 15.6.6).
+    Version,
     /// A transfer coding that is not exactly `chunked`.
-    #[error("unknown transfer coding")]
     TransferCoding,
     /// CONNECT.
-    #[error("method not allowed")]
     Method,
+}
+
+impl HeadError {
+    /// The rule that was broken: one of a fixed set.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Malformed(what) => what,
+            Self::TooLong => "the head is too long",
+            Self::TooManyFields => "too many header fields",
+            Self::Version => "unsupported HTTP version",
+            Self::TransferCoding => "unknown transfer coding",
+            Self::Method => "method not allowed",
+        }
+    }
 }
 
 /// Length of the head at the start of `bytes`, once it is complete. `limit` bounds it.
@@ -34,28 +60,53 @@ pub(super) fn complete(bytes: &[u8], limit: usize) -> Result<Option<usize>, Head
             _ => return Err(Malformed("a line does not end with CRLF")),
         }
     }
-    if bytes.len() >= limit { Err(HeadError::TooLarge) } else { Ok(None) }
+    if bytes.len() >= limit { Err(HeadError::TooLong) } else { Ok(None) }
 }
 
-pub(super) fn refuse(error: httparse::Error) -> HeadError {
+/// The first line of a whole head, without its end, and what follows it.
+pub(super) fn first_line(head: &[u8]) -> (&[u8], &[u8]) {
+    let (line, rest) = head.split_at(memchr::memchr(b'\n', head).map_or(head.len(), |lf| lf + 1));
+    (line.strip_suffix(b"\r\n").unwrap_or(line), rest)
+}
+
+fn refuse(error: httparse::Error) -> HeadError {
     match error {
-        httparse::Error::TooManyHeaders => HeadError::TooLarge,
-        httparse::Error::HeaderName => Malformed("invalid field name"),
+        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
         httparse::Error::HeaderValue => Malformed("invalid field value"),
-        httparse::Error::NewLine => Malformed("invalid line end"),
-        httparse::Error::Status => Malformed("invalid status line"),
-        httparse::Error::Token => Malformed("invalid token"),
-        httparse::Error::Version => Malformed("unsupported HTTP version"),
+        _ => Malformed("invalid field name"),
     }
 }
 
-pub(super) fn collect<'a>(
-    raw: &[httparse::Header<'a>],
+/// Parses the lines of a section, which end with an empty one; at most `most` of them.
+pub(super) fn fields<'a>(
+    lines: &'a [u8],
+    most: usize,
     fields: &mut Fields<'a>,
 ) -> Result<(), HeadError> {
+    let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELDS];
+    match httparse::parse_headers(lines, &mut usual[..most.min(USUAL_FIELDS)]) {
+        Err(httparse::Error::TooManyHeaders) if most > USUAL_FIELDS => {
+            let mut many = vec![httparse::EMPTY_HEADER; most];
+            take(lines, httparse::parse_headers(lines, &mut many), fields)
+        }
+        parsed => take(lines, parsed, fields),
+    }
+}
+
+fn take<'a>(
+    lines: &[u8],
+    parsed: httparse::Result<(usize, &[httparse::Header<'a>])>,
+    fields: &mut Fields<'a>,
+) -> Result<(), HeadError> {
+    match parsed.map_err(refuse)? {
+        httparse::Status::Complete((n, raw)) if n == lines.len() => collect(raw, fields),
+        _ => Err(Malformed("incomplete field section")),
+    }
+}
+
+fn collect<'a>(raw: &[httparse::Header<'a>], fields: &mut Fields<'a>) -> Result<(), HeadError> {
     for h in raw {
-        let class = identify(h.name)
-            .map_err(|_| Malformed("a field name imitates one that frames the message"))?;
+        let class = identify(h.name).map_err(|imitation| Malformed(imitation.rule()))?;
         fields.push(Field { name: h.name, value: h.value, class });
     }
     Ok(())
@@ -66,9 +117,5 @@ pub fn parse_fields<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<(), 
     if complete(bytes, bytes.len() + 1)? != Some(bytes.len()) {
         return Err(Malformed("incomplete field section"));
     }
-    let mut raw = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    match httparse::parse_headers(bytes, &mut raw).map_err(refuse)? {
-        httparse::Status::Complete((_, raw)) => collect(raw, fields),
-        httparse::Status::Partial => Err(Malformed("incomplete field section")),
-    }
+    self::fields(bytes, MAX_TRAILER_FIELDS, fields)
 }

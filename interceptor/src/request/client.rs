@@ -3,6 +3,7 @@
 use std::{
     io,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{
@@ -26,16 +27,18 @@ pub(crate) trait Client: BodySink + Send {
     /// it.
     fn take_body(&mut self, sink: &mut impl BodySink) -> Result<usize, ProxyError>;
 
-    /// Hands out what is there of the request's body; the number of bytes that came in anew.
-    /// Pending = the client owes more.
+    /// Hands out what is there of the request's body, and reads at most up to `most` bytes of it;
+    /// the number of bytes that came in anew. Pending = the client owes more.
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut impl BodySink,
+        most: usize,
     ) -> Poll<Result<usize, ProxyError>>;
 
-    /// Ready once the client has left, or sent what it must not, while its answer is awaited.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError>;
+    /// Ready once the client has left, or sent what it must not, while its answer is awaited. May
+    /// read ahead up to `most` bytes for that.
+    fn poll_gone(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<ProxyError>;
 
     /// Has the client of a stalled upload left? What it sent before may be unread.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool;
@@ -47,7 +50,7 @@ pub(crate) trait Client: BodySink + Send {
     /// any of it yet.
     fn check(&self) -> Result<(), ProxyError>;
 
-    /// Bytes of the request that are in memory already.
+    /// Bytes of the request that are in memory already, or may come without being asked for.
     fn buffered(&self) -> usize;
 
     /// Begins the response, or passes on an interim one.
@@ -55,6 +58,9 @@ pub(crate) trait Client: BodySink + Send {
 
     /// Bytes of the response that the client has not taken.
     fn unsent(&self) -> usize;
+
+    /// Bytes of both directions that are in memory.
+    fn kept(&self) -> usize;
 
     /// Writes what is to be written, at most `piece` bytes at a time.
     fn poll_flush(&mut self, cx: &mut Context<'_>, piece: usize) -> Poll<io::Result<()>>;
@@ -77,6 +83,11 @@ pub(crate) trait Client: BodySink + Send {
     /// Makes sure that the client does not take what it got for the whole answer.
     fn cut(&mut self, error: ProxyError);
 
-    /// Both sides agreed on another protocol: moves bytes until both are done.
-    fn tunnel(&mut self, pod: Connection) -> impl Future<Output = io::Result<(u64, u64)>> + Send;
+    /// Both sides agreed on another protocol: moves bytes until both are done, or nothing has moved
+    /// for as long as `idle`.
+    fn tunnel(
+        &mut self,
+        pod: Connection,
+        idle: Duration,
+    ) -> impl Future<Output = io::Result<(u64, u64)>> + Send;
 }

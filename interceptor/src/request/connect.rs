@@ -34,7 +34,7 @@ pub(super) async fn http1(
         return Some(idle);
     }
     worker.context.metrics.upstream_connects.inc();
-    let opened = Connection::open(endpoint.address, worker.context.connect_timeout).await;
+    let opened = Connection::open(endpoint.address, worker.context.pods).await;
     timeline.connected(started.elapsed());
     let mut connection = settle(endpoint, opened).await?;
     connection.hold_fresh(permit);
@@ -50,7 +50,7 @@ pub(super) async fn http2(
     let endpoint = &lease.endpoint;
     let started = Instant::now();
     let slot = worker.pool.http2(endpoint)?;
-    let opened = slot.sender(endpoint.address, worker.context.connect_timeout).await;
+    let opened = slot.sender(endpoint.address, worker.context.pods).await;
     timeline.connected(started.elapsed());
     settle(endpoint, opened).await
 }

@@ -1,9 +1,9 @@
 //! Forward: one request and its response between a client and a pod, whatever they speak.
 //!
-//! Both directions run in one task, each with at most [`HIGH_WATER`] bytes read and not written,
-//! so a slow side slows the other one down. Every clock of a request stands here. Nothing is sent
-//! again from here; the caller may do so only when [`Failure::NotSent`] says that nothing of the
-//! request was processed.
+//! Both directions run in one task, each with at most as many bytes read and not written as the
+//! process's budget allows, so a slow side slows the other one down. Every clock of a request stands
+//! here. Nothing is sent again from here; the caller may do so only when [`Failure::NotSent`] says
+//! that nothing of the request was processed.
 
 use std::{
     future::poll_fn,
@@ -18,7 +18,10 @@ use crate::{
     limits::Limits,
     message::head::ResponseHead,
     upstream::pod::{Pod, PodError},
-    wire::{buffer::HIGH_WATER, timer::Pace},
+    wire::{
+        budget::{Budget, Charge},
+        timer::Pace,
+    },
 };
 
 /// Interim (1xx) responses relayed for one request; a pod that sends more is broken.
@@ -70,6 +73,8 @@ pub(super) struct Exchange<'a, C, P> {
     pod: &'a mut P,
     terms: &'a Terms,
     limits: &'a Limits,
+    /// What both directions keep in memory.
+    kept: Charge<'a>,
     progress: Progress,
 }
 
@@ -97,8 +102,10 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         pod: &'a mut P,
         terms: &'a Terms,
         limits: &'a Limits,
+        buffers: &'a Budget,
     ) -> Self {
-        Self { client, pod, terms, limits, progress: Progress::default() }
+        let kept = buffers.charge();
+        Self { client, pod, terms, limits, kept, progress: Progress::default() }
     }
 
     /// Sends the request that the pod has, with its body, and relays the response. `on_head` is
@@ -134,8 +141,8 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         on_head: &mut impl FnMut(u16) -> Additions<'t>,
     ) -> Poll<Result<u16, Failure>> {
         let sending = self.poll_request(cx)?;
-        let Self { client, pod, terms, limits, progress } = self;
-        let head = pod.poll_head(cx, limits.head_bytes, terms.to_head, |head| {
+        let Self { client, pod, terms, limits, progress, kept } = self;
+        let head = pod.poll_head(cx, limits.response_head, terms.to_head, kept.most(), |head| {
             progress.check(head, terms.upgrade && client.body_done())?;
             client.respond(head, &on_head(head.status))
         });
@@ -180,7 +187,7 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
                 self.progress.sent.get_or_insert_with(Instant::now);
                 return Ok(Poll::Ready(()));
             }
-            match self.client.poll_body(cx, self.pod) {
+            match self.client.poll_body(cx, self.pod, self.kept.most()) {
                 Poll::Pending => {
                     self.progress.reading.wait();
                     return Ok(Poll::Pending);
@@ -198,7 +205,7 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
 
     /// Notices a client that leaves while its answer is awaited.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        match self.client.poll_gone(cx) {
+        match self.client.poll_gone(cx, self.kept.most()) {
             Poll::Ready(error) => Err(self.fail(error)),
             Poll::Pending => Ok(()),
         }
@@ -209,17 +216,21 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         let sending = self.poll_request(cx)?;
         loop {
             let done = self.pod.transfer(self.client).map_err(|e| self.fail(e))?;
-            let full = self.client.unsent() >= HIGH_WATER;
-            if done || full || self.client.unsent() > 0 {
+            if done || self.client.unsent() > 0 {
                 match self.flush(cx) {
                     Poll::Ready(Ok(())) if done => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                    Poll::Pending if done || full => return self.poll_deadline(cx),
+                    Poll::Pending if done => return self.poll_deadline(cx),
                     Poll::Pending => {}
                 }
             }
-            match self.pod.poll_more(cx) {
+            // A pod is read from in pieces worth a system call.
+            let (most, unsent) = (self.kept.most(), self.client.unsent());
+            if unsent > most / 2 {
+                return self.poll_deadline(cx);
+            }
+            match self.pod.poll_more(cx, most - unsent) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(self.fail(e))),
@@ -262,6 +273,7 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
 
     /// Pending, unless a clock of this exchange has run out.
     fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+        self.kept.set(self.client.kept() + self.pod.kept());
         // While the pod takes no more of the body, the client's unread bytes hide its hang-up.
         let stalled = self.progress.stalled.is_some() && !self.request_over();
         if stalled && self.client.has_left(cx) {

@@ -52,6 +52,9 @@ async fn fail<C: Client>(client: &mut C, worker: &Worker, prepared: &Prepared, f
     };
     let destination = &prepared.destination;
     worker.context.metrics.error(error);
+    if let ProxyError::BadResponse(rule) = error {
+        destination.refused(rule);
+    }
     if prepared.hops == 0 {
         destination.metrics.answered(error.status());
     }
@@ -121,7 +124,8 @@ impl<C: Client> Attempt<'_, C> {
         let ended = self.exchange(&mut pod).await;
         match &ended {
             Ok(finished) if finished.upgraded => {
-                let tunnel = self.client.tunnel(pod).await;
+                let idle = self.worker.context.limits.idle;
+                let tunnel = self.client.tunnel(pod, idle).await;
                 tracing::debug!(function = %self.prepared.destination.id, ?tunnel, "tunnel closed");
             }
             Ok(finished) if finished.keep_upstream => {
@@ -170,7 +174,7 @@ impl<C: Client> Attempt<'_, C> {
             // It may hold the request first.
             terms.response_header += route.spec.timeouts.cold_start;
         }
-        let ended = Exchange::new(self.client, pod, &terms, limits)
+        let ended = Exchange::new(self.client, pod, &terms, limits, &self.worker.context.buffers)
             .run(|status| {
                 if status >= 200 || status == 101 {
                     lease.answered();

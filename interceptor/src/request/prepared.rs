@@ -1,6 +1,7 @@
 //! From a head to a request on its way: its destination, and what the pod gets.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -87,14 +88,15 @@ pub(crate) fn prepare(
         head.upgrade = None;
     }
     let framing = head.framing();
+    let events = route.spec.event_trigger;
     let new_id = new_request_id(fastrand::u128(..));
     let (outgoing, forwarded) = if over_http2 {
-        let (request, forwarded) = http2_request(head, peer, framing, new_id)?;
+        let (request, forwarded) = http2_request(head, peer, framing, events, new_id)?;
         let request = http2::Outgoing::new(request, head.body.is_done());
         (Outgoing::Http2(Box::new(request)), forwarded)
     } else {
         let mut out = Vec::with_capacity(512);
-        let forwarded = write_request(&mut out, head, peer, framing, new_id);
+        let forwarded = write_request(&mut out, head, peer, framing, events, new_id);
         (Outgoing::Http1(Buffer::with(out)), forwarded)
     };
     let terms = Terms {
@@ -137,13 +139,14 @@ fn http2_request(
     head: &RequestHead<'_>,
     peer: Peer,
     framing: Framing,
+    events: bool,
     new_id: RequestId,
 ) -> Result<(http::Request<()>, Forwarded), ProxyError> {
     let bad = || ProxyError::BadRequest("invalid request target");
     let uri = http::Uri::builder()
         .scheme("http")
         .authority(head.host)
-        .path_and_query(&*head.target)
+        .path_and_query(&*utf8(&head.target))
         .build()
         .map_err(|_| bad())?;
     let mut request = http::Request::new(());
@@ -152,11 +155,26 @@ fn http2_request(
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     let map = request.headers_mut();
-    let forwarded = request_fields(head, peer, new_id, &mut |field| {
+    let forwarded = request_fields(head, peer, events, new_id, &mut |field| {
         append(map, field.name.as_bytes(), field.value);
     });
     if let Framing::Length(n) = framing {
         map.insert(http::header::CONTENT_LENGTH, n.into());
     }
     Ok((request, forwarded))
+}
+
+/// A target as the `http` crate can hold it: bytes that are no UTF-8 as RFC 3986 writes them.
+fn utf8(target: &[u8]) -> Cow<'_, str> {
+    if let Ok(target) = std::str::from_utf8(target) {
+        return target.into();
+    }
+    let mut escaped = String::with_capacity(target.len() * 2);
+    for byte in target {
+        match byte {
+            0x80.. => escaped.push_str(&format!("%{byte:02X}")),
+            _ => escaped.push(char::from(*byte)),
+        }
+    }
+    escaped.into()
 }

@@ -6,16 +6,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::{
+    config::ProxyConfig,
     destination::DestinationContext,
     inflight::Changes,
     limits::{Http2Limits, Limits},
     metrics::Metrics,
     queue::{Held, HoldLimits},
     router::Router,
+    wire::budget::Budget,
 };
 
 /// More than tokio lets one task do before it has to let others run.
 const MANY: usize = 300;
+/// Only a hang reaches it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A data plane without routes: its connections wait for a first byte.
 fn workers(count: usize) -> (Workers, DrainTrigger) {
@@ -30,11 +34,12 @@ fn workers(count: usize) -> (Workers, DrainTrigger) {
     let (trigger, drain) = Drain::new();
     let context = Arc::new(WorkerContext {
         router: Arc::new(Router::new(context, false)),
-        metrics,
+        metrics: Arc::clone(&metrics),
         limits: Limits { header: Duration::from_secs(600), ..Limits::default() },
         h2: Http2Limits::default(),
         trusted_proxies: Vec::new(),
-        connect_timeout: Duration::from_secs(1),
+        pods: ProxyConfig::default().pods(),
+        buffers: Budget::new(metrics.buffered.clone(), 1 << 20),
         wake_fallback: None,
         max_connections: usize::MAX,
         drain,
@@ -45,6 +50,22 @@ fn workers(count: usize) -> (Workers, DrainTrigger) {
 
 fn port(workers: &Workers) -> Port {
     Port::bind(SocketAddr::from(([127, 0, 0, 1], 0)), workers).unwrap()
+}
+
+/// Accepted connections inherit what their listener has: it costs them no system call.
+#[tokio::test]
+async fn accepted_connections_notice_silence() {
+    let (workers, _trigger) = workers(1);
+    let listener = port(&workers).listeners.remove(0).into_std().unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    listener.set_nonblocking(false).unwrap();
+    let (tcp, _) = listener.accept().unwrap();
+    let socket = socket2::SockRef::from(&tcp);
+    let limits = Limits::default();
+    assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), limits.keep_alive);
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), limits.keep_alive / 3);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limits.user_timeout));
 }
 
 fn counts(workers: &Workers) -> Vec<usize> {
@@ -74,26 +95,30 @@ fn who_gets_a_connection_that_stays() {
 }
 
 /// Sixteen clients come one after the other, and each says all of it with an answer in between. The
-/// kernel spreads them by a hash, and each of four workers has its share all the same, at any time.
+/// kernel spreads them by a hash, and each of four workers has its share all the same, before the next
+/// one comes.
 async fn are_level(tls: Option<Arc<ServerConfig>>, said: &[&[u8]]) {
     let (workers, _drain) = workers(4);
     let port = port(&workers);
     let address = port.address().unwrap();
     let accepting = tokio::spawn(accept(port, tls, workers.list()));
     let mut clients = Vec::new();
-    for n in 1..=16 {
+    for n in 1..=16_usize {
         let mut client = TcpStream::connect(address).await.unwrap();
         for part in said {
             client.write_all(part).await.unwrap();
             assert!(client.read(&mut [0; 4096]).await.unwrap() > 0);
         }
         clients.push(client);
-        while counts(&workers).iter().sum::<usize>() < n {
-            tokio::task::yield_now().await;
-        }
-        let (least, most) = (n / 4, n.div_ceil(4));
-        let level = counts(&workers).iter().all(|count| (least..=most).contains(count));
-        assert!(level, "{:?}", counts(&workers));
+        // A connection counts where it was accepted until it is handed over.
+        let level = async {
+            let (least, most) = (n / 4, n.div_ceil(4));
+            while counts(&workers).iter().any(|count| !(least..=most).contains(count)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let level = tokio::time::timeout(PATIENCE, level).await;
+        assert!(level.is_ok(), "{n} connections: {:?}", counts(&workers));
     }
     accepting.abort();
 }

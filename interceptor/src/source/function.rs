@@ -12,8 +12,6 @@ pub fn route(
     retry_idempotent: bool,
 ) -> RouteSpec {
     RouteSpec {
-        id,
-        hosts,
         event_trigger: spec.event_trigger().is_some(),
         concurrency: spec.concurrency(),
         timeouts: Timeouts {
@@ -34,5 +32,6 @@ pub fn route(
         security: (!spec.no_security_headers)
             .then(|| SecurityHeaders { csp_allowlist: spec.csp_allowlist.clone() }),
         retry_idempotent,
+        ..RouteSpec::new(id, hosts)
     }
 }

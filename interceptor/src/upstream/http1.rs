@@ -15,14 +15,13 @@ use super::{
 };
 use crate::{
     error::ProxyError,
+    limits::PodLimits,
     message::{
         body::{BodySink, Decoder, Encoder, Framing},
         head::{ResponseHead, parse_response},
+        section::{HeadError, HeadLimits},
     },
-    wire::{
-        buffer::{Buffer, HIGH_WATER},
-        io::Io,
-    },
+    wire::{buffer::Buffer, io::Io},
 };
 
 /// Idle time after which a connection is retired when the pod says nothing: under the 5 s after
@@ -61,9 +60,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Opens a connection to `address`.
-    pub(crate) async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(address: SocketAddr, limits: PodLimits) -> Result<Self, ConnectError> {
         Ok(Self {
-            io: Io::Plain(dial(address, timeout).await?),
+            io: Io::Plain(dial(address, limits).await?),
             input: Buffer::default(),
             out: Buffer::default(),
             written: false,
@@ -144,15 +143,15 @@ impl Connection {
     /// Parses a response head, if it is complete.
     fn take_head(
         &mut self,
-        limit: usize,
+        limits: HeadLimits,
         to_head: bool,
         take: &mut impl FnMut(&ResponseHead<'_>) -> Result<(), ProxyError>,
     ) -> Result<Option<u16>, ProxyError> {
         if self.input.is_empty() {
             return Ok(None);
         }
-        let parsed = parse_response(self.input.as_slice(), limit, to_head);
-        let bad = |_| ProxyError::BadResponse("invalid head");
+        let parsed = parse_response(self.input.as_slice(), limits, to_head);
+        let bad = |error: HeadError| ProxyError::BadResponse(error.rule());
         let Some((head, length)) = parsed.map_err(bad)? else { return Ok(None) };
         let status = head.status;
         take(&head)?;
@@ -185,6 +184,10 @@ impl Pod for Connection {
         self.out.len()
     }
 
+    fn kept(&mut self) -> usize {
+        self.out.allocated() + self.input.allocated()
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PodError>> {
         let flushed = self.poll_write(cx);
         flushed.map_err(|_| {
@@ -200,16 +203,18 @@ impl Pod for Connection {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        limit: usize,
+        limits: HeadLimits,
         to_head: bool,
+        most: usize,
         mut take: impl FnMut(&ResponseHead<'_>) -> Result<(), ProxyError>,
     ) -> Poll<Result<u16, PodError>> {
         loop {
-            match self.take_head(limit, to_head, &mut take) {
+            match self.take_head(limits, to_head, &mut take) {
                 Ok(Some(status)) => return Poll::Ready(Ok(status)),
                 Ok(None) => {}
                 Err(e) => return Poll::Ready(Err(PodError::Failed(e))),
             }
+            let limit = limits.bytes.min(self.input.len() + most);
             match self.io.poll_read_more(cx, &mut self.input, limit) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(self.gone())),
@@ -220,7 +225,7 @@ impl Pod for Connection {
 
     fn transfer(&mut self, sink: &mut impl BodySink) -> Result<bool, ProxyError> {
         let decoded = self.response.decode(self.input.as_slice(), sink);
-        let used = decoded.map_err(|_| ProxyError::BadResponse("invalid chunked body"))?;
+        let used = decoded.map_err(|error| ProxyError::BadResponse(error.rule()))?;
         self.input.consume(used);
         // The end of the connection is the end of the body where nothing else ends it.
         if self.eof && !self.response.close(sink) {
@@ -229,8 +234,10 @@ impl Pod for Connection {
         Ok(self.response.is_done())
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        match self.io.poll_read_more(cx, &mut self.input, HIGH_WATER) {
+    fn poll_more(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<(), ProxyError>> {
+        // A part of a line may be left over.
+        let limit = self.input.len() + most;
+        match self.io.poll_read_more(cx, &mut self.input, limit) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(n)) => {
                 self.eof = n == 0;

@@ -27,30 +27,33 @@ use super::{
 };
 use crate::{
     error::ProxyError,
+    limits::PodLimits,
     message::{
-        body::{BodySink, Decoder},
+        body::{BodyError, BodySink, Decoder},
         field::{Class, Field, Fields, identify},
         head::{ResponseHead, Version},
+        section::HeadLimits,
     },
     wire::{
-        inbox::{Inbox, InboxError, Part},
+        inbox::{Inbox, InboxError, Part, is_malformed},
         keepalive,
-        outbox::Outbox,
+        outbox::{Outbox, SEND_BUFFER},
     },
 };
 
 /// Body bytes kept for sending a refused request again; a longer body is not sent again.
 const REPLAY_BYTES: usize = 64 << 10;
+/// What keeping a piece of it costs beside its bytes.
+const PIECE: usize = 64;
 /// A connection is asked this often whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// And has this long to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest response header list.
-const MAX_HEADER_LIST: u32 = 64 << 10;
-/// What a pod may send ahead on one stream, and on all streams of a connection together.
-const WINDOW: u32 = 1 << 20;
-/// Bytes of one stream that wait for the socket.
-const SEND_BUFFER: usize = 256 << 10;
+/// What a pod may send ahead on one stream. One whose client does not read leaves most of the
+/// connection's window to the others.
+const WINDOW: u32 = 256 << 10;
+/// What it may send ahead on all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Sends requests on one connection.
 pub(crate) type Sender = SendRequest<Bytes>;
@@ -64,7 +67,7 @@ impl Slot {
     pub(crate) async fn sender(
         &self,
         address: SocketAddr,
-        timeout: Duration,
+        limits: PodLimits,
     ) -> Result<Sender, ConnectError> {
         // Held while connecting, so that requests that come together share one connection.
         let mut slot = self.0.lock().await;
@@ -73,14 +76,14 @@ impl Slot {
         {
             return Ok(sender.clone());
         }
-        let tcp = dial(address, timeout).await?;
+        let tcp = dial(address, limits).await?;
         let mut builder = Builder::new();
         builder
             .enable_push(false)
             .initial_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
-            .max_header_list_size(MAX_HEADER_LIST);
+            .max_header_list_size(limits.header_list);
         let shaken = builder.handshake(tcp).await;
         let (sender, mut connection) =
             shaken.map_err(|e| ConnectError::Refused(std::io::Error::other(e)))?;
@@ -168,7 +171,7 @@ impl Stream {
             None => {}
         }
         Some(Self {
-            kept_bytes: outgoing.body.iter().map(Bytes::len).sum(),
+            kept_bytes: outgoing.body.iter().map(|data| data.len() + PIECE).sum(),
             kept: Some(outgoing.clone()),
             outbox,
             send,
@@ -198,7 +201,7 @@ impl BodySink for Stream {
     }
 
     fn bytes(&mut self, data: Bytes) {
-        self.kept_bytes += data.len();
+        self.kept_bytes += data.len() + PIECE;
         if self.kept_bytes > REPLAY_BYTES {
             self.kept = None;
         }
@@ -221,6 +224,10 @@ impl Pod for Stream {
         self.outbox.len()
     }
 
+    fn kept(&mut self) -> usize {
+        self.outbox.kept() + self.inbox.as_mut().map_or(0, Inbox::unread)
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PodError>> {
         let flushed = self.outbox.poll_flush(cx, &mut self.send, usize::MAX, false);
         // Why it takes no more, the response says.
@@ -230,8 +237,9 @@ impl Pod for Stream {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        _: usize,
+        _: HeadLimits,
         _: bool,
+        _: usize,
         mut take: impl FnMut(&ResponseHead<'_>) -> Result<(), ProxyError>,
     ) -> Poll<Result<u16, PodError>> {
         let Some(response) = &mut self.response else {
@@ -260,7 +268,7 @@ impl Pod for Stream {
         Ok(self.inbox.as_ref().is_none_or(Inbox::is_done))
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+    fn poll_more(&mut self, cx: &mut Context<'_>, _: usize) -> Poll<Result<(), ProxyError>> {
         let Some(inbox) = &mut self.inbox else { return Poll::Ready(Ok(())) };
         match ready!(inbox.poll_part(cx)) {
             Ok(part) => {
@@ -268,8 +276,9 @@ impl Pod for Stream {
                 Poll::Ready(Ok(()))
             }
             Err(InboxError::Broken) => Poll::Ready(Err(ProxyError::UpstreamClosed)),
+            Err(InboxError::Malformed) => Poll::Ready(Err(MALFORMED)),
             Err(InboxError::Trailers) => {
-                Poll::Ready(Err(ProxyError::BadResponse("invalid trailer section")))
+                Poll::Ready(Err(ProxyError::BadResponse(BodyError::Trailers.rule())))
             }
         }
     }
@@ -279,11 +288,16 @@ impl Pod for Stream {
     }
 }
 
+/// h2 found it, and does not say more.
+const MALFORMED: ProxyError = ProxyError::BadResponse("malformed HTTP/2");
+
 /// A pod's GOAWAY comes only to streams behind the last one it processed.
 fn failed(error: &h2::Error) -> PodError {
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     if error.is_remote() && (refused || error.is_go_away()) {
         PodError::NotSent
+    } else if is_malformed(error) {
+        PodError::Failed(MALFORMED)
     } else {
         PodError::Failed(ProxyError::UpstreamClosed)
     }
@@ -295,7 +309,8 @@ fn view(head: &Response<()>, bare: bool) -> Result<ResponseHead<'_>, ProxyError>
     let mut body = Decoder::Close;
     for (name, value) in head.headers() {
         let (name, value) = (name.as_str(), value.as_bytes());
-        let class = identify(name).map_err(|_| ProxyError::BadResponse("invalid head"))?;
+        let class =
+            identify(name).map_err(|imitation| ProxyError::BadResponse(imitation.rule()))?;
         // h2 has checked it, and sees to it that the body is as long.
         if class == Class::ContentLength
             && let Some(n) = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok())

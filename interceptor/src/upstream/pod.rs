@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use crate::{
     error::ProxyError,
-    message::{body::BodySink, head::ResponseHead},
+    message::{body::BodySink, head::ResponseHead, section::HeadLimits},
 };
 
 /// How a pod failed an exchange.
@@ -22,24 +22,29 @@ pub(crate) trait Pod: BodySink {
     /// Bytes of the request that are not written yet.
     fn unsent(&self) -> usize;
 
+    /// Bytes of both directions that are in memory.
+    fn kept(&mut self) -> usize;
+
     /// Writes what is to be written. After [`PodError::Failed`] the pod takes nothing more of the
     /// request, but it may have answered.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PodError>>;
 
-    /// The next response head, interim ones too: its status, once `take` has seen it.
+    /// The next response head, interim ones too: its status, once `take` has seen it. Reads at most
+    /// `most` bytes at a time.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        limit: usize,
+        limits: HeadLimits,
         to_head: bool,
+        most: usize,
         take: impl FnMut(&ResponseHead<'_>) -> Result<(), ProxyError>,
     ) -> Poll<Result<u16, PodError>>;
 
     /// Moves what was read of the response's body to `sink`. True at its end.
     fn transfer(&mut self, sink: &mut impl BodySink) -> Result<bool, ProxyError>;
 
-    /// Reads more of the response's body.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>>;
+    /// Reads more of the response's body: `most` bytes, or what an HTTP/2 frame holds.
+    fn poll_more(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Result<(), ProxyError>>;
 
     /// May the connection take another request, now that the response is over?
     fn is_reusable(&self) -> bool;

@@ -40,6 +40,12 @@ impl Buffer {
         self.data.len() - self.start
     }
 
+    /// What it occupies beyond what every buffer may.
+    pub(crate) fn allocated(&self) -> usize {
+        let capacity = self.data.capacity();
+        if capacity > KEEP { capacity } else { 0 }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }

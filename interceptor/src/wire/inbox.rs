@@ -27,6 +27,8 @@ pub(crate) enum Part {
 pub(crate) enum InboxError {
     /// The peer broke it off.
     Broken,
+    /// The peer sent what is no HTTP/2 message, or more or less than it announced.
+    Malformed,
     /// A trailer imitates a field that frames the message.
     Trailers,
 }
@@ -42,6 +44,11 @@ impl Inbox {
         self.done
     }
 
+    /// Bytes that came and were not read.
+    pub(crate) fn unread(&mut self) -> usize {
+        self.stream.flow_control().used_capacity()
+    }
+
     /// The next part; the peer may send as much again.
     pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, InboxError>> {
         if !self.at_trailers {
@@ -50,14 +57,14 @@ impl Inbox {
                     let _ = self.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Ok(Part::Data(data)));
                 }
-                Some(Err(e)) if !ended_well(&e) => return Poll::Ready(Err(InboxError::Broken)),
+                Some(Err(e)) if !ended_well(&e) => return Poll::Ready(Err(broken(&e))),
                 Some(Err(_)) | None => self.at_trailers = true,
             }
         }
         let trailers = match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.unwrap_or_default(),
             Err(e) if ended_well(&e) => Default::default(),
-            Err(_) => return Poll::Ready(Err(InboxError::Broken)),
+            Err(e) => return Poll::Ready(Err(broken(&e))),
         };
         self.done = true;
         let lines = trailer_section(trailers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())));
@@ -68,4 +75,16 @@ impl Inbox {
 /// A server that answered completely may end the stream without an error (RFC 9113 section 8.1).
 fn ended_well(e: &h2::Error) -> bool {
     e.is_reset() && e.is_remote() && e.reason() == Some(Reason::NO_ERROR)
+}
+
+fn broken(e: &h2::Error) -> InboxError {
+    if is_malformed(e) { InboxError::Malformed } else { InboxError::Broken }
+}
+
+/// Was it this side that found the peer to break the protocol?
+pub(crate) fn is_malformed(e: &h2::Error) -> bool {
+    use Reason as R;
+    let found =
+        [R::PROTOCOL_ERROR, R::COMPRESSION_ERROR, R::FRAME_SIZE_ERROR, R::FLOW_CONTROL_ERROR];
+    e.is_library() && e.reason().is_some_and(|reason| found.contains(&reason))
 }

@@ -17,6 +17,9 @@ use super::buffer::{Buffer, READ_SIZE, read_scratch};
 /// Bytes the kernel may queue unsent for a slow reader.
 const UNSENT: u32 = 16 << 10;
 
+/// What rustls keeps encrypted for a slow reader (its default buffer limit).
+const TLS_UNSENT: usize = 64 << 10;
+
 /// One connection's bytes.
 pub(crate) enum Io {
     /// TCP as it is.
@@ -31,6 +34,14 @@ impl Io {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Bytes that TLS may have taken and not written, where something waits behind them.
+    pub(crate) fn unsent(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(_) => TLS_UNSENT,
         }
     }
 

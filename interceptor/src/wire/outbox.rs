@@ -11,10 +11,20 @@ use http::HeaderMap;
 
 use crate::message::{field::Fields, section::parse_fields};
 
+/// Bytes of one stream that the connection takes before they are written: a whole frame, which is as
+/// much as one write takes.
+pub(crate) const SEND_BUFFER: usize = 16 << 10;
+
+/// Smaller pieces are copied together: each would cost more to keep than it holds, and a frame of its
+/// own to send.
+const SMALL: usize = 1 << 10;
+
 /// Parts of a body in order, until they are handed to the connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
     parts: VecDeque<Bytes>,
+    /// What comes behind the parts, still growing.
+    tail: Vec<u8>,
     bytes: usize,
     end: End,
 }
@@ -39,10 +49,29 @@ impl Outbox {
         self.bytes
     }
 
+    /// What is in memory at most: where bytes are left, the connection may have all it takes.
+    pub(crate) fn kept(&self) -> usize {
+        if self.bytes > 0 { self.bytes + SEND_BUFFER } else { 0 }
+    }
+
     pub(crate) fn push(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.bytes += data.len();
-            self.parts.push_back(data);
+        if data.len() < SMALL {
+            return self.copy(&data);
+        }
+        self.close_tail();
+        self.bytes += data.len();
+        self.parts.push_back(data);
+    }
+
+    /// The same for bytes that belong to somebody else.
+    pub(crate) fn copy(&mut self, data: &[u8]) {
+        self.bytes += data.len();
+        self.tail.extend_from_slice(data);
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.parts.push_back(std::mem::take(&mut self.tail).into());
         }
     }
 
@@ -65,6 +94,7 @@ impl Outbox {
         piece: usize,
         hold_end: bool,
     ) -> Poll<Result<(), Closed>> {
+        self.close_tail();
         let hold_end = hold_end && matches!(self.end, End::Due(_));
         loop {
             if hold_end && self.parts.len() <= 1 {
@@ -130,5 +160,25 @@ pub(crate) fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
     let value = http::HeaderValue::from_bytes(value);
     if let (Ok(name), Ok(value)) = (name, value) {
         map.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_one_part() {
+        let mut outbox = Outbox::default();
+        for _ in 0..1000 {
+            outbox.copy(b"x");
+            outbox.push(Bytes::from_static(b"y"));
+        }
+        let large = Bytes::from(vec![b'z'; SMALL]);
+        outbox.push(large.clone());
+        outbox.push(Bytes::new());
+        outbox.close_tail();
+        assert_eq!(outbox.parts, [Bytes::from("xy".repeat(1000)), large]);
+        assert_eq!(outbox.len(), 2000 + SMALL);
     }
 }

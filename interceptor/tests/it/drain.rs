@@ -248,6 +248,9 @@ async fn bad_flags() {
     refused(&["--trusted-proxies", "10.0.0.0/99"], 64, "--trusted-proxies").await;
     refused(&["--max-header-bytes", "1"], 64, "--max-header-bytes").await;
     refused(&["--tls-listen", "127.0.0.1:0"], 64, "--tls-cert-dir").await;
+    // Nothing else says which hosts are a cluster's.
+    let (exit, stderr) = Process::refused(&["--listen", "127.0.0.1:0"]).await;
+    assert!(exit == Some(64) && stderr.contains("--cluster-domain"), "{exit:?}: {stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,7 +68,6 @@ async fn ambiguous_lines() {
     let length_underscore = get("Content_Length: 5");
     let hosts = get("Host: g.test");
     let no_host = "GET / HTTP/1.1\r\nX-A: 1\r\n\r\n";
-    let other = "GET http://g.test/ HTTP/1.1\r\nHost: f.test\r\n\r\n";
     check_refused(&[
         ("obs-fold", &folded, 400, "bad_request"),
         ("bare LF", &bare_lf, 400, "bad_request"),
@@ -79,8 +78,8 @@ async fn ambiguous_lines() {
         ("Content_Length", &length_underscore, 400, "bad_request"),
         ("two hosts", &hosts, 400, "bad_request"),
         ("no host", no_host, 400, "bad_request"),
-        ("target against Host", other, 400, "bad_request"),
-        ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: f.test\r\n\r\n", 400, "bad_request"),
+        ("HTTP/2.0", "GET / HTTP/2.0\r\nHost: f.test\r\n\r\n", 505, "http_version"),
+        ("HTTP/1.10", "GET / HTTP/1.10\r\nHost: f.test\r\n\r\n", 400, "bad_request"),
         (
             "CONNECT",
             "CONNECT f.test:80 HTTP/1.1\r\nHost: f.test\r\n\r\n",
@@ -89,6 +88,63 @@ async fn ambiguous_lines() {
         ),
     ])
     .await;
+}
+
+/// RFC 9112 section 3.2.2: a target that names an authority is for that one, whatever `Host` says,
+/// and `Host` is generated from it. RFC 9110 section 2.5: a higher minor version is no other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_of_targets_and_minor_versions() {
+    let pod = Backend::answering(|request| {
+        ok(&format!("{} {}", request.target(), request.field("host").unwrap_or("none")))
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let check = async |line: &str, host: &str, expected: &str| {
+        let mut client = proxy.client().await;
+        client.send(format!("{line}\r\nHost: {host}\r\n\r\n")).await;
+        let answer = client.answer().await;
+        match expected {
+            "unknown_host" => answer.assert_error(404, expected),
+            expected => assert_eq!((answer.status(), answer.text()), (200, expected), "{line}"),
+        }
+    };
+    check("GET http://f.test/x HTTP/1.1", "g.test", "/x f.test").await;
+    check("GET http://f.test:80/x HTTP/1.1", "f.test", "/x f.test:80").await;
+    check("GET http://f.test/x HTTP/1.1", "f.test:80", "/x f.test").await;
+    check("GET https://F.Test?y HTTP/1.1", "g.test", "/?y F.Test").await;
+    check("GET http://g.test/ HTTP/1.1", "f.test", "unknown_host").await;
+    check("GET /x HTTP/1.2", "f.test", "/x f.test").await;
+    check("GET /x HTTP/1.9", "f.test", "/x f.test").await;
+    proxy.idle().await;
+}
+
+/// Bytes that are not even UTF-8 are the pod's to read.
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_pass_byte_by_byte() {
+    let target = b"GET /\xe9\xff%C3\"<>|?\xfe=\x80 HTTP/1.1\r\n";
+    let pod = Backend::start(move |mut wire, _| async move {
+        let line = wire.through(b"\r\n").await.unwrap();
+        assert_eq!(line.escape_ascii().to_string(), target.escape_ascii().to_string());
+        wire.through(b"\r\n\r\n").await.unwrap();
+        wire.send(ok("fine")).await;
+    });
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = proxy.client().await;
+    client.send([&target[..], b"Host: f.test\r\n\r\n"].concat()).await;
+    assert_eq!(client.answer().await.text(), "fine");
+}
+
+/// Which bound was hit, the answer says.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_large_heads_name_their_bound() {
+    let proxy = Proxy::start().await;
+    let fields = "x: y\r\n".repeat(1000);
+    let many = refused(&proxy, format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).await;
+    many.assert_error(431, "headers_too_large");
+    assert!(many.text().contains("more than 100 header fields"), "{}", many.text());
+    let long = "a".repeat(40_000);
+    let long = refused(&proxy, format!("GET / HTTP/1.1\r\nHost: a\r\nx: {long}\r\n\r\n")).await;
+    long.assert_error(431, "headers_too_large");
+    assert!(long.text().contains("longer than 32768 bytes"), "{}", long.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

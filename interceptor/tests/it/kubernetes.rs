@@ -104,7 +104,11 @@ impl Running {
     async fn routes() -> Self {
         let api = ApiServer::start().await;
         let (tx, calls) = mpsc::unbounded_channel();
-        let routes = FunctionRoutes::new(api.client(), None, HostRule::default());
+        let hosts = HostRule {
+            cluster_domain: "46-225-91-12.kipper.run".into(),
+            shared_parents: vec!["kipper.run".into()],
+        };
+        let routes = FunctionRoutes::new(api.client(), None, hosts);
         let source = Box::new(routes).run(Arc::new(Sink(tx)));
         Self { api, calls, source: tokio::spawn(source) }
     }
@@ -409,7 +413,9 @@ async fn a_fleet_divides_the_pods_of_a_limited_function() {
     let source = Box::new(ServiceFleet::new(api.client(), "kipper", "interceptor", "i-0"));
     let following = tokio::spawn(source.run(Arc::clone(&router) as _));
     let list = api.list(PATH).await;
-    assert_eq!(list.value("labelSelector"), Some("kubernetes.io%2Fservice-name%3Dinterceptor"));
+    let own = "kubernetes.io%2Fservice-name%3Dinterceptor%2C\
+        endpointslice.kubernetes.io%2Fmanaged-by%3Dendpointslice-controller.k8s.io";
+    assert_eq!(list.value("labelSelector"), Some(own));
     let names = ["i-0", "i-1", "i-2"];
     let listed = json!({
         "apiVersion": "discovery.k8s.io/v1",

@@ -6,6 +6,8 @@
 
 mod support;
 
+mod admin;
+mod buffers;
 mod drain;
 mod early;
 mod faults;

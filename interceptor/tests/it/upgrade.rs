@@ -1,7 +1,11 @@
 //! Upgraded connections (WebSocket and the like): nothing before the pod agreed, then bytes both
 //! ways until both sides are done.
 
-use crate::support::{Backend, Gate, Proxy, Recorder, Wire, ok, ready};
+use std::time::{Duration, Instant};
+
+use kipper_interceptor::config::ProxyConfig;
+
+use crate::support::{Backend, Gate, Proxy, Recorder, Wire, function, ok, ready};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: f.test\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -86,6 +90,62 @@ async fn half_closed_by_the_pod() {
     client.send("see you").await;
     client.finish().await;
     got_all.pass().await;
+    proxy.idle().await;
+}
+
+/// A data plane whose connections may stand still this long.
+async fn impatient(pod: &Backend, idle_timeout: Duration) -> Proxy {
+    let proxy = Proxy::with(ProxyConfig { idle_timeout, ..ProxyConfig::default() }).await;
+    proxy.add(function("f"), &[ready(pod.address)]).await;
+    proxy
+}
+
+/// A tunnel on which nothing moves gives its place back, whoever has ended its side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_that_stands_still_ends() {
+    let closed = Gate::closed();
+    let tell = closed.clone();
+    let pod = Backend::start(move |mut wire, _| {
+        let tell = tell.clone();
+        async move {
+            wire.head().await.unwrap();
+            wire.send(format!("{SWITCHING}hello")).await;
+            // It ends nothing by itself.
+            let _ = wire.rest().await;
+            tell.pass().await;
+        }
+    });
+    let proxy = impatient(&pod, Duration::from_millis(200)).await;
+    for half_closed in [false, true] {
+        let mut client = upgraded(&proxy).await;
+        assert_eq!(client.exactly(5).await.unwrap(), b"hello");
+        if half_closed {
+            client.finish().await;
+        }
+        client.closed().await;
+        proxy.idle().await;
+    }
+    closed.open();
+}
+
+/// Bytes in one direction are enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_that_moves_stays() {
+    let pod = Backend::start(|mut wire, _| async move {
+        wire.head().await.unwrap();
+        wire.send(SWITCHING).await;
+        while wire.exactly(1).await.is_ok() {}
+    });
+    let idle = Duration::from_secs(2);
+    let proxy = impatient(&pod, idle).await;
+    let mut client = upgraded(&proxy).await;
+    let started = Instant::now();
+    while started.elapsed() < idle + idle / 2 {
+        client.send("x").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(proxy.f().counters.in_flight(), 1);
+    drop(client);
     proxy.idle().await;
 }
 

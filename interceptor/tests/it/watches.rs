@@ -11,7 +11,8 @@ const WATCHES: [Expected; 3] = [
     Expected::labelled("/apis/discovery.k8s.io/v1/endpointslices", FUNCTIONS),
     Expected::labelled(
         "/apis/discovery.k8s.io/v1/namespaces/kipper-system/endpointslices",
-        "kubernetes.io%2Fservice-name%3Dinterceptor",
+        "kubernetes.io%2Fservice-name%3Dinterceptor%2C\
+         endpointslice.kubernetes.io%2Fmanaged-by%3Dendpointslice-controller.k8s.io",
     ),
 ];
 
@@ -21,6 +22,6 @@ async fn every_watch_survives_the_api_server() {
     interceptor
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .args(["--service", "interceptor", "--service-namespace", "kipper-system"])
-        .args(["--name", "i-1", "--log-level", "error"]);
+        .args(["--cluster-domain", "example.com", "--name", "i-1", "--log-level", "error"]);
     survive_as(&mut interceptor, &WATCHES).await;
 }

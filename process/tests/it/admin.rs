@@ -31,6 +31,13 @@ async fn start() -> Admin {
     let server = AdminServer::bind("127.0.0.1:0".parse().unwrap(), readiness.clone(), registry)
         .await
         .unwrap();
+    let server = server.route_for(
+        "/elsewhere",
+        |ip| ip == std::net::Ipv4Addr::new(192, 0, 2, 1),
+        Arc::new(|| AdminResponse::json("{}")),
+    );
+    let server =
+        server.route_for("/here", |ip| ip.is_loopback(), Arc::new(|| AdminResponse::json("{}")));
     let server = server.route("/routes", Arc::new(|| AdminResponse::json(r#"{"routes":[]}"#)));
     let addr = server.local_addr();
     let stop = CancellationToken::new();
@@ -99,6 +106,8 @@ async fn other_paths_and_methods_are_refused() {
     let answer = admin.ask("GET", "/routes?x=1").await;
     assert_eq!((status(&answer), body(&answer)), (200, r#"{"routes":[]}"#));
     assert_eq!(status(&admin.ask("GET", "/").await), 404);
+    assert_eq!(status(&admin.ask("GET", "/here").await), 200);
+    assert_eq!(status(&admin.ask("GET", "/elsewhere").await), 403);
     assert_eq!(status(&admin.ask("GET", "/livez/").await), 404);
     let refused = admin.ask("POST", "/livez").await;
     assert_eq!(status(&refused), 405);

@@ -11,10 +11,14 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kipper_function::names;
 use kipper_kubernetes::Values;
 use kube::{Api, Client};
 
-use super::{slices, watch};
+use super::{
+    slices::{self, CONTROLLER, MANAGED_BY},
+    watch,
+};
 use crate::source::{Fleet, FleetSink, FleetSource, Member, SourceError};
 
 /// Watches the interceptors behind one Service.
@@ -29,7 +33,7 @@ impl ServiceFleet {
     pub fn new(client: Client, namespace: &str, service: &str, me: &str) -> Self {
         Self {
             slices: Api::namespaced(client, namespace),
-            selector: format!("kubernetes.io/service-name={service}"),
+            selector: format!("{}={service},{MANAGED_BY}={CONTROLLER}", names::SERVICE_NAME),
             me: me.to_owned(),
         }
     }

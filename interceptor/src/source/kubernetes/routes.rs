@@ -5,7 +5,7 @@
 //! the spec: a host depends on the name alone, so a spec that was just changed keeps its route,
 //! with the new settings at once. A Function that is being deleted stays routed until the
 //! controller gives its host up or the object is gone, so requests are served as long as its pods
-//! are.
+//! are. The host is what the rule says, whatever the status does.
 
 use std::{
     collections::HashMap,
@@ -26,11 +26,12 @@ use crate::source::{
     FunctionId, Probe, RouteSink, RouteSource, RouteSpec, SourceError, Timeouts, function,
 };
 
-/// How a host is computed where a status names none.
-#[derive(Clone, Debug, Default)]
+/// What gives a function its host. A status does not: whoever may write one in any namespace could
+/// name any host in it.
+#[derive(Clone, Debug)]
 pub struct HostRule {
-    /// Domain of the cluster; without one, only hosts named by a status are routed.
-    pub cluster_domain: Option<String>,
+    /// Domain of the cluster.
+    pub cluster_domain: String,
     /// Parents below which every cluster has one label.
     pub shared_parents: Vec<String>,
 }
@@ -92,7 +93,10 @@ impl Mirror<DeserializeGuard<Function>> for RouteMirror {
     }
 
     fn list(&mut self, function: DeserializeGuard<Function>) {
-        self.listed.extend(self.render(&function));
+        if let Some(route) = self.render(&function) {
+            note(&function, &route);
+            self.listed.push(route);
+        }
     }
 
     fn complete(&mut self) {
@@ -107,6 +111,7 @@ impl Mirror<DeserializeGuard<Function>> for RouteMirror {
         };
         let fingerprint = fingerprint(&route);
         if self.routed.insert(route.id.clone(), fingerprint) != Some(fingerprint) {
+            note(&function, &route);
             self.sink.apply(route);
         }
     }
@@ -119,6 +124,15 @@ impl Mirror<DeserializeGuard<Function>> for RouteMirror {
     }
 }
 
+/// Says it where users are told another URL than the one that works.
+fn note(function: &DeserializeGuard<Function>, route: &RouteSpec) {
+    let told = function.0.as_ref().ok().and_then(|function| told_otherwise(function, route));
+    if let Some(endpoint) = told {
+        let host = route.hosts.first();
+        tracing::warn!(function = %route.id, endpoint, host, "the status names another host");
+    }
+}
+
 /// The route of a Function; `None` while it has none.
 fn route(resource: &Function, hosts: &HostRule) -> Option<RouteSpec> {
     let namespace = resource.metadata.namespace.as_deref()?;
@@ -128,25 +142,27 @@ fn route(resource: &Function, hosts: &HostRule) -> Option<RouteSpec> {
     if !status.is_true(names::condition::HOST_RESERVED) || !spec.is_http() {
         return None;
     }
-    let host =
-        status.endpoint.as_deref().and_then(endpoint_host).or_else(|| computed_host(name, hosts));
-    let Some(host) = host else {
-        tracing::warn!(namespace, name, "function has no usable host and is not routed");
-        return None;
+    let host = match host::host(name, &hosts.cluster_domain, &hosts.shared_parents) {
+        Ok(host) => host,
+        Err(error) => {
+            tracing::warn!(namespace, name, %error, "function has no host and is not routed");
+            return None;
+        }
     };
     let id = FunctionId::new(namespace, name);
-    Some(function::route(id, vec![host], spec, resource.retries_idempotent()))
+    let created = resource.metadata.creation_timestamp.as_ref();
+    let created = created.map_or(i64::MAX, |time| time.0.as_second());
+    let route = function::route(id, vec![host], spec, resource.retries_idempotent());
+    Some(RouteSpec { created, ..route })
 }
 
-/// Host of the URL in a status, in the form hosts are compared in.
-fn endpoint_host(endpoint: &str) -> Option<String> {
-    let (_, rest) = endpoint.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    host::normalize(authority).ok().map(std::borrow::Cow::into_owned)
-}
-
-fn computed_host(name: &str, hosts: &HostRule) -> Option<String> {
-    host::host(name, hosts.cluster_domain.as_deref()?, &hosts.shared_parents).ok()
+/// The URL in a status that is not that of the route: the controller has another domain, or somebody
+/// else has written it.
+fn told_otherwise<'a>(resource: &'a Function, route: &RouteSpec) -> Option<&'a str> {
+    let endpoint = resource.status.as_ref()?.endpoint.as_deref()?;
+    let authority = endpoint.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
+    let told = authority.and_then(|authority| host::normalize(authority).ok());
+    (told.as_deref() != route.hosts.first().map(String::as_str)).then_some(endpoint)
 }
 
 /// Tells two routes of one function apart. Written field by field in the compiler's sight: a field
@@ -154,6 +170,7 @@ fn computed_host(name: &str, hosts: &HostRule) -> Option<String> {
 fn fingerprint(route: &RouteSpec) -> u64 {
     let RouteSpec {
         id: _,
+        created,
         hosts,
         event_trigger,
         concurrency,
@@ -165,7 +182,7 @@ fn fingerprint(route: &RouteSpec) -> u64 {
         retry_idempotent,
     } = route;
     let mut hasher = DefaultHasher::new();
-    (hosts, event_trigger, concurrency, idle_timeout, retry_idempotent).hash(&mut hasher);
+    (created, hosts, event_trigger, concurrency, idle_timeout, retry_idempotent).hash(&mut hasher);
     (cold_start, response_header, request).hash(&mut hasher);
     match probe {
         Probe::Tcp => 0u8.hash(&mut hasher),
@@ -203,7 +220,7 @@ mod tests {
 
     fn hosts() -> HostRule {
         HostRule {
-            cluster_domain: Some("c.kipper.run".into()),
+            cluster_domain: "c.kipper.run".into(),
             shared_parents: vec!["kipper.run".into()],
         }
     }
@@ -214,18 +231,40 @@ mod tests {
         let host = |status: Value| {
             route(&function(image.clone(), status), &hosts()).map(|route| route.hosts)
         };
+        let endpoint = Some("https://fn-hello-c.kipper.run");
         assert_eq!(host(Value::Null), None);
-        assert_eq!(host(json!({ "endpoint": "https://a.b" })), None);
-        assert_eq!(host(reserved(Some("https://a.b"), "False")), None);
-        assert_eq!(host(reserved(Some("https://a.b"), "Unknown")), None);
-        assert_eq!(host(reserved(Some("https://A.b.:8443/x?y"), "True")), Some(vec!["a.b".into()]));
-        assert_eq!(host(reserved(None, "True")), Some(vec!["fn-hello-c.kipper.run".into()]));
-        assert_eq!(
-            host(reserved(Some("nonsense"), "True")),
-            Some(vec!["fn-hello-c.kipper.run".into()])
-        );
-        let nowhere = route(&function(image.clone(), reserved(None, "True")), &HostRule::default());
-        assert_eq!(nowhere, None);
+        assert_eq!(host(json!({ "endpoint": endpoint })), None);
+        assert_eq!(host(reserved(endpoint, "False")), None);
+        assert_eq!(host(reserved(endpoint, "Unknown")), None);
+        let own = Some(vec!["fn-hello-c.kipper.run".to_owned()]);
+        assert_eq!(host(reserved(endpoint, "True")), own);
+        assert_eq!(host(reserved(None, "True")), own);
+    }
+
+    #[test]
+    fn a_status_names_no_host() {
+        let check = |endpoint: &'static str, otherwise: bool| {
+            let object = function(json!({ "image": "i" }), reserved(Some(endpoint), "True"));
+            let route = route(&object, &hosts()).unwrap();
+            assert_eq!(route.hosts, ["fn-hello-c.kipper.run"], "{endpoint}");
+            let told = told_otherwise(&object, &route);
+            assert_eq!(told, otherwise.then_some(endpoint), "{endpoint}");
+        };
+        check("https://FN-Hello-C.kipper.run.:8443/x?y", false);
+        check("https://fn-other-c.kipper.run", true);
+        check("https://bank.example.com", true);
+        check("nonsense", true);
+        check("", true);
+    }
+
+    #[test]
+    fn the_age_of_a_function() {
+        let mut object = function(json!({ "image": "i" }), reserved(None, "True"));
+        let created = |object: &Function| route(object, &hosts()).unwrap().created;
+        assert_eq!(created(&object), i64::MAX, "of no known age: the youngest");
+        object.metadata.creation_timestamp =
+            serde_json::from_value(json!("2026-07-01T09:00:00Z")).unwrap();
+        assert_eq!(created(&object), 1_782_896_400);
     }
 
     #[test]
@@ -266,7 +305,8 @@ mod tests {
                 csp_allowlist: vec!["https://cdn.example.com".into()],
             }),
             retry_idempotent: true,
-            ..RouteSpec::new(FunctionId::new("shop", "hello"), vec!["a.b".into()])
+            created: i64::MAX,
+            ..RouteSpec::new(FunctionId::new("shop", "hello"), vec!["fn-hello-c.kipper.run".into()])
         };
         assert_eq!(route(&object, &hosts()), Some(expected.clone()));
         object.spec.no_security_headers = true;

@@ -1,5 +1,10 @@
 //! What EndpointSlices say about a function's pods. Pure.
 //!
+//! A slice counts only if Kubernetes' own controller made it from the pods of a Service, and an
+//! address only if it is that of a pod of the same namespace: not what somebody wrote into Endpoints
+//! or a slice to be led elsewhere. Who may write the labels and references of slices can still lie;
+//! no usual role of a namespace may.
+//!
 //! Reads one slice into addresses, and merges the slices of one Service into one endpoint set. The
 //! rules are those of the EndpointSlice API: an unset `ready` is true, only the first address of
 //! an endpoint counts, and an address may be in two slices while it moves between them.
@@ -9,10 +14,18 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::{
+    api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kipper_function::names;
 
 use crate::source::{EndpointState, FunctionId};
+
+/// Says who makes a slice, and that it was Kubernetes from the pods that a Service selects; what is
+/// mirrored from Endpoints says otherwise.
+pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(super) const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
 /// One address of a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +38,14 @@ pub(super) struct Address {
 /// The function a slice belongs to: its Service has the function's name.
 pub(super) fn function(slice: &EndpointSlice) -> Option<FunctionId> {
     let namespace = slice.metadata.namespace.as_deref()?;
-    let service = slice.metadata.labels.as_ref()?.get(names::SERVICE_NAME)?;
-    Some(FunctionId::new(namespace, service))
+    let labels = slice.metadata.labels.as_ref()?;
+    let service = labels.get(names::SERVICE_NAME)?;
+    let owners = slice.metadata.owner_references.as_deref().unwrap_or_default();
+    let made_from_it = |owner: &OwnerReference| {
+        owner.controller == Some(true) && owner.kind == "Service" && owner.name == *service
+    };
+    (labels.get(MANAGED_BY).is_some_and(|by| by == CONTROLLER) && owners.iter().any(made_from_it))
+        .then(|| FunctionId::new(namespace, service))
 }
 
 /// The addresses of a slice; none when it has no port we can use or no IP addresses.
@@ -34,7 +53,8 @@ pub(super) fn addresses(slice: &EndpointSlice) -> Vec<Address> {
     let Some(port) = port(slice.ports.as_deref().unwrap_or_default()) else {
         return Vec::new();
     };
-    slice.endpoints.iter().filter_map(|endpoint| address(endpoint, port)).collect()
+    let namespace = slice.metadata.namespace.as_deref();
+    slice.endpoints.iter().filter_map(|endpoint| address(endpoint, namespace, port)).collect()
 }
 
 /// The port named `http`, else the first one; TCP only.
@@ -45,14 +65,16 @@ pub(super) fn port(ports: &[EndpointPort]) -> Option<u16> {
     chosen.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
 }
 
-fn address(endpoint: &Endpoint, port: u16) -> Option<Address> {
+fn address(endpoint: &Endpoint, namespace: Option<&str>, port: u16) -> Option<Address> {
     let ip: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-    let target =
-        endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
+    let pod = endpoint.target_ref.as_ref()?;
+    if pod.kind.as_deref() != Some("Pod") || pod.namespace.as_deref() != namespace {
+        return None;
+    }
     let (ready, terminating) = conditions(endpoint.conditions.as_ref());
     Some(Address {
         state: EndpointState { address: SocketAddr::new(ip, port), ready, terminating },
-        pod: target.and_then(|target| target.name.as_deref()).map(Box::from),
+        pod: pod.name.as_deref().map(Box::from),
     })
 }
 
@@ -102,9 +124,22 @@ mod tests {
 
     use super::*;
 
-    fn slice(ports: Value, endpoints: Value) -> EndpointSlice {
+    /// As the controller makes it: an endpoint is that of a pod of the namespace.
+    fn slice(ports: Value, mut endpoints: Value) -> EndpointSlice {
+        for endpoint in endpoints.as_array_mut().unwrap() {
+            let pod = endpoint["targetRef"]["name"].as_str().unwrap_or("x").to_owned();
+            endpoint["targetRef"] = json!({ "kind": "Pod", "namespace": "shop", "name": pod });
+        }
+        raw_slice(ports, endpoints)
+    }
+
+    fn raw_slice(ports: Value, endpoints: Value) -> EndpointSlice {
         let metadata = json!({
-            "name": "hello-x", "namespace": "shop", "labels": { "kubernetes.io/service-name": "hello" }
+            "name": "hello-x", "namespace": "shop",
+            "labels": { "kubernetes.io/service-name": "hello",
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io" },
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "Service", "name": "hello",
+                "uid": "1", "controller": true }],
         });
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata,
@@ -167,7 +202,7 @@ mod tests {
 
     #[test]
     fn each_address_and_each_pod_counts_once() {
-        let pod = |ip: &str, pod: &str, ready: bool| json!({ "addresses": [ip], "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "name": pod } });
+        let pod = |ip: &str, pod: &str, ready: bool| json!({ "addresses": [ip], "conditions": { "ready": ready }, "targetRef": { "name": pod } });
         // An address on its way from one slice to another.
         let old = slice(http(), json!([pod("10.0.0.2", "b", false), pod("10.0.0.1", "a", false)]));
         let new = slice(http(), json!([pod("10.0.0.1", "a", true)]));
@@ -189,9 +224,50 @@ mod tests {
     fn what_cannot_be_an_address_is_left_out() {
         let endpoints = json!([{ "addresses": [] }, { "addresses": ["pod.example.com"] }, { "addresses": ["10.0.0.1", "10.0.0.9"] }]);
         check(&[slice(http(), endpoints)], &[("10.0.0.1:8080", true, false)]);
-        let mut unowned = slice(http(), json!([]));
-        assert_eq!(function(&unowned), Some(FunctionId::new("shop", "hello")));
-        unowned.metadata.labels = None;
-        assert_eq!(function(&unowned), None);
+    }
+
+    #[test]
+    fn only_pods_of_the_namespace_are_endpoints() {
+        let check_target = |target: Value, expected: bool| {
+            let endpoint = json!([{ "addresses": ["10.0.0.1"], "targetRef": target }]);
+            let found = addresses(&raw_slice(http(), endpoint));
+            assert_eq!(found.len(), usize::from(expected), "{target}");
+        };
+        check_target(json!({ "kind": "Pod", "namespace": "shop", "name": "a" }), true);
+        check_target(json!({ "kind": "Pod", "namespace": "bank", "name": "a" }), false);
+        check_target(json!({ "kind": "Pod", "name": "a" }), false);
+        check_target(json!({ "kind": "Node", "namespace": "shop", "name": "a" }), false);
+        check_target(Value::Null, false);
+    }
+
+    #[test]
+    fn only_what_kubernetes_makes_of_a_service_counts() {
+        let check_slice = |change: fn(&mut EndpointSlice), expected: bool| {
+            let mut slice = slice(http(), json!([]));
+            change(&mut slice);
+            let hello = expected.then(|| FunctionId::new("shop", "hello"));
+            assert_eq!(function(&slice), hello);
+        };
+        let label = |slice: &mut EndpointSlice, name: &str, value: &str| {
+            let labels = slice.metadata.labels.as_mut().unwrap();
+            labels.insert(name.into(), value.into());
+        };
+        check_slice(|_| {}, true);
+        check_slice(|slice| slice.metadata.labels = None, false);
+        check_slice(|slice| slice.metadata.owner_references = None, false);
+        check_slice(
+            |slice| slice.metadata.owner_references.as_mut().unwrap()[0].controller = None,
+            false,
+        );
+        check_slice(
+            |slice| slice.metadata.owner_references.as_mut().unwrap()[0].kind = "Pod".into(),
+            false,
+        );
+        let mut other = slice(http(), json!([]));
+        label(&mut other, names::SERVICE_NAME, "bank");
+        assert_eq!(function(&other), None, "its Service is another one");
+        let mut mirrored = slice(http(), json!([]));
+        label(&mut mirrored, MANAGED_BY, "endpointslicemirroring-controller.k8s.io");
+        assert_eq!(function(&mirrored), None, "made from Endpoints, which name any address");
     }
 }

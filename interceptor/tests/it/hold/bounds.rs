@@ -35,6 +35,8 @@ async fn full_queue_of_one_does_not_starve_another() {
     proxy.add(function("f"), &[]).await;
     let other = proxy.add(function("g"), &[]).await;
     let _full = hold_in_order(&proxy, &targets(10)).await;
+    assert_eq!(proxy.metric("held_requests", &[]), 10.0);
+    assert!(proxy.metric("held_bytes", &[]) > 0.0);
     proxy.client().await.get("f.test", "/").await.assert_error(503, "queue_full");
     let mut client = proxy.client().await;
     client.send("GET /g HTTP/1.1\r\nHost: g.test\r\n\r\n").await;

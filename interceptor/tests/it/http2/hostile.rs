@@ -5,11 +5,11 @@ use kipper_interceptor::config::ProxyConfig;
 use super::{
     client::{Client, answer, request},
     frames::{
-        CONTINUATION, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
         REFUSED_STREAM, RST_STREAM, SETTINGS, connect, fields, frame, get, read, read_kind,
     },
 };
-use crate::support::{Proxy, Recorder, Wire, function, ready};
+use crate::support::{Backend, Proxy, Recorder, Wire, function, ok, ready};
 
 /// Sends until the connection ends; what the server's last word was.
 async fn flood(wire: &mut Wire, mut next: impl FnMut(u32) -> Vec<u8>, most: u32) -> Frame {
@@ -115,6 +115,23 @@ async fn continuation_flood() {
     }
     assert_eq!(proxy.f().counters.total(), 0);
     proxy.idle().await;
+}
+
+/// h2 leaves them out before anybody can refuse them.
+#[tokio::test(flavor = "multi_thread")]
+async fn pseudo_fields_of_trailers_go_no_further() {
+    let pod =
+        Backend::answering(|request| ok(&format!("{} {:?}", request.target(), request.trailers)));
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut wire = connect(proxy.address).await;
+    let head =
+        [(":method", "POST"), (":scheme", "http"), (":authority", "f.test"), (":path", "/raw")];
+    wire.send(frame(HEADERS, END_HEADERS, 1, &fields(&head))).await;
+    wire.send(frame(DATA, 0, 1, b"hello")).await;
+    let trailers = fields(&[(":path", "/event"), (":authority", "g.test"), ("x-sum", "5")]);
+    wire.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers)).await;
+    let answer = read_kind(&mut wire, DATA, 1).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer.payload), r#"/raw [("x-sum", "5")]"#);
 }
 
 /// What frames or routes a message differently in HTTP/1.1, or is malformed, ends here.

@@ -89,6 +89,11 @@ impl Process {
         until(text, || self.log.lock().contains(text)).await;
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let pid = self.child.id().unwrap().to_string();

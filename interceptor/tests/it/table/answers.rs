@@ -6,14 +6,14 @@ use super::{
     row::{
         Act, Row, answer, data, end, get, head, interim, part, post, request, rest, send, trailers,
     },
-    shape::{ok, status, target},
+    shape::{error, ok, status, target},
 };
 use crate::support;
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 pub(super) fn rows() -> Vec<Row> {
-    [bodies(), no_bodies(), pieces(), interims(), expectations()].concat()
+    [bodies(), heads(), no_bodies(), pieces(), interims(), expectations()].concat()
 }
 
 fn bodies() -> Vec<Row> {
@@ -60,6 +60,37 @@ fn bodies() -> Vec<Row> {
         Row::new("a request without a body that could have one")
             .client([send(post("/")), answer(ok("/"))])
             .got(0, target("/").field("content-length", "0").body("")),
+    ]
+}
+
+/// Frameworks set many cookies, and long ones.
+fn heads() -> Vec<Row> {
+    let cookies: Vec<_> = (0..110).map(|n| format!("Set-Cookie: c{n}={n}\r\n")).collect();
+    let (cookies, long) = (cookies.concat(), "x".repeat(40_000));
+    let is_long = |value: &str| value.len() == 40_000;
+    let row = |name, fields: &str, shape| {
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok");
+        Row::new(name).pods([Pod::answering(&text)]).client([send(get("/")), answer(shape)])
+    };
+    vec![
+        row("an answer with 110 cookies", &cookies, ok("ok").count("set-cookie", 110)),
+        row(
+            "an answer with a field of 40 KB",
+            &format!("X-Long: {long}\r\n"),
+            ok("ok").fits("x-long", is_long),
+        ),
+        Row::new("an answer of an HTTP/2 pod with 110 cookies")
+            .h2_pod([Stream::Cookies(110, 1)])
+            .client([send(get("/")), answer(ok("").count("set-cookie", 110))]),
+        Row::new("an answer of an HTTP/2 pod with a field of 100 KB")
+            .h2_pod([Stream::Cookies(1, 100_000)])
+            .client([send(get("/")), answer(ok("").count("set-cookie", 1))]),
+        Row::new("an answer of an HTTP/2 pod with more than is allowed")
+            .set(|s| s.config.max_response_header_bytes = 2000)
+            .h2_pod([Stream::Cookies(1, 3000)])
+            .client([send(get("/")), answer(error(502, "bad_response"))])
+            .errors(&[("bad_response", 1)])
+            .refused_answers(&["malformed HTTP/2"]),
     ]
 }
 

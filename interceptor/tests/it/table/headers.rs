@@ -7,7 +7,7 @@ use kipper_interceptor::source::SecurityHeaders;
 use super::{
     pod::{Place, Pod, Step, Stream, say},
     row::{Act, Request, Row, Settings, answer, data, end, get, post, send, trailers},
-    shape::{error, ok, status, target},
+    shape::{Shape, error, ok, status, target},
     transport::Protocol,
 };
 use crate::support;
@@ -24,8 +24,30 @@ const IMITATIONS: &[&str] = &[
     "x_request_id",
 ];
 
+/// What only a poller says of an event, and names that read as such.
+const OF_EVENTS: &[&str] = &["ce-id", "ce-type", "ce-source", "ce_specversion", "ce-any_thing"];
+/// What only our own components say to each other.
+const OURS: &[&str] = &[
+    "kipper-attempt",
+    "kipper_attempt",
+    "kipper-event-token",
+    "kipper_event-token",
+    "kipper-hops",
+];
+
 pub(super) fn rows() -> Vec<Row> {
-    [hops(), hops_of_pods(), clients(), imitations(), security(), times(), cookies()].concat()
+    [
+        hops(),
+        hops_of_pods(),
+        clients(),
+        imitations(),
+        events(),
+        security(),
+        times(),
+        cookies(),
+        targets(),
+    ]
+    .concat()
 }
 
 fn trusting(settings: &mut Settings) {
@@ -77,6 +99,17 @@ fn hops() -> Vec<Row> {
                     .no("upgrade")
                     .field("te", "trailers"),
             )
+            .unless(Protocol::Http2, "such fields make a request malformed"),
+        Row::new("an upgrade to another HTTP is not asked for")
+            .client([
+                send(Request { method: "GET", ..upgrade("h2c") }),
+                answer(ok("/")),
+                send(Request { method: "GET", ..upgrade("websocket, H2c") }),
+                answer(ok("/")),
+            ])
+            .accepted(2)
+            .got(0, target("/").no("connection").no("upgrade").no("http2-settings"))
+            .got(1, target("/").no("connection").no("upgrade").no("http2-settings"))
             .unless(Protocol::Http2, "such fields make a request malformed"),
         Row::new("an upgrade that comes with a body is not asked for")
             .client([send(upgrade("h2c").body("hello")), answer(ok("/"))])
@@ -264,6 +297,62 @@ fn imitations() -> Vec<Row> {
             Row::new("names that imitate ours, in trailers for an HTTP/2 pod")
                 .h2_pod([Stream::Echo]),
         ),
+    ]
+}
+
+fn events() -> Vec<Row> {
+    let forged = |request: Request| {
+        let names = OF_EVENTS.iter().chain(OURS);
+        names.fold(request, |request, name| request.field(name, "6"))
+    };
+    let without = |shape: Shape, names: &[&'static str]| {
+        names.iter().fold(shape, |shape, name| shape.no(name))
+    };
+    let no_event = || without(without(target("/"), OF_EVENTS), OURS);
+    let in_trailers = || {
+        let forged = OF_EVENTS.iter().chain(OURS).map(|name| (*name, "6"));
+        trailers(&forged.chain([("x-sum", "5")]).collect::<Vec<_>>())
+    };
+    let of_events = |settings: &mut Settings| settings.spec.event_trigger = true;
+    vec![
+        Row::new("what only a poller says")
+            .set(of_events)
+            .client([send(forged(get("/"))), answer(ok("/"))])
+            .got(0, no_event()),
+        Row::new("what only a poller says, from a trusted proxy")
+            .set(of_events)
+            .set(trusting)
+            .client([send(forged(get("/"))), answer(ok("/"))])
+            .got(0, no_event()),
+        Row::new("what only a poller says, for an HTTP/2 pod")
+            .set(of_events)
+            .h2_pod([Stream::Echo])
+            .client([send(forged(get("/"))), answer(ok(""))])
+            .got(0, no_event()),
+        Row::new("what only a poller says, in trailers")
+            .client([
+                send(post("/").open().field("te", "trailers")),
+                data("hello"),
+                in_trailers(),
+                answer(ok("/")),
+            ])
+            .got(0, no_event().body("hello").trailers(&[("x-sum", "5")])),
+        // They are CloudEvents of somebody else's for a function that gets none from a poller.
+        Row::new("attributes of events, for a function without")
+            .client([send(forged(get("/"))), answer(ok("/"))])
+            .got(0, without(target("/"), OURS).field("ce-id", "6").field("ce-type", "6")),
+    ]
+}
+
+fn targets() -> Vec<Row> {
+    vec![
+        Row::new("a target that is not ASCII")
+            .client([send(get("/\u{fc}ber?q=\u{1f600}")), answer(ok("/\u{fc}ber?q=\u{1f600}"))])
+            .got(0, target("/\u{fc}ber?q=\u{1f600}")),
+        Row::new("a target that is not ASCII, for an HTTP/2 pod")
+            .h2_pod([Stream::Echo])
+            .client([send(get("/\u{fc}ber")), answer(ok(""))])
+            .got(0, target("/\u{fc}ber")),
     ]
 }
 

@@ -95,6 +95,8 @@ pub(super) enum Stream {
     Early(usize),
     /// Answers with a head that ends the stream, having read nothing.
     TrailersOnly,
+    /// The same with so many cookies of so many bytes.
+    Cookies(usize, usize),
 }
 
 pub(super) fn say(text: impl AsRef<[u8]>) -> Step {
@@ -316,6 +318,14 @@ async fn stream(
             stream.send_data(vec![b'x'; n].into(), true).ok()?;
             // The rest of the request is not wanted.
             drop(body);
+        }
+        Stream::Cookies(count, length) => {
+            let mut head = Response::new(());
+            for _ in 0..count {
+                let value = HeaderValue::from_str(&"x".repeat(length)).ok()?;
+                head.headers_mut().append("set-cookie", value);
+            }
+            respond.send_response(head, true).ok()?;
         }
         Stream::TrailersOnly => {
             let mut head = Response::new(());

@@ -4,9 +4,31 @@ use std::num::NonZeroUsize;
 
 use super::{
     row::{Act, Leave, Row, answer, get, leave, post, request, send},
-    shape::{error, ok, status},
+    shape::{error, ok, status, target},
     transport::Protocol,
 };
+
+/// What servers make `/event` of; the unit tests of admission have more.
+const EVENTS: &[&str] = &[
+    "/event",
+    "/event/",
+    "/event?x=1",
+    "/EVENT",
+    "/%65vent",
+    "/%2565vent",
+    "//event",
+    "/./event",
+    "/a/../event",
+    "/a/%2e%2e/event",
+    "/%/../event",
+    "/;x/../event",
+    "/event;v=1",
+    "/a\\..\\event",
+    "/%5cevent",
+    "//other.test/event",
+    "/event%3fx",
+    "/event%00",
+];
 
 pub(super) fn rows() -> Vec<Row> {
     [routes(), malformed(), too_large(), queues()].concat()
@@ -15,9 +37,9 @@ pub(super) fn rows() -> Vec<Row> {
 fn routes() -> Vec<Row> {
     let unknown = || answer(error(404, "unknown_host"));
     let no_event = || answer(error(404, "event_path"));
-    let spellings = ["/event", "/event/", "/event?x=1", "/%65vent", "//event", "/a/../event"];
-    let events = spellings.iter().flat_map(|t| [send(post(t).body("{}")), no_event()]);
+    let events = EVENTS.iter().flat_map(|t| [send(post(t).body("{}")), no_event()]);
     let passes = [send(post("/events").body("{}")), answer(ok("/events"))];
+    let refused = u32::try_from(EVENTS.len()).unwrap();
     let hosts = ["F.Test", "f.test:8080", "f.test.", "F.TEST.:80"];
     let known = hosts.iter().flat_map(|h| [send(get("/").host(h)), answer(ok("/"))]);
     vec![
@@ -40,7 +62,7 @@ fn routes() -> Vec<Row> {
         Row::new("the path of events, for a function with events")
             .set(|s| s.spec.event_trigger = true)
             .client(events.chain(passes).collect::<Vec<_>>())
-            .errors(&[("event_path", 6)])
+            .errors(&[("event_path", refused)])
             .arrived(1),
         Row::new("the path of events, for a function without")
             .client([send(post("/event").body("{}")), answer(ok("/event"))]),
@@ -103,7 +125,19 @@ fn too_large() -> Vec<Row> {
                 row.client(acts).errors(&[])
             })
     };
+    let fields = |n: usize| (0..n).fold(get("/"), |get, n| get.field(&format!("x-{n}"), ""));
     vec![
+        Row::new("a field more than is allowed")
+            .set(|s| s.config.max_header_fields = 20)
+            .client([send(fields(21)), answer(error(431, "headers_too_large"))])
+            .accepted(0)
+            .errors(&[("headers_too_large", 1)])
+            .arrived(0),
+        Row::new("as many fields as are allowed")
+            .set(|s| s.config.max_header_fields = 300)
+            // Beside `Host`, which HTTP/2 has elsewhere.
+            .client([send(fields(299)), answer(ok("/"))])
+            .got(0, target("/").field("x-298", "")),
         row("a field that is too long", get("/").field("x-long", &long)),
         row("a target that is too long", get(&format!("/{long}"))),
         row("too many fields", many),
@@ -129,6 +163,22 @@ fn queues() -> Vec<Row> {
             ])
             .accepted(5)
             .errors(&[("queue_full", 2), ("client_gone", 3)]),
+        Row::new("a queue that is full of what its clients may send ahead")
+            .set(|s| s.config.max_held_bytes = NonZeroUsize::new(300_000).unwrap())
+            .pods([])
+            .client([
+                send(post("/").open()),
+                Act::Held(1),
+                Act::As(1),
+                send(post("/").open()),
+                full(),
+                send(post("/").length(5)),
+                Act::Held(2),
+                leave(Leave::Fin),
+            ])
+            .accepted(3)
+            .errors(&[("queue_full", 1), ("client_gone", 2)])
+            .unless(Protocol::Http1, "what a client sends ahead stays in the kernel"),
         Row::new("a queue that is full by bytes")
             .set(|s| s.config.max_held_bytes = NonZeroUsize::new(20_000).unwrap())
             .pods([])

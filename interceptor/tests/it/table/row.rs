@@ -45,6 +45,8 @@ pub(super) struct End {
     /// `errors_total` by reason; there are no others.
     pub(super) errors: Vec<(&'static str, u32)>,
     pub(super) replays: u32,
+    /// Rules that answers of the pods broke, as they were counted.
+    pub(super) rules: Vec<&'static str>,
     /// Requests that reached a pod, of which each may be looked at.
     pub(super) arrived: Option<usize>,
     pub(super) got: Vec<(usize, Shape)>,
@@ -95,6 +97,12 @@ impl Row {
 
     pub(super) fn errors(mut self, errors: &[(&'static str, u32)]) -> Self {
         self.end.errors = errors.to_vec();
+        self
+    }
+
+    /// Answers that were not passed on, by the rule that each broke.
+    pub(super) fn refused_answers(mut self, rules: &[&'static str]) -> Self {
+        self.end.rules = rules.to_vec();
         self
     }
 

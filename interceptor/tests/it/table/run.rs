@@ -160,6 +160,7 @@ impl Run {
         let (f, proxy) = (&self.f, &self.proxy);
         until("nothing is held", || f.held() == 0 && f.counters.in_flight() == 0).await;
         until("no client is connected", || proxy.metric("connections", &[]) == 0.0).await;
+        until("nothing is kept", || proxy.metric("buffered_bytes", &[]) == 0.0).await;
         let wanted = Counted::wanted(&row.end);
         let reached = async {
             while self.counted(&row.end) != wanted {
@@ -184,6 +185,7 @@ impl Run {
             errors: errors.map(|reason| (reason, metric("errors_total", &[reason]))).collect(),
             all_errors: metric("errors_total", &[]),
             replays: metric("replays_total", &[]),
+            rules: end.rules.iter().map(|r| (*r, metric("refused_answers_total", &[r]))).collect(),
             arrived: end.arrived.map(|_| self.book.seen.lock().len()),
             connections: end.connections.map(|_| backends.map(Backend::accepted).sum()),
         }
@@ -198,6 +200,7 @@ struct Counted {
     errors: Vec<(&'static str, f64)>,
     all_errors: f64,
     replays: f64,
+    rules: Vec<(&'static str, f64)>,
     arrived: Option<usize>,
     connections: Option<usize>,
 }
@@ -211,6 +214,7 @@ impl Counted {
             errors: end.errors.iter().map(|(reason, n)| (*reason, f64::from(*n))).collect(),
             all_errors: end.errors.iter().map(|(_, n)| f64::from(*n)).sum(),
             replays: f64::from(end.replays),
+            rules: end.rules.iter().map(|rule| (*rule, 1.0)).collect(),
             arrived: end.arrived,
             connections: end.connections,
         }

@@ -32,6 +32,8 @@ enum Value {
     /// There, if the client came over TLS, else not.
     OverTls,
     Fits(fn(&str) -> bool),
+    /// So many times.
+    Times(usize),
 }
 
 /// An answer of the function's.
@@ -85,6 +87,10 @@ impl Shape {
         self.value(name, Value::Fits(fits))
     }
 
+    pub(super) fn count(self, name: &'static str, times: usize) -> Self {
+        self.value(name, Value::Times(times))
+    }
+
     pub(super) fn trailers(mut self, trailers: &[(&str, &str)]) -> Self {
         self.trailers = Some(pairs(trailers));
         self
@@ -105,8 +111,10 @@ impl Shape {
             assert_eq!(got.target(), target);
         }
         for (name, value) in &self.fields {
+            let times = got.fields.iter().filter(|(n, _)| n == name).count();
             let got = got.field(name);
             match value {
+                Value::Times(expected) => assert_eq!(times, *expected, "{name}"),
                 Value::Is(value) => {
                     let value = value.replace("{scheme}", over.scheme());
                     assert_eq!(got, Some(&*value), "{name}: {shown}");
