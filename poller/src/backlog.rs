@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     error::Error,
     metrics::Metrics,
+    reach::Reach,
     run::{Connected, poll},
     source::{SourceError, minio, mysql, postgres, redis},
 };
@@ -27,6 +28,12 @@ pub fn run_embedded<'a>(
     connected: impl FnOnce() + Send + 'a,
     shutdown: CancellationToken,
 ) -> BoxFuture<'a, Result<(), Error>> {
+    let mut once = Some(connected);
+    let connected = move || {
+        if let Some(connected) = once.take() {
+            connected();
+        }
+    };
     embedded(config, metrics, Box::new(connected), shutdown)
 }
 
@@ -40,7 +47,8 @@ fn embedded<'a>(
         config.check()?;
         // A drain that may be taken back is asked for by nobody: whoever embeds has the token.
         let (_, drains) = mpsc::channel(1);
-        poll(config, metrics, connected, shutdown, drains).await
+        let reach = Reach::new(None, metrics.clone());
+        poll(config, metrics, reach, connected, shutdown, drains).await
     }
     .boxed()
 }

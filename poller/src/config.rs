@@ -23,7 +23,7 @@ use crate::{
     source::{
         minio::MinioConfig, mysql::MysqlConfig, postgres::PostgresConfig, redis::RedisConfig,
     },
-    target::{HealthPath, TargetUrl},
+    target::{EventToken, HealthPath, TargetUrl},
 };
 
 const DEFAULT_TARGET_URL: &str = "http://127.0.0.1:8080/event";
@@ -36,6 +36,8 @@ const MIN_LEASE: Duration = match Setting::Lease.durations() {
 };
 /// What the pod's grace period has beyond the longest delivery, less what the rest of its end takes.
 const DRAIN_MARGIN: Duration = Duration::from_secs(20);
+/// A source that does nothing for so long does not mark or release anything in this pod's life.
+const DRAIN_STALL: Duration = Duration::from_secs(30);
 const DEFAULT_DRAIN_DELAY: &str = "0s";
 const DEFAULT_ADMIN_LISTEN: &str = "0.0.0.0:9990";
 const DEFAULT_DRAIN_LISTEN: &str = "0.0.0.0:9991";
@@ -186,6 +188,11 @@ pub struct Config {
     #[arg(long, env = Variable::DrainToken.name(), hide_env_values = true)]
     pub drain_token: Option<DrainToken>,
 
+    /// Token that every event carries in the header kipper-event-token, by which the function's
+    /// runtime knows this poller
+    #[arg(long, env = Variable::EventToken.name(), hide_env_values = true)]
+    pub event_token: Option<EventToken>,
+
     /// The log; only `main` reads it.
     #[command(flatten)]
     pub log: LogArgs,
@@ -254,6 +261,7 @@ impl Config {
             max_attempts: self.max_attempts,
             poll_interval: self.poll_interval,
             drain_deadline: self.deliver_timeout + DRAIN_MARGIN,
+            drain_stall: DRAIN_STALL,
         }
     }
 

@@ -18,6 +18,7 @@ mod retry;
 pub mod target;
 
 mod completer;
+mod reach;
 mod rescuer;
 
 pub mod drain;
@@ -36,4 +37,5 @@ pub use error::Error;
 pub use identity::Identity;
 pub use metrics::Metrics;
 pub use poller::{Poller, Settings};
+pub use reach::Reach;
 pub use run::run;

@@ -8,6 +8,7 @@ mod calls;
 mod draining;
 mod failure;
 mod keepalive;
+mod settings;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,12 +19,14 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use kipper_process::backoff::Backoff;
+use kipper_trigger::one_line;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::settings::Settings;
 use self::{
     calls::{Calls, ClaimEnded, CompleteEnded, DeliveryEnded, ReleaseEnded, ended},
     failure::{log_failure, reason},
@@ -34,6 +37,7 @@ use crate::{
     drain::DrainRequest,
     identity::Identity,
     metrics::Metrics,
+    reach::Reach,
     rescuer::Rescuer,
     retry::Ending,
     source::{Event, Key, Source, SourceError, Unusable, Wanted},
@@ -46,23 +50,6 @@ const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(30);
 const CLAIM_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_CLAIM_PAUSE);
 /// Pause after claims that could not be given up.
 const RELEASE_PAUSE: Duration = Duration::from_secs(1);
-
-/// What is configured.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Handlers that run at once.
-    pub concurrency: usize,
-    /// Events held at most, in whatever state.
-    pub max_held: usize,
-    /// Bytes of held bodies at most; one event more may exceed it.
-    pub max_held_bytes: usize,
-    /// Attempts before an event is dead.
-    pub max_attempts: u32,
-    /// Pause after a claim that brought nothing.
-    pub poll_interval: Duration,
-    /// After a signal: how long handlers and marks may take before the process ends without them.
-    pub drain_deadline: Duration,
-}
 
 /// What the loop is doing as a whole.
 #[derive(Debug)]
@@ -84,6 +71,7 @@ pub struct Poller<S: Source> {
     identity: Identity,
     settings: Settings,
     metrics: Metrics,
+    reach: Reach,
     dispatcher: Dispatcher<Claim<S>>,
     completer: Completer<Claim<S>>,
     rescuer: Rescuer,
@@ -99,6 +87,8 @@ pub struct Poller<S: Source> {
     mode: Mode,
     /// Set by the signal: when to end at the latest.
     deadline: Option<Instant>,
+    /// When a handler or a call to the source has ended last.
+    progress: Instant,
     release_due: Instant,
     claim_due: Instant,
     claim_backoff: Backoff,
@@ -112,6 +102,7 @@ impl<S: Source> Poller<S> {
         identity: Identity,
         settings: Settings,
         metrics: Metrics,
+        reach: Reach,
     ) -> Self {
         let now = Instant::now();
         let limits = Limits {
@@ -128,6 +119,7 @@ impl<S: Source> Poller<S> {
             identity,
             settings,
             metrics,
+            reach,
             dispatcher: Dispatcher::new(limits, now),
             completer: Completer::default(),
             rescuer: Rescuer::new(now),
@@ -138,6 +130,7 @@ impl<S: Source> Poller<S> {
             to_release: Vec::new(),
             mode: Mode::Running,
             deadline: None,
+            progress: now,
             release_due: now,
             claim_due: now,
             claim_backoff: CLAIM_BACKOFF,
@@ -148,7 +141,7 @@ impl<S: Source> Poller<S> {
     pub async fn run(
         mut self,
         shutdown: CancellationToken,
-        mut drains: mpsc::Receiver<DrainRequest>,
+        drains: &mut mpsc::Receiver<DrainRequest>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown.cancelled());
         loop {
@@ -163,24 +156,35 @@ impl<S: Source> Poller<S> {
             let due = self.due(now);
             tokio::select! {
                 Some(delivery) = self.calls.deliveries.next() => {
+                    self.progress = Instant::now();
                     self.delivered(delivery);
                     while let Some(Some(more)) = self.calls.deliveries.next().now_or_never() {
                         self.delivered(more);
                     }
                 }
-                claim = ended(&mut self.calls.claim) => self.claimed(claim),
-                complete = ended(&mut self.calls.complete) => self.completed(complete),
-                release = ended(&mut self.calls.release) => self.released(release),
+                claim = ended(&mut self.calls.claim) => {
+                    self.progressed(claim.result.is_ok());
+                    self.claimed(claim);
+                }
+                complete = ended(&mut self.calls.complete) => {
+                    self.progressed(complete.result.is_ok());
+                    self.completed(complete);
+                }
+                release = ended(&mut self.calls.release) => {
+                    self.progressed(release.result.is_ok());
+                    self.released(release);
+                }
                 keepalive = ended(&mut self.calls.keepalive) => self.kept_alive(keepalive),
                 () = ended(&mut self.calls.gate) => self.answering(),
                 Some(request) = drains.recv() => self.drain(Some(request.done)),
                 () = &mut shutdown, if self.deadline.is_none() => {
                     self.deadline = Some(Instant::now() + self.settings.drain_deadline);
+                    self.progress = Instant::now();
                     self.drain(None);
                 }
                 () = tokio::time::sleep_until(due) => {}
             }
-            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if self.end().is_some_and(|end| Instant::now() >= end) {
                 let (held, unmarked) = (self.held.len(), self.completer.unmarked());
                 tracing::error!(held, unmarked, "ended with events neither marked nor released");
                 return;
@@ -201,6 +205,7 @@ impl<S: Source> Poller<S> {
         self.start_release(now);
         self.start_claim(now);
         self.metrics.held.set(self.held.len());
+        self.metrics.held_bytes.set(self.held_bytes);
         self.metrics.unmarked.set(self.completer.unmarked());
         self.metrics.suppressed.set(self.completer.suppressed().len());
     }
@@ -441,6 +446,7 @@ impl<S: Source> Poller<S> {
         let Completed { released, failures } = self.completer.completed(work, result, now);
         for (key, text) in failures {
             self.metrics.mark_failures.inc();
+            let text = one_line(&text);
             tracing::error!(%key, "mark failed, to be tried again: {text}");
         }
         for (held, rows) in released {
@@ -482,7 +488,7 @@ impl<S: Source> Poller<S> {
             due = now + Duration::from_secs(3600);
         }
         let (claim, release) = (Some(self.claim_due), Some(self.release_due));
-        let stages = [self.dispatcher.due(), self.completer.due(), claim, release, self.deadline];
+        let stages = [self.dispatcher.due(), self.completer.due(), claim, release, self.end()];
         for other in stages.into_iter().flatten() {
             // What was due before now waits for a call to end, not for time.
             if other > now {

@@ -18,6 +18,7 @@ mod tls;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use kipper_trigger::one_line;
 
 /// Names one event for as long as it exists in its source. Stable over deliveries and restarts.
 pub type Key = Arc<str>;
@@ -83,21 +84,21 @@ pub enum Mark {
     Unknown(String),
 }
 
-/// Why a source could not do what it was asked.
+/// Why a source could not do what it was asked, in one line whatever its server said.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The session or connection is gone and every claim with it; [`Source::recover`] is next.
-    #[error("connection to the source lost: {0}")]
+    #[error("connection to the source lost: {}", one_line(.0))]
     Lost(String),
     /// The connection that marks is gone; the claims stand. What it was doing may have been
     /// committed. [`Source::recover`] is next.
-    #[error("connection for marks lost: {0}")]
+    #[error("connection for marks lost: {}", one_line(.0))]
     Broken(String),
     /// This call failed and took nothing; the claims there are stand.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Failed(String),
     /// The trigger cannot work as it is configured.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Invalid(String),
 }
 

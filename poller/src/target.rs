@@ -1,9 +1,10 @@
 //! Delivers one event: `POST` it to the function in the same pod and say what came of it.
 //!
 //! Stands between the dispatcher, which decides how many run and what happens next, and the
-//! function. It speaks HTTP/1.1 over kept connections. It never sends an event twice by itself
-//! once a byte of it was written, never follows a redirect, and never reads more of an answer
-//! than its bound.
+//! function. It speaks HTTP/1.1 over kept connections. It never follows a redirect, and never reads
+//! more of an answer than its bound. It sends an event a second time by itself, once, only where a kept
+//! connection ended before a byte of an answer: nearly always the function had just closed it for
+//! being idle, and an event that is handled twice is what deliveries at least once allow.
 //!
 //! The status line is the verdict. A 2xx head means that the function has handled the event, also
 //! when the body after it breaks, stalls or is too long: then only the connection is given up.
@@ -12,6 +13,7 @@ mod connection;
 mod health;
 mod health_path;
 mod outcome;
+mod token;
 mod url;
 
 #[cfg(test)]
@@ -29,12 +31,13 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use self::{
-    connection::{Connection, Pool, SendError},
+    connection::{Connection, Pool, SendError, Unanswered},
     outcome::Verdict,
 };
 pub use self::{
     health_path::{HealthPath, HealthPathError},
     outcome::{MAX_RETRY_AFTER, Outcome, Reason},
+    token::{EventToken, EventTokenError},
     url::{TargetUrl, TargetUrlError},
 };
 
@@ -55,6 +58,7 @@ const CE_TYPE: HeaderName = HeaderName::from_static("ce-type");
 const CE_SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
 const CE_TIME: HeaderName = HeaderName::from_static("ce-time");
 const KIPPER_ATTEMPT: HeaderName = HeaderName::from_static("kipper-attempt");
+const EVENT_TOKEN: HeaderName = HeaderName::from_static(kipper_trigger::token::EVENT_HEADER);
 
 /// Where events go and how long that may take.
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ pub struct TargetConfig {
     pub health_path: HealthPath,
     /// So much of an answer's body is read.
     pub max_response_bytes: usize,
+    /// By which the function's runtime knows this poller.
+    pub token: Option<EventToken>,
 }
 
 impl Default for TargetConfig {
@@ -79,6 +85,7 @@ impl Default for TargetConfig {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             health_path: HealthPath::default(),
             max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
+            token: None,
         }
     }
 }
@@ -113,25 +120,32 @@ impl Target {
         Self { config, pool: Pool::default() }
     }
 
-    /// Delivers one event. A kept connection that turns out to be closed before a byte of the
-    /// event was written is replaced by a fresh one, once. A delivery that times out closes its
-    /// connection, and so does dropping the future.
+    /// Delivers one event. A kept connection that ends before a byte of an answer is replaced by a
+    /// fresh one, once, and the attempt does not count. Where the function takes no connection then, it
+    /// has ended with the event in its hands, and the attempt counts: an event that kills its function
+    /// has to die some day. A delivery that times out closes its connection, and so does dropping the
+    /// future.
     pub async fn deliver(&self, event: &Delivery) -> Outcome {
         let mut deadline = std::pin::pin!(tokio::time::sleep(self.config.deliver_timeout));
-        if let Some(kept) = self.pool.take().await
-            && let Ok(outcome) = self.exchange(kept, event, deadline.as_mut()).await
-        {
-            return outcome;
+        let mut sent = None;
+        if let Some(kept) = self.pool.take().await {
+            match self.exchange(kept, event, deadline.as_mut()).await {
+                Ok(outcome) => return outcome,
+                Err(Unanswered { written, detail }) => sent = written.then_some(detail),
+            }
         }
-        let fresh = match self.connect(deadline.as_mut()).await {
-            Ok(fresh) => fresh,
-            Err(outcome) => return outcome,
+        let fresh = match (self.connect(deadline.as_mut()).await, sent) {
+            (Ok(fresh), _) => fresh,
+            (Err(_), Some(detail)) => return closed(detail),
+            (Err(outcome), None) => return outcome,
         };
-        let exchanged = self.exchange(fresh, event, deadline).await;
-        exchanged.unwrap_or_else(|NothingWritten { detail }| Outcome::NotSent {
-            reason: Reason::Closed,
-            detail,
-        })
+        match self.exchange(fresh, event, deadline).await {
+            Ok(outcome) => outcome,
+            Err(Unanswered { written: true, detail }) => closed(detail),
+            Err(Unanswered { written: false, detail }) => {
+                Outcome::NotSent { reason: Reason::Closed, detail }
+            }
+        }
     }
 
     async fn connect(&self, deadline: Pin<&mut Sleep>) -> Result<Connection, Outcome> {
@@ -158,7 +172,7 @@ impl Target {
         mut connection: Connection,
         event: &Delivery,
         mut deadline: Pin<&mut Sleep>,
-    ) -> Result<Outcome, NothingWritten> {
+    ) -> Result<Outcome, Unanswered> {
         let request = self.request(event, connection.spare_headers());
         let answered = tokio::select! {
             biased;
@@ -167,10 +181,8 @@ impl Target {
         };
         let (head, mut body) = match answered {
             Ok(response) => response.into_parts(),
-            Err(SendError::NothingWritten(detail)) => return Err(NothingWritten { detail }),
-            Err(SendError::NoAnswer { reason, detail }) => {
-                return Ok(Outcome::Retry { reason, status: None, retry_after: None, detail });
-            }
+            Err(SendError::Unanswered(unanswered)) => return Err(unanswered),
+            Err(SendError::Broken { reason, detail }) => return Ok(broken(reason, detail)),
         };
         let verdict = Verdict::of(head.status);
         let mut excerpt = Excerpt::new(verdict);
@@ -197,17 +209,15 @@ impl Target {
         headers.insert(CE_SPECVERSION, SPEC_VERSION);
         headers.insert(CE_TIME, event.time.clone());
         headers.insert(KIPPER_ATTEMPT, attempt(event.attempt));
+        if let Some(token) = &self.config.token {
+            headers.insert(EVENT_TOKEN, token.header());
+        }
         if event.body.is_empty() {
             // The connection announces the length of every body but an empty one.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         request(Method::POST, self.config.url.path().clone(), headers, event.body.clone())
     }
-}
-
-/// The event may be sent again as if nothing had happened.
-struct NothingWritten {
-    detail: String,
 }
 
 /// The first bytes of an answer that goes to the log.
@@ -259,6 +269,15 @@ fn outcome(verdict: Verdict, status: StatusCode, headers: &HeaderMap, excerpt: &
             detail: detail(),
         },
     }
+}
+
+/// The connection ended with the event on it.
+fn closed(detail: String) -> Outcome {
+    broken(Reason::Closed, detail)
+}
+
+fn broken(reason: Reason, detail: String) -> Outcome {
+    Outcome::Retry { reason, status: None, retry_after: None, detail }
 }
 
 fn timed_out(after: Duration) -> Outcome {

@@ -40,6 +40,8 @@ pub mod telemetry;
 
 pub mod backoff;
 
+pub mod supervise;
+
 pub mod readiness;
 
 pub mod metrics;

@@ -78,11 +78,18 @@ impl Scaler {
     }
 
     /// Events that wait for a function. Out of ignorance there is no answer, and KEDA keeps the
-    /// replicas.
+    /// replicas. Where a bucket does not work and nothing waits, the answer is why: KEDA writes it to
+    /// the ScaledObject, which is where every other source's trouble is told.
     fn events(&self, trigger: &Trigger) -> Result<u64, Status> {
         let FunctionKey { namespace, name } = &trigger.function;
-        let count = self.backlog()?.count(namespace, name);
-        count.ok_or_else(|| Status::unavailable("the bucket's events are not counted yet"))
+        let backlog = self.backlog()?;
+        match (backlog.count(namespace, name), backlog.trouble(namespace, name)) {
+            (Some(0) | None, Some(trouble)) => {
+                Err(Status::failed_precondition(format!("the bucket does not work: {trouble}")))
+            }
+            (Some(events), _) => Ok(events),
+            (None, None) => Err(Status::unavailable("the bucket's events are not counted yet")),
+        }
     }
 
     fn counted<T>(&self, method: &str, result: Result<T, Status>) -> Result<Response<T>, Status> {

@@ -1,30 +1,44 @@
 //! The S3 client: path style, static credentials, TLS on ring, a few requests at once.
 //!
 //! What is read is tried again a few times. What is written under a condition is asked once: the
-//! answer to a second try would not tell whether the first one had been carried out.
+//! answer to a second try would not tell whether the first one had been carried out. A service that
+//! names its region in a refusal is asked again there, and from then on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use aws_sdk_s3::{
     Client,
     config::{
         BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation,
         ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
-        retry::RetryConfig, timeout::TimeoutConfig,
+        http::HttpResponse, retry::RetryConfig, timeout::TimeoutConfig,
     },
-    error::ProvideErrorMetadata as _,
+    error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
-    types::EncodingType,
+    types::{BucketLocationConstraint, CreateBucketConfiguration, EncodingType},
 };
 use aws_smithy_http_client::{
     Builder as HttpBuilder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use bytes::Bytes;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
-use crate::{clock::ServerClock, endpoint::Endpoint, error::S3Error, escape::unescape};
+use crate::{
+    budget::Budget,
+    clock::{ServerClock, bounded_ms},
+    endpoint::Endpoint,
+    error::S3Error,
+    escape::unescape,
+    region,
+    transport::Transport,
+};
 
 /// Requests under way at once; further ones wait for their turn.
 const MAX_REQUESTS: usize = 16;
@@ -42,6 +56,17 @@ const MAX_BACKOFF: Duration = Duration::from_millis(500);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Where a service has no regions this is what it calls its one; where it has, it says the right one.
 const REGION: &str = "us-east-1";
+/// An answer has so many bytes at most; one with a thousand of the longest keys has fewer.
+const MAX_ANSWER: usize = 8 << 20;
+/// The same for an object that [`S3::get_large`] reads.
+const MAX_LARGE_ANSWER: usize = 64 << 20;
+/// Bytes of answers that a client without a budget of its owner's holds at most.
+const OWN_BUDGET: usize = 80 << 20;
+
+/// What a bucket that is there already is called, if it is the caller's and if it may not be.
+const OWNED: &str = "BucketAlreadyOwnedByYou";
+const EXISTS: &str = "BucketAlreadyExists";
+pub(crate) const LIST: &str = "ListObjectsV2";
 
 /// What must be true of an object for it to be written.
 #[derive(Clone, Copy, Debug)]
@@ -85,12 +110,19 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// A client of one service; clones share its connections and its bound.
+/// A client of one service; clones share its connections and its bounds.
 #[derive(Clone, Debug)]
 pub struct S3 {
-    pub(crate) client: Client,
+    clients: Arc<RwLock<Clients>>,
     clock: ServerClock,
     permits: Arc<Semaphore>,
+}
+
+/// Two clients that differ in how long an answer may be, replaced once the region is known.
+#[derive(Clone, Debug)]
+struct Clients {
+    usual: Client,
+    large: Client,
 }
 
 impl S3 {
@@ -99,6 +131,14 @@ impl S3 {
     /// # Errors
     /// When the endpoint is no URL or the authority no certificate.
     pub fn new(endpoint: &Endpoint) -> Result<Self, S3Error> {
+        Self::within(endpoint, &Budget::new("answers of the S3 service", OWN_BUDGET))
+    }
+
+    /// The same, whose answers are held under the caller's budget while they are read.
+    ///
+    /// # Errors
+    /// As [`S3::new`].
+    pub fn within(endpoint: &Endpoint, budget: &Budget) -> Result<Self, S3Error> {
         let clock = ServerClock::default();
         let credentials =
             Credentials::new(&endpoint.access_key, &endpoint.secret_key, None, None, "kipper");
@@ -109,22 +149,33 @@ impl S3 {
             .build();
         let retries =
             RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_max_backoff(MAX_BACKOFF);
+        let (url, region) = endpoint.place()?;
+        let region = region.unwrap_or(REGION).to_owned();
         let config = Builder::new()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .endpoint_url(endpoint.url.trim_end_matches('/'))
+            .endpoint_url(url.trim_end_matches('/'))
             .force_path_style(true)
-            .region(Region::new(REGION))
+            .region(Region::new(region))
             .credentials_provider(credentials)
-            .http_client(http_client(endpoint)?)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts)
-            .retry_config(retries)
-            .interceptor(clock.clone())
-            .build();
+            .retry_config(retries);
+        let transport = Transport {
+            client: http_client(endpoint)?,
+            clock: clock.clone(),
+            budget: budget.clone(),
+            max_answer: MAX_ANSWER,
+        };
+        let large = Transport { max_answer: MAX_LARGE_ANSWER, ..transport.clone() };
+        let client = |transport| {
+            let config = config.clone().http_client(SharedHttpClient::new(transport));
+            Client::from_conf(config.build())
+        };
+        let clients = Clients { usual: client(transport), large: client(large) };
         let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
-        Ok(Self { client: Client::from_conf(config), clock, permits })
+        Ok(Self { clients: Arc::new(RwLock::new(clients)), clock, permits })
     }
 
     /// The server's clock, read from its answers.
@@ -144,19 +195,19 @@ impl S3 {
         body: Vec<u8>,
         condition: Condition<'_>,
     ) -> Result<String, S3Error> {
-        let _permit = self.permit().await;
-        let put = self.client.put_object().bucket(bucket).key(key);
-        let put = put.content_type("application/json").body(ByteStream::from(body));
-        let (put, retries) = match condition {
-            Condition::None => (put, MAX_ATTEMPTS),
-            Condition::Absent => (put.if_none_match("*"), 1),
-            Condition::Unchanged(etag) => (put.if_match(etag), 1),
-        };
-        let retries = RetryConfig::standard().with_max_attempts(retries);
-        let put = put.customize().config_override(Builder::new().retry_config(retries));
-        let put = Box::pin(put.send()).await;
-        let put = put.map_err(|error| S3Error::new("PutObject", bucket, &error))?;
-        Ok(put.e_tag.unwrap_or_default())
+        let body = Bytes::from(body);
+        let put = self.call("PutObject", bucket, |client| {
+            let put = client.put_object().bucket(bucket).key(key);
+            let put = put.content_type("application/json").body(ByteStream::from(body.clone()));
+            let (put, retries) = match condition {
+                Condition::None => (put, MAX_ATTEMPTS),
+                Condition::Absent => (put.if_none_match("*"), 1),
+                Condition::Unchanged(etag) => (put.if_match(etag), 1),
+            };
+            let retries = RetryConfig::standard().with_max_attempts(retries);
+            put.customize().config_override(Builder::new().retry_config(retries)).send()
+        });
+        Ok(put.await?.e_tag.unwrap_or_default())
     }
 
     /// Reads a small object.
@@ -164,12 +215,30 @@ impl S3 {
     /// # Errors
     /// [`S3Error::NoObject`] when there is none, else what went wrong.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Object, S3Error> {
-        let _permit = self.permit().await;
-        let get = Box::pin(self.client.get_object().bucket(bucket).key(key).send()).await;
-        let get = get.map_err(|error| S3Error::new("GetObject", bucket, &error))?;
+        self.read(bucket, key, |clients| clients.usual).await
+    }
+
+    /// Reads an object that may have 64 MiB.
+    ///
+    /// # Errors
+    /// As [`S3::get`].
+    pub async fn get_large(&self, bucket: &str, key: &str) -> Result<Object, S3Error> {
+        self.read(bucket, key, |clients| clients.large).await
+    }
+
+    async fn read(
+        &self,
+        bucket: &str,
+        key: &str,
+        client: impl Fn(Clients) -> Client,
+    ) -> Result<Object, S3Error> {
+        let action = "GetObject";
+        let get = |client: Client| client.get_object().bucket(bucket).key(key).send();
+        let get = self.call_with(action, bucket, client, get).await?;
         let etag = get.e_tag.unwrap_or_default();
+        // It is in memory already.
         let body = get.body.collect().await.map_err(|error| S3Error::Unavailable {
-            action: "GetObject",
+            action,
             bucket: bucket.to_owned(),
             detail: error.to_string(),
         })?;
@@ -181,9 +250,8 @@ impl S3 {
     /// # Errors
     /// When it may still be there.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), S3Error> {
-        let _permit = self.permit().await;
-        let delete = Box::pin(self.client.delete_object().bucket(bucket).key(key).send()).await;
-        match delete.map_err(|error| S3Error::new("DeleteObject", bucket, &error)) {
+        let delete = |client: Client| client.delete_object().bucket(bucket).key(key).send();
+        match self.call("DeleteObject", bucket, delete).await {
             Ok(_) | Err(S3Error::NoObject(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -199,12 +267,13 @@ impl S3 {
         prefix: &str,
         token: Option<&str>,
     ) -> Result<Page, S3Error> {
-        let _permit = self.permit().await;
-        let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
-        let list = list.set_continuation_token(token.map(str::to_owned));
-        // Keys may hold what XML cannot.
-        let list = Box::pin(list.encoding_type(EncodingType::Url).send()).await;
-        let list = list.map_err(|error| S3Error::new("ListObjectsV2", bucket, &error))?;
+        let list = |client: Client| {
+            let list = client.list_objects_v2().bucket(bucket).prefix(prefix);
+            let list = list.set_continuation_token(token.map(str::to_owned));
+            // Keys may hold what XML cannot.
+            list.encoding_type(EncodingType::Url).send()
+        };
+        let list = self.call(LIST, bucket, list).await?;
         let is_escaped = list.encoding_type == Some(EncodingType::Url);
         let next = list.next_continuation_token.filter(|_| list.is_truncated == Some(true));
         let objects = list.contents.unwrap_or_default().into_iter().filter_map(|object| {
@@ -215,6 +284,7 @@ impl S3 {
                 modified_ms: object
                     .last_modified
                     .and_then(|time| u64::try_from(time.to_millis().ok()?).ok())
+                    .map(bounded_ms)
                     .unwrap_or_default(),
                 size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
             })
@@ -222,36 +292,28 @@ impl S3 {
         Ok(Page { objects: objects.collect(), next })
     }
 
-    /// Counts objects whose keys begin with `prefix`, to `limit` at most.
-    ///
-    /// # Errors
-    /// What went wrong.
-    pub async fn count(&self, bucket: &str, prefix: &str, limit: u64) -> Result<u64, S3Error> {
-        let mut count = 0;
-        let mut token = None;
-        loop {
-            let page = self.list(bucket, prefix, token.as_deref()).await?;
-            count += u64::try_from(page.objects.len()).unwrap_or(u64::MAX);
-            token = page.next;
-            if token.is_none() || count >= limit {
-                return Ok(count.min(limit));
-            }
-        }
-    }
-
     /// Makes a bucket. One that is the caller's already is made.
     ///
     /// # Errors
     /// What went wrong.
     pub async fn create_bucket(&self, bucket: &str) -> Result<(), S3Error> {
-        let _permit = self.permit().await;
-        let Err(error) = Box::pin(self.client.create_bucket().bucket(bucket).send()).await else {
-            return Ok(());
+        let create = |client: Client| {
+            let region = client.config().region().map(ToString::to_string);
+            // In the first region a request that names it is refused.
+            let place = region.filter(|region| region != REGION).map(|region| {
+                let place = BucketLocationConstraint::from(&*region);
+                CreateBucketConfiguration::builder().location_constraint(place).build()
+            });
+            let create = client.create_bucket().bucket(bucket);
+            let created = create.set_create_bucket_configuration(place).send();
+            async move {
+                match created.await.map(drop) {
+                    Err(error) if matches!(error.code(), Some(OWNED | EXISTS)) => Ok(()),
+                    created => created,
+                }
+            }
         };
-        match error.code() {
-            Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists") => Ok(()),
-            _ => Err(S3Error::new("CreateBucket", bucket, &error)),
-        }
+        self.call("CreateBucket", bucket, create).await
     }
 
     /// Proves on an object of its own that conditions are kept: everything here rests on them.
@@ -292,9 +354,59 @@ impl S3 {
         }
     }
 
-    pub(crate) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    /// One request with its retries, when it is its turn; once more in another region, if the service
+    /// names one.
+    pub(crate) async fn call<T, E, F>(
+        &self,
+        action: &'static str,
+        bucket: &str,
+        ask: impl Fn(Client) -> F,
+    ) -> Result<T, S3Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        self.call_with(action, bucket, |clients| clients.usual, ask).await
+    }
+
+    async fn call_with<T, E, F>(
+        &self,
+        action: &'static str,
+        bucket: &str,
+        client: impl Fn(Clients) -> Client,
+        ask: impl Fn(Client) -> F,
+    ) -> Result<T, S3Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
         // The semaphore is never closed.
-        self.permits.acquire().await.ok()
+        let _permit = self.permits.acquire().await.ok();
+        let client = |this: &Self| client(this.clients());
+        let first = client(self);
+        let mut answer = Box::pin(ask(first.clone())).await;
+        if let Err(error) = &answer
+            && let Some(region) = error.raw_response().and_then(region::named)
+            && first.config().region().is_none_or(|asked| asked.as_ref() != region)
+        {
+            self.move_to(&region);
+            answer = Box::pin(ask(client(self))).await;
+        }
+        answer.map_err(|error| S3Error::new(action, bucket, &error))
+    }
+
+    fn clients(&self) -> Clients {
+        self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks in this region from now on.
+    fn move_to(&self, region: &str) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        let moved = |client: &Client| {
+            let config = client.config().to_builder().region(Region::new(region.to_owned()));
+            Client::from_conf(config.build())
+        };
+        *clients = Clients { usual: moved(&clients.usual), large: moved(&clients.large) };
     }
 }
 

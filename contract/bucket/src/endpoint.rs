@@ -7,7 +7,8 @@ use crate::{error::S3Error, escape::unescape};
 /// Where an S3 service is and who asks.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `http(s)://host:port`; buckets are paths under it.
+    /// `http(s)://host:port`; buckets are paths under it. It may end in `?region=…`, which requests are
+    /// signed for; without it a service is followed where it names its own.
     pub url: String,
     /// Access key.
     pub access_key: String,
@@ -33,6 +34,21 @@ impl Endpoint {
             secret_key: decoded(secret_key)?,
             authority: None,
         })
+    }
+
+    /// The URL without its parameter, and the region that the parameter names.
+    pub(crate) fn place(&self) -> Result<(&str, Option<&str>), S3Error> {
+        let (url, parameters) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        match parameters.split_once('=') {
+            None if parameters.is_empty() => Ok((url, None)),
+            Some(("region", region)) if !region.is_empty() && !region.contains('&') => {
+                Ok((url, Some(region)))
+            }
+            _ => {
+                let words = "the one parameter of an S3 URL is region, as in ?region=eu-central-1";
+                Err(S3Error::Endpoint(words.to_owned()))
+            }
+        }
     }
 }
 
@@ -72,6 +88,13 @@ mod tests {
             let endpoint = Endpoint::from_url(url).unwrap();
             let found = (&*endpoint.url, &*endpoint.access_key, &*endpoint.secret_key);
             assert_eq!(found, (address, access_key, secret_key), "{url}");
+        }
+        let endpoint = Endpoint::from_url("https://me:a?b@h?region=eu-central-1").unwrap();
+        assert_eq!(endpoint.secret_key, "a?b");
+        assert_eq!(endpoint.place().unwrap(), ("https://h", Some("eu-central-1")));
+        for other in ["https://h?region=", "https://h?zone=1", "https://h?region=a&b=c"] {
+            let error = Endpoint::from_url(other).unwrap().place().unwrap_err().to_string();
+            assert!(error.contains("?region="), "{error}");
         }
         let error = Endpoint::from_url("http://me:100%@h").unwrap_err().to_string();
         assert!(!error.contains("100%"), "{error}");

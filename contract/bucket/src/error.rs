@@ -5,6 +5,10 @@ use aws_sdk_s3::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
 
+use kipper_trigger::one_line;
+
+use crate::{budget::OverBudget, transport::Refusal};
+
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum S3Error {
@@ -52,6 +56,26 @@ pub enum S3Error {
         /// What happened.
         detail: String,
     },
+    /// The service finds no end.
+    #[error("{action} in bucket {bucket:?}: {detail}")]
+    Endless {
+        /// What was asked.
+        action: &'static str,
+        /// Of which bucket.
+        bucket: String,
+        /// How it was noticed.
+        detail: String,
+    },
+    /// More than may be held in memory.
+    #[error("{action} in bucket {bucket:?}: {detail}")]
+    TooMuch {
+        /// What was asked.
+        action: &'static str,
+        /// Of which bucket.
+        bucket: String,
+        /// Of what there is too much.
+        detail: String,
+    },
     /// The endpoint or its certificate authority cannot be used.
     #[error("{0}")]
     Endpoint(String),
@@ -60,7 +84,19 @@ pub enum S3Error {
 impl S3Error {
     /// True when only somebody who changes the configuration or the server's can mend it.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Denied { .. } | Self::Rejected { .. } | Self::Endpoint(_))
+        matches!(
+            self,
+            Self::Denied { .. }
+                | Self::Rejected { .. }
+                | Self::Endless { .. }
+                | Self::TooMuch { .. }
+                | Self::Endpoint(_)
+        )
+    }
+
+    /// More would be held than there is room for.
+    pub fn over_budget(action: &'static str, bucket: &str, over: &OverBudget) -> Self {
+        Self::TooMuch { action, bucket: bucket.to_owned(), detail: over.to_string() }
     }
 
     pub(crate) fn new<E>(
@@ -72,15 +108,27 @@ impl S3Error {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let bucket = bucket.to_owned();
+        if let Some(refusal) = Refusal::of(error) {
+            let detail = refusal.to_string();
+            return match refusal {
+                // Once its clock is right again there is nothing to change here.
+                Refusal::Date(_) => Self::Unavailable { action, bucket, detail },
+                Refusal::TooLong(_) | Refusal::Budget(_) => {
+                    Self::TooMuch { action, bucket, detail }
+                }
+            };
+        }
         let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
             let detail = DisplayErrorContext(error).to_string();
-            return Self::Unavailable { action, bucket, detail: first_words(&detail) };
+            let detail = one_line(&first_words(&detail));
+            return Self::Unavailable { action, bucket, detail };
         };
         let code = error.code().unwrap_or_default();
         let detail = match error.message() {
             Some(message) => format!("{status} {code}: {message}"),
             None => format!("{status} {code}").trim_end().to_owned(),
         };
+        let detail = one_line(&detail);
         match (status, code) {
             (412, _) | (409, "ConditionalRequestConflict") => Self::Changed(action),
             (404, "NoSuchBucket") => Self::NoBucket { action, bucket },

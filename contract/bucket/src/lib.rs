@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod budget;
 mod client;
 mod clock;
 mod endpoint;
@@ -14,11 +15,16 @@ mod escape;
 mod event;
 pub mod names;
 mod notification;
+mod pages;
+mod region;
+mod transport;
 
+pub use budget::{Account, Budget, OverBudget};
 pub use client::{Condition, Listed, Object, Page, S3};
-pub use clock::ServerClock;
+pub use clock::{ServerClock, bounded_ms, rfc3339};
 pub use endpoint::Endpoint;
 pub use error::S3Error;
 pub use escape::{escape, unescape};
 pub use event::{Change, Event, Failure, Lease, Origin, Record, nonce};
 pub use notification::Rule;
+pub use pages::Pages;

@@ -35,6 +35,12 @@ pub fn state(namespace: &str, function: &str) -> String {
     format!("state/{namespace}/{function}/")
 }
 
+/// Why the watcher cannot watch a function's bucket, for those that only count its events. There only
+/// while it is so.
+pub fn trouble(namespace: &str, function: &str) -> String {
+    format!("{}trouble.txt", state(namespace, function))
+}
+
 /// The id of an upload: the same object written at the same moment is the same event.
 pub fn created(bucket: &str, key: &str, etag: &str, modified_ms: u64) -> String {
     id(modified_ms, 0, &[bucket, key, etag, "created"])

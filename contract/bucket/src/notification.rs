@@ -1,6 +1,7 @@
 //! A bucket's notification rules: ours among those of others.
 
 use aws_sdk_s3::{
+    Client,
     operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput,
     types::{
         Event, FilterRule, FilterRuleName, NotificationConfiguration,
@@ -67,10 +68,11 @@ impl S3 {
             .set_lambda_function_configurations(found.lambda_function_configurations)
             .set_event_bridge_configuration(found.event_bridge_configuration)
             .build();
-        let _permit = self.permit().await;
-        let put = self.client.put_bucket_notification_configuration().bucket(bucket);
-        let put = Box::pin(put.notification_configuration(configuration).send()).await;
-        put.map_err(|error| S3Error::new("PutBucketNotificationConfiguration", bucket, &error))?;
+        let put = |client: Client| {
+            let put = client.put_bucket_notification_configuration().bucket(bucket);
+            put.notification_configuration(configuration.clone()).send()
+        };
+        self.call("PutBucketNotificationConfiguration", bucket, put).await?;
         Ok(true)
     }
 
@@ -88,10 +90,9 @@ impl S3 {
         &self,
         bucket: &str,
     ) -> Result<GetBucketNotificationConfigurationOutput, S3Error> {
-        let _permit = self.permit().await;
-        let get = self.client.get_bucket_notification_configuration().bucket(bucket);
-        let found = Box::pin(get.send()).await;
-        found.map_err(|error| S3Error::new("GetBucketNotificationConfiguration", bucket, &error))
+        let get =
+            |client: Client| client.get_bucket_notification_configuration().bucket(bucket).send();
+        self.call("GetBucketNotificationConfiguration", bucket, get).await
     }
 }
 

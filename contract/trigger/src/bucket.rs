@@ -5,6 +5,11 @@ use std::{collections::BTreeMap, fmt};
 /// Bucket in which events wait, in the service of the bucket that is watched.
 pub const DEFAULT_STATE_BUCKET: &str = "kipper-events";
 
+/// A certificate authority has a few certificates of two kilobytes; the watcher keeps every trigger's.
+const MAX_CA_BYTES: usize = 64 << 10;
+/// Keys of objects have a kilobyte, and names and keys of users less.
+const MAX_VALUE_BYTES: usize = 4 << 10;
+
 const NAMESPACE: &str = "namespace";
 const FUNCTION: &str = "function";
 const ENDPOINT: &str = "endpoint";
@@ -50,6 +55,9 @@ pub enum BucketSecretError {
     /// A value is not UTF-8.
     #[error("key {0} is not text")]
     NotText(&'static str),
+    /// A value is longer than any that makes sense.
+    #[error("key {0} is too long")]
+    TooLong(&'static str),
 }
 
 impl BucketSecret {
@@ -76,6 +84,10 @@ impl BucketSecret {
     /// When something is missing, or is not text.
     pub fn read<'a>(value: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, BucketSecretError> {
         let text = |key: &'static str| {
+            let limit = if key == CA { MAX_CA_BYTES } else { MAX_VALUE_BYTES };
+            if value(key).is_some_and(|bytes| bytes.len() > limit) {
+                return Err(BucketSecretError::TooLong(key));
+            }
             let text = value(key).map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
             let text = text.map_err(|_| BucketSecretError::NotText(key))?;
             Ok(text.filter(|text| !text.is_empty()))
@@ -149,6 +161,15 @@ mod tests {
     fn what_is_missing_or_no_text_is_named() {
         for key in [NAMESPACE, FUNCTION, ENDPOINT, ACCESS_KEY, SECRET_KEY, BUCKET] {
             assert_eq!(read(&full(), key), Err(BucketSecretError::Missing(key)));
+        }
+        for (key, length) in [(CA, MAX_CA_BYTES + 1), (PREFIX, MAX_VALUE_BYTES + 1)] {
+            let (secret, long) = (full(), "x".repeat(length));
+            let data = secret.data();
+            let value = |name: &str| {
+                let value = if name == key { Some(&*long) } else { data.get(name).copied() };
+                value.map(str::as_bytes)
+            };
+            assert_eq!(BucketSecret::read(value), Err(BucketSecretError::TooLong(key)));
         }
         let error = BucketSecret::read(|_| Some(&b"\xff"[..])).map_err(|error| error.to_string());
         assert_eq!(error, Err("key namespace is not text".to_owned()));

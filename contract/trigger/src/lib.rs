@@ -3,7 +3,7 @@
 //!
 //! A trigger's `config` is a map of texts. [`Setting`] names its keys with bounds and defaults,
 //! [`EventTrigger`] reads it, [`Sidecar`] turns it into the variables a poller is started with,
-//! [`SecretKey`] and [`BucketSecret`] name what stands in Secrets, and [`scaler`] is what KEDA hands
+//! [`SecretKey`] and [`BucketSecret`] name what stands in Secrets, [`token`] says who is believed, and [`scaler`] is what KEDA hands
 //! to the scaler-adapter. [`Count`] and [`CONNECTED`] are what a poller says to a program that starts
 //! it. Everything here is a pure function of its arguments; no module reads a
 //! clock, the environment, a file or the network, and none depends on a process.
@@ -22,12 +22,13 @@ mod secret;
 mod setting;
 mod sidecar;
 mod sql;
+pub mod token;
 mod variable;
 
 pub use bucket::{BucketSecret, BucketSecretError, DEFAULT_STATE_BUCKET};
 pub use event::{EventTrigger, Problem};
 pub use kind::Kind;
-pub use report::{CONNECTED, Count};
+pub use report::{CONNECTED, Count, one_line};
 pub use secret::{SecretKey, Values};
 pub use setting::{ListEnd, Setting, defaults};
 pub use sidecar::{CA_DIRECTORY, CA_FILE, DEFAULT_HEALTH_PATH, Sidecar, Value, target_url};

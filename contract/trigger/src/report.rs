@@ -16,3 +16,44 @@ pub enum Count {
     /// The trigger cannot work as it is configured.
     Invalid(String),
 }
+
+/// Bytes of somebody else's words that are shown.
+const MAX_WORDS: usize = 500;
+
+/// The words of a server as one readable line of a log or a condition: white space is one space, what a
+/// terminal would not print is replaced, and what is too long is cut.
+pub fn one_line(words: &str) -> String {
+    let mut line = String::with_capacity(words.len().min(MAX_WORDS));
+    for word in words.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for c in word.chars() {
+            if line.len() >= MAX_WORDS {
+                line.push('…');
+                return line;
+            }
+            line.push(if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn words_are_one_line_of_a_bounded_length() {
+        for (words, line) in [
+            ("syntax error\n  at or near \"x\"\r\n", "syntax error at or near \"x\""),
+            ("\u{1b}[31mred\0", "\u{fffd}[31mred\u{fffd}"),
+            ("größe", "größe"),
+            ("", ""),
+        ] {
+            assert_eq!(one_line(words), line);
+        }
+        let long = one_line(&"größe ".repeat(1000));
+        assert!(long.len() < 510 && long.ends_with('…'), "{long}");
+    }
+}

@@ -17,6 +17,8 @@ pub enum SecretKey {
     SecretKey,
     /// What a call of the drain port must bring.
     DrainToken,
+    /// What tells the runtime that an event is its own poller's.
+    EventToken,
     /// Connection string of KEDA's PostgreSQL scaler.
     Connection,
     /// Connection string of KEDA's MySQL scaler.
@@ -39,12 +41,13 @@ pub enum SecretKey {
 
 impl SecretKey {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Url,
         Self::Ca,
         Self::AccessKey,
         Self::SecretKey,
         Self::DrainToken,
+        Self::EventToken,
         Self::Connection,
         Self::ConnectionString,
         Self::Host,
@@ -64,6 +67,7 @@ impl SecretKey {
             Self::AccessKey => "access-key",
             Self::SecretKey => "secret-key",
             Self::DrainToken => "drain-token",
+            Self::EventToken => "event-token",
             Self::Connection => "connection",
             Self::ConnectionString => "connectionString",
             Self::Host => "host",
@@ -82,11 +86,12 @@ impl SecretKey {
     }
 
     /// The keys that are variables of the sidecar. The certificate authority is a file instead.
-    pub const VARIABLES: [(Variable, Self); 4] = [
+    pub const VARIABLES: [(Variable, Self); 5] = [
         (Variable::SourceUrl, Self::Url),
         (Variable::SourceAccessKey, Self::AccessKey),
         (Variable::SourceSecretKey, Self::SecretKey),
         (Variable::DrainToken, Self::DrainToken),
+        (Variable::EventToken, Self::EventToken),
     ];
 
     /// The keys that KEDA's scaler of this kind knows as its parameters (`authParams`); none where

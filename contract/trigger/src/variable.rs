@@ -23,6 +23,8 @@ pub enum Variable {
     DrainDelay,
     /// What a call of the drain port must bring.
     DrainToken,
+    /// What tells the runtime that an event is its own poller's; the function's container has it too.
+    EventToken,
     /// URL of the source.
     SourceUrl,
     /// File with the certificate authority of the source.
@@ -67,7 +69,7 @@ pub enum Variable {
 
 impl Variable {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Trigger,
         Self::Namespace,
         Self::Function,
@@ -77,6 +79,7 @@ impl Variable {
         Self::DrainListen,
         Self::DrainDelay,
         Self::DrainToken,
+        Self::EventToken,
         Self::SourceUrl,
         Self::SourceCa,
         Self::SourceAccessKey,
@@ -111,6 +114,7 @@ impl Variable {
             Self::DrainListen => "KIPPER_POLL_DRAIN_LISTEN",
             Self::DrainDelay => "KIPPER_POLL_DRAIN_DELAY",
             Self::DrainToken => "KIPPER_POLL_DRAIN_TOKEN",
+            Self::EventToken => "KIPPER_EVENT_TOKEN",
             Self::SourceUrl => "KIPPER_SOURCE_URL",
             Self::SourceCa => "KIPPER_SOURCE_CA",
             Self::SourceAccessKey => "KIPPER_SOURCE_ACCESS_KEY",

@@ -38,6 +38,21 @@ impl<S: Source> Poller<S> {
         }
     }
 
+    /// A call to the source has come to its end.
+    pub(super) fn progressed(&mut self, succeeded: bool) {
+        self.reach.saw(succeeded);
+        if succeeded {
+            self.progress = Instant::now();
+        }
+    }
+
+    /// When to end, whatever still runs: after the signal only.
+    pub(super) fn end(&self) -> Option<Instant> {
+        let deadline = self.deadline?;
+        let stalled = self.progress + self.settings.drain_stall;
+        Some(if self.calls.deliveries.is_empty() { deadline.min(stalled) } else { deadline })
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         matches!(self.mode, Mode::Draining(_)) && self.held.is_empty() && self.calls.claim.is_none()
     }

@@ -6,19 +6,36 @@
 //! alone. Deleting knows no condition (MinIO ignores it), so only who certainly holds the lease, for
 //! longer than the request may take, deletes.
 
+mod backlog;
+mod config;
+mod failure;
 mod leased;
 mod listing;
 
-use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
-use kipper_bucket::{
-    Condition, Endpoint, Failure, Lease, Listed, Record, S3, S3Error, names, nonce,
-};
+use kipper_bucket::{Condition, Failure, Lease, Listed, Pages, Record, S3, S3Error, names, nonce};
 use tokio::time::timeout;
 
-pub use self::leased::Leased;
-use self::{leased::Hold, listing::Listing};
+pub use self::{
+    backlog::{Backlog, MAX_BACKLOG},
+    config::MinioConfig,
+    leased::Leased,
+};
+use self::{
+    failure::{failed, refused},
+    leased::{Hold, is_held},
+    listing::Listing,
+};
 use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted};
 
 /// Requests at once for one call; what all calls together may do the client bounds.
@@ -27,23 +44,10 @@ const PARALLEL: usize = 16;
 const MAX_TRIES: usize = 3;
 /// A lease that is sure to last for less is renewed before anything rests on it.
 const MARGIN: Duration = Duration::from_secs(3);
-/// Events counted at most; more of them change nobody's decision.
-pub const MAX_BACKLOG: u64 = 10_000;
-
-/// What is configured.
-#[derive(Clone, Debug)]
-pub struct MinioConfig {
-    /// The service.
-    pub endpoint: Endpoint,
-    /// Where the events are.
-    pub state_bucket: String,
-    /// Namespace of the function.
-    pub namespace: String,
-    /// Name of the function.
-    pub function: String,
-    /// How long a claim lives without renewal.
-    pub lease: Duration,
-}
+/// For the list of one claim, all its pages: a service that is slower is asked again later.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+/// An event's name has 50 bytes; what is much longer was not made by a bucket watcher.
+const MAX_KEY_BYTES: usize = 128;
 
 /// See the module.
 pub struct Minio {
@@ -95,27 +99,41 @@ impl Minio {
         let except: HashSet<&str> = wanted.except.iter().map(|key| &**key).collect();
         let is_free = |key: &str| self.key_of(key).is_some_and(|key| !except.contains(key));
         if self.listing.lock().is_stale(wanted.events) {
-            let mut found = Vec::new();
-            let mut token = None;
-            for _ in 0..listing::MAX_PAGES {
-                let page = self.s3.list(&self.bucket, &self.pending, token.as_deref()).await;
-                let page = page.map_err(failed)?;
-                found.extend(page.objects);
-                token = page.next;
+            let enough = |found: &[Listed]| {
                 let listing = self.listing.lock();
                 let free = found.iter().filter(|object| is_free(&object.key));
-                let enough = listing.enough(wanted.events);
-                if token.is_none()
-                    || free.filter(|object| listing.may_try(object)).count() >= enough
-                {
-                    break;
-                }
-            }
+                let free = free.filter(|object| listing.may_try(object)).count();
+                free >= listing.enough(wanted.events)
+            };
+            let listed = timeout(LIST_TIMEOUT, self.list(enough)).await;
+            let listed = listed.map_err(|_| {
+                SourceError::Failed(format!("{}: no end within {LIST_TIMEOUT:?}", self.pending))
+            })?;
+            let (found, is_cut) = listed.map_err(failed)?;
             let now_ms = self.s3.clock().at_least().unwrap_or_default();
-            self.listing.lock().refill(found, token.is_some(), now_ms);
+            self.listing.lock().refill(found, is_cut, now_ms);
         }
         let random = fastrand::f64();
         Ok(self.listing.lock().take(wanted.events, wanted.bytes, random, is_free))
+    }
+
+    /// The first event objects, until there are enough; whether there are more.
+    async fn list(
+        &self,
+        enough: impl Fn(&[Listed]) -> bool,
+    ) -> Result<(Vec<Listed>, bool), S3Error> {
+        let mut pages = Pages::new(&self.s3, &self.bucket, &self.pending);
+        let mut found = Vec::new();
+        for _ in 0..listing::MAX_PAGES {
+            let Some(objects) = pages.next().await? else { return Ok((found, false)) };
+            // Whatever else somebody puts there is not kept.
+            found.extend(objects.into_iter().filter(|object| self.key_of(&object.key).is_some()));
+            if enough(&found) {
+                break;
+            }
+        }
+        let is_cut = pages.has_more();
+        Ok((found, is_cut))
     }
 
     /// Takes the lease of an event if it is free. `None` if it is not, or not any more.
@@ -133,10 +151,9 @@ impl Minio {
                 return Ok(None);
             }
         };
-        let now_ms = self.s3.clock().at_least().unwrap_or_default();
         if let Some(lease) = &record.lease
             && lease.owner != self.owner
-            && now_ms < lease.until_ms
+            && is_held(lease, self.s3.clock().at_least())
         {
             self.listing.lock().leave(listed.key, object.etag, lease.until_ms);
             return Ok(None);
@@ -162,7 +179,8 @@ impl Minio {
     }
 
     fn key_of<'a>(&self, object: &'a str) -> Option<&'a str> {
-        object.strip_prefix(&*self.pending)?.strip_suffix(names::SUFFIX)
+        let key = object.strip_prefix(&*self.pending)?.strip_suffix(names::SUFFIX)?;
+        (key.len() <= MAX_KEY_BYTES).then_some(key)
     }
 
     fn renew_record(&self, record: &mut Record) {
@@ -287,7 +305,18 @@ impl Source for Minio {
     async fn claim(&self, wanted: Wanted<'_>) -> Result<Claimed<Leased>, SourceError> {
         let candidates = self.candidates(wanted).await?;
         let tried = candidates.len();
-        let takes: Vec<_> = candidates.into_iter().map(|listed| self.take(listed)).collect();
+        // Once the service does not answer, the others are not asked for in vain.
+        let is_away = &AtomicBool::new(false);
+        let takes = candidates.into_iter().map(|listed| async move {
+            if is_away.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let taken = self.take(listed).await;
+            let away = matches!(taken, Err(S3Error::Unavailable { .. }));
+            is_away.fetch_or(away, Ordering::Relaxed);
+            taken
+        });
+        let takes: Vec<_> = takes.collect();
         let taken: Vec<_> = stream::iter(takes).buffered(PARALLEL).collect().await;
         let mut events = Vec::new();
         let mut error = None;
@@ -401,51 +430,5 @@ impl Source for Minio {
 
     fn attempted(&self, event: &Event<Leased>, attempts: u32, _rest: Duration) {
         event.claim.set_attempts(attempts);
-    }
-}
-
-/// Counts events, those in work too: what a function is scaled by. For a caller that plays KEDA.
-pub struct Backlog {
-    s3: S3,
-    bucket: String,
-    prefix: String,
-}
-
-impl Backlog {
-    /// Connects with the first count.
-    ///
-    /// # Errors
-    /// [`SourceError::Invalid`] for an endpoint that cannot work.
-    pub fn new(config: &MinioConfig) -> Result<Self, SourceError> {
-        let s3 = S3::new(&config.endpoint).map_err(refused)?;
-        let prefix = names::pending(&config.namespace, &config.function);
-        Ok(Self { s3, bucket: config.state_bucket.clone(), prefix })
-    }
-
-    /// Events that wait or are in work, [`MAX_BACKLOG`] at most.
-    ///
-    /// # Errors
-    /// When the server is away, or refuses to tell.
-    pub async fn count(&mut self) -> Result<u64, SourceError> {
-        match self.s3.count(&self.bucket, &self.prefix, MAX_BACKLOG).await {
-            // Nothing was stored yet.
-            Err(S3Error::NoBucket { .. }) => Ok(0),
-            count => count.map_err(failed),
-        }
-    }
-}
-
-fn failed(error: S3Error) -> SourceError {
-    SourceError::Failed(error.to_string())
-}
-
-/// At start, what the server refuses it will refuse again.
-fn refused(error: S3Error) -> SourceError {
-    match error {
-        S3Error::NoBucket { .. } => {
-            SourceError::Failed(format!("{error}: the bucket watcher has not made it yet"))
-        }
-        error if error.is_permanent() => SourceError::Invalid(error.to_string()),
-        error => failed(error),
     }
 }

@@ -15,6 +15,7 @@ mod plan;
 mod row;
 mod server;
 mod session;
+mod url;
 mod value;
 
 use std::sync::Arc;

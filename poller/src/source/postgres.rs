@@ -9,12 +9,14 @@
 mod backlog;
 mod config;
 mod connection;
+mod form;
 mod marks;
 mod plan;
 mod recipe;
 mod row;
 mod session;
 mod text;
+mod url;
 
 use std::sync::Arc;
 

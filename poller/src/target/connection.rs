@@ -1,8 +1,8 @@
 //! One connection to the function, and those that are free.
 //!
 //! A connection is a task of its own, so that a hang-up is noticed while nothing is sent. Whether
-//! a byte of a request was written is known from the socket, not guessed from the error: that
-//! decides whether an event may be sent again. A connection that is dropped outside the pool is
+//! a byte of a request was written, and whether one of an answer came, is known from the socket, not
+//! guessed from the error: that decides whether an event may be sent again. A connection that is dropped outside the pool is
 //! closed at once, whatever was in progress on it.
 
 use std::{
@@ -47,10 +47,10 @@ const MAX_IDLE: usize = 256;
 
 /// Why there is no answer.
 pub(super) enum SendError {
-    /// No byte of the request was written: the function cannot have seen any of it.
-    NothingWritten(String),
-    /// The request or a part of it was written, and no answer came that is one.
-    NoAnswer {
+    /// The connection ended before the first byte of an answer.
+    Unanswered(Unanswered),
+    /// A part of an answer came, or what is none.
+    Broken {
         /// `Closed` or `BadResponse`.
         reason: Reason,
         /// What the connection said.
@@ -58,12 +58,27 @@ pub(super) enum SendError {
     },
 }
 
+/// The function closed the connection without a word.
+pub(super) struct Unanswered {
+    /// False when the function cannot have seen any of the request.
+    pub(super) written: bool,
+    /// What the connection said.
+    pub(super) detail: String,
+}
+
+/// What passed over the socket since the present request began.
+#[derive(Debug, Default)]
+struct Passed {
+    written: AtomicBool,
+    read: AtomicBool,
+}
+
 /// A connection that one request at a time can use.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// Whether a byte of the present request was written; shared with [`Wire`].
-    written: Arc<AtomicBool>,
+    /// Shared with [`Wire`].
+    passed: Arc<Passed>,
     /// The last answer's header map, whose room the next request uses.
     spare: HeaderMap,
     /// When the function may close it.
@@ -81,8 +96,8 @@ impl Connection {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        let written = Arc::new(AtomicBool::new(false));
-        let wire = Wire { stream, written: Arc::clone(&written) };
+        let passed = Arc::new(Passed::default());
+        let wire = Wire { stream, passed: Arc::clone(&passed) };
         let (sender, connection) = http1::Builder::new()
             .max_header_size(MAX_HEAD_BYTES)
             .max_buf_size(MAX_HEAD_BYTES)
@@ -96,7 +111,7 @@ impl Connection {
             }
         });
         let (spare, task) = (HeaderMap::with_capacity(12), task.abort_handle());
-        Ok(Self { sender, written, spare, retire_at: None, task })
+        Ok(Self { sender, passed, spare, retire_at: None, task })
     }
 
     /// An empty map with room from the exchange before.
@@ -109,7 +124,8 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, SendError> {
-        self.written.store(false, Ordering::Release);
+        self.passed.written.store(false, Ordering::Release);
+        self.passed.read.store(false, Ordering::Release);
         let error = match self.sender.send_request(request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -118,12 +134,13 @@ impl Connection {
         if let Some(source) = std::error::Error::source(&error) {
             detail = format!("{detail}: {source}");
         }
-        if !self.written.load(Ordering::Acquire) {
-            return Err(SendError::NothingWritten(detail));
+        let written = self.passed.written.load(Ordering::Acquire);
+        if !written || !self.passed.read.load(Ordering::Acquire) {
+            return Err(SendError::Unanswered(Unanswered { written, detail }));
         }
         let malformed = error.is_parse();
         let reason = if malformed { Reason::BadResponse } else { Reason::Closed };
-        Err(SendError::NoAnswer { reason, detail })
+        Err(SendError::Broken { reason, detail })
     }
 
     /// Takes over what the answer says about the connection, and its map for the next request.
@@ -199,16 +216,17 @@ fn idle_timeout(value: &[u8]) -> Option<Duration> {
 }
 
 /// The socket. Before the first byte of a request it asks the kernel whether the function has hung
-/// up, because the runtime learns of that only when it next waits; and it notes the first byte.
+/// up, because the runtime learns of that only when it next waits; and it notes the first byte of the
+/// request and of its answer.
 struct Wire {
     stream: TcpStream,
-    written: Arc<AtomicBool>,
+    passed: Arc<Passed>,
 }
 
 impl Wire {
     /// An error when the function has closed its side, or has sent something unasked for.
     fn check_before_first_byte(&self) -> io::Result<()> {
-        if self.written.load(Ordering::Relaxed) {
+        if self.passed.written.load(Ordering::Relaxed) {
             return Ok(());
         }
         match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
@@ -224,7 +242,7 @@ impl Wire {
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
         if matches!(written, Poll::Ready(Ok(1..))) {
-            self.written.store(true, Ordering::Release);
+            self.passed.written.store(true, Ordering::Release);
         }
     }
 }
@@ -235,7 +253,12 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.passed.read.store(true, Ordering::Release);
+        }
+        read
     }
 }
 

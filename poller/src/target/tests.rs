@@ -62,6 +62,26 @@ async fn the_request_is_what_was_promised() {
 }
 
 #[tokio::test]
+async fn an_event_carries_the_token_that_its_runtime_knows() {
+    let function = Function::start().await;
+    let token = "0123456789abcdef".parse().unwrap();
+    let target = Target::new(TargetConfig { token: Some(token), ..function.config() });
+    assert!(!format!("{target:?}").contains("0123456789"), "{target:?}");
+    let event = event("1");
+    let (_, seen) = both(target.deliver(&event), async {
+        let mut peer = function.accept().await;
+        let seen = peer.request().await;
+        peer.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+        seen
+    })
+    .await;
+    assert_eq!(seen.header("kipper-event-token"), Some("0123456789abcdef"));
+    for none in ["", "a b", "a\n", "ä"] {
+        assert!(none.parse::<EventToken>().is_err(), "{none:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_body_has_a_length_too() {
     let function = Function::start().await;
     let target = function.target();

@@ -27,7 +27,11 @@ fn secret(kind: Kind) -> Values {
         Kind::Minio => "http://minio:9000",
         _ => "scheme://user:password@host/db",
     };
-    let common = [(SecretKey::Url, url), (SecretKey::DrainToken, "0123456789abcdef")];
+    let common = [
+        (SecretKey::Url, url),
+        (SecretKey::DrainToken, "0123456789abcdef"),
+        (SecretKey::EventToken, "fedcba9876543210"),
+    ];
     let keys = [(SecretKey::AccessKey, "access"), (SecretKey::SecretKey, "secret")];
     let keys = keys.into_iter().filter(|_| kind == Kind::Minio);
     common.into_iter().chain(keys).map(|(key, value)| (key, value.to_owned())).collect()
@@ -86,6 +90,7 @@ fn what_a_trigger_does_not_say_has_the_defaults_of_the_contract() {
         assert_eq!(config.drain_listen, "0.0.0.0:9993".parse().unwrap());
         assert_eq!(config.drain_delay, Duration::from_secs(5));
         assert_eq!(config.drain_token, "0123456789abcdef".parse::<DrainToken>().ok());
+        assert_eq!(config.event_token, "fedcba9876543210".parse().ok());
         assert_eq!(config.source_url.0, secret(kind).get(SecretKey::Url).unwrap());
         assert_eq!(config.source_ca, None);
     }

@@ -7,3 +7,4 @@ mod exclusive;
 mod faults;
 mod leases;
 mod refused;
+mod stall;

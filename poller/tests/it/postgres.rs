@@ -10,3 +10,4 @@ mod faults;
 mod marks;
 mod refused;
 mod retries;
+mod settings;

@@ -9,6 +9,8 @@ use humantime::parse_duration;
 const DEFAULT_NOTIFICATION_ARN: &str = "arn:minio:sqs::KIPPER:webhook";
 const DEFAULT_LIST_INTERVAL: &str = "5s";
 const DEFAULT_BACKSTOP_INTERVAL: &str = "60s";
+/// Half of the memory that the adapter has by default.
+const DEFAULT_MAX_HELD_BYTES: usize = 256 << 20;
 
 /// The bucket watcher; off when no namespace is given and the process has no triggers of its own.
 #[derive(Clone, Debug, Args)]
@@ -22,7 +24,8 @@ pub struct BucketArgs {
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_LISTEN", requires = "bucket_token")]
     pub bucket_listen: Option<SocketAddr>,
 
-    /// Bearer token that notifications must carry
+    /// Key from which each namespace's bearer token of notifications is derived. A notification with
+    /// the key itself is not believed: buckets are listed instead
     #[arg(
         long,
         env = "KIPPER_SCALER_ADAPTER_BUCKET_TOKEN",
@@ -47,6 +50,11 @@ pub struct BucketArgs {
     /// Pause between two lists of a bucket with notifications
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_BACKSTOP_INTERVAL", default_value = DEFAULT_BACKSTOP_INTERVAL, value_parser = parse_duration)]
     pub bucket_backstop_interval: Duration,
+
+    /// Bytes held in memory for all buckets. One namespace has half of it at most, and one function a
+    /// quarter
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BUCKET_MAX_HELD_BYTES", default_value_t = DEFAULT_MAX_HELD_BYTES)]
+    pub bucket_max_held_bytes: usize,
 }
 
 impl Default for BucketArgs {
@@ -59,6 +67,7 @@ impl Default for BucketArgs {
             bucket_notification_arn: DEFAULT_NOTIFICATION_ARN.to_owned(),
             bucket_list_interval: Duration::from_secs(5),
             bucket_backstop_interval: Duration::from_secs(60),
+            bucket_max_held_bytes: DEFAULT_MAX_HELD_BYTES,
         }
     }
 }
@@ -80,9 +89,9 @@ impl fmt::Debug for WebhookToken {
 }
 
 impl WebhookToken {
-    /// For a request to another watcher.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
+    /// The key of the tokens that are derived.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// Whether this is the token. The comparison takes a time that depends on the length only.

@@ -8,11 +8,16 @@
 //! Lists collapse: of an object written twice, or written and removed, between two lists they see
 //! the last state only. A notification adds what they missed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use kipper_bucket::{Listed, names};
 use serde::{Deserialize, Serialize};
 
+/// What a map or a queue costs for each entry beside its texts, about.
+const ENTRY_BYTES: usize = 160;
 /// Objects known at most; a bucket with more cannot be watched by lists.
 pub(crate) const MAX_OBJECTS: usize = 500_000;
 /// Accepted events remembered at most. A notification that is repeated after as many others may be
@@ -69,6 +74,9 @@ pub(crate) struct Inventory {
     seen: Seen,
     /// Removals that lists showed and no notification has reported yet.
     missing: HashMap<String, Missing>,
+    /// What all of this takes in memory, about.
+    #[serde(skip)]
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,14 +88,52 @@ struct Missing {
 }
 
 impl Inventory {
-    /// The first list of a bucket: nothing in it is an event.
-    pub(crate) fn first(listed: &[Listed], began_ms: u64) -> Self {
-        let objects = listed.iter().map(|object| (object.key.clone(), version(object)));
-        Self { since_ms: began_ms, objects: objects.collect(), ..Self::default() }
+    /// Of a bucket that was not listed yet. What [`Inventory::found_first`] adds is no event.
+    pub(crate) fn new(began_ms: u64) -> Self {
+        Self { since_ms: began_ms, ..Self::default() }
+    }
+
+    /// An object of the first list of a bucket.
+    pub(crate) fn found_first(&mut self, object: &Listed) {
+        self.set(object.key.clone(), version(object));
+    }
+
+    /// Begins from what was read: what it takes in memory is not written.
+    pub(crate) fn weighed(mut self) -> Self {
+        let objects = self.objects.iter().map(|(key, version)| cost(key, Some(version)));
+        let missing = self.missing.keys().map(|key| cost(key, None));
+        let seen = self.seen.order.iter().map(|id| cost(id, None));
+        self.bytes = objects.chain(missing).chain(seen).sum();
+        self
+    }
+
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
+    }
+
+    fn set(&mut self, key: String, version: Version) {
+        self.bytes += cost(&key, Some(&version));
+        if let Some((key, former)) = self.objects.remove_entry(&key) {
+            self.bytes -= cost(&key, Some(&former));
+        }
+        self.objects.insert(key, version);
+    }
+
+    fn unset(&mut self, key: &str) {
+        if let Some((key, former)) = self.objects.remove_entry(key) {
+            self.bytes -= cost(&key, Some(&former));
+        }
+    }
+
+    fn saw(&mut self, id: &str) {
+        let (added, gone) = self.seen.insert(id);
+        self.bytes += if added { cost(id, None) } else { 0 };
+        self.bytes -= gone.map_or(0, |gone| cost(&gone, None));
     }
 
     /// What a notification brings, if it is news.
@@ -128,8 +174,9 @@ impl Inventory {
                     missing.count -= 1;
                     if missing.count == 0 {
                         self.missing.remove(key);
+                        self.bytes -= cost(key, None);
                     }
-                    self.seen.insert(unseen);
+                    self.saw(&unseen);
                     return None;
                 }
                 Some(News { id: unseen, alias: None, key: key.clone(), effect: Effect::None })
@@ -145,18 +192,23 @@ impl Inventory {
         }
         let id = names::created(bucket, &object.key, &version.etag, version.modified_ms);
         if self.seen.contains(&id) {
-            self.objects.insert(object.key.clone(), version);
+            self.set(object.key.clone(), version);
             return None;
         }
         let effect = Effect::Set(version);
         Some(News { id, alias: None, key: object.key.clone(), effect })
     }
 
+    /// Whether an object in a list is as it is known.
+    pub(crate) fn is_known(&self, object: &Listed) -> bool {
+        self.objects.get(&object.key).is_some_and(|known| {
+            known.modified_ms == object.modified_ms && known.etag == object.etag.trim_matches('"')
+        })
+    }
+
     /// Keys that are known and not in a list.
-    pub(crate) fn not_in(&self, listed: &[Listed]) -> Vec<String> {
-        let listed: HashSet<&str> = listed.iter().map(|object| &*object.key).collect();
-        let missing = self.objects.keys().filter(|key| !listed.contains(&***key));
-        missing.cloned().collect()
+    pub(crate) fn not_in(&self, is_listed: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str).filter(move |key| !is_listed(key))
     }
 
     /// What the absence of a known object from a list brings, if it is news.
@@ -164,7 +216,7 @@ impl Inventory {
         let known = self.objects.get(key)?;
         let id = names::removed(bucket, key, &known.etag, known.modified_ms);
         if self.seen.contains(&id) {
-            self.objects.remove(key);
+            self.unset(key);
             return None;
         }
         let effect = Effect::Missing(listed_ms);
@@ -178,20 +230,18 @@ impl Inventory {
 
     /// Takes stored news in. The same news in the same order make the same inventory.
     pub(crate) fn apply(&mut self, news: &News) {
-        self.seen.insert(news.id.clone());
+        self.saw(&news.id);
         if let Some(alias) = &news.alias {
-            self.seen.insert(alias.clone());
+            self.saw(alias);
         }
         match &news.effect {
             Effect::None => {}
             Effect::Set(version) => {
-                self.objects.insert(news.key.clone(), version.clone());
+                self.set(news.key.clone(), version.clone());
             }
-            Effect::Removed => {
-                self.objects.remove(&news.key);
-            }
+            Effect::Removed => self.unset(&news.key),
             Effect::Missing(listed_ms) => {
-                self.objects.remove(&news.key);
+                self.unset(&news.key);
                 self.note_missing(&news.key, *listed_ms);
             }
         }
@@ -206,6 +256,10 @@ impl Inventory {
             times.sort_unstable();
             let middle = times[times.len() / 2];
             self.missing.retain(|_, missing| missing.listed_ms > middle);
+            *self = std::mem::take(self).weighed();
+        }
+        if !self.missing.contains_key(key) {
+            self.bytes += cost(key, None);
         }
         let missing = self.missing.entry(key.to_owned());
         let missing = missing.or_insert(Missing { listed_ms, count: 0 });
@@ -214,11 +268,16 @@ impl Inventory {
     }
 }
 
+/// What an entry takes in memory, about.
+pub(crate) fn cost(key: &str, version: Option<&Version>) -> usize {
+    ENTRY_BYTES + key.len() + version.map_or(0, |version| version.etag.len())
+}
+
 /// Ids that were accepted, the latest ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
-    order: VecDeque<String>,
-    ids: HashSet<String>,
+    order: VecDeque<Arc<str>>,
+    ids: HashSet<Arc<str>>,
 }
 
 impl Seen {
@@ -226,28 +285,33 @@ impl Seen {
         self.ids.contains(id)
     }
 
-    fn insert(&mut self, id: String) {
-        if !self.ids.insert(id.clone()) {
-            return;
+    /// Whether it is new, and which one is forgotten for it.
+    fn insert(&mut self, id: &str) -> (bool, Option<Arc<str>>) {
+        if self.contains(id) {
+            return (false, None);
         }
-        if self.order.len() >= MAX_SEEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
+        let id: Arc<str> = id.into();
+        self.ids.insert(Arc::clone(&id));
+        let full = self.order.len() >= MAX_SEEN;
+        let oldest = if full { self.order.pop_front() } else { None };
+        if let Some(oldest) = &oldest {
+            self.ids.remove(oldest);
         }
         self.order.push_back(id);
+        (true, oldest)
     }
 }
 
 impl Serialize for Seen {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.order.serialize(serializer)
+        serializer.collect_seq(self.order.iter().map(|id| &**id))
     }
 }
 
 impl<'de> Deserialize<'de> for Seen {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let order: VecDeque<String> = VecDeque::deserialize(deserializer)?;
+        let order: VecDeque<Arc<str>> = order.into_iter().map(Arc::from).collect();
         Ok(Self { ids: order.iter().cloned().collect(), order })
     }
 }

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use kipper_bucket::{Condition, S3, S3Error, names};
+use kipper_bucket::{Budget, Condition, Pages, S3, S3Error, names};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,6 +19,10 @@ use crate::{
 
 /// A new image is made after so many entries; of a large inventory, after more.
 const ENTRIES_PER_IMAGE: u64 = 256;
+/// What an image takes while it is read, in its own sizes: itself, and what is made of it.
+const READ_FACTOR: usize = 3;
+/// Entries that are read after an image at most; beyond them something has gone wrong long ago.
+const MAX_ENTRIES: usize = 100_000;
 /// Requests at once.
 const PARALLEL: usize = 8;
 /// How long the removal of old entries may take before it is left to the next one.
@@ -54,6 +58,8 @@ pub(crate) struct Journal {
     next: u64,
     /// Entries since the image.
     entries: u64,
+    /// For images while they are read and written.
+    budget: Budget,
 }
 
 impl Journal {
@@ -62,6 +68,7 @@ impl Journal {
         s3: S3,
         state_bucket: &str,
         trigger: &BucketTrigger,
+        budget: &Budget,
     ) -> Result<(Self, Option<Inventory>), S3Error> {
         let mut journal = Self {
             s3,
@@ -76,17 +83,22 @@ impl Journal {
             image: None,
             next: 0,
             entries: 0,
+            budget: budget.clone(),
         };
         let inventory = journal.load().await?;
         Ok((journal, inventory))
     }
 
     async fn load(&mut self) -> Result<Option<Inventory>, S3Error> {
-        let object = match self.s3.get(&self.bucket, &self.image_name()).await {
+        let object = match self.s3.get_large(&self.bucket, &self.image_name()).await {
             Err(S3Error::NoObject(_)) => return self.begin_anew().await,
             object => object?,
         };
         self.image = Some(object.etag);
+        // What is read of it takes as much again, or more where keys are short.
+        let mut account = self.budget.account();
+        let held = account.add(object.body.len().saturating_mul(READ_FACTOR));
+        held.map_err(|over| S3Error::over_budget("GetObject", &self.bucket, &over))?;
         let image: Image = match serde_json::from_slice(&object.body) {
             Ok(image) => image,
             Err(error) => {
@@ -94,7 +106,10 @@ impl Journal {
                 return self.begin_anew().await;
             }
         };
-        let mut inventory = image.inventory;
+        drop(object.body);
+        let mut inventory = image.inventory.weighed();
+        let weighed = account.set(inventory.bytes());
+        weighed.map_err(|over| S3Error::over_budget("GetObject", &self.bucket, &over))?;
         self.next = image.next;
         let entries = self.entries_from(image.next).await?;
         for (number, name) in entries {
@@ -154,6 +169,10 @@ impl Journal {
             next: u64,
             inventory: &'a Inventory,
         }
+        // Written out it is no larger than in memory.
+        let mut account = self.budget.account();
+        let held = account.add(inventory.bytes());
+        held.map_err(|over| S3Error::over_budget("PutObject", &self.bucket, &over))?;
         let image = Written { subject: &self.subject, next: self.next, inventory };
         let body = serde_json::to_vec(&image).unwrap_or_default();
         let condition = match &self.image {
@@ -183,10 +202,9 @@ impl Journal {
     async fn entries_from(&self, first: u64) -> Result<BTreeMap<u64, String>, S3Error> {
         let prefix = format!("{}log/", self.home);
         let mut entries = BTreeMap::new();
-        let mut token = None;
-        loop {
-            let page = self.s3.list(&self.bucket, &prefix, token.as_deref()).await?;
-            for object in page.objects {
+        let mut pages = Pages::new(&self.s3, &self.bucket, &prefix);
+        while let Some(objects) = pages.next().await? {
+            for object in objects {
                 let number = object.key.strip_prefix(&prefix);
                 let number = number.and_then(|name| name.strip_suffix(names::SUFFIX));
                 if let Some(number) = number.and_then(|number| number.parse().ok())
@@ -195,11 +213,13 @@ impl Journal {
                     entries.insert(number, object.key);
                 }
             }
-            token = page.next;
-            if token.is_none() {
-                return Ok(entries);
+            if entries.len() > MAX_ENTRIES {
+                let detail = format!("more than {MAX_ENTRIES} objects below {prefix}");
+                let (action, bucket) = ("ListObjectsV2", self.bucket.clone());
+                return Err(S3Error::TooMuch { action, bucket, detail });
             }
         }
+        Ok(entries)
     }
 
     fn image_name(&self) -> String {

@@ -12,15 +12,28 @@ mod error;
 mod inventory;
 mod journal;
 mod leader;
+mod listing;
+mod memory;
 mod metrics;
 mod notification;
 mod pending;
 mod rules;
 mod secrets;
+mod senders;
 mod trigger;
 mod watch;
 mod watcher;
 mod webhook;
+
+/// What reads bytes of strangers and is private otherwise, for `fuzz/`.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// The events that a notification tells of.
+    pub fn events(body: &[u8]) -> Option<Vec<kipper_bucket::Event>> {
+        let found = crate::notification::parse(body).ok()?;
+        Some(found.into_iter().map(|notification| notification.event).collect())
+    }
+}
 
 pub use config::{BucketArgs, WebhookToken};
 pub use error::Error;

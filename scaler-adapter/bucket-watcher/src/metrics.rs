@@ -1,13 +1,21 @@
 //! Metrics of the bucket watcher. Labels are finite; nothing is labelled by bucket or function.
 
 use kipper_bucket::Origin;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// All of them; clones share their values.
 #[derive(Clone)]
 pub(crate) struct BucketMetrics {
     /// Buckets this adapter watches: 0 while it does not lead.
     pub(crate) watches: IntGauge,
+    /// Of these, those that do not work now.
+    pub(crate) troubled: IntGauge,
+    /// What is held in memory for all of them.
+    pub(crate) held_bytes: IntGauge,
+    /// What may be.
+    pub(crate) held_bytes_limit: IntGauge,
+    /// Panics after which one bucket's task began anew.
+    pub(crate) panics: IntCounter,
     /// By `source`: `webhook` or `diff`.
     events: IntCounterVec,
     /// By `outcome`: `ok` or `failed`.
@@ -24,13 +32,22 @@ impl BucketMetrics {
             registry.register(Box::new(counters.clone()))?;
             prometheus::Result::Ok(counters)
         };
-        let watches = IntGauge::new(
-            "kipper_scaler_adapter_bucket_watches",
-            "Buckets this adapter watches; 0 while another one leads.",
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(format!("kipper_scaler_adapter_bucket_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        let panics = IntCounter::new(
+            "kipper_scaler_adapter_bucket_panics_total",
+            "Panics after which one bucket's task began anew.",
         )?;
-        registry.register(Box::new(watches.clone()))?;
+        registry.register(Box::new(panics.clone()))?;
         Ok(Self {
-            watches,
+            watches: gauge("watches", "Buckets this adapter watches; 0 while another one leads.")?,
+            troubled: gauge("troubled", "Of the buckets this adapter watches, those that fail.")?,
+            held_bytes: gauge("held_bytes", "Bytes held in memory for all buckets.")?,
+            held_bytes_limit: gauge("held_bytes_limit", "Bytes that may be held for them.")?,
+            panics,
             events: counters("events_total", "Bucket events stored.", "source")?,
             lists: counters("lists_total", "Lists of buckets taken.", "outcome")?,
             webhooks: counters("webhooks_total", "Notifications answered.", "status")?,

@@ -3,9 +3,9 @@
 //! Pure. The format is MinIO's, which is S3's event message (version 2.x): `Records`, each with the
 //! event's name, the bucket and the object, whose key is escaped as in a query string.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use kipper_bucket::{Event, Origin, unescape};
+use kipper_bucket::{Event, Origin, bounded_ms, rfc3339, unescape};
 use serde::Deserialize;
 
 use crate::inventory::{Notice, Version};
@@ -81,9 +81,9 @@ fn read(record: MessageRecord) -> Result<Option<Notification>, NotificationError
     }
     let key = unescape(&object.key).ok_or(NotificationError::Field("key"))?;
     let time_ms = match object.sequencer.as_deref().map(|text| u64::from_str_radix(text, 16)) {
-        Some(Ok(nanoseconds)) => nanoseconds / 1_000_000,
+        Some(Ok(nanoseconds)) => bounded_ms(nanoseconds / 1_000_000),
         Some(Err(_)) => return Err(NotificationError::Field("sequencer")),
-        None => millis(&event_time).ok_or(NotificationError::Field("eventTime"))?,
+        None => millis(&event_time).map(bounded_ms).ok_or(NotificationError::Field("eventTime"))?,
     };
     let notice = if is_created {
         let etag = object.etag.as_deref().ok_or(NotificationError::Field("eTag"))?;
@@ -92,14 +92,13 @@ fn read(record: MessageRecord) -> Result<Option<Notification>, NotificationError
     } else {
         Notice::Removed { key: key.clone(), removed_ms: time_ms }
     };
-    let written = UNIX_EPOCH + Duration::from_millis(time_ms);
     let event = Event {
         name: format!("s3:{kind}"),
         bucket: bucket.name,
         key,
         size: object.size.filter(|_| is_created),
         etag: object.etag.filter(|_| is_created).map(|etag| etag.trim_matches('"').to_owned()),
-        time: humantime::format_rfc3339_millis(written).to_string(),
+        time: rfc3339(time_ms),
         origin: Origin::Webhook,
     };
     Ok(Some(Notification { event, notice }))

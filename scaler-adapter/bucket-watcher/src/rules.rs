@@ -12,10 +12,15 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use kipper_bucket::{Rule, S3, S3Error};
+use kipper_process::supervise::caught;
 use tokio::sync::watch;
 
 use crate::trigger::BucketTrigger;
+
+/// Buckets seen to at once: one whose service does not answer holds nobody up.
+const PARALLEL: usize = 32;
 
 /// A trigger whose bucket is to have a rule.
 #[derive(Clone)]
@@ -54,19 +59,21 @@ pub(crate) async fn keep(
         }
         let gone: Vec<Place> =
             known.keys().filter(|place| !places.contains_key(*place)).cloned().collect();
-        for place in gone {
-            if let Some(Known { s3, rules, .. }) = known.remove(&place)
-                && let Err(error) = s3.change_rules(&place.1, &arn, &[], &rules).await
-            {
-                tracing::warn!(bucket = %place.1, "notification rules not removed: {error}");
-            }
-        }
-        for (place, ruled) in places {
-            let former = known.remove(&place);
-            if let Some(now) = make(&arn, &place, &ruled, former).await {
-                known.insert(place, now);
-            }
-        }
+        let removals = gone.into_iter().filter_map(|place| {
+            let Known { s3, rules, .. } = known.remove(&place)?;
+            Some(remove(&arn, place, s3, rules))
+        });
+        let removals: Vec<_> = removals.collect();
+        stream::iter(removals).buffer_unordered(PARALLEL).collect::<()>().await;
+        let makings: Vec<_> = places
+            .into_iter()
+            .map(|(place, ruled)| {
+                let former = known.remove(&place);
+                make_or_keep(&arn, place, ruled, former)
+            })
+            .collect();
+        let made: Vec<_> = stream::iter(makings).buffer_unordered(PARALLEL).collect().await;
+        known.extend(made.into_iter().flatten());
         tokio::select! {
             changed = wanted.changed() => {
                 if changed.is_err() {
@@ -74,6 +81,31 @@ pub(crate) async fn keep(
                 }
             }
             () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+async fn remove(arn: &str, place: Place, s3: S3, rules: Vec<Rule>) {
+    let words = match caught(s3.change_rules(&place.1, arn, &[], &rules)).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => format!("panicked: {panic}"),
+    };
+    tracing::warn!(bucket = %place.1, "notification rules not removed: {words}");
+}
+
+/// What is known of one bucket afterwards. One service's panic is not another's.
+async fn make_or_keep(
+    arn: &str,
+    place: Place,
+    ruled: Vec<Ruled>,
+    former: Option<Known>,
+) -> Option<(Place, Known)> {
+    match caught(make(arn, &place, &ruled, former.clone())).await {
+        Ok(now) => now.map(|now| (place, now)),
+        Err(panic) => {
+            tracing::error!(bucket = %place.1, "notification rules not made, panicked: {panic}");
+            former.map(|former| (place, former))
         }
     }
 }

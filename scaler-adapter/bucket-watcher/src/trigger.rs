@@ -72,7 +72,8 @@ impl BucketTrigger {
 
     /// `host:port` of the service, as a webhook's path names it.
     pub(crate) fn authority(&self) -> &str {
-        let url = self.endpoint.url.trim_end_matches('/');
+        let url = self.endpoint.url.split('?').next().unwrap_or_default();
+        let url = url.trim_end_matches('/');
         url.split_once("://").map_or(url, |(_, authority)| authority)
     }
 }

@@ -5,26 +5,28 @@
 //! remembers. A notification is answered only when its event is durable.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    future::pending,
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
-use kipper_bucket::{Condition, Event, Listed, Origin, Record, S3, S3Error, names};
-use kipper_process::backoff::Backoff;
+use futures_util::{StreamExt as _, stream};
+use kipper_bucket::{
+    Account, Budget, Condition, Event, Listed, Origin, Record, S3, S3Error, names, rfc3339,
+};
+use kipper_process::{backoff::Backoff, supervise::caught};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
-    inventory::{Inventory, MAX_OBJECTS, News, Notice},
+    inventory::{Inventory, News, Notice, cost},
     journal::Journal,
+    listing::{self, Diff, Listing, next_page},
     metrics::BucketMetrics,
     pending::Pending,
     trigger::BucketTrigger,
@@ -57,8 +59,8 @@ pub(crate) enum Status {
 
 /// What a notification said, and who waits for it to be durable.
 pub(crate) struct Ask {
-    pub(crate) event: Event,
-    pub(crate) notice: Notice,
+    /// `None` where nobody knows who said it: the store is asked instead, by a list.
+    pub(crate) said: Option<(Event, Notice)>,
     /// True once it is, or once it needs not be.
     pub(crate) reply: oneshot::Sender<bool>,
 }
@@ -84,64 +86,105 @@ pub(crate) struct Watch {
     pub(crate) has_rules: Arc<AtomicBool>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) metrics: BucketMetrics,
+    /// For everything that is kept of this bucket.
+    pub(crate) budget: Budget,
+    /// Whether the state bucket may say that the bucket is in trouble.
+    pub(crate) is_told: bool,
 }
 
-/// The difference between a list and the inventory, as far as it is not worked off.
-#[derive(Default)]
-struct Diff {
-    objects: VecDeque<Listed>,
-    absent: VecDeque<String>,
-    listed_ms: u64,
-    took: Duration,
-    events: usize,
-}
-
-struct Listing {
-    objects: Vec<Listed>,
-    began_ms: u64,
-    ended_ms: u64,
-    took: Duration,
+/// What is known, and where it is kept.
+struct Known {
+    journal: Journal,
+    inventory: Inventory,
+    /// What the inventory has of the budget.
+    account: Account,
+    /// Keys that notifications named while a list was taken.
+    touched: HashSet<String>,
+    touched_account: Account,
 }
 
 type Batch = Vec<(News, Event)>;
 
 impl Watch {
-    /// Runs until it is dropped.
+    /// Runs until it is dropped. Whatever fails begins anew after a pause, a panic too.
     pub(crate) async fn run(mut self) {
         let mut backoff = BACKOFF;
         let mut said = String::new();
         loop {
             let began = Instant::now();
-            let Err(error) = self.watch().await else { return };
+            let (words, is_broken) = match caught(self.watch()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    let is_gone = matches!(error, S3Error::NoBucket { .. });
+                    (error.to_string(), error.is_permanent() || is_gone)
+                }
+                Err(panic) => {
+                    self.metrics.panics.inc();
+                    (format!("panicked: {panic}"), false)
+                }
+            };
             if began.elapsed() > MAX_PAUSE {
                 backoff.reset();
             }
-            let is_broken = error.is_permanent() || matches!(error, S3Error::NoBucket { .. });
             self.status.send_replace(if is_broken { Status::Broken } else { Status::Starting });
-            let words = error.to_string();
+            self.pending.watched(&self.trigger.key(), Some((words.clone(), is_broken)));
             let BucketTrigger { namespace, function, bucket, .. } = &*self.trigger;
-            if words != said {
+            // Said again where it was well meanwhile.
+            if words != said || (is_broken && !self.is_told) {
                 tracing::warn!(%namespace, %function, %bucket, "bucket not watched: {words}");
+                if is_broken {
+                    self.tell(&words).await;
+                }
                 said = words;
             }
-            while let Ok(ask) = self.asks.try_recv() {
-                // Whoever asked may be gone.
-                let _ = ask.reply.send(is_broken);
+            self.answer_none(is_broken);
+            let resting = sleep(backoff.pause());
+            tokio::pin!(resting);
+            loop {
+                tokio::select! {
+                    () = &mut resting => break,
+                    Some(ask) = self.asks.recv() => drop(ask.reply.send(is_broken)),
+                }
             }
-            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Writes why the bucket is not watched to where all adapters read it, if that can be done.
+    async fn tell(&mut self, words: &str) {
+        let BucketTrigger { namespace, function, .. } = &*self.trigger;
+        let (state, name) = (&self.settings.state_bucket, names::trouble(namespace, function));
+        let body = words.as_bytes().to_vec();
+        // Without it only the adapter that leads knows.
+        let _ = self.s3.put(state, &name, body, Condition::None).await;
+        self.is_told = true;
+    }
+
+    /// Takes that back.
+    async fn tell_no_more(&mut self) {
+        let BucketTrigger { namespace, function, .. } = &*self.trigger;
+        let (state, name) = (&self.settings.state_bucket, names::trouble(namespace, function));
+        self.is_told = self.s3.delete(state, &name).await.is_err();
+    }
+
+    /// Tells all that wait that nothing is stored, or that it need not be.
+    fn answer_none(&mut self, need_not: bool) {
+        while let Ok(ask) = self.asks.try_recv() {
+            // Whoever asked may be gone.
+            let _ = ask.reply.send(need_not);
         }
     }
 
     /// Watches until something fails. Ends well when no notification can come any more.
     async fn watch(&mut self) -> Result<(), S3Error> {
-        let (mut journal, mut inventory) = self.open().await?;
+        let mut known = self.open().await?;
         self.status.send_replace(Status::Ready);
-        let mut listing: Option<BoxFuture<'static, Result<Listing, S3Error>>> = None;
+        let mut listing: Option<Listing> = None;
         let mut diff = Diff::default();
-        let mut touched = HashSet::new();
         let mut list_due = Instant::now();
         let mut asks = Vec::new();
         let mut said = String::new();
+        // Somebody says that there is something to be listed.
+        let mut is_asked = false;
         loop {
             if !diff.is_done() {
                 while asks.len() < MAX_BATCH
@@ -149,43 +192,60 @@ impl Watch {
                 {
                     asks.push(ask);
                 }
-                self.answer(&mut asks, &mut journal, &mut inventory, &mut touched).await?;
-                self.work_off(&mut diff, &mut journal, &mut inventory, &touched).await?;
+                is_asked |= self.answer(&mut asks, &mut known).await?;
+                self.work_off(&mut diff, &mut known).await?;
                 if diff.is_done() {
+                    diff.settle();
                     list_due = Instant::now() + self.pause(&diff);
                 }
                 continue;
             }
-            if listing.is_none() && journal.wants_image(&inventory) {
-                journal.make_image(&inventory).await?;
+            if is_asked {
+                // Not oftener than lists are taken anyway where nobody tells anything.
+                list_due = list_due.min(Instant::now() + self.settings.list_interval);
+            }
+            if listing.is_none() && known.journal.wants_image(&known.inventory) {
+                known.journal.make_image(&known.inventory).await?;
             }
             tokio::select! {
                 count = self.asks.recv_many(&mut asks, MAX_BATCH) => {
                     if count == 0 {
                         return Ok(());
                     }
-                    self.answer(&mut asks, &mut journal, &mut inventory, &mut touched).await?;
+                    is_asked |= self.answer(&mut asks, &mut known).await?;
                     if listing.is_none() {
-                        touched.clear();
+                        known.untouch();
                     }
                 }
-                listed = finished(&mut listing) => {
-                    let found = self.compare(listed, &inventory, &touched, &mut said);
-                    let failed = found.is_none().then_some(self.settings.list_interval);
-                    diff = found.unwrap_or_default();
-                    list_due = Instant::now() + failed.unwrap_or_else(|| self.pause(&diff));
+                page = next_page(&mut listing) => {
+                    let Some(mut taking) = listing.take() else { continue };
+                    match taking.took(page, &self.trigger, &known.inventory) {
+                        Ok(false) => listing = Some(taking),
+                        listed => {
+                            let listed = listed
+                                .and_then(|_| taking.finish(&self.s3, &known.inventory));
+                            let found = self.listed(listed, &known, &mut said)?;
+                            let failed = found.is_none().then_some(self.settings.list_interval);
+                            if self.is_told && found.is_some() {
+                                self.tell_no_more().await;
+                            }
+                            diff = found.unwrap_or_default();
+                            list_due =
+                                Instant::now() + failed.unwrap_or_else(|| self.pause(&diff));
+                        }
+                    }
                 }
                 () = sleep_until(list_due), if listing.is_none() => {
-                    touched.clear();
-                    let (s3, trigger) = (self.s3.clone(), Arc::clone(&self.trigger));
-                    listing = Some(async move { list(&s3, &trigger).await }.boxed());
+                    is_asked = false;
+                    known.untouch();
+                    listing = Some(Listing::begin(&self.s3, &self.trigger, &self.budget));
                 }
             }
         }
     }
 
     /// Makes what is missing in the state bucket, the first inventory too.
-    async fn open(&self) -> Result<(Journal, Inventory), S3Error> {
+    async fn open(&self) -> Result<Known, S3Error> {
         let state = &self.settings.state_bucket;
         let BucketTrigger { namespace, function, bucket, .. } = &*self.trigger;
         let probe = format!("{}{}", names::probe(namespace, function), kipper_bucket::nonce());
@@ -196,39 +256,46 @@ impl Watch {
             }
             checked => checked?,
         }
-        let (mut journal, known) = Journal::open(self.s3.clone(), state, &self.trigger).await?;
+        let (mut journal, known) =
+            Journal::open(self.s3.clone(), state, &self.trigger, &self.budget).await?;
+        let mut account = self.budget.account();
         let inventory = match known {
             Some(inventory) => inventory,
             None => {
-                let listing = list(&self.s3, &self.trigger).await?;
-                let inventory = Inventory::first(&listing.objects, listing.began_ms);
+                let inventory = listing::first(&self.s3, &self.trigger, &mut account).await?;
                 journal.make_image(&inventory).await?;
                 inventory
             }
         };
+        account.set(inventory.bytes()).map_err(|over| self.over_budget(&over))?;
         tracing::info!(%namespace, %function, %bucket, objects = inventory.len(), "watching");
-        Ok((journal, inventory))
+        let touched_account = self.budget.account();
+        Ok(Known { journal, inventory, account, touched: HashSet::new(), touched_account })
     }
 
-    /// Stores what notifications say, in their order, and answers them.
-    async fn answer(
-        &self,
-        asks: &mut Vec<Ask>,
-        journal: &mut Journal,
-        inventory: &mut Inventory,
-        touched: &mut HashSet<String>,
-    ) -> Result<(), S3Error> {
+    fn over_budget(&self, over: &kipper_bucket::OverBudget) -> S3Error {
+        S3Error::over_budget("watching", &self.trigger.bucket, over)
+    }
+
+    /// Stores what notifications say, in their order, and answers them. True if one said that the store
+    /// is to be asked.
+    async fn answer(&self, asks: &mut Vec<Ask>, known: &mut Known) -> Result<bool, S3Error> {
         let mut batch: Batch = Vec::new();
         let mut replies = Vec::new();
-        for Ask { event, notice, reply } in asks.drain(..) {
+        let mut is_to_list = false;
+        for Ask { said, reply } in asks.drain(..) {
+            let Some((event, notice)) = said else {
+                is_to_list = true;
+                // A list shows whatever happened. Whoever asked may be gone.
+                let _ = reply.send(true);
+                continue;
+            };
             // What one key's next notification means depends on the one before.
             if batch.iter().any(|(news, _)| news.key == event.key) {
-                self.store(&mut batch, &mut replies, journal, inventory).await?;
+                self.store(&mut batch, &mut replies, known).await?;
             }
-            if touched.len() < MAX_TOUCHED {
-                touched.insert(event.key.clone());
-            }
-            match inventory.notified(&self.trigger.bucket, &notice) {
+            known.touch(&event.key).map_err(|over| self.over_budget(&over))?;
+            match known.inventory.notified(&self.trigger.bucket, &notice) {
                 Some(news) => {
                     batch.push((news, event));
                     replies.push(reply);
@@ -237,31 +304,26 @@ impl Watch {
                 None => drop(reply.send(true)),
             }
         }
-        self.store(&mut batch, &mut replies, journal, inventory).await
+        self.store(&mut batch, &mut replies, known).await?;
+        Ok(is_to_list)
     }
 
     /// Stores the next part of a difference.
-    async fn work_off(
-        &self,
-        diff: &mut Diff,
-        journal: &mut Journal,
-        inventory: &mut Inventory,
-        touched: &HashSet<String>,
-    ) -> Result<(), S3Error> {
+    async fn work_off(&self, diff: &mut Diff, known: &mut Known) -> Result<(), S3Error> {
         let bucket = &self.trigger.bucket;
         let mut batch: Batch = Vec::new();
         while batch.len() < MAX_BATCH {
             if let Some(object) = diff.objects.pop_front() {
-                if !touched.contains(&object.key)
-                    && let Some(news) = inventory.listed(bucket, &object)
+                if !known.touched.contains(&object.key)
+                    && let Some(news) = known.inventory.listed(bucket, &object)
                 {
                     batch.push((news, self.created(&object)));
                 }
             } else if let Some(key) = diff.absent.pop_front() {
-                if !touched.contains(&key)
-                    && let Some(news) = inventory.absent(bucket, &key, diff.listed_ms)
+                if !known.touched.contains(&key)
+                    && let Some(news) = known.inventory.absent(bucket, &key, diff.listed_ms)
                 {
-                    let etag = inventory.known(&key).map(|version| version.etag.clone());
+                    let etag = known.inventory.known(&key).map(|version| version.etag.clone());
                     batch.push((news, self.removed(key, etag, diff.listed_ms)));
                 }
             } else {
@@ -269,7 +331,7 @@ impl Watch {
             }
         }
         diff.events += batch.len();
-        self.store(&mut batch, &mut Vec::new(), journal, inventory).await
+        self.store(&mut batch, &mut Vec::new(), known).await
     }
 
     /// Makes news durable: first the events, then that they are known.
@@ -277,8 +339,7 @@ impl Watch {
         &self,
         batch: &mut Batch,
         replies: &mut Vec<oneshot::Sender<bool>>,
-        journal: &mut Journal,
-        inventory: &mut Inventory,
+        known: &mut Known,
     ) -> Result<(), S3Error> {
         if batch.is_empty() {
             return Ok(());
@@ -298,7 +359,7 @@ impl Watch {
         let stored: Vec<_> = stream::iter(puts).buffer_unordered(PARALLEL).collect().await;
         let stored = stored.into_iter().collect::<Result<Vec<()>, _>>();
         let noted = match stored {
-            Ok(_) => journal.append(&news).await,
+            Ok(_) => known.journal.append(&news).await,
             Err(error) => Err(error),
         };
         for reply in replies.drain(..) {
@@ -306,11 +367,11 @@ impl Watch {
             let _ = reply.send(noted.is_ok());
         }
         noted?;
-        news.iter().for_each(|news| inventory.apply(news));
+        news.iter().for_each(|news| known.inventory.apply(news));
         self.metrics.stored(origin, news.len());
         let count = u64::try_from(news.len()).unwrap_or(u64::MAX);
         self.pending.added(&self.trigger.key(), count);
-        Ok(())
+        known.account.set(known.inventory.bytes()).map_err(|over| self.over_budget(&over))
     }
 
     async fn put(&self, name: String, record: Record) -> Result<(), S3Error> {
@@ -323,37 +384,36 @@ impl Watch {
     }
 
     /// What a list shows, if it succeeded. What was `said` of the one before is not said again.
-    fn compare(
+    ///
+    /// # Errors
+    /// Where only a change outside can help: a list that finds no end or cannot be held.
+    fn listed(
         &self,
-        listed: Result<Listing, S3Error>,
-        inventory: &Inventory,
-        touched: &HashSet<String>,
+        listed: Result<Diff, S3Error>,
+        known: &Known,
         said: &mut String,
-    ) -> Option<Diff> {
+    ) -> Result<Option<Diff>, S3Error> {
         self.metrics.listed(listed.is_ok());
         let BucketTrigger { namespace, function, bucket, .. } = &*self.trigger;
         match listed {
-            Ok(_) if touched.len() >= MAX_TOUCHED => {
+            Ok(_) if known.touched.len() >= MAX_TOUCHED => {
                 tracing::warn!(%namespace, %function, %bucket, "too much happened during a list");
-                None
+                Ok(None)
             }
-            Ok(listing) => {
+            Ok(diff) => {
                 said.clear();
-                Some(Diff {
-                    absent: inventory.not_in(&listing.objects).into(),
-                    objects: listing.objects.into(),
-                    listed_ms: listing.ended_ms,
-                    took: listing.took,
-                    events: 0,
-                })
+                self.pending.watched(&self.trigger.key(), None);
+                Ok(Some(diff))
             }
+            Err(error) if error.is_permanent() => Err(error),
             Err(error) => {
                 let words = error.to_string();
+                self.pending.watched(&self.trigger.key(), Some((words.clone(), false)));
                 if words != *said {
                     tracing::warn!(%namespace, %function, %bucket, "bucket not listed: {words}");
                     *said = words;
                 }
-                None
+                Ok(None)
             }
         }
     }
@@ -391,52 +451,18 @@ impl Watch {
     }
 }
 
-impl Diff {
-    fn is_done(&self) -> bool {
-        self.objects.is_empty() && self.absent.is_empty()
-    }
-}
-
-/// Lists everything the trigger wants to know of.
-async fn list(s3: &S3, trigger: &BucketTrigger) -> Result<Listing, S3Error> {
-    let begin = Instant::now();
-    let mut objects = Vec::new();
-    let mut token = None;
-    let mut began_ms = None;
-    loop {
-        let page = s3.list(&trigger.bucket, &trigger.prefix, token.as_deref()).await?;
-        began_ms = began_ms.or_else(|| s3.clock().at_least());
-        objects.extend(page.objects.into_iter().filter(|object| trigger.wants(&object.key)));
-        if objects.len() > MAX_OBJECTS {
-            return Err(S3Error::Rejected {
-                action: "ListObjectsV2",
-                bucket: trigger.bucket.clone(),
-                detail: format!("more than {MAX_OBJECTS} objects: give a narrower prefix"),
-            });
+impl Known {
+    fn touch(&mut self, key: &str) -> Result<(), kipper_bucket::OverBudget> {
+        if self.touched.len() < MAX_TOUCHED && !self.touched.contains(key) {
+            self.touched_account.add(cost(key, None))?;
+            self.touched.insert(key.to_owned());
         }
-        token = page.next;
-        if token.is_none() {
-            break;
-        }
+        Ok(())
     }
-    Ok(Listing {
-        objects,
-        began_ms: began_ms.unwrap_or_default(),
-        ended_ms: s3.clock().at_most().unwrap_or_default(),
-        took: begin.elapsed(),
-    })
-}
 
-/// The list that is under way; never, while there is none.
-async fn finished(
-    listing: &mut Option<BoxFuture<'static, Result<Listing, S3Error>>>,
-) -> Result<Listing, S3Error> {
-    let Some(running) = listing else { return pending().await };
-    let listed = running.await;
-    *listing = None;
-    listed
-}
-
-fn rfc3339(time_ms: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(time_ms)).to_string()
+    fn untouch(&mut self) {
+        self.touched = HashSet::new();
+        // Giving back never fails.
+        let _ = self.touched_account.set(0);
+    }
 }

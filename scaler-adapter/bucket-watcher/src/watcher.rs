@@ -4,16 +4,19 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use futures_util::future::OptionFuture;
 use kipper_bucket::S3;
 use kipper_kubernetes::Candidacy;
+use kipper_process::{backoff::Backoff, supervise::until_it_ends};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch as channel},
     task::{AbortHandle, JoinSet},
+    time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::instrument::WithSubscriber as _;
@@ -22,10 +25,12 @@ use crate::{
     config::{BucketArgs, WebhookToken},
     error::Error,
     leader::{self, Leader},
+    memory::Memory,
     metrics::BucketMetrics,
     pending::Pending,
     rules::{self, Ruled},
     secrets,
+    senders::Senders,
     trigger::{BucketTrigger, FunctionKey, Triggers},
     watch::{Settings, Status, Watch},
     webhook::{Route, Webhook},
@@ -33,6 +38,11 @@ use crate::{
 
 /// Notifications of one trigger that wait for their turn; further ones wait unread.
 const MAX_WAITING: usize = 256;
+
+/// How often the metrics of what is held are looked up.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Pauses after a panic.
+const PANIC_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Where triggers and the leader come from.
 #[derive(Clone, Debug)]
@@ -50,6 +60,7 @@ pub struct BucketWatcher {
     webhook: Option<(TcpListener, SocketAddr, WebhookToken)>,
     pending: Arc<Pending>,
     metrics: BucketMetrics,
+    memory: Memory,
 }
 
 /// A task of one trigger. Dropping it ends it.
@@ -90,7 +101,9 @@ impl BucketWatcher {
             _ => None,
         };
         let metrics = BucketMetrics::register(registry)?;
-        Ok(Self { args: args.clone(), sources, webhook, pending: Pending::new(), metrics })
+        let memory = Memory::new(args.bucket_max_held_bytes);
+        let pending = Pending::new();
+        Ok(Self { args: args.clone(), sources, webhook, pending, metrics, memory })
     }
 
     /// Where notifications are taken, if anywhere.
@@ -116,7 +129,9 @@ impl BucketWatcher {
         let (routes, known_routes) = channel::channel(None);
         let webhook = self.webhook.take().map(|(listener, _, token)| {
             let (leader, metrics) = (sources.leader.clone(), self.metrics.clone());
-            Webhook { token, routes: known_routes, leader, metrics }
+            let senders = Arc::new(Senders::new(token, sources.triggers.clone()));
+            let memory = self.memory.webhook().clone();
+            Webhook { senders, routes: known_routes, leader, metrics, memory }
                 .serve(listener, shutdown.clone())
         });
         let has_webhook = webhook.is_some();
@@ -163,6 +178,8 @@ impl BucketWatcher {
         let mut watched: HashMap<FunctionKey, Watched> = HashMap::new();
         let (ruled, _) = channel::channel(Arc::<[Ruled]>::from([]));
         let mut ruling: Option<AbortHandle> = None;
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let triggers = sources.triggers.borrow_and_update().clone();
             let leads = *sources.leader.borrow_and_update() == Leader::Me;
@@ -189,22 +206,34 @@ impl BucketWatcher {
                     ruling.take().iter().for_each(AbortHandle::abort);
                 }
             }
-            self.metrics.watches.set(i64::try_from(watched.len()).unwrap_or(i64::MAX));
+            self.show(&watched);
             tokio::select! {
+                _ = looks.tick() => {}
                 Ok(()) = sources.triggers.changed() => {}
                 Ok(()) = sources.leader.changed() => {}
                 Some(ended) = tasks.join_next() => {
+                    // Panics are caught inside; what ends all the same begins anew.
                     if let Err(error) = ended
                         && error.is_panic()
                     {
-                        tracing::error!("a bucket's task ended: {error}");
-                        return;
+                        self.metrics.panics.inc();
+                        tracing::error!("a bucket's task ended and begins anew: {error}");
+                        counted.retain(|_, running| !running.task.is_finished());
+                        watched.retain(|_, watched| !watched.running.task.is_finished());
+                        ruling = ruling.filter(|task| !task.is_finished());
                     }
                 }
-                // Nothing runs, and nothing is left that could change that.
-                else => std::future::pending().await,
             }
         }
+    }
+
+    fn show(&self, watched: &HashMap<FunctionKey, Watched>) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let troubled = watched.values().filter(|one| *one.route.status.borrow() != Status::Ready);
+        self.metrics.troubled.set(number(troubled.count()));
+        self.metrics.watches.set(number(watched.len()));
+        self.metrics.held_bytes.set(number(self.memory.held()));
+        self.metrics.held_bytes_limit.set(number(self.memory.limit()));
     }
 
     fn count(
@@ -219,11 +248,17 @@ impl BucketWatcher {
             if counted.contains_key(&trigger.key()) {
                 continue;
             }
-            let Ok(s3) = S3::new(&trigger.endpoint) else { continue };
+            let Ok(s3) = S3::within(&trigger.endpoint, &self.memory.of(trigger)) else { continue };
             let trigger = Arc::new(trigger.clone());
             let (pending, counting) = (self.pending(), Arc::clone(&trigger));
+            let metrics = self.metrics.clone();
+            let panicked = move |words: &str| {
+                metrics.panics.inc();
+                tracing::error!("counting the events of a bucket panicked: {words}");
+            };
             let task = tasks.spawn(async move {
-                pending.keep_counting(&counting, &s3, &counting.state_bucket).await;
+                let count = || pending.keep_counting(&counting, &s3, &counting.state_bucket);
+                until_it_ends(PANIC_BACKOFF, panicked, count).await;
             });
             counted.insert(trigger.key(), Running { trigger, task });
         }
@@ -241,11 +276,15 @@ impl BucketWatcher {
             if watched.contains_key(&function) {
                 continue;
             }
-            let s3 = match S3::new(&trigger.endpoint) {
+            let budget = self.memory.of(trigger);
+            let s3 = match S3::within(&trigger.endpoint, &budget) {
                 Ok(s3) => s3,
                 Err(error) => {
                     let BucketTrigger { namespace, function, bucket, .. } = trigger;
-                    tracing::error!(%namespace, %function, %bucket, "bucket not watched: {error}");
+                    if self.pending.trouble(namespace, function).is_none() {
+                        tracing::error!(%namespace, %function, %bucket, "bucket not watched: {error}");
+                    }
+                    self.pending.watched(&trigger.key(), Some((error.to_string(), true)));
                     continue;
                 }
             };
@@ -266,6 +305,9 @@ impl BucketWatcher {
                 has_rules: Arc::clone(&has_rules),
                 pending: self.pending(),
                 metrics: self.metrics.clone(),
+                budget,
+                // Perhaps by who led before.
+                is_told: true,
             };
             // An embedding process may have a log of its own.
             let task = tasks.spawn(watch.run().with_current_subscriber());

@@ -2,18 +2,20 @@
 //!
 //! Only the leading adapter stores. Another one hands what it gets on to it, once, and answers what
 //! the leader answers; without a leader, 503 makes the service send it again. A notification that
-//! concerns no trigger is taken and forgotten, or it would block those behind it.
+//! concerns no trigger is taken and forgotten, or it would block those behind it. Who sends says for which
+//! triggers it is heard (`senders`): nobody can make events of another one's buckets.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{AUTHORIZATION, HOST},
 };
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use kipper_bucket::{Account, Budget};
 use kipper_process::port::HttpPort;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -23,10 +25,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::WebhookToken,
     leader::Leader,
     metrics::BucketMetrics,
     notification::{self, Notification},
+    senders::{Sender, Senders},
     trigger::BucketTrigger,
     watch::{Ask, Status},
 };
@@ -37,6 +39,8 @@ const MAX_CONNECTIONS: usize = 256;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 /// A notification has a few kilobytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// What a notification takes while it is read and waits, in its own sizes.
+const READ_FACTOR: usize = 4;
 /// Marks what another adapter has handed on.
 const HANDED_ON: &str = "kipper-handed-on";
 
@@ -54,10 +58,12 @@ pub(crate) type Routes = watch::Receiver<Option<Arc<[Route]>>>;
 /// The webhook port.
 #[derive(Clone)]
 pub(crate) struct Webhook {
-    pub(crate) token: WebhookToken,
+    pub(crate) senders: Arc<Senders>,
     pub(crate) routes: Routes,
     pub(crate) leader: watch::Receiver<Leader>,
     pub(crate) metrics: BucketMetrics,
+    /// For the bodies that are being read, and what waits of them.
+    pub(crate) memory: Budget,
 }
 
 impl Webhook {
@@ -82,32 +88,40 @@ impl Webhook {
         port.serve(listener, answer, shutdown).await;
     }
 
+    /// Who sends this, and by which header that is known.
+    fn sender(&self, headers: &HeaderMap) -> Option<(Sender, HeaderValue)> {
+        let header = headers.get(AUTHORIZATION)?;
+        let bearer = header.as_bytes().strip_prefix(b"Bearer ")?;
+        Some((self.senders.of(bearer)?, header.clone()))
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> StatusCode {
-        if !is_authorized(&self.token, request.headers()) {
+        let Some((sender, bearer)) = self.sender(request.headers()) else {
             return StatusCode::UNAUTHORIZED;
-        }
+        };
         if request.method() != Method::POST {
             return StatusCode::METHOD_NOT_ALLOWED;
         }
         let (head, body) = request.into_parts();
-        let body = match timeout(ANSWER_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await
-        {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE,
+        let mut account = self.memory.account();
+        let body = match timeout(ANSWER_TIMEOUT, read(body, &mut account)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(status)) => return status,
             Err(_) => return StatusCode::REQUEST_TIMEOUT,
         };
         let leader = *self.leader.borrow();
         let answered = match leader {
-            Leader::Me => timeout(ANSWER_TIMEOUT, self.take(head.uri.path(), &body)).await,
+            Leader::Me => timeout(ANSWER_TIMEOUT, self.take(&sender, head.uri.path(), &body)).await,
             Leader::Other(Some(leader)) if !head.headers.contains_key(HANDED_ON) => {
-                timeout(ANSWER_TIMEOUT, self.hand_on(leader, head.uri.path(), body)).await
+                let handing = self.hand_on(leader, bearer, head.uri.path(), body);
+                timeout(ANSWER_TIMEOUT, handing).await
             }
             Leader::Other(_) => Ok(StatusCode::SERVICE_UNAVAILABLE),
         };
         answered.unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
     }
 
-    async fn take(&self, path: &str, body: &[u8]) -> StatusCode {
+    async fn take(&self, sender: &Sender, path: &str, body: &[u8]) -> StatusCode {
         let Some(routes) = self.routes.borrow().clone() else {
             return StatusCode::SERVICE_UNAVAILABLE;
         };
@@ -120,7 +134,8 @@ impl Webhook {
         };
         let mut replies = Vec::new();
         for notification in notifications {
-            for route in routes.iter().filter(|route| route.is_for(path, &notification)) {
+            let heard = routes.iter().filter(|route| sender.speaks_for(&route.trigger));
+            for route in heard.filter(|route| route.is_for(path, &notification)) {
                 let status = *route.status.borrow();
                 match status {
                     Status::Broken => continue,
@@ -129,7 +144,8 @@ impl Webhook {
                 }
                 let (reply, replied) = oneshot::channel();
                 let Notification { event, notice } = notification.clone();
-                if route.asks.send(Ask { event, notice, reply }).await.is_err() {
+                let said = Some((event, notice)).filter(|_| *sender != Sender::Anyone);
+                if route.asks.send(Ask { said, reply }).await.is_err() {
                     return StatusCode::SERVICE_UNAVAILABLE;
                 }
                 replies.push(replied);
@@ -143,8 +159,14 @@ impl Webhook {
         StatusCode::OK
     }
 
-    async fn hand_on(&self, leader: SocketAddr, path: &str, body: Bytes) -> StatusCode {
-        match self.post(leader, path, body).await {
+    async fn hand_on(
+        &self,
+        leader: SocketAddr,
+        bearer: HeaderValue,
+        path: &str,
+        body: Bytes,
+    ) -> StatusCode {
+        match self.post(leader, bearer, path, body).await {
             Ok(status) => status,
             Err(error) => {
                 tracing::warn!(%leader, "webhook: no answer from the leading adapter: {error}");
@@ -156,6 +178,7 @@ impl Webhook {
     async fn post(
         &self,
         leader: SocketAddr,
+        bearer: HeaderValue,
         path: &str,
         body: Bytes,
     ) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
@@ -164,7 +187,7 @@ impl Webhook {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::post(path)
             .header(HOST, leader.to_string())
-            .header(AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(AUTHORIZATION, bearer)
             .header(HANDED_ON, "1")
             .body(Full::new(body))?;
         // Both end with the answer; the connection is not kept.
@@ -178,9 +201,20 @@ impl Webhook {
     }
 }
 
-fn is_authorized(token: &WebhookToken, headers: &HeaderMap) -> bool {
-    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    given.strip_prefix(b"Bearer ").is_some_and(|given| token.is(given))
+/// A whole body, paid for as it comes. The account covers what is made of it too.
+async fn read(mut body: Incoming, account: &mut Account) -> Result<Bytes, StatusCode> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(StatusCode::BAD_REQUEST) };
+        let Some(data) = frame.data_ref() else { continue };
+        if whole.len() + data.len() > MAX_BODY_BYTES {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let held = account.add(data.len() * READ_FACTOR);
+        held.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        whole.extend_from_slice(data);
+    }
+    Ok(whole.freeze())
 }
 
 impl Route {

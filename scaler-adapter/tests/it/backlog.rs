@@ -10,11 +10,15 @@ use tonic::Code;
 use crate::support::{Keda, Served, object_with, patiently, serve, serve_adapter};
 
 /// The count of one function.
-struct Events(watch::Sender<Option<u64>>);
+struct Events(watch::Sender<Option<u64>>, Option<&'static str>);
 
 impl Backlog for Events {
     fn count(&self, _namespace: &str, function: &str) -> Option<u64> {
         (*self.0.borrow()).filter(|_| function == "thumbs")
+    }
+
+    fn trouble(&self, _namespace: &str, function: &str) -> Option<String> {
+        self.1.filter(|_| function == "thumbs").map(str::to_owned)
     }
 
     fn subscribe(&self, _namespace: &str, function: &str) -> Option<watch::Receiver<Option<u64>>> {
@@ -23,7 +27,14 @@ impl Backlog for Events {
 }
 
 async fn counting(events: Option<u64>) -> (Arc<Events>, Served, Keda) {
-    let events = Arc::new(Events(watch::Sender::new(events)));
+    counting_with(events, None).await
+}
+
+async fn counting_with(
+    events: Option<u64>,
+    trouble: Option<&'static str>,
+) -> (Arc<Events>, Served, Keda) {
+    let events = Arc::new(Events(watch::Sender::new(events), trouble));
     let backlog: Arc<dyn Backlog> = events.clone();
     let adapter = Adapter::bind_with_backlog(&Config::in_process(), Some(backlog)).await.unwrap();
     let served = serve_adapter(adapter);
@@ -78,4 +89,20 @@ async fn without_a_count_there_is_no_answer() {
     unavailable(&mut keda).await;
     let served = serve(&Config::in_process()).await;
     unavailable(&mut Keda::connect(served.grpc).await).await;
+}
+
+/// KEDA writes it to the ScaledObject; what waits already is handled all the same.
+#[tokio::test]
+async fn what_is_wrong_with_a_bucket_is_the_answer_where_nothing_waits() {
+    let (events, _served, mut keda) = counting_with(Some(0), Some("no such bucket")).await;
+    for waiting in [Some(0), None] {
+        events.0.send_replace(waiting);
+        let status = keda.0.is_active(object()).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains("no such bucket"), "{status}");
+        assert_eq!(metric(&mut keda).await, None);
+    }
+    events.0.send_replace(Some(3));
+    assert_eq!(is_active(&mut keda).await, Some(true));
+    assert_eq!(metric(&mut keda).await, Some(3.0));
 }

@@ -29,7 +29,7 @@ makes_bucket() {
 # Makes or removes a bucket that nobody else has a use for, and prints the answer's status.
 s3() {
     curl --silent --noproxy '*' --max-time 5 --cacert "$dir/ca.pem" --request "$1" --output /dev/null \
-        --write-out '%{http_code}' --aws-sigv4 aws:amz:us-east-1:s3 \
+        --write-out '%{http_code}' --aws-sigv4 "aws:amz:${MINIO_SITE_REGION:-us-east-1}:s3" \
         --user "$MINIO_ROOT_USER:$MINIO_ROOT_PASSWORD" \
         "http${TLS:+s}://127.0.0.1:$port/kipper-starts"
 }

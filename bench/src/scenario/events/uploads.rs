@@ -111,8 +111,8 @@ fn by_webhook(
     poll: Duration,
 ) -> Result<World, anyhow::Error> {
     let addr = free_address()?;
-    let webhook =
-        Webhook { endpoint: format!("http://{addr}/"), token: TOKEN.to_owned(), keeps_events };
+    let token = kipper_trigger::token::webhook(TOKEN.as_bytes(), NAMESPACE);
+    let webhook = Webhook { endpoint: format!("http://{addr}/"), token, keeps_events };
     let service = Service::start(&bed.budget, runtime, Some(webhook))?;
     let bucket = BucketArgs {
         bucket_listen: Some(addr),

@@ -3,8 +3,13 @@
 //! Several calls may look at one event at the same time: a lease is renewed while the event is being
 //! marked. The object itself decides; here is only what was written and read last.
 
+use std::time::Duration;
+
 use kipper_bucket::{Lease, Record};
 use parking_lot::Mutex;
+
+/// Leases are set to an hour at most; this is what clocks may be apart besides.
+const LONGEST_LEASE: Duration = Duration::from_secs(2 * 3600);
 
 /// Whose an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,5 +100,36 @@ impl Leased {
 
     pub(super) fn set_attempts(&self, attempts: u32) {
         self.state.lock().record.attempts = attempts;
+    }
+}
+
+/// Whether a lease still holds at this moment of the server's clock. One that would last for longer
+/// than any lease was written while the clock was wrong, and holds nothing.
+pub(super) fn is_held(lease: &Lease, now_ms: Option<u64>) -> bool {
+    let Some(now_ms) = now_ms else { return true };
+    let longest_ms = u64::try_from(LONGEST_LEASE.as_millis()).unwrap_or(u64::MAX);
+    lease.until_ms.checked_sub(now_ms).is_some_and(|left| left > 0 && left <= longest_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_from_a_clock_that_was_wrong_holds_nothing() {
+        let hour = 3_600_000;
+        let lease = |until_ms| Lease { owner: "other".to_owned(), until_ms };
+        let now = Some(1_764_118_800_000);
+        for (until_ms, expected) in [
+            (1_764_118_800_000 - 1, false),
+            (1_764_118_800_000, false),
+            (1_764_118_800_001, true),
+            (1_764_118_800_000 + hour, true),
+            (1_764_118_800_000 + 3 * hour, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(is_held(&lease(until_ms), now), expected, "{until_ms}");
+        }
+        assert!(is_held(&lease(1), None), "nothing is known of the clock");
     }
 }

@@ -16,6 +16,7 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
+use super::url::{self, Tls};
 use crate::source::SourceError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,13 +33,13 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements a connection keeps: what a plan has, and room.
 const STATEMENTS: usize = 64;
 
-/// Pinned for every session, where the server knows the setting. `sql_mode` is what the tokenizer of
+/// Pinned for every session, where the server knows the setting. The time zone is the server's own, as
+/// in any client and in KEDA's count: it decides which rows a query with `NOW()` selects. `sql_mode` is what the tokenizer of
 /// the templates reads by, and takes dates that are zero as they come. A session whose machine is gone
 /// keeps its locks for `wait_timeout`; a living one is proved every few seconds.
 const SETTINGS: &[(&str, &str)] = &[
     ("autocommit", "1"),
     ("sql_mode", "'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"),
-    ("time_zone", "'+00:00'"),
     ("wait_timeout", "60"),
     ("sql_auto_is_null", "0"),
     ("sql_safe_updates", "0"),
@@ -92,7 +93,7 @@ impl Connector {
     /// it alone; without one `ssl-mode=required` verifies against the public authorities.
     pub(super) fn new(url: &str, authority: Option<&str>) -> Result<Self, SourceError> {
         let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
-        let required = is_tls_required(parameters)?;
+        let mode = url::tls(parameters)?;
         // The driver's own words for a bad URL never quote it.
         let opts =
             Opts::from_url(address).map_err(|error| invalid(format!("source URL: {error}")))?;
@@ -100,13 +101,25 @@ impl Connector {
             return Err(invalid("source URL: it names no database, as in mysql://…/shop"));
         }
         let tls = match authority {
+            Some(_) if mode == Tls::No => {
+                let words = "source URL: ssl-mode=disabled, but there is a certificate authority: \
+                             leave one of them out";
+                return Err(invalid(words));
+            }
             Some(pem) => Some(
                 SslOpts::default()
                     .with_root_certs(vec![certificates(pem)?.to_vec().into()])
                     .with_disable_built_in_roots(true),
             ),
-            None if required => Some(SslOpts::default()),
-            None => None,
+            None if mode == Tls::Verified => Some(SslOpts::default()),
+            None => {
+                if mode == Tls::Unsaid {
+                    let words =
+                        "the source is connected without TLS; ssl-mode=required asks for it";
+                    tracing::info!("{words}");
+                }
+                None
+            }
         };
         let opts = OptsBuilder::from_opts(opts)
             .ssl_opts(tls)
@@ -384,25 +397,6 @@ pub(super) fn invalid(text: impl Into<String>) -> SourceError {
     SourceError::Invalid(text.into())
 }
 
-/// The one parameter of a source URL.
-fn is_tls_required(parameters: &str) -> Result<bool, SourceError> {
-    let mut required = false;
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        required = match (name, value) {
-            ("ssl-mode", "required") => true,
-            ("ssl-mode", "disabled") => false,
-            ("ssl-mode", _) => {
-                return Err(invalid("source URL: ssl-mode is required or disabled"));
-            }
-            (name, _) => {
-                return Err(invalid(format!("source URL: unknown parameter {name:?}")));
-            }
-        };
-    }
-    Ok(required)
-}
-
 /// The bytes of a certificate authority that holds certificates.
 fn certificates(pem: &str) -> Result<&[u8], SourceError> {
     let mut count = 0;
@@ -417,7 +411,7 @@ fn certificates(pem: &str) -> Result<&[u8], SourceError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Connector, is_tls_required};
+    use super::Connector;
 
     #[test]
     fn urls() {
@@ -432,10 +426,7 @@ mod tests {
         check("mysql://u@db/", Some("database"));
         check("postgres://u@db/orders", Some("scheme"));
         check("mysql://u@db/orders?ssl-mode=preferred", Some("ssl-mode"));
-        check("mysql://u@db/orders?pool_min=3", Some("pool_min"));
         check("db/orders", Some("URL"));
-        assert!(is_tls_required("ssl-mode=required").is_ok_and(|required| required));
-        assert!(is_tls_required("ssl-mode=disabled").is_ok_and(|required| !required));
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub(super) struct Plan {
     pub(super) values: Vec<String>,
     /// Columns that hold JSON although the protocol says text.
     json: HashSet<String>,
+    /// Columns whose values the server tells in the time zone of the session. Behind all others, a row
+    /// has the moments that they mean, in this order.
+    moments: Vec<String>,
     /// The parameter says how many: keys of the query's first rows, in its order.
     pub(super) window: String,
     /// By the power of two that is the number of keys: all columns of their rows.
@@ -49,8 +52,8 @@ pub(super) struct Plan {
 pub(super) struct Shape {
     key: Vec<(usize, Kind)>,
     values: Vec<(usize, Kind)>,
-    /// Names as JSON, with what stands before the value.
-    fields: Vec<(Vec<u8>, Kind)>,
+    /// Names as JSON, with what stands before the value, and where the moment is that a value means.
+    fields: Vec<(Vec<u8>, Kind, Option<usize>)>,
 }
 
 impl Plan {
@@ -85,7 +88,10 @@ impl Plan {
         }
         let json =
             if server.is_mariadb { json_columns(turn, &columns).await? } else { HashSet::new() };
-        Ok(Self::render(query.text(), key, values, json))
+        let is_moment = |column: &&Column| matches!(Kind::of(column), Kind::Timestamp(_));
+        let moments = columns.iter().filter(is_moment);
+        let moments = moments.map(|column| column.name_str().into_owned()).collect();
+        Ok(Self::render(query.text(), key, values, json, moments))
     }
 
     fn render(
@@ -93,6 +99,7 @@ impl Plan {
         key: Vec<KeyColumn>,
         values: Vec<String>,
         json: HashSet<String>,
+        moments: Vec<String>,
     ) -> Self {
         let names: Vec<String> = key
             .iter()
@@ -110,13 +117,16 @@ impl Plan {
             [name] => (name.clone(), one.concat()),
             names => (format!("({})", names.join(", ")), format!("({})", one.join(", "))),
         };
+        let quoted = |name: &String| template::quote_identifier(Dialect::Mysql, name);
+        let seconds = moments.iter().map(|name| format!(", UNIX_TIMESTAMP(__kp.{})", quoted(name)));
+        let seconds: String = seconds.collect();
         let chosen = (0..=CHOSEN_POWERS)
             .map(|power| {
                 let keys = vec![one.as_str(); 1_usize << power].join(", ");
-                format!("SELECT __kp.* {from} WHERE {left} IN ({keys})")
+                format!("SELECT __kp.*{seconds} {from} WHERE {left} IN ({keys})")
             })
             .collect();
-        Self { key, values, json, window, chosen, keyless }
+        Self { key, values, json, moments, window, chosen, keyless }
     }
 
     /// The statement for rows of these keys, which are at most [`MAX_CHOSEN`] and at least one.
@@ -163,6 +173,8 @@ impl Plan {
 
     /// The shape of rows with these columns.
     pub(super) fn shape(&self, columns: &[Column]) -> Result<Shape, String> {
+        let count = columns.len().saturating_sub(self.moments.len());
+        let columns = &columns[..count];
         let place = |name: &str| {
             let at = columns.iter().position(|column| column.name_ref() == name.as_bytes());
             at.ok_or_else(|| format!("the query lost its column {name:?}"))
@@ -181,7 +193,9 @@ impl Plan {
             head.push(b':');
             let kind = Kind::of(column);
             let is_json = kind == Kind::Text && self.json.contains(&*name);
-            (head, if is_json { Kind::Json } else { kind })
+            let moment = self.moments.iter().position(|moment| *moment == *name);
+            let moment = moment.map(|moment| count + moment);
+            (head, if is_json { Kind::Json } else { kind }, moment)
         });
         let fields = fields.collect();
         Ok(Shape { key, values, fields })
@@ -196,9 +210,13 @@ impl Shape {
     /// The row as JSON.
     pub(super) fn body(&self, row: &Row) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        for (at, (head, kind)) in self.fields.iter().enumerate() {
+        for (at, (head, kind, moment)) in self.fields.iter().enumerate() {
             out.extend_from_slice(head);
-            kind.write_json(row.as_ref(at).unwrap_or(&Value::NULL), &mut out);
+            let value = row.as_ref(at).unwrap_or(&Value::NULL);
+            match moment.and_then(|at| kind.moment(value, row.as_ref(at)?)) {
+                Some(text) => write_string(&text, &mut out),
+                None => kind.write_json(value, &mut out),
+            }
         }
         out.push(b'}');
         out

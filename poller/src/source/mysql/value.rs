@@ -1,6 +1,11 @@
 //! Values of MySQL's binary protocol: as JSON for the function, as text for keys, as parameters for
 //! marks. Which of a value's forms is meant is decided by its column's type, never by its content.
 
+use std::{
+    fmt::Write as _,
+    time::{Duration, UNIX_EPOCH},
+};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use mysql_async::{
     Column, Value,
@@ -23,7 +28,8 @@ pub(super) enum Kind {
     Double,
     Text,
     Binary,
-    Bit,
+    /// True where it has one bit, which is how ORMs store booleans.
+    Bit(bool),
     Json,
     Date,
     /// Digits of a second.
@@ -43,7 +49,7 @@ impl Kind {
             MYSQL_TYPE_DECIMAL | MYSQL_TYPE_NEWDECIMAL => Self::Decimal(digits),
             MYSQL_TYPE_FLOAT => Self::Float,
             MYSQL_TYPE_DOUBLE => Self::Double,
-            MYSQL_TYPE_BIT => Self::Bit,
+            MYSQL_TYPE_BIT => Self::Bit(column.column_length() == 1),
             MYSQL_TYPE_DATE | MYSQL_TYPE_NEWDATE => Self::Date,
             MYSQL_TYPE_DATETIME | MYSQL_TYPE_DATETIME2 => Self::DateTime(digits),
             MYSQL_TYPE_TIMESTAMP | MYSQL_TYPE_TIMESTAMP2 => Self::Timestamp(digits),
@@ -77,12 +83,21 @@ impl Kind {
             {
                 out.extend_from_slice(bytes);
             }
-            (Self::Binary | Self::Bit, Value::Bytes(bytes)) => {
+            (Self::Bit(is_flag), Value::Bytes(bytes)) => {
+                let text = match (bit(bytes), is_flag) {
+                    (0, true) => "false".to_owned(),
+                    (1, true) => "true".to_owned(),
+                    (number, _) => number.to_string(),
+                };
+                out.extend_from_slice(text.as_bytes());
+            }
+            (Self::Binary, Value::Bytes(bytes)) => {
                 write_string(&BASE64.encode(bytes), out);
             }
             (Self::DateTime(digits), Value::Date(..)) => {
                 write_string(&date_time(value, digits, 'T'), out);
             }
+            // One that means no moment, as zero does; the others are written by `moment`.
             (Self::Timestamp(digits), Value::Date(..)) => {
                 write_string(&(date_time(value, digits, 'T') + "+00:00"), out);
             }
@@ -94,6 +109,26 @@ impl Kind {
                 value => write_string(&self.text(value), out),
             },
         }
+    }
+
+    /// A TIMESTAMP in UTC, whatever the time zone of the session is in which `value` is told: by the
+    /// seconds since 1970 that the server has for it. `None` where it means no moment.
+    pub(super) fn moment(self, value: &Value, seconds: &Value) -> Option<String> {
+        let (Self::Timestamp(digits), Value::Date(1.., ..)) = (self, value) else { return None };
+        let seconds = match seconds {
+            Value::Bytes(text) => std::str::from_utf8(text).ok()?.to_owned(),
+            Value::Int(seconds) => seconds.to_string(),
+            Value::UInt(seconds) => seconds.to_string(),
+            _ => return None,
+        };
+        let (seconds, fraction) = seconds.split_once('.').unwrap_or((&seconds, ""));
+        let micros = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+        let moment = UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))?;
+        // Years beyond 9999 have no form, and no TIMESTAMP.
+        let mut text = String::new();
+        write!(text, "{}", humantime::format_rfc3339_seconds(moment)).ok()?;
+        let fraction = self::fraction(micros, digits);
+        Some(format!("{}{fraction}+00:00", text.strip_suffix('Z')?))
     }
 
     /// A value that is not NULL as text, from which [`Self::parse`] makes an equal one.
@@ -114,7 +149,7 @@ impl Kind {
             }
             Value::Bytes(bytes) => match self {
                 Self::Binary => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-                Self::Bit => bit(bytes).to_string(),
+                Self::Bit(_) => bit(bytes).to_string(),
                 _ => String::from_utf8_lossy(bytes).into_owned(),
             },
         }
@@ -125,7 +160,7 @@ impl Kind {
         let unsigned = || text.parse().map(Value::UInt).ok();
         match self {
             Self::Integer => text.parse().map(Value::Int).ok().or_else(unsigned),
-            Self::Bit => unsigned(),
+            Self::Bit(_) => unsigned(),
             Self::Float => text.parse().map(Value::Float).ok(),
             Self::Double => text.parse().map(Value::Double).ok(),
             Self::Binary => unhex(text).map(Value::Bytes),
@@ -137,7 +172,7 @@ impl Kind {
     /// with numbers only.
     pub(super) fn parameter(self, value: &Value) -> Value {
         match (self, value) {
-            (Self::Bit, Value::Bytes(bytes)) => Value::UInt(bit(bytes)),
+            (Self::Bit(_), Value::Bytes(bytes)) => Value::UInt(bit(bytes)),
             (_, value) => value.clone(),
         }
     }
@@ -265,14 +300,40 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_is_told_in_utc() {
+        // As a session in Berlin has it.
+        let told = Value::Date(2026, 1, 2, 4, 4, 5, 678_900);
+        let check = |digits, seconds: Value, expected: Option<&str>| {
+            assert_eq!(Kind::Timestamp(digits).moment(&told, &seconds).as_deref(), expected);
+        };
+        check(3, Value::from("1767323045.678"), Some("2026-01-02T03:04:05.678+00:00"));
+        check(6, Value::from("1767323045.678900"), Some("2026-01-02T03:04:05.678900+00:00"));
+        check(0, Value::Int(1_767_323_045), Some("2026-01-02T03:04:05+00:00"));
+        check(0, Value::NULL, None);
+        let zero = Value::Date(0, 0, 0, 0, 0, 0, 0);
+        assert_eq!(Kind::Timestamp(0).moment(&zero, &Value::Int(0)), None);
+        assert_eq!(Kind::DateTime(0).moment(&told, &Value::Int(0)), None);
+    }
+
+    #[test]
     fn what_is_no_text_is_base64_and_its_key_hex() {
         let bytes = Value::Bytes(vec![0, 255, 16]);
         check(Kind::Binary, &bytes, "\"AP8Q\"", "00ff10");
-        check(Kind::Bit, &Value::Bytes(vec![1, 2]), "\"AQI=\"", "258");
-        assert_eq!(Kind::Bit.parameter(&Value::Bytes(vec![1, 2])), Value::UInt(258));
         assert_eq!(Kind::Binary.parameter(&bytes), bytes);
         assert_eq!(Kind::Binary.parse("0"), None);
         assert_eq!(Kind::Integer.parse("x"), None);
+    }
+
+    /// Truthiness is what handlers ask of a boolean: base64 text would be true always.
+    #[test]
+    fn a_bit_is_a_boolean_and_several_are_a_number() {
+        check(Kind::Bit(true), &Value::Bytes(vec![0]), "false", "0");
+        check(Kind::Bit(true), &Value::Bytes(vec![1]), "true", "1");
+        check(Kind::Bit(false), &Value::Bytes(vec![1]), "1", "1");
+        check(Kind::Bit(false), &Value::Bytes(vec![1, 2]), "258", "258");
+        let most = "18446744073709551615";
+        check(Kind::Bit(false), &Value::Bytes(vec![255; 8]), most, most);
+        assert_eq!(Kind::Bit(false).parameter(&Value::Bytes(vec![1, 2])), Value::UInt(258));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::url::{Address, Tls};
 use crate::source::{SourceError, tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,14 +21,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Pinned for every session, where the server knows the setting. Formats, so that a key or a value
-/// is the same text in each.
+/// Pinned for every session, where the server knows the setting. Nothing here decides which rows a
+/// query selects: time zone, formats and search path are those that the role and the database have, as
+/// in `psql` and in KEDA's count. How values are written is fixed where they are written, see `form`.
 const SETTINGS: &[(&str, &str)] = &[
-    ("timezone", "UTC"),
-    ("datestyle", "ISO, MDY"),
-    ("intervalstyle", "postgres"),
-    ("bytea_output", "hex"),
-    ("extra_float_digits", "1"),
     ("client_min_messages", "error"),
     ("standard_conforming_strings", "on"),
     ("jit", "off"),
@@ -52,6 +49,9 @@ const CLAIM_SETTINGS: &[(&str, &str)] = &[
 const MARK_SETTINGS: &[(&str, &str)] =
     &[("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "2s")];
 
+/// The driver's words for a server that has no TLS.
+const NO_TLS: &str = "server does not support TLS";
+
 /// Which of the two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -72,13 +72,23 @@ impl Connector {
     /// Reads the URL. With a certificate authority (PEM) the connection is TLS and verified against
     /// it alone; without one `sslmode=require` verifies against the public authorities.
     pub(super) fn new(url: &str, authority: Option<&str>) -> Result<Self, SourceError> {
+        let Address { url, tls } = Address::parse(url)?;
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             invalid(format!("source URL: {}", cause(&error)))
         })?;
-        let roots = match (authority, config.get_ssl_mode()) {
+        let roots = match (authority, tls) {
+            (Some(_), Tls::No) => {
+                let words = "source URL: sslmode=disable, but there is a certificate authority: \
+                             leave one of them out";
+                return Err(invalid(words));
+            }
             (Some(pem), _) => Some(tls::authorities(pem)?),
-            (None, SslMode::Require) => Some(tls::public_authorities()),
-            (None, _) => None,
+            (None, Tls::Verified) => Some(tls::public_authorities()),
+            (None, Tls::No) => None,
+            (None, Tls::Unsaid) => {
+                tracing::info!("the source is connected without TLS; sslmode=require asks for it");
+                None
+            }
         };
         config
             .ssl_mode(if roots.is_some() { SslMode::Require } else { SslMode::Disable })
@@ -183,6 +193,10 @@ fn unreachable(error: tokio_postgres::Error) -> SourceError {
             | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
             | SqlState::INVALID_CATALOG_NAME),
         ) => invalid(cause(&error)),
+        _ if cause(&error).contains(NO_TLS) => {
+            let words = "the server does not support TLS: sslmode=disable connects without it";
+            invalid(words)
+        }
         _ => SourceError::Lost(cause(&error)),
     }
 }

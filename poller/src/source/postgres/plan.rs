@@ -12,7 +12,10 @@ use tokio_postgres::{
     types::{Kind, Type},
 };
 
-use super::connection::{Role, cause, explain, invalid};
+use super::{
+    connection::{Role, cause, explain, invalid},
+    form,
+};
 use crate::source::SourceError;
 
 /// One column of the key.
@@ -22,6 +25,8 @@ pub(super) struct KeyColumn {
     name: String,
     /// Its type, quoted, as an array's element.
     element: String,
+    /// Its text depends on settings.
+    varies: bool,
 }
 
 /// Statements for the claims. `__kp` is the alias of the user's query.
@@ -39,6 +44,8 @@ pub(super) struct Plan {
     pub(super) fetch: String,
     /// `$1…` keys by column: key and body.
     pub(super) peek: String,
+    /// Run after a peek in a transaction that goes on, where the peek changed its settings.
+    pub(super) restore: Option<String>,
     /// Whether a row without a key exists.
     pub(super) keyless: String,
 }
@@ -91,8 +98,11 @@ impl Plan {
             names.iter().map(|name| format!("__kp.{name} IS NULL")).collect();
         let any_null = any_null.join(" OR ");
         // Without the fence the planner may try locks of rows that are not returned.
+        let selected: Vec<String> = names.iter().map(|name| format!("__kp.{name}")).collect();
+        let selected = format!("SELECT {} {from} WHERE NOT ({any_null})", selected.join(", "));
+        let (with, rows) = form::over(&selected, key.iter().any(|column| column.varies));
         let claim = format!(
-            "WITH c AS MATERIALIZED (SELECT {as_key} AS k {from} WHERE NOT ({any_null}))\n\
+            "{with}, c AS MATERIALIZED (SELECT {as_key} AS k {rows})\n\
              SELECT k, hashtextextended(k, $1) FROM c WHERE CASE WHEN k = ANY($2::text[]) \
              THEN false ELSE pg_try_advisory_lock(hashtextextended(k, $1)) END LIMIT $3"
         );
@@ -104,17 +114,20 @@ impl Plan {
             // Writing to a String cannot fail.
             let _ = write!(texts, "{comma}__kp.{name}::text");
         }
-        let rows = format!("SELECT {as_key} AS k, row_to_json(__kp)::text AS j");
+        let varies = columns.iter().any(|column| form::varies(column.type_()));
+        let (with, rows) = form::over(&format!("SELECT __kp.* {from} WHERE {chosen}"), varies);
+        let read = format!("SELECT {as_key} AS k, row_to_json(__kp)::text AS j");
         let fetch = format!(
-            "SELECT k, CASE WHEN before < ${next}::int8 THEN j END, \
+            "{with} SELECT k, CASE WHEN before < ${next}::int8 THEN j END, \
              CASE WHEN before < ${next}::int8 THEN v END FROM (SELECT k, j, v, \
              sum(octet_length(j)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(j) AS before FROM (\
-             {rows}, ARRAY[{texts}]::text[] AS v {from} WHERE {chosen}) r) s"
+             {read}, ARRAY[{texts}]::text[] AS v {rows}) r) s"
         );
-        let peek = format!("{rows} {from} WHERE {chosen}");
+        let peek = format!("{with} {read} {rows}");
+        let restore = varies.then(form::restore);
         let keyless = format!("SELECT EXISTS (SELECT 1 {from} WHERE {any_null})");
         let columns = columns.iter().map(|c| (c.name().to_owned(), c.type_().clone())).collect();
-        Self { key, columns, values, claim, fetch, peek, keyless }
+        Self { key, columns, values, claim, fetch, peek, restore, keyless }
     }
 }
 
@@ -152,8 +165,12 @@ async fn key_columns(
                 .iter()
                 .find(|column| column.name() == name)
                 .ok_or_else(|| invalid(format!("key: the query has no column {name:?}")))?;
+            let ty = column.type_();
+            if let Some(why) = unfit(ty) {
+                return Err(invalid(format!("key: column {name:?} {why}")));
+            }
             let name = template::quote_identifier(Dialect::Postgres, name);
-            Ok(KeyColumn { name, element: type_name(column.type_()) })
+            Ok(KeyColumn { name, element: type_name(ty), varies: form::varies(ty) })
         })
         .collect()
 }
@@ -198,6 +215,17 @@ async fn primary_key(client: &Client, columns: &[Column]) -> Result<Vec<String>,
     }
 }
 
+/// Why values of a type are no keys.
+fn unfit(ty: &Type) -> Option<&'static str> {
+    match ty.kind() {
+        Kind::Domain(base) => unfit(base),
+        // An array of arrays has no type of its own, by which rows could be found again.
+        Kind::Array(_) => Some("is an array; a key needs columns with a single value"),
+        _ if *ty == Type::JSON => Some("is json, which has no equality; jsonb has"),
+        _ => None,
+    }
+}
+
 fn type_name(ty: &Type) -> String {
     let quote = |name| template::quote_identifier(Dialect::Postgres, name);
     match ty.kind() {
@@ -208,16 +236,24 @@ fn type_name(ty: &Type) -> String {
 }
 
 /// A prepared statement of the user's, with types for its parameters.
+pub(super) struct Prepared {
+    pub(super) statement: Statement,
+    /// The server counts the rows that it changes.
+    pub(super) counts: bool,
+}
+
+/// Prepares one of the user's statements.
 ///
-/// The server infers them; where it cannot, the type of the column is taken, and where that is of no
-/// use either, the user is asked for a cast. The whole is checked by `EXPLAIN`, which, other than
-/// `PREPARE`, looks at the grants.
+/// The server infers the types; where it cannot, the type of the column is taken, and where that is of
+/// no use either, the user is asked for a cast. The whole is checked by `EXPLAIN`, which, other than
+/// `PREPARE`, looks at the grants. `CALL` has no plan to explain: what is wrong with it beyond its
+/// arguments shows when it runs.
 pub(super) async fn prepare(
     client: &Client,
     what: &'static str,
     template: &Template,
     columns: &[(String, Type)],
-) -> Result<Statement, SourceError> {
+) -> Result<Prepared, SourceError> {
     let statement = match client.prepare(template.sql()).await {
         Err(error) if error.code() == Some(&SqlState::INDETERMINATE_DATATYPE) => {
             let types: Vec<Type> = template
@@ -249,9 +285,14 @@ pub(super) async fn prepare(
         template.sql(),
         list(&nulls)
     );
-    let checked = client.simple_query(&check).await;
-    checked.map_err(|error| about(what, Role::Marks, &error))?;
-    Ok(statement)
+    match client.simple_query(&check).await {
+        Ok(_) => Ok(Prepared { statement, counts: true }),
+        // The protocol has prepared it: it is no more than `PREPARE` that knows no such statement.
+        Err(error) if error.code() == Some(&SqlState::SYNTAX_ERROR) => {
+            Ok(Prepared { statement, counts: false })
+        }
+        Err(error) => Err(about(what, Role::Marks, &error)),
+    }
 }
 
 /// An error of one of the user's statements: theirs to mend, unless the connection broke.

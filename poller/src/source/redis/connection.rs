@@ -14,7 +14,9 @@ use fred::{
         config::{Config, ConnectionConfig, Options, PerformanceConfig, TcpConfig, TlsConfig},
     },
 };
+use futures_util::future::join;
 use ring::digest;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::source::{SourceError, tls};
@@ -30,6 +32,10 @@ const GONE: &[&str] = &["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOA
 /// Errors of the server at connecting which only the user can mend.
 const REFUSED: &[&str] =
     &["WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password", "ERR DB index"];
+
+/// What TLS says of an answer that is none of its own.
+const NO_TLS: &str = "corrupt message";
+const WITHOUT_TLS: &str = "the URL of a port without TLS begins with redis://";
 
 /// How to connect.
 #[derive(Clone)]
@@ -73,6 +79,28 @@ impl Connector {
         Ok(Self { config })
     }
 
+    /// Nothing came in time, which is all that one side sees of a port that the other has TLS on.
+    fn silent(&self) -> SourceError {
+        let hint = if self.config.tls.is_some() {
+            WITHOUT_TLS
+        } else {
+            "the URL of a port with TLS begins with rediss://"
+        };
+        SourceError::Lost(format!("no answer within {CONNECT_TIMEOUT:?}: {hint}"))
+    }
+
+    /// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
+    fn unreachable(&self, error: &Error) -> SourceError {
+        let words = error.details();
+        if REFUSED.iter().any(|prefix| words.starts_with(prefix)) {
+            return invalid(words);
+        }
+        if self.config.tls.is_some() && words.contains(NO_TLS) {
+            return SourceError::Lost(format!("{words}: {WITHOUT_TLS}"));
+        }
+        SourceError::Lost(words.to_owned())
+    }
+
     /// True where sentinels say who the master is.
     pub(super) fn has_sentinels(&self) -> bool {
         self.config.server.is_sentinel()
@@ -93,7 +121,21 @@ impl Connector {
             })
             .build()
             .map_err(|error| invalid(format!("source URL: {}", error.details())))?;
-        let mut routing = client.init().await.map_err(|error| unreachable(&error))?;
+        // Polled first, the wait knows of whatever becomes of the attempt.
+        let mut routing = None;
+        let connected = timeout(CONNECT_TIMEOUT, async {
+            let begin = async { routing = Some(client.connect()) };
+            join(client.wait_for_connect(), begin).await.0
+        });
+        let connected = match connected.await {
+            Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
+            Err(_) => Err(self.silent()),
+        };
+        let Some(mut routing) = routing else { return Err(self.silent()) };
+        if let Err(error) = connected {
+            routing.abort();
+            return Err(error);
+        }
         let closed = CancellationToken::new();
         let closing = closed.clone();
         tokio::spawn(async move {
@@ -198,13 +240,4 @@ impl Script {
 
 pub(super) fn invalid(text: impl Into<String>) -> SourceError {
     SourceError::Invalid(text.into())
-}
-
-/// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
-fn unreachable(error: &Error) -> SourceError {
-    let words = error.details();
-    if REFUSED.iter().any(|prefix| words.starts_with(prefix)) {
-        return invalid(words);
-    }
-    SourceError::Lost(words.to_owned())
 }

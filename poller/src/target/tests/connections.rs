@@ -87,25 +87,76 @@ async fn words_unasked_for_end_a_free_connection() {
     over_a_fresh_one(&function, &target, "2", OK).await;
 }
 
+/// The function closes what it takes to be idle while the event is on its way: no attempt.
 #[tokio::test]
-async fn an_event_that_was_written_is_not_sent_again() {
+async fn a_kept_connection_that_ends_without_a_word_is_replaced_once() {
     let function = Function::start().await;
     let target = function.target();
     let mut kept = over_a_fresh_one(&function, &target, "1", OK).await;
     for reset in [false, true] {
-        let lost = event("lost");
-        let (outcome, ()) = both(target.deliver(&lost), async {
+        let event = event("2");
+        let (outcome, peer) = both(target.deliver(&event), async {
             kept.request().await;
-            if reset { kept.reset() } else { drop(kept) }
+            if reset {
+                kept.reset()
+            } else {
+                drop(kept)
+            }
+            let mut peer = function.accept().await;
+            assert_eq!(peer.request().await.header("kipper-attempt"), Some("1"));
+            peer.write(OK).await;
+            peer
         })
         .await;
-        assert!(
-            matches!(outcome, Outcome::Retry { reason: Reason::Closed, status: None, .. }),
-            "{outcome:?}"
-        );
-        // Had it been sent again, this would see it first.
-        kept = over_a_fresh_one(&function, &target, "next", OK).await;
+        assert_eq!(outcome, Outcome::Done);
+        kept = peer;
     }
+    let event = event("3");
+    let (outcome, ()) = both(target.deliver(&event), async {
+        kept.request().await;
+        drop(kept);
+        let mut fresh = function.accept().await;
+        fresh.request().await;
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::Retry { reason: Reason::Closed, .. }), "{outcome:?}");
+    // Had it been sent a third time, this would see it first.
+    over_a_fresh_one(&function, &target, "next", OK).await;
+}
+
+/// An event that kills its function has to die some day.
+#[tokio::test]
+async fn a_function_that_ends_with_an_event_in_its_hands_costs_an_attempt() {
+    let function = Function::start().await;
+    let target = function.target();
+    let mut kept = over_a_fresh_one(&function, &target, "1", OK).await;
+    let event = event("2");
+    let (outcome, ()) = both(target.deliver(&event), async {
+        kept.request().await;
+        drop(function);
+        drop(kept);
+    })
+    .await;
+    assert!(
+        matches!(outcome, Outcome::Retry { reason: Reason::Closed, status: None, .. }),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_part_of_an_answer_on_a_kept_connection_is_the_functions_last_word() {
+    let function = Function::start().await;
+    let target = function.target();
+    let mut kept = over_a_fresh_one(&function, &target, "1", OK).await;
+    let event = event("2");
+    let (outcome, ()) = both(target.deliver(&event), async {
+        kept.request().await;
+        kept.write("HTTP/1.1 2").await;
+        drop(kept);
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::Retry { reason: Reason::Closed, .. }), "{outcome:?}");
+    over_a_fresh_one(&function, &target, "next", OK).await;
 }
 
 #[tokio::test]
@@ -135,7 +186,7 @@ async fn a_closed_connection_is_told_from_one_that_was_written_to() {
     drop(peer);
     let request = target.request(&event, connection.spare_headers());
     let sent = within(connection.send(request)).await;
-    assert!(matches!(sent, Err(SendError::NothingWritten(_))));
+    assert!(matches!(sent, Err(SendError::Unanswered(Unanswered { written: false, .. }))));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Values of every type: into JSON, back into marks, and as keys.
 
+use clap::Parser as _;
 use mysql_async::prelude::Queryable as _;
 
 use super::database::Database;
@@ -55,8 +56,10 @@ async fn any_type_comes_as_json_and_goes_back_as_a_parameter() {
         ("y", "year", "2026", r#""y":2026"#),
         ("e", "enum('fine','so so')", "'so so'", r#""e":"so so""#),
         ("s", "set('a','b','c')", "'a,c'", r#""s":"a,c""#),
-        ("bits", "bit(10)", "b'1000000101'", r#""bits":"AgU=""#),
-        ("flag", "bit(1)", "b'1'", r#""flag":"AQ==""#),
+        ("bits", "bit(10)", "b'1000000101'", r#""bits":517"#),
+        ("wide", "bit(64)", "b'1'", r#""wide":1"#),
+        ("unset", "bit(1)", "b'0'", r#""unset":false"#),
+        ("flag", "bit(1)", "b'1'", r#""flag":true"#),
         ("bin", "binary(4)", "x'deadbeef'", r#""bin":"3q2+7w==""#),
         ("vb", "varbinary(9)", "x'00ff27'", r#""vb":"AP8n""#),
         ("blb", "blob", "x'c328'", r#""blb":"wyg=""#),
@@ -235,4 +238,40 @@ async fn keys_of_several_columns_and_of_any_text() {
     poller.stop().await;
     assert_eq!((function.by_id().len(), function.count()), (9, 9));
     assert!(function.by_id().keys().any(|id| id.contains("1.50")));
+}
+
+/// The server's own time zone decides what is due, as in any client and in KEDA's count; what a
+/// TIMESTAMP means is told in UTC.
+#[tokio::test]
+async fn the_time_zone_of_the_server_decides_what_is_due() {
+    let (_server, database) = Database::alone(&["default-time-zone=+09:00"]).await;
+    let function = Function::start().await;
+    database
+        .run(
+            "CREATE TABLE due (id int PRIMARY KEY, at datetime, ts timestamp(3) NULL, zero \
+             timestamp NULL, seen bool DEFAULT 0, marked datetime)",
+        )
+        .await;
+    database
+        .run(
+            "INSERT INTO due (id, at, ts) VALUES (1, NOW() - INTERVAL 1 MINUTE, \
+             '2026-01-02 12:04:05.678'), (2, NOW() + INTERVAL 1 HOUR, NULL)",
+        )
+        .await;
+    let query = "SELECT id, at, ts, zero FROM due WHERE at <= NOW() AND NOT seen";
+    let mark = "UPDATE due SET seen = 1, marked = NOW() WHERE id = {{id}} AND ts = {{ts}}";
+    let flags = database.flags_with(&function.url(), query, Some(mark));
+    let config = ["kipper-poll".to_owned()].into_iter().chain(flags.clone());
+    let config = kipper_poller::Config::try_parse_from(config).unwrap();
+    let mut backlog = kipper_poller::Backlog::new(&config, 10).unwrap();
+    assert_eq!(backlog.count().await.unwrap(), 1);
+    let poller = Poller::start(&flags);
+    until("marked", async || database.number("SELECT count(*) FROM due WHERE seen").await == 1)
+        .await;
+    poller.stop().await;
+    let body = String::from_utf8(function.deliveries()[0].body.to_vec()).unwrap();
+    assert!(body.contains(r#""ts":"2026-01-02T03:04:05.678+00:00","zero":null}"#), "{body}");
+    assert_eq!(function.count(), 1);
+    let marked = "SELECT count(*) FROM due WHERE marked >= at AND marked < at + INTERVAL 1 HOUR";
+    assert_eq!(database.number(marked).await, 1);
 }

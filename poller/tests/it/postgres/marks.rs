@@ -1,7 +1,13 @@
 //! Marks that fail, block, or change nothing.
 
 use super::database::{Database, connect};
-use crate::{function::Function, poller::Poller, scenario::marks, table::Table as _, wait::until};
+use crate::{
+    function::Function,
+    poller::{Poller, TARGET, refused},
+    scenario::marks,
+    table::{QUERY, Table as _},
+    wait::until,
+};
 
 #[tokio::test]
 async fn a_mark_that_fails_is_tried_until_it_works() {
@@ -58,4 +64,27 @@ async fn a_mark_that_re_schedules() {
     let mark =
         "UPDATE jobs SET runs = runs + 1, next_run = now() + interval '50 ms' WHERE id = {{id}}";
     marks::mark_that_re_schedules(Database::new().await, &[setup], query, mark).await;
+}
+
+/// `PREPARE` and `EXPLAIN` know no such statement, the protocol does.
+#[tokio::test]
+async fn a_procedure_marks() {
+    let (database, function) = (Database::new().await, Function::start().await);
+    let procedure = "CREATE PROCEDURE fin(nr bigint) LANGUAGE sql \
+        AS $$ UPDATE orders SET status = 'done' WHERE id = nr $$";
+    database.run(procedure).await;
+    database.fill(20).await;
+    let flags = database.flags_with(&function.url(), QUERY, Some("CALL fin({{id}})"));
+    let poller = Poller::start(&flags);
+    until("all marked", async || database.count("done").await == 20).await;
+    poller.stop().await;
+    assert_eq!(function.count(), 20);
+    // What can be known of one at start is.
+    for (mark, says) in [
+        ("CALL nothing({{id}})", "nothing"),
+        ("CALL fin({{nr}})", "nr"),
+        ("CALL fin({{id}}", "syntax"),
+    ] {
+        refused(&database.flags_with(TARGET, QUERY, Some(mark)), says).await;
+    }
 }

@@ -1,8 +1,15 @@
 //! What is refused at start, with a line that says why.
 
+use clap::Parser as _;
+use kipper_poller::{Config, check};
 use kipper_servers::{
     pgbouncer::{self, PgBouncer},
     postgres::{Options, Postgres},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
 };
 
 use super::database::Database;
@@ -54,6 +61,56 @@ async fn marks_that_could_not_work() {
         .await;
     let key = [database.flags(TARGET), vec!["--key=nr".to_owned()]].concat();
     refused(&key, "nr").await;
+}
+
+/// No connection goes without TLS unless its URL says so, and nothing in a URL is ignored.
+#[tokio::test]
+async fn urls_that_mean_something_else_elsewhere() {
+    let database = Database::new().await;
+    for (parameter, says) in [
+        ("sslmode=prefer", "sslmode=require"),
+        ("schema=shop", "options=-csearch_path%3Dshop"),
+        ("pgbouncer=true", "session mode"),
+    ] {
+        let url = format!("{}?{parameter}", database.url);
+        refused(&database.flags_at(&url, TARGET), says).await;
+    }
+    // Nobody public has vouched for this server.
+    let url = format!("{}?sslmode=verify-full", database.url);
+    let flags = ["kipper-poll".to_owned()].into_iter().chain(database.flags_at(&url, TARGET));
+    let error = check(&Config::try_parse_from(flags).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+/// A server that has no TLS says so with one byte (PostgreSQL manual, 54.2.10).
+#[tokio::test]
+async fn a_server_without_tls_where_tls_is_asked_for() {
+    let database = Database::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream.write_all(b"N").await.unwrap();
+        }
+    };
+    let url = format!("postgres://u:p@{address}/db?sslmode=require");
+    let flags = database.flags_at(&url, TARGET);
+    tokio::select! {
+        () = refused(&flags, "sslmode=disable") => {}
+        () = server => {}
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_no_single_value() {
+    let database = Database::new().await;
+    database.run("CREATE TABLE tagged (tags int[] PRIMARY KEY, j json)").await;
+    let query = "SELECT * FROM tagged";
+    refused(&database.flags_with(TARGET, query, None), "\"tags\" is an array").await;
+    let by_json = [database.flags_with(TARGET, query, None), vec!["--key=j".to_owned()]].concat();
+    refused(&by_json, "jsonb").await;
 }
 
 /// `PREPARE` does not look at grants; the check at start does.

@@ -1,7 +1,9 @@
 //! What is refused at start, with a line that says why.
 
+use clap::Parser as _;
+use kipper_poller::{Config, check};
 use kipper_servers::{
-    Sentinel,
+    PATIENCE, Sentinel,
     redis::{Options, Redis},
 };
 
@@ -139,4 +141,17 @@ async fn a_server_that_is_away_is_waited_for() {
     list.fill(1).await;
     until("delivered", async || function.count() == 1).await;
     poller.stop().await;
+}
+
+/// A port without TLS reads a greeting of TLS as the beginning of a line, and waits for its end.
+#[tokio::test]
+async fn tls_where_there_is_none_is_told_in_time() {
+    let list = List::new().await;
+    let (_, server) = list.url.rsplit_once('@').unwrap();
+    let flags = list.flags_at(&format!("rediss://{server}"), TARGET);
+    let config = ["kipper-poll".to_owned()].into_iter().chain(flags);
+    let config = Config::try_parse_from(config).unwrap();
+    let error = tokio::time::timeout(PATIENCE, check(&config)).await.unwrap().unwrap_err();
+    assert!(!error.is_usage(), "a server that is silent may be on its way: {error}");
+    assert!(error.to_string().contains("redis://"), "{error}");
 }

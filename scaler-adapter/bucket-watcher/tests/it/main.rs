@@ -8,5 +8,7 @@ mod counts;
 mod diff;
 mod faults;
 mod refused;
+mod region;
+mod rogue;
 mod rules;
 mod webhook;

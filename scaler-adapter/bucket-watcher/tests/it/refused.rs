@@ -1,6 +1,6 @@
 //! What cannot be watched harms nobody else, and is watched once it can be.
 
-use crate::world::{Handler, PATIENCE, TOKEN, Watcher, World};
+use crate::world::{Handler, PATIENCE, Watcher, World, token};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -33,9 +33,9 @@ async fn a_trigger_that_cannot_work_harms_no_other_and_can_be_mended() {
     let broken = async {
         loop {
             let mut stream = TcpStream::connect(watcher.webhook.unwrap()).await.unwrap();
-            let length = body.len();
+            let (length, token) = (body.len(), token());
             let request = format!(
-                "POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
+                "POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
                  connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
             );
             stream.write_all(request.as_bytes()).await.unwrap();

@@ -6,7 +6,7 @@ use kipper_servers::{
     minio::{Options, Webhook},
 };
 
-use crate::world::{TOKEN, Watcher, World, endpoint, until};
+use crate::world::{Watcher, World, endpoint, token, until};
 
 const OTHERS: &str = "arn:minio:sqs::OTHER:webhook";
 
@@ -23,8 +23,7 @@ async fn rules(world: &World, arn: &str) -> Vec<Rule> {
 #[tokio::test]
 async fn rules_of_others_stay_and_own_ones_come_and_go_with_their_functions() {
     let endpoint_of = |name: &str| format!("http://127.0.0.1:9/{name}");
-    let webhook =
-        Webhook { endpoint: endpoint_of("ours"), token: TOKEN.to_owned(), keeps_events: true };
+    let webhook = Webhook { endpoint: endpoint_of("ours"), token: token(), keeps_events: true };
     let env = vec![
         ("MINIO_NOTIFY_WEBHOOK_ENABLE_OTHER".to_owned(), "on".to_owned()),
         ("MINIO_NOTIFY_WEBHOOK_ENDPOINT_OTHER".to_owned(), endpoint_of("other")),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use kipper_bucket::Origin;
-use kipper_bucket_watcher::Leader;
+use kipper_bucket_watcher::{BucketTrigger, Leader};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     diff::ODD,
-    world::{Handler, TOKEN, Watcher, World, endpoint, keys, telling, until},
+    world::{Handler, KEY, Watcher, World, endpoint, keys, telling, token, until},
 };
 
 /// Sends a request and returns the status of the answer.
@@ -26,8 +26,12 @@ async fn send(addr: SocketAddr, head: &str, body: &str) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-async fn post(addr: SocketAddr, path: &str, body: &str) -> u16 {
-    let head = format!("POST {path} HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\n");
+pub(crate) async fn post(addr: SocketAddr, path: &str, body: &str) -> u16 {
+    post_as(&token(), addr, path, body).await
+}
+
+async fn post_as(token: &str, addr: SocketAddr, path: &str, body: &str) -> u16 {
+    let head = format!("POST {path} HTTP/1.1\r\nauthorization: Bearer {token}\r\n");
     send(addr, &head, body).await
 }
 
@@ -99,11 +103,21 @@ async fn only_who_knows_the_token_is_heard() {
     watcher.watches().await;
     let addr = watcher.webhook.unwrap();
     assert_eq!(send(addr, "POST / HTTP/1.1\r\n", "{}").await, 401);
-    for wrong in ["Bearer sesamf", "Bearer ", "Basic sesame", "sesame"] {
+    let token = token();
+    let other = kipper_trigger::token::webhook(KEY.as_bytes(), "shop-test");
+    for wrong in [
+        "Bearer sesamf",
+        "Bearer ",
+        "Basic sesame",
+        "sesame",
+        &token,
+        &format!("Bearer {}", &token[1..]),
+        &format!("Bearer {other}"),
+    ] {
         let head = format!("POST / HTTP/1.1\r\nauthorization: {wrong}\r\n");
         assert_eq!(send(addr, &head, "{}").await, 401, "{wrong}");
     }
-    let get = format!("GET / HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\n");
+    let get = format!("GET / HTTP/1.1\r\nauthorization: Bearer {token}\r\n");
     assert_eq!(send(addr, &get, "").await, 405);
     assert_eq!(post(addr, "/", "no json").await, 400);
     assert_eq!(post(addr, "/", &" ".repeat(2 << 20)).await, 413);
@@ -142,6 +156,47 @@ async fn what_is_told_again_or_by_another_service_is_no_event() {
     let own = world.endpoint.url.replace("http://", "/");
     assert_eq!(post(addr, &own, &notification(&world, "c.jpg", LATER)).await, 200);
     handler.handle_until(2).await;
+}
+
+/// The token of one namespace says nothing of another one's buckets, whatever they are called.
+#[tokio::test]
+async fn nobody_makes_events_of_another_namespace() {
+    let world = World::new().await;
+    let mut config = world.listening(([127, 0, 0, 1], 0).into());
+    config.bucket_list_interval = std::time::Duration::from_secs(3600);
+    let other = BucketTrigger { namespace: "evil".to_owned(), ..world.trigger() };
+    let watcher = Watcher::start(&config, &[world.trigger(), other]).await;
+    watcher.watches().await;
+    let addr = watcher.webhook.unwrap();
+    let mut handler = Handler::new(&world);
+    let evil = kipper_trigger::token::webhook(KEY.as_bytes(), "evil");
+    let forged = notification(&world, "forged.jpg", LATER);
+    let real = notification(&world, "real.jpg", LATER);
+    // Once its own bucket is watched it is taken, and says nothing of others'.
+    until("taken", async || post_as(&evil, addr, "/", &forged).await == 200).await;
+    until("taken", async || post(addr, "/", &real).await == 200).await;
+    handler.handle_until(1).await;
+    assert_eq!(handler.story(), [("s3:ObjectCreated:Put".to_owned(), "real.jpg".to_owned())]);
+}
+
+/// Whoever has the adapter's key speaks for everybody, so the store is asked instead.
+#[tokio::test]
+async fn with_the_key_itself_a_notification_only_makes_its_bucket_be_listed() {
+    let world = World::new().await;
+    let mut config = world.listening(([127, 0, 0, 1], 0).into());
+    let interval = std::time::Duration::from_secs(1);
+    config.bucket_list_interval = interval;
+    let watcher = Watcher::start(&config, &[world.trigger()]).await;
+    watcher.watches().await;
+    let addr = watcher.webhook.unwrap();
+    let mut handler = Handler::new(&world);
+    world.upload("real.jpg").await;
+    assert_eq!(post_as(KEY, addr, "/", &notification(&world, "forged.jpg", LATER)).await, 200);
+    handler.handle_until(1).await;
+    watcher.list_again().await;
+    handler.handle().await;
+    assert_eq!(handler.story(), [("s3:ObjectCreated:Put".to_owned(), "real.jpg".to_owned())]);
+    assert_eq!(watcher.metric("events_total", "webhook"), 0);
 }
 
 /// 200 means that the event object is there, whoever was asked.

@@ -24,7 +24,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use kipper_servers::{PATIENCE, until};
 
-pub(crate) const TOKEN: &str = "sesame";
+/// The adapter's, from which the tokens are derived.
+pub(crate) const KEY: &str = "sesame";
+
+/// What the services of these tests bring.
+pub(crate) fn token() -> String {
+    kipper_trigger::token::webhook(KEY.as_bytes(), "shop-prod")
+}
 
 static SERVER: LazyLock<Minio> = LazyLock::new(|| Minio::start(&Options::default()).unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -42,8 +48,7 @@ pub(crate) fn endpoint(server: &Minio) -> Endpoint {
 /// A server that tells a port which nobody has bound yet, and the port's address.
 pub(crate) fn telling(keeps_events: bool) -> (Minio, SocketAddr) {
     let addr = SocketAddr::from(([127, 0, 0, 1], kipper_servers::free_port().unwrap()));
-    let webhook =
-        Webhook { endpoint: format!("http://{addr}/"), token: TOKEN.to_owned(), keeps_events };
+    let webhook = Webhook { endpoint: format!("http://{addr}/"), token: token(), keeps_events };
     let options = Options { webhook: Some(webhook), ..Options::default() };
     (Minio::start(&options).unwrap(), addr)
 }
@@ -121,7 +126,7 @@ impl World {
     pub(crate) fn listening(&self, addr: SocketAddr) -> BucketArgs {
         let mut config = self.config();
         config.bucket_listen = Some(addr);
-        config.bucket_token = Some(TOKEN.into());
+        config.bucket_token = Some(KEY.into());
         config
     }
 }
@@ -198,6 +203,19 @@ impl Watcher {
         }
     }
 
+    /// One of the watcher's gauges.
+    pub(crate) fn gauge(&self, name: &str) -> u64 {
+        let name = format!("kipper_scaler_adapter_bucket_{name}");
+        let families = self.registry.gather();
+        let metrics = families.iter().filter(|family| family.name() == name);
+        let metrics = metrics.flat_map(|family| family.get_metric());
+        let sum: f64 = metrics.map(|metric| metric.get_gauge().get_value()).sum();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        {
+            sum as u64
+        }
+    }
+
     /// Waits for lists that began after this call, so that all that could be found was.
     pub(crate) async fn list_again(&self) {
         let lists = self.metric("lists_total", "ok");
@@ -220,7 +238,12 @@ pub(crate) struct Handler {
 
 impl Handler {
     pub(crate) fn new(world: &World) -> Self {
-        let (world, prefix) = (world.clone(), names::pending("shop-prod", "thumbs"));
+        Self::of(world, "shop-prod")
+    }
+
+    /// Of the function in another namespace.
+    pub(crate) fn of(world: &World, namespace: &str) -> Self {
+        let (world, prefix) = (world.clone(), names::pending(namespace, "thumbs"));
         Self { world, prefix, handled: BTreeMap::new() }
     }
 

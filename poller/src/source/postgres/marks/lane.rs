@@ -18,7 +18,7 @@ use crate::source::{
     Digest, Event, Key, Mark, SourceError,
     postgres::{
         connection::{Role, cause, explain, is_gone},
-        plan::{self, Plan, about},
+        plan::{self, Plan, Prepared, about},
         recipe::Recipe,
         row::Row,
         session::key_arrays,
@@ -54,6 +54,8 @@ pub(super) struct Lane {
     done: Option<Action>,
     failed: Option<Action>,
     peek: Statement,
+    /// See [`Plan::restore`].
+    restore: Option<String>,
     key_columns: usize,
 }
 
@@ -61,6 +63,8 @@ pub(super) struct Lane {
 struct Action {
     statement: Statement,
     parameters: Vec<Parameter>,
+    /// The server counts the rows that it changes.
+    counts: bool,
 }
 
 /// One placeholder.
@@ -79,7 +83,8 @@ impl Action {
         plan: &Plan,
     ) -> Result<Option<Self>, SourceError> {
         let Some(template) = template else { return Ok(None) };
-        let statement = plan::prepare(client, what, template, &plan.columns).await?;
+        let Prepared { statement, counts } =
+            plan::prepare(client, what, template, &plan.columns).await?;
         let parameters = template
             .parameters()
             .iter()
@@ -92,7 +97,7 @@ impl Action {
                 },
             })
             .collect::<Result<_, _>>()?;
-        Ok(Some(Self { statement, parameters }))
+        Ok(Some(Self { statement, parameters, counts }))
     }
 
     fn values<'a>(&self, row: &'a Row, kind: Kind<'a>) -> Vec<Text<'a>> {
@@ -126,7 +131,8 @@ impl Lane {
             .prepare(&plan.peek)
             .await
             .map_err(|error| about("query", Role::Marks, &error))?;
-        Ok(Self { client, done, failed, peek, key_columns: plan.key.len() })
+        let restore = plan.restore.clone();
+        Ok(Self { client, done, failed, peek, restore, key_columns: plan.key.len() })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -173,6 +179,11 @@ impl Lane {
             executed.push(sent(execute(&self.client, &action.statement, values)).await);
         }
         let still = sent(query(&self.client, &self.peek, &arrays)).await;
+        // What runs at the commit, as deferred triggers do, runs as the user's statements did.
+        let restored = match &self.restore {
+            Some(sql) => Some(sent(self.client.batch_execute(sql)).await),
+            None => None,
+        };
         let commit = sent(self.client.batch_execute("COMMIT")).await;
 
         let mut failure = begin.await.err();
@@ -190,6 +201,9 @@ impl Lane {
                 Vec::new()
             }
         };
+        if let Some(restored) = restored {
+            failure = failure.or(restored.await.err());
+        }
         let commit = commit.await;
         // After an earlier error COMMIT rolls back, and says nothing of it.
         if let Some(error) = failure.or(commit.err()) {
@@ -200,7 +214,7 @@ impl Lane {
         }
         let still: HashMap<Key, Digest> = still.into_iter().collect();
         let marks = batch.iter().zip(counts).map(|(event, rows)| Mark::Done {
-            rows: Some(rows),
+            rows: action.counts.then_some(rows),
             still: still.get(&event.key).copied(),
         });
         Ok(Ok(marks.collect()))
