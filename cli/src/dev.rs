@@ -42,6 +42,7 @@ use data_plane::DataPlane;
 use events::{
     companion::Context,
     log::LogFilter,
+    program::Program,
     trigger::{self, EventTrigger, Sources, Unavailable},
 };
 use function::{Periods, Platform, Running};
@@ -68,10 +69,10 @@ async fn serve(args: Args, log: LogFilter) -> anyhow::Result<()> {
     let sources = Sources {
         urls: args.source.iter().cloned().collect(),
         authorities: args.source_ca.iter().cloned().collect(),
+        event_token: token()?,
     };
-    for trigger in loaded.functions.iter().filter_map(|f| EventTrigger::of(f, &sources)) {
-        trigger.as_ref().map_or(Ok(()), can_handle)?;
-    }
+    can_handle_any(&loaded.functions, &sources)?;
+    loaded.notices.extend(unused(&loaded.functions, &sources));
     if let [function] = loaded.functions.as_slice() {
         can_run(function, &sources).await?;
     }
@@ -116,12 +117,40 @@ async fn can_run(function: &LocalFunction, sources: &Sources) -> anyhow::Result<
     }
 }
 
-/// The programs that handle its events must be installed.
-fn can_handle(trigger: &EventTrigger) -> anyhow::Result<()> {
-    for program in trigger.programs() {
-        program.find()?;
+/// A secret that nobody can guess.
+fn token() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("this machine has no random numbers"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The programs that handle events must be installed, unless there is something to do without them.
+fn can_handle_any(functions: &[LocalFunction], sources: &Sources) -> Result<(), Unavailable> {
+    for function in functions {
+        if function.spec.is_http() || function.spec.cron_trigger().is_some() {
+            return Ok(());
+        }
     }
-    Ok(())
+    let triggers = functions.iter().filter_map(|function| EventTrigger::of(function, sources));
+    triggers.flatten().try_for_each(|trigger| trigger.programs().iter().try_for_each(installed))
+}
+
+fn installed(program: &Program) -> Result<(), Unavailable> {
+    program.find().map(drop).map_err(|missing| Unavailable::Program(missing.to_string()))
+}
+
+/// Names of `--source` and `--source-ca` that no function has.
+fn unused(functions: &[LocalFunction], sources: &Sources) -> Vec<String> {
+    let known: BTreeSet<String> =
+        functions.iter().filter_map(|f| Some(f.spec.event()?.source().to_owned())).collect();
+    let urls = sources.urls.keys().map(|name| ("--source", name));
+    let authorities = sources.authorities.keys().map(|name| ("--source-ca", name));
+    let given = urls.chain(authorities).filter(|(_, name)| !name.is_empty());
+    let unused = given.filter(|(_, name)| !known.contains(*name));
+    unused
+        .map(|(flag, name)| format!("{flag} {name}: no function has a source of this name"))
+        .collect()
 }
 
 /// All of it.
@@ -254,7 +283,6 @@ impl Dev {
 
     async fn launch(&mut self, function: &LocalFunction) -> anyhow::Result<Launch> {
         let events = self.events(function).and_then(Result::ok);
-        events.as_ref().map_or(Ok(()), can_handle)?;
         let (args, cache) = (&self.args, &self.cache);
         let interpreter = resolve(&mut self.interpreters, function.runtime, args, cache).await?;
         Launch::prepare(function, interpreter, cache, &args.env, args.grace, events)
@@ -262,7 +290,10 @@ impl Dev {
     }
 
     fn events(&self, function: &LocalFunction) -> Option<Result<EventTrigger, Unavailable>> {
-        EventTrigger::of(function, &self.sources)
+        let trigger = EventTrigger::of(function, &self.sources)?;
+        Some(trigger.and_then(|trigger| {
+            trigger.programs().iter().try_for_each(installed).map(|()| trigger)
+        }))
     }
 
     fn summary(&self, function: &LocalFunction, url: &str) -> String {

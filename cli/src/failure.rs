@@ -15,6 +15,8 @@ use kipper_client::{
 };
 use kipper_process::exit::UsageError;
 
+use crate::output;
+
 /// Exit code of a command line that makes no sense.
 pub const USAGE: u8 = 2;
 
@@ -28,9 +30,9 @@ pub struct Report(pub String);
 
 /// Prints the error; the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", chain(error));
+    output::note(format!("error: {}", chain(error)));
     if let Some(hint) = hint(error) {
-        eprintln!("hint: {hint}");
+        output::note(format!("hint: {hint}"));
     }
     let is_usage = error.chain().any(|cause| cause.is::<UsageError>());
     if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
@@ -62,7 +64,7 @@ pub fn one_of(mut failures: Vec<anyhow::Error>, of: usize) -> anyhow::Result<()>
         1 => Err(failures.remove(0)),
         count => {
             for error in &failures {
-                eprintln!("error: {}", chain(error));
+                output::note(format!("error: {}", chain(error)));
             }
             Err(Report(format!("{count} of {of} failed")).into())
         }

@@ -4,6 +4,8 @@ use std::{io, pin::pin, process};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::output;
+
 /// Exit code after Ctrl-C, as a shell has it.
 pub const INTERRUPTED: i32 = 130;
 
@@ -24,7 +26,7 @@ pub async fn whole<T>(writes: impl Future<Output = T>) -> io::Result<T> {
         }
     };
     if is_asked {
-        eprintln!("interrupted: writes in progress were completed, not waiting for the result");
+        output::note("interrupted: writes in progress were completed, not waiting for the result");
         process::exit(INTERRUPTED);
     }
     // From now on this process has to end itself.
@@ -44,7 +46,7 @@ pub async fn detached<T>(following: impl Future<Output = T>, message: &str) -> i
     tokio::select! {
         done = following => Ok(done),
         Some(()) = interrupts.recv() => {
-            eprintln!("{message}");
+            output::note(message);
             process::exit(INTERRUPTED)
         }
     }

@@ -14,6 +14,8 @@ use kipper_function::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::visible::visible;
+
 /// The resource of functions: its plural, with its group.
 pub const FUNCTIONS: &str = "functions.kipper.run";
 
@@ -36,13 +38,22 @@ pub struct OutputArgs {
     pub output: Option<Format>,
 }
 
-/// Writes text to stdout. Nobody reading any more is no failure.
+/// Writes text for people to stdout, without what others' text may do to a terminal ([`visible()`]).
+/// Nobody reading any more is no failure.
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+pub fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
+    raw(for_people(text.as_ref()))
+}
+
+/// Writes what programs read to stdout, as it is. Nobody reading any more is no failure.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub fn raw(bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes.as_ref()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -56,14 +67,34 @@ pub fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
     print(format!("{}\n", text.as_ref()))
 }
 
+/// Writes a line about what goes on to stderr, as [`print`] does.
+pub fn note(text: impl AsRef<str>) {
+    eprintln!("{}", visible(text.as_ref()));
+}
+
+/// Makes all but our own colours visible. Whoever quotes others does so before: theirs are not ours.
+fn for_people(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    let colour = |text: &str, at: usize| CODES.iter().find(|code| text[at..].starts_with(**code));
+    while let Some((at, code)) =
+        rest.match_indices('\x1b').find_map(|(at, _)| Some((at, colour(rest, at)?)))
+    {
+        shown.push_str(&visible(&rest[..at]));
+        shown.push_str(code);
+        rest = &rest[at + code.len()..];
+    }
+    shown + &visible(rest)
+}
+
 /// Any value in a form that has no names.
 ///
 /// # Errors
 /// When stdout cannot be written to.
 pub fn value(format: Format, value: &impl Serialize) -> anyhow::Result<()> {
     match format {
-        Format::Json => line(serde_json::to_string_pretty(value)?),
-        Format::Yaml | Format::Name => print(yaml(value)?),
+        Format::Json => raw(serde_json::to_string_pretty(value)? + "\n"),
+        Format::Yaml | Format::Name => raw(yaml(value)?),
     }
 }
 
@@ -157,7 +188,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let all: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
     let width = |column: usize| {
         let cells = all.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| visible(cell)).max().unwrap_or(0)
+        cells.map(|cell| columns(cell)).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut text = String::new();
@@ -165,7 +196,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             line.push_str(cell);
-            line.push_str(&" ".repeat(width.saturating_sub(visible(cell)) + 3));
+            line.push_str(&" ".repeat(width.saturating_sub(columns(cell)) + 3));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -174,7 +205,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Characters of a cell that take room: colours do not.
-fn visible(cell: &str) -> usize {
+fn columns(cell: &str) -> usize {
     let mut count = 0;
     let mut in_escape = false;
     for c in cell.chars() {
@@ -187,6 +218,9 @@ fn visible(cell: &str) -> usize {
     }
     count
 }
+
+/// What [`coloured`] writes.
+const CODES: [&str; 4] = ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"];
 
 /// Colours a terminal has.
 #[derive(Clone, Copy, Debug)]
@@ -205,12 +239,13 @@ pub fn coloured(text: &str, colour: Colour) -> String {
     if no_colour || !io::stdout().is_terminal() {
         return text.to_owned();
     }
-    let code = match colour {
-        Colour::Red => 31,
-        Colour::Green => 32,
-        Colour::Yellow => 33,
+    let [red, green, yellow, end] = CODES;
+    let begin = match colour {
+        Colour::Red => red,
+        Colour::Green => green,
+        Colour::Yellow => yellow,
     };
-    format!("\x1b[{code}m{text}\x1b[0m")
+    format!("{begin}{text}{end}")
 }
 
 /// Time since then in its largest unit, as kubectl shows ages.
@@ -246,6 +281,14 @@ mod tests {
         let expected = "NAME    N\nhello   1\n\x1b[32mé\x1b[0m\n";
         assert_eq!(table(&["NAME", "N"], &rows), expected);
         assert_eq!(table(&["NAME"], &[]), "");
+    }
+
+    #[test]
+    fn only_our_own_colours_reach_a_terminal() {
+        let text = "\x1b[32mRunning\x1b[0m \x1b[2J\x1b]0;x\x07\ta\n";
+        assert_eq!(for_people(text), "\x1b[32mRunning\x1b[0m ^[[2J^[]0;x^G\ta\n");
+        assert_eq!(for_people("\x1b[31\x1b"), "^[[31^[");
+        assert_eq!(for_people("ä"), "ä");
     }
 
     #[test]

@@ -59,5 +59,6 @@ pub(crate) async fn host(
         return Ok(None);
     }
     let cluster = session.cluster().await?;
-    hosts::taken(&session.connection, cluster.as_ref(), &function.name_any()).await
+    let system = &session.settings.system_namespace;
+    hosts::taken(&session.connection, cluster.as_ref(), system, &function.name_any()).await
 }

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
+use crate::{output, visible::visible};
+
 /// Between two turns.
 const TURN: Duration = Duration::from_millis(100);
 /// The turns.
@@ -28,7 +30,7 @@ impl Progress {
         let (text, shown) = watch::channel(text.into());
         let spinner = (io::stderr().is_terminal() && !is_dumb).then(|| tokio::spawn(spin(shown)));
         if spinner.is_none() {
-            eprintln!("{}", *text.borrow());
+            output::note(&*text.borrow());
         }
         Self { text, spinner }
     }
@@ -42,7 +44,7 @@ impl Progress {
             is_new
         });
         if is_new && self.spinner.is_none() {
-            eprintln!("{new}");
+            output::note(new);
         }
     }
 }
@@ -61,7 +63,8 @@ async fn spin(text: watch::Receiver<String>) {
     let mut ticks = tokio::time::interval(TURN);
     for turn in TURNS.iter().cycle() {
         ticks.tick().await;
-        let text = text.borrow().clone();
-        let _ = write!(io::stderr(), "\r{turn} {text}\x1b[K");
+        // A line that turns stays one.
+        let text = text.borrow().replace('\n', " ");
+        let _ = write!(io::stderr(), "\r{turn} {}\x1b[K", visible(&text));
     }
 }

@@ -30,7 +30,7 @@ pub struct ManArgs {
 pub fn complete(mut kip: Command, args: &CompletionArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut kip, "kip", &mut script);
-    output::print(script)
+    output::raw(script)
 }
 
 /// Writes `kip.1`, `kip-function-create.1` and so on.

@@ -145,9 +145,9 @@ async fn create(args: &CreateArgs, connection: &Connection) -> anyhow::Result<()
     let (name, size, class) = (args.name.clone(), args.size.clone(), args.class.clone());
     let (volume, claim) = volumes.create(&NewVolume { name, size, access_mode, class }).await?;
     if access_mode == AccessMode::ReadWriteOnce && volumes.nodes().await.unwrap_or(0) > 1 {
-        eprintln!(
+        output::note(
             "warning: pods of one node can mount it, and the cluster has several: a function that \
-             mounts it runs on one of them only (--access many, where the StorageClass can)"
+             mounts it runs on one of them only (--access many, where the StorageClass can)",
         );
     }
     match args.output.output {
@@ -165,7 +165,7 @@ async fn list(format: Option<Format>, connection: &Connection) -> anyhow::Result
         return output::objects(format, RESOURCE, volumes.into_iter().map(|(_, claim)| claim));
     }
     if volumes.is_empty() {
-        eprintln!("no volumes found in namespace {}", connection.namespace);
+        output::note(format!("no volumes found in namespace {}", connection.namespace));
     }
     // Who may not look at functions sees the volumes.
     let functions = match Functions::new(connection).list().await {

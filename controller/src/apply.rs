@@ -10,9 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 use kipper_function::names;
 use kube::{
     Api, Client,
-    api::{
-        ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
-    },
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
     core::GroupVersionKind,
 };
 use parking_lot::Mutex;
@@ -25,9 +23,9 @@ use crate::{
     plan::{Kind, Object},
 };
 
-/// The manager of the few fields a Deployment is created with. They never change or go, so it
-/// does no harm that it keeps them; its replicas are KEDA's from then on.
-const CREATE_MANAGER: &str = "kipper-controller-create";
+/// The manager that a Deployment's replicas are handed to when it is created. It never changes them:
+/// they are KEDA's from then on.
+const REPLICAS_MANAGER: &str = "kipper-controller-create";
 
 /// All kinds, in the order they are applied.
 pub(crate) const KINDS: [Kind; 8] = [
@@ -164,21 +162,26 @@ impl Applier {
         let api = self.api(wanted.object.kind, &wanted.object.namespace);
         let known = match self.cache.objects.get(id) {
             Some(known) => known,
-            None => match self.create(&api, function, wanted).await? {
-                Some(created) => {
-                    self.record(wanted, &created);
-                    return Ok(());
-                }
+            None => match self.create(&api, wanted).await? {
+                Some(created) if created.holds_replicas => created,
+                Some(_) => return Ok(()),
                 None => Self::unseen(&api, wanted).await?,
             },
         };
         if !belongs(&known, function) {
             return Err(ApplyError::Taken { kind: wanted.object.kind.name(), key: id.1.clone() });
         }
+        if known.holds_replicas {
+            self.hand_over_replicas(&api, wanted, &known.uid).await?;
+        }
         // With the uid the apply fails where another object took the name meanwhile.
-        let applied = self.patch(&api, wanted.object, ("uid", known.uid)).await;
+        let applied =
+            self.patch(&api, &wanted.object.json, wanted.object, ("uid", known.uid)).await;
         let applied = applied.map_err(|source| wanted.failed("apply", source))?;
         self.record(wanted, &applied);
+        if known.holds_replicas && function.min_replicas > 0 {
+            self.start(&api, function, wanted).await?;
+        }
         Ok(())
     }
 
@@ -192,33 +195,52 @@ impl Applier {
     }
 
     /// Applies an object that is not there yet; `None` where there is one of its name.
+    ///
+    /// A Deployment begins with no replicas: without the field it would get one pod. This controller
+    /// owns the field then, which [`Self::hand_over_replicas`] ends; a controller that dies in between
+    /// leaves an object that says so.
     async fn create(
         &self,
         api: &Api<DynamicObject>,
-        function: &Function,
         wanted: &Wanted<'_>,
-    ) -> Result<Option<DynamicObject>, ApplyError> {
+    ) -> Result<Option<Observed>, ApplyError> {
         let object = wanted.object;
-        let deployment = object.kind == Kind::Deployment;
-        let precondition = if deployment {
-            match self.create_deployment(api, object).await {
-                Ok(created) => ("uid", created.metadata.uid.unwrap_or_default()),
-                Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(None),
-                Err(source) => return Err(wanted.failed("create", source)),
-            }
-        } else {
-            // No object has this version: the apply creates, or it fails with a conflict.
-            ("resourceVersion", "1".to_owned())
-        };
-        let created = match self.patch(api, object, precondition).await {
-            Ok(created) => created,
-            Err(kube::Error::Api(status)) if status.code == 409 && !deployment => return Ok(None),
-            Err(source) => return Err(wanted.failed("apply", source)),
-        };
-        if deployment && function.min_replicas > 0 {
-            self.start(api, function, wanted).await?;
+        let mut json = object.json.clone();
+        if object.kind == Kind::Deployment {
+            json["spec"]["replicas"] = 0.into();
         }
-        Ok(Some(created))
+        // No object has this version: the apply creates, or it fails with a conflict.
+        match self.patch(api, &json, object, ("resourceVersion", "1".to_owned())).await {
+            Ok(created) => {
+                let observed = Observed::new(object.kind, &created);
+                if !observed.holds_replicas {
+                    self.record(wanted, &created);
+                }
+                Ok(Some(observed))
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(source) => Err(wanted.failed("apply", source)),
+        }
+    }
+
+    /// Makes another manager own the replicas of a Deployment, at the zero they were created with. An
+    /// apply that dropped a field which nobody else owns would start a pod.
+    async fn hand_over_replicas(
+        &self,
+        api: &Api<DynamicObject>,
+        wanted: &Wanted<'_>,
+        uid: &str,
+    ) -> Result<(), ApplyError> {
+        let object = wanted.object;
+        let replicas = json!({
+            "apiVersion": object.json["apiVersion"],
+            "kind": object.json["kind"],
+            "metadata": { "name": object.name, "uid": uid },
+            "spec": { "replicas": 0 },
+        });
+        let params = PatchParams::apply(REPLICAS_MANAGER).force();
+        let handed = api.patch(&object.name, &params, &Patch::Apply(replicas)).await;
+        handed.map(drop).map_err(|source| wanted.failed("apply", source))
     }
 
     /// Gives a Deployment that was just created the replicas it has at the least.
@@ -306,52 +328,18 @@ impl Applier {
         Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
     }
 
-    /// Applies the object. A precondition is a field of its metadata that must match.
+    /// Applies `json` to the object. A precondition is a field of its metadata that must match.
     async fn patch(
         &self,
         api: &Api<DynamicObject>,
+        json: &serde_json::Value,
         object: &Object,
         (field, value): (&str, String),
     ) -> kube::Result<DynamicObject> {
-        let mut json = object.json.clone();
+        let mut json = json.clone();
         json["metadata"][field] = value.into();
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         api.patch(&object.name, &params, &Patch::Apply(json)).await
-    }
-
-    /// A Deployment begins with no replicas, in a field this controller does not own: an apply
-    /// without the field would start one pod, and an apply that dropped it later would too.
-    async fn create_deployment(
-        &self,
-        api: &Api<DynamicObject>,
-        object: &Object,
-    ) -> kube::Result<DynamicObject> {
-        let full = &object.json;
-        let container = &full["spec"]["template"]["spec"]["containers"][0];
-        let minimal = json!({
-            "apiVersion": full["apiVersion"],
-            "kind": full["kind"],
-            "metadata": {
-                "name": object.name,
-                "labels": full["metadata"]["labels"],
-                "ownerReferences": full["metadata"]["ownerReferences"],
-            },
-            "spec": {
-                "replicas": 0,
-                "selector": full["spec"]["selector"],
-                "template": {
-                    "metadata": { "labels": full["spec"]["selector"]["matchLabels"] },
-                    "spec": {
-                        "containers": [{ "name": container["name"], "image": container["image"] }],
-                    },
-                },
-            },
-        });
-        let minimal: DynamicObject =
-            serde_json::from_value(minimal).map_err(kube::Error::SerdeError)?;
-        let params =
-            PostParams { field_manager: Some(CREATE_MANAGER.to_owned()), ..PostParams::default() };
-        api.create(&params, &minimal).await
     }
 }
 
@@ -368,3 +356,6 @@ fn digest_of_all(applied: &[(Id, Applied)]) -> String {
     };
     digest::digest(applied.iter().map(one).collect::<Vec<_>>().iter().map(String::as_bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,13 @@ pub(crate) struct Observed {
     pub(crate) owned: u64,
     /// Of a Deployment only.
     pub(crate) workload: Option<Workload>,
+    /// Of a CronJob only.
+    pub(crate) runs: Option<Runs>,
+    /// Of a ScaledObject only.
+    pub(crate) scaler: Option<Scaler>,
+    /// This controller owns `spec.replicas`, which is to be somebody else's: a Deployment whose
+    /// creation was not finished.
+    pub(crate) holds_replicas: bool,
 }
 
 /// A Function, as an object names it.
@@ -72,6 +79,52 @@ pub(crate) struct Workload {
     pub(crate) desired: i32,
     pub(crate) ready: i32,
     pub(crate) updated: i32,
+}
+
+/// What KEDA says of a ScaledObject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scaler {
+    /// Nothing yet.
+    Pending,
+    Ready,
+    /// It does not work, in KEDA's words.
+    Failing(String),
+}
+
+impl Scaler {
+    fn of(object: &DynamicObject) -> Self {
+        let conditions = object.data.pointer("/status/conditions");
+        let mut conditions = conditions.and_then(serde_json::Value::as_array).into_iter().flatten();
+        let ready = conditions.find(|condition| condition["type"] == "Ready");
+        match ready.and_then(|ready| ready["status"].as_str()) {
+            Some("True") => Self::Ready,
+            Some("False") => {
+                let message = ready.and_then(|ready| ready["message"].as_str());
+                Self::Failing(message.unwrap_or_default().to_owned())
+            }
+            _ => Self::Pending,
+        }
+    }
+}
+
+/// Runs of a CronJob.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Runs {
+    /// One is going on.
+    pub(crate) active: bool,
+    /// When the last one was due that was started.
+    pub(crate) last: Option<Timestamp>,
+}
+
+impl Runs {
+    fn of(object: &DynamicObject) -> Self {
+        let active = object.data.pointer("/status/active").and_then(serde_json::Value::as_array);
+        let last = object.data.pointer("/status/lastScheduleTime");
+        Self {
+            active: active.is_some_and(|jobs| !jobs.is_empty()),
+            last: last.and_then(|time| time.as_str()?.parse().ok()),
+        }
+    }
 }
 
 impl Observed {
@@ -93,6 +146,10 @@ impl Observed {
             owner: owner(meta),
             owned: owned(meta),
             workload,
+            runs: (kind == Kind::CronJob).then(|| Runs::of(object)),
+            scaler: (kind == Kind::ScaledObject).then(|| Scaler::of(object)),
+            holds_replicas: kind == Kind::Deployment
+                && applied(meta).any(|fields| fields.pointer("/f:spec/f:replicas").is_some()),
         }
     }
 }
@@ -102,7 +159,9 @@ pub(crate) fn owner(meta: &ObjectMeta) -> Option<Owner> {
     let controller = meta.owner_references.iter().flatten().find(|r| r.controller == Some(true));
     if let Some(reference) = controller {
         let namespace = meta.namespace.clone().unwrap_or_default();
-        return (reference.kind == "Function").then(|| Owner {
+        let group = reference.api_version.split_once('/').map(|(group, _)| group);
+        let is_ours = reference.kind == "Function" && group == Some(names::GROUP);
+        return is_ours.then(|| Owner {
             function: Key::new(namespace, reference.name.clone()),
             uid: Some(reference.uid.clone()),
         });
@@ -116,14 +175,18 @@ pub(crate) fn owner(meta: &ObjectMeta) -> Option<Owner> {
 /// takes it over, and what others add is theirs: the digest changes exactly when something that was
 /// applied is not so any more.
 fn owned(meta: &ObjectMeta) -> u64 {
+    let fields: Vec<_> = applied(meta).map(ToString::to_string).collect();
+    digest::number(fields.iter().map(String::as_bytes))
+}
+
+/// The fields this controller applied, in the form of `managedFields`.
+fn applied(meta: &ObjectMeta) -> impl Iterator<Item = &serde_json::Value> {
     let entries = meta.managed_fields.iter().flatten();
     let ours = entries.filter(|entry| {
         entry.manager.as_deref() == Some(names::FIELD_MANAGER)
             && entry.operation.as_deref() == Some("Apply")
     });
-    let fields =
-        ours.filter_map(|entry| entry.fields_v1.as_ref().map(|fields| fields.0.to_string()));
-    digest::number(fields.collect::<Vec<_>>().iter().map(String::as_bytes))
+    ours.filter_map(|entry| entry.fields_v1.as_ref().map(|fields| &fields.0))
 }
 
 /// Why a pod does not serve.
@@ -145,6 +208,8 @@ pub(crate) struct Pod {
     pub(crate) silent_since: Option<Timestamp>,
     pub(crate) poller: Option<Poller>,
     pub(crate) failure: Option<Failure>,
+    /// When the kubelet evicted it, if it did; the object stays.
+    pub(crate) evicted_at: Option<Timestamp>,
 }
 
 /// The poller in a pod.
@@ -164,6 +229,9 @@ pub(crate) struct Poller {
 pub(crate) struct Foreign {
     pub(crate) hosts: Vec<String>,
     pub(crate) created: Option<Timestamp>,
+    /// It has had its hosts since then. The API server counts the changes of a spec, so nobody can
+    /// claim this.
+    pub(crate) is_unchanged: bool,
 }
 
 /// A host's claim.
@@ -252,5 +320,39 @@ impl Cache {
             claims: Table::new(),
             secrets: Table::new(),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn observed(kind: Kind, status: serde_json::Value) -> Observed {
+        let json = json!({ "apiVersion": "v1", "kind": "X", "metadata": {}, "status": status });
+        Observed::new(kind, &serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn what_others_write_of_our_objects_is_reduced_to_what_is_told() {
+        let scaler = |status| observed(Kind::ScaledObject, status).scaler.unwrap();
+        let ready = |status: &str| {
+            let ready = json!({ "type": "Ready", "status": status, "message": "m" });
+            json!({ "conditions": [{ "type": "Active", "status": "True" }, ready] })
+        };
+        assert_eq!(scaler(json!({})), Scaler::Pending);
+        assert_eq!(scaler(ready("Unknown")), Scaler::Pending);
+        assert_eq!(scaler(ready("True")), Scaler::Ready);
+        assert_eq!(scaler(ready("False")), Scaler::Failing("m".to_owned()));
+
+        let runs = |status| observed(Kind::CronJob, status).runs.unwrap();
+        assert_eq!(runs(json!({})), Runs::default());
+        let last = "2026-01-01T10:00:00Z";
+        let going_on = json!({ "active": [{ "name": "f-cron-1" }], "lastScheduleTime": last });
+        assert_eq!(runs(going_on), Runs { active: true, last: Some(last.parse().unwrap()) });
+        let none = observed(Kind::Service, json!({}));
+        assert_eq!((none.runs, none.scaler), (None, None));
     }
 }

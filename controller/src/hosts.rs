@@ -1,15 +1,14 @@
 //! Who owns a host. Each host has one claim in the cluster: a Lease named after it, beside the
 //! controller, that only one writer can create.
 //!
-//! Among Functions the claim decides. Against an Ingress of somebody else the older one wins. A
-//! claim whose Function is gone is taken over, never waited for.
+//! Among Functions the claim decides. Against an Ingress of somebody else whoever had the host first
+//! wins: one that carries it when there is no claim yet, or that was created with it before the claim,
+//! has it; one that was edited later to carry it has nothing. A claim whose Function is gone is taken
+//! over, never waited for.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::{
-    api::coordination::v1::{Lease, LeaseSpec},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kipper_function::{Function, host, names};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -18,7 +17,7 @@ use kube::{
 };
 
 use crate::{
-    cache::{Cache, Claim, Key},
+    cache::{Cache, Claim, Foreign, Key},
     claim::{CLAIM, HOLDER_UID, claim},
     plan::Reservation,
 };
@@ -60,15 +59,18 @@ impl Hosts {
                     continue;
                 }
                 None => {
-                    // An Ingress that is there already needs no claim to be older.
-                    if let Some(owner) = self.older_ingress(&host, None) {
+                    if let Some(owner) = self.ingress(&host, |_| true) {
                         return Ok(Reservation::Taken { host, owner });
                     }
                     claim = self.create(&host, &me, &uid).await?;
                     continue;
                 }
             };
-            if let Some(owner) = self.older_ingress(&host, held.created) {
+            // One of which the watch had not told yet when the host was claimed.
+            let is_older = |ingress: &Foreign| {
+                ingress.is_unchanged && ingress.created.is_some() && ingress.created < held.created
+            };
+            if let Some(owner) = self.ingress(&host, is_older) {
                 self.delete(&host, &held.uid).await?;
                 return Ok(Reservation::Taken { host, owner });
             }
@@ -142,17 +144,12 @@ impl Hosts {
         holder.is_some_and(|f| f.uid().unwrap_or_default() == claim.holder_uid)
     }
 
-    /// The oldest foreign Ingress with this host that is older than `claimed`.
-    fn older_ingress(&self, host: &str, claimed: Option<Timestamp>) -> Option<String> {
-        let older = |created: Option<Timestamp>| match (created, claimed) {
-            (_, None) => true,
-            (Some(created), Some(claimed)) => created <= claimed,
-            (None, Some(_)) => false,
-        };
+    /// The oldest foreign Ingress with this host that `counts`.
+    fn ingress(&self, host: &str, counts: impl Fn(&Foreign) -> bool) -> Option<String> {
         let rows = self
             .cache
             .foreign
-            .filter(|_, ingress| ingress.hosts.iter().any(|h| h == host) && older(ingress.created));
+            .filter(|_, ingress| ingress.hosts.iter().any(|h| h == host) && counts(ingress));
         let oldest = rows.into_iter().min_by_key(|(_, ingress)| ingress.created);
         oldest.map(|(key, _)| format!("Ingress {key}"))
     }
@@ -160,4 +157,71 @@ impl Hosts {
 
 fn describe(function: &Key) -> String {
     format!("Function {function}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+    use kipper_api_server::ApiServer;
+    use kipper_function::FunctionSpec;
+    use kube::runtime::reflector;
+
+    use super::*;
+
+    const HOST: &str = "fn-app.example.com";
+
+    fn time(minute: i64) -> Option<Timestamp> {
+        Some(Timestamp::from_second(minute * 60).unwrap())
+    }
+
+    /// Who has the host of `shop/app`, which claimed it in the tenth minute, beside this Ingress.
+    async fn owner(created: Option<Timestamp>, is_unchanged: bool) -> Option<String> {
+        let mut server = ApiServer::in_memory().await;
+        let cache = Arc::new(Cache::new());
+        let holder = Key::new("shop", "app");
+        let claim = Claim { uid: "c".into(), holder, holder_uid: "u".into(), created: time(10) };
+        cache.claims.put(HOST.to_owned(), claim);
+        let hosts = vec![HOST.to_owned()];
+        let foreign = Foreign { hosts, created, is_unchanged };
+        cache.foreign.put(Key::new("other", "i"), foreign);
+        let (functions, _) = reflector::store();
+        let hosts = Hosts {
+            client: server.client(),
+            cache,
+            functions,
+            namespace: "kipper-system".to_owned(),
+            cluster_domain: "example.com".to_owned(),
+            shared_parents: Vec::new(),
+        };
+        let mut function = Function::new("app", FunctionSpec::default());
+        function.metadata.namespace = Some("shop".to_owned());
+        function.metadata.uid = Some("u".to_owned());
+        let deleted = async {
+            let asked = server.asked().await;
+            assert_eq!(asked.method, "DELETE");
+            asked.answer(200, r#"{"kind":"Status","apiVersion":"v1","status":"Success"}"#);
+            std::future::pending::<()>().await;
+        };
+        let reservation = tokio::select! {
+            reservation = hosts.reserve(&function) => reservation.unwrap(),
+            () = deleted => unreachable!(),
+        };
+        match reservation {
+            Reservation::Reserved(_) => None,
+            Reservation::Taken { owner, .. } => Some(owner),
+            Reservation::Invalid(why) => panic!("{why}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_held_host_is_lost_only_to_who_had_it_before() {
+        let theirs = Some("Ingress other/i".to_owned());
+        assert_eq!(owner(time(9), true).await, theirs);
+        // It is older, and its spec was changed since: it may have got the host after the claim.
+        assert_eq!(owner(time(9), false).await, None);
+        assert_eq!(owner(time(10), true).await, None);
+        assert_eq!(owner(time(11), true).await, None);
+        assert_eq!(owner(None, true).await, None);
+    }
 }

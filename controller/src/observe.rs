@@ -1,4 +1,4 @@
-//! What Deployment and pods show of a Function, read from the cache.
+//! What Deployment, CronJob and pods show of a Function, read from the cache.
 //!
 //! A poller that ended because its trigger cannot work is believed: the trigger is invalid until it
 //! is another one, or until a poller with the same trigger reaches its source. That outlives the
@@ -7,36 +7,100 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kipper_function::{Function, names::condition::TRIGGER_VALID};
+use kipper_function::{
+    Function,
+    cron::Schedule,
+    names::{
+        self,
+        condition::{READY, TRIGGER_VALID},
+    },
+};
 
 use crate::{
     cache::{Cache, Failure, Key, Pod},
     plan::Kind,
-    status::Seen,
+    status::{Punctuality, Seen},
 };
 
 /// Reason of a trigger that its poller refuses.
 pub(crate) const REFUSED: &str = "TriggerRefused";
 
-/// What Deployment and pods show.
-pub(crate) fn workload(cache: &Cache, function: &Function, key: &Key) -> Seen {
+/// A run that is due starts within this time, whatever the CronJob controller has to do.
+const START_MARGIN: Duration = Duration::from_secs(15);
+
+/// What Deployment, CronJob and pods show.
+pub(crate) fn workload(cache: &Cache, function: &Function, key: &Key, now: Timestamp) -> Seen {
     let deployment = cache.objects.get(&(Kind::Deployment, key.clone()));
     let pods = pods(cache, key);
+    let (schedule, next) = schedule(cache, function, key, now).unzip();
+    let scaled_object = cache.objects.get(&(Kind::ScaledObject, key.clone()));
     let mut seen = Seen {
         workload: deployment.and_then(|observed| observed.workload),
-        failure: pods.iter().find_map(|pod| pod.failure.clone()),
-        again: None,
+        scaler: scaled_object.and_then(|observed| observed.scaler),
+        schedule,
+        failure: failure(&pods, function),
+        again: next.flatten(),
     };
     let limit = function.spec.cold_start_timeout();
     for (since, failure) in pods.iter().filter_map(|pod| silent(pod, function, limit)) {
-        let silent = Timestamp::now().duration_since(since).unsigned_abs();
+        let silent = now.duration_since(since).unsigned_abs();
         if silent < limit {
-            seen.again = Some(limit - silent + Duration::from_secs(1));
+            let again = limit - silent + Duration::from_secs(1);
+            seen.again = Some(seen.again.map_or(again, |sooner| sooner.min(again)));
         } else if seen.failure.is_none() {
             seen.failure = Some(failure);
         }
     }
     seen
+}
+
+/// Whether runs start when they are due, and when to look again. A run that starts moves
+/// `lastScheduleTime` on; one that is skipped, because another one goes on, does not.
+fn schedule(
+    cache: &Cache,
+    function: &Function,
+    key: &Key,
+    now: Timestamp,
+) -> Option<(Punctuality, Option<Duration>)> {
+    let trigger = function.spec.cron_trigger()?;
+    let cron_job = Key::new(&key.namespace, names::cron_job(&key.name));
+    let runs = cache.objects.get(&(Kind::CronJob, cron_job))?.runs?;
+    let next = trigger.schedule().and_then(|text| Schedule::parse(text).ok());
+    let (true, Some(last), Some(next)) = (runs.active, runs.last, next) else {
+        return Some((Punctuality::OnTime, None));
+    };
+    let Some(due) = next.next(last) else { return Some((Punctuality::OnTime, None)) };
+    let started_by = due + START_MARGIN;
+    match Duration::try_from(started_by.duration_since(now)) {
+        Ok(left) if !left.is_zero() => Some((Punctuality::OnTime, Some(left))),
+        _ => {
+            let deadline = function.spec.cron_deadline().as_secs();
+            let message = format!(
+                "the run of {last} goes on, and runs that come due meanwhile are skipped; a run is \
+                 ended after {deadline} s (deadlineSeconds of the trigger)"
+            );
+            Some((Punctuality::Skipped(message), None))
+        }
+    }
+}
+
+/// What the newest pod with a fault says. A pod that was evicted stays as an object for long: it
+/// counts until a newer one is ready, or the function was ready after it.
+fn failure(pods: &[Pod], function: &Function) -> Option<Failure> {
+    let status = function.status.as_ref();
+    let ready = status.and_then(|status| status.condition(READY)).filter(|c| c.status == "True");
+    let ready_since = ready.map(|ready| ready.last_transition_time.0);
+    let mut newer_is_ready = false;
+    for pod in pods {
+        let is_over = pod.evicted_at.is_some_and(|evicted| {
+            newer_is_ready || ready_since.is_some_and(|since| since > evicted)
+        });
+        if let Some(failure) = pod.failure.as_ref().filter(|_| !is_over) {
+            return Some(failure.clone());
+        }
+        newer_is_ready |= pod.ready;
+    }
+    None
 }
 
 /// Why a poller refused the trigger with this digest, if none has taken it since.
@@ -79,8 +143,15 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
     let seconds = limit.as_secs();
     if let Some(since) = pod.silent_since {
         let port = function.spec.port();
+        let installs = function.spec.inline().is_some_and(|code| !code.dependencies.is_empty());
+        let hint = if installs {
+            "; installing its packages counts, and timeouts.coldStartSeconds \
+             (--cold-start-timeout) gives it longer"
+        } else {
+            ""
+        };
         let message = format!(
-            "the container runs but does not answer on port {port}, for {seconds} s so far"
+            "the container runs but does not answer on port {port}, for {seconds} s so far{hint}"
         );
         return Some((since, Failure { reason: "NotListening", message }));
     }
@@ -98,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cache::Poller,
+        cache::{Observed, Poller, Runs},
         plan::Reason,
         status::{Facts, status},
     };
@@ -127,6 +198,7 @@ mod tests {
                 silent_since: None,
                 poller: Some(poller),
                 failure: None,
+                evicted_at: None,
             };
             cache.pods.put(Key::new("shop", format!("f-{at}")), pod);
         }
@@ -137,6 +209,79 @@ mod tests {
     fn check(function: &Function, pollers: Vec<Poller>, expected: Option<&str>) {
         let found = refusal(&cache(pollers), function, &Key::new("shop", "f"), "new");
         assert_eq!(found.as_deref(), expected);
+    }
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-01-01T{text}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn a_run_that_holds_up_others_is_told() {
+        let triggers = json!([
+            { "type": "cron", "schedule": "*/5 * * * *", "deadlineSeconds": 900 },
+        ]);
+        let function = function(triggers, None);
+        let seen = |active: bool, last: Option<&str>, now: &str| {
+            let cache = Cache::new();
+            let observed = Observed {
+                uid: "u".to_owned(),
+                owner: None,
+                owned: 0,
+                workload: None,
+                runs: Some(Runs { active, last: last.map(at) }),
+                scaler: None,
+                holds_replicas: false,
+            };
+            cache.objects.put((Kind::CronJob, Key::new("shop", "f-cron")), observed);
+            let seen = workload(&cache, &function, &Key::new("shop", "f"), at(now));
+            (seen.schedule.unwrap(), seen.again.map(|again| again.as_secs()))
+        };
+        let on_time = Punctuality::OnTime;
+        assert_eq!(seen(false, None, "10:00:00"), (on_time.clone(), None));
+        assert_eq!(seen(false, Some("10:00:00"), "11:00:00"), (on_time.clone(), None));
+        // The next one is due at 10:05, and may take a moment to start.
+        assert_eq!(seen(true, Some("10:00:00"), "10:04:00"), (on_time.clone(), Some(75)));
+        assert_eq!(seen(true, Some("10:00:00"), "10:05:10"), (on_time, Some(5)));
+        let skipped = "the run of 2026-01-01T10:00:00Z goes on, and runs that come due meanwhile are \
+                       skipped; a run is ended after 900 s (deadlineSeconds of the trigger)";
+        let expected = (Punctuality::Skipped(skipped.to_owned()), None);
+        assert_eq!(seen(true, Some("10:00:00"), "10:05:15"), expected);
+        assert_eq!(seen(true, Some("10:00:00"), "10:40:00"), expected);
+        let none = workload(&Cache::new(), &function, &Key::new("shop", "f"), at("10:00:00"));
+        assert_eq!(none.schedule, None);
+    }
+
+    #[test]
+    fn an_eviction_counts_until_a_pod_was_ready_after_it() {
+        let pod = |minute: &str, evicted: bool| Pod {
+            function: Key::new("shop", "f"),
+            server: true,
+            created: Some(at(minute)),
+            ready: !evicted,
+            silent_since: None,
+            poller: None,
+            failure: evicted.then(|| Failure { reason: "Evicted", message: "too much".to_owned() }),
+            evicted_at: evicted.then(|| at(minute)),
+        };
+        let told = |pods: &[Pod], ready_since: Option<&str>| {
+            let conditions = ready_since.map(|since| {
+                let facts = Facts::default();
+                status(&function(json!([]), None), &facts, at(since))
+            });
+            let cache = Cache::new();
+            for (number, pod) in pods.iter().enumerate() {
+                cache.pods.put(Key::new("shop", format!("f-{number}")), pod.clone());
+            }
+            let function = function(json!([]), conditions);
+            workload(&cache, &function, &Key::new("shop", "f"), at("12:00:00")).failure.is_some()
+        };
+        let evicted = pod("10:10:00", true);
+        assert!(told(std::slice::from_ref(&evicted), None));
+        assert!(told(std::slice::from_ref(&evicted), Some("10:00:00")));
+        assert!(told(&[pod("10:05:00", false), evicted.clone()], Some("10:00:00")));
+        assert!(!told(&[pod("10:15:00", false), evicted.clone()], Some("10:00:00")));
+        // Scaled to zero since.
+        assert!(!told(std::slice::from_ref(&evicted), Some("10:16:00")));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         conditions.and_then(|all| all.iter().find(|c| c.type_ == type_))
     };
     let ready = is("Ready").is_some_and(|c| c.status == "True");
+    let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let unready = is("Ready").and_then(|c| c.last_transition_time.as_ref()).map(|time| time.0);
     let containers = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
     let init = status.and_then(|s| s.init_container_statuses.as_deref()).unwrap_or_default();
@@ -33,10 +34,17 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     let digests = pod.metadata.annotations.as_ref();
     let digest = digests.and_then(|annotations| annotations.get(names::TRIGGER_DIGEST));
     let poller = digest.map(|digest| poller(digest, sidecar));
-    let failure = containers.iter().find_map(container_failure);
+    let memory = |container: &str| limit(pod, container);
+    let failure = evicted(pod).or_else(|| {
+        containers.iter().find_map(|container| {
+            let failure = container_failure(container, memory(&container.name).as_deref())?;
+            Some(with_hint(failure, container))
+        })
+    });
     // A refusal is told of the trigger.
     let accepted = sidecar.filter(|_| poller.as_ref().is_none_or(|p| p.refused.is_none()));
-    let failure = failure.or_else(|| accepted.and_then(poller_failure)).or_else(|| {
+    let poller_fails = || poller_failure(accepted?, memory(names::POLLER_CONTAINER).as_deref());
+    let failure = failure.or_else(poller_fails).or_else(|| {
         let scheduled = is("PodScheduled").filter(|c| c.status == "False")?;
         let message = scheduled.message.clone().unwrap_or_default();
         Some(Failure { reason: "Unschedulable", message: clipped(&message) })
@@ -47,7 +55,7 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     Some(Pod {
         function,
         server: labels.get(names::COMPONENT).map(String::as_str) == Some(names::SERVER),
-        created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        created,
         ready,
         // One that answered before is silent since it ceased to, not since it started.
         silent_since: started
@@ -55,7 +63,32 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
             .map(|started| unready.map_or(started, |since| since.max(started))),
         poller,
         failure,
+        evicted_at: evicted(pod).and_then(|_| unready.or(created)),
     })
+}
+
+/// Why the kubelet evicted the pod, if it did.
+fn evicted(pod: &PodObject) -> Option<Failure> {
+    let status = pod.status.as_ref()?;
+    if status.reason.as_deref() != Some("Evicted") {
+        return None;
+    }
+    let mut message = clipped(status.message.as_deref().unwrap_or_default());
+    // `Usage of EmptyDir volume "tmp" exceeds the limit "512Mi".`
+    if message.contains(&format!("volume \"{}\"", names::TMP_VOLUME)) {
+        message.push_str(
+            " It is /tmp, where packages are installed; resources.tmpLimit (--tmp) raises it.",
+        );
+    }
+    Some(Failure { reason: "Evicted", message })
+}
+
+/// The memory limit of a container.
+fn limit(pod: &PodObject, container: &str) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let resources = all.find(|it| it.name == container)?.resources.as_ref()?;
+    resources.limits.as_ref()?.get("memory").map(|limit| limit.0.clone())
 }
 
 /// Exit code of a process that cannot work as it is configured (`sysexits.h`).
@@ -86,8 +119,8 @@ fn refusal(container: &ContainerStatus) -> Option<String> {
     Some(clipped(line.strip_prefix(USAGE_LINE).unwrap_or(line)))
 }
 
-fn poller_failure(container: &ContainerStatus) -> Option<Failure> {
-    let Failure { reason, message } = container_failure(container)?;
+fn poller_failure(container: &ContainerStatus, limit: Option<&str>) -> Option<Failure> {
+    let Failure { reason, message } = container_failure(container, limit)?;
     Some(Failure { reason, message: format!("{}: {message}", names::POLLER_CONTAINER) })
 }
 
@@ -96,8 +129,60 @@ fn running_since(container: &ContainerStatus) -> Option<Timestamp> {
     running.started_at.as_ref().map(|time| time.0)
 }
 
+/// What programs say that miss something which the runtimes' images do not have, and what to do.
+const MISSING: [(&[&str], &str); 2] = [
+    (
+        &[
+            "gyp ERR!",
+            "command 'gcc' failed",
+            "command 'cc' failed",
+            "directory: 'gcc'",
+            "directory: 'cc'",
+        ],
+        "the runtimes' images have no compiler: choose a version with a package that is built \
+         already, or use an image of your own",
+    ),
+    (
+        &["spawn git", "Cannot find command 'git'", "executable git"],
+        "the runtimes' images have no git: give the URL of an archive instead, or use an image of \
+         your own",
+    ),
+];
+/// How the runtimes say that they install packages.
+const INSTALLING: &str = "kipper: installing ";
+const INSTALLED: &str = "kipper: installed ";
+
+/// A failure of the function's own container with what would help.
+fn with_hint(failure: Failure, container: &ContainerStatus) -> Failure {
+    if container.name != names::CONTAINER {
+        return failure;
+    }
+    let words = last_words(container);
+    let Failure { reason, mut message } = failure;
+    if reason == "OutOfMemory" {
+        let installs = words.contains(INSTALLING) && !words.contains(INSTALLED);
+        let doing = if installs { " while it installed packages" } else { "" };
+        message.push_str(doing);
+        message.push_str("; resources.memoryLimit (--memory) raises it");
+    } else {
+        let found = |(signs, _): &&(&[&str], &str)| signs.iter().any(|sign| words.contains(sign));
+        if let Some((_, hint)) = MISSING.iter().find(found) {
+            message.push_str("; ");
+            message.push_str(hint);
+        }
+    }
+    Failure { reason, message }
+}
+
+/// What a container said before it ended last.
+fn last_words(container: &ContainerStatus) -> &str {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    let mut ended = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    ended.find_map(|ended| ended.message.as_deref()).unwrap_or_default()
+}
+
 /// What is wrong with a container that waits or ended.
-fn container_failure(container: &ContainerStatus) -> Option<Failure> {
+fn container_failure(container: &ContainerStatus, limit: Option<&str>) -> Option<Failure> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let message = waiting.message.clone().unwrap_or_default();
@@ -111,7 +196,7 @@ fn container_failure(container: &ContainerStatus) -> Option<Failure> {
             "CrashLoopBackOff" => {
                 let last = container.last_state.as_ref();
                 return last
-                    .and_then(ended)
+                    .and_then(|state| ended(state, limit))
                     .or(Some(Failure { reason: "ContainerCrashed", message: clipped(&message) }));
             }
             "CreateContainerConfigError"
@@ -123,11 +208,11 @@ fn container_failure(container: &ContainerStatus) -> Option<Failure> {
         };
         return Some(Failure { reason, message: clipped(&message) });
     }
-    ended(state)
+    ended(state, limit)
 }
 
 /// A container that ended other than well.
-fn ended(state: &ContainerState) -> Option<Failure> {
+fn ended(state: &ContainerState, limit: Option<&str>) -> Option<Failure> {
     let terminated = state.terminated.as_ref()?;
     if terminated.exit_code == 0 && terminated.reason.as_deref() != Some("OOMKilled") {
         return None;
@@ -135,9 +220,10 @@ fn ended(state: &ContainerState) -> Option<Failure> {
     let words = terminated.message.as_deref().unwrap_or_default().trim();
     let how = match (terminated.reason.as_deref(), terminated.signal) {
         (Some("OOMKilled"), _) => {
+            let limit = limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
             return Some(Failure {
                 reason: "OutOfMemory",
-                message: "the container exceeded its memory limit".to_owned(),
+                message: format!("the container exceeded its memory limit{limit}"),
             });
         }
         (_, Some(signal)) if signal != 0 => format!("killed by signal {signal}"),
@@ -251,6 +337,57 @@ mod tests {
         check_poller(state, (false, None, broke));
         let pull = json!({ "waiting": { "reason": "ErrImagePull", "message": "no such image" } });
         check_poller(json!({ "state": pull }), (false, None, Some("kipper-poll: no such image")));
+    }
+
+    /// What the failure of a function's pod with this status is.
+    fn failure(status: serde_json::Value) -> Failure {
+        let container = json!({
+            "name": "function", "resources": { "limits": { "memory": "256Mi" } },
+        });
+        let pod = json!({
+            "metadata": {
+                "namespace": "shop-dev",
+                "labels": { names::RESOURCE_TYPE: names::FUNCTION, names::APP: "f" },
+            },
+            "spec": { "containers": [container] },
+            "status": status,
+        });
+        reduce(&serde_json::from_value(pod).unwrap()).unwrap().failure.unwrap()
+    }
+
+    #[test]
+    fn a_limit_that_was_too_low_is_named_with_what_raises_it() {
+        let ended = |reason: &str, code: i32, message: &str| {
+            let ended =
+                json!({ "terminated": { "reason": reason, "exitCode": code, "message": message } });
+            json!({ "containerStatuses": [{
+                "name": "function", "image": "", "imageID": "", "restartCount": 1, "ready": false,
+                "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "lastState": ended,
+            }] })
+        };
+        let message = |status| failure(status).message;
+        assert_eq!(
+            message(ended("OOMKilled", 137, "hello")),
+            "the container exceeded its memory limit of 256Mi; resources.memoryLimit (--memory) raises it"
+        );
+        let installs = message(ended("OOMKilled", 137, "kipper: installing 3 packages with npm\n"));
+        assert!(installs.contains("256Mi while it installed packages; "), "{installs}");
+        let done = "kipper: installing 1 packages with npm\nkipper: installed in 9 ms\n";
+        assert!(!message(ended("OOMKilled", 137, done)).contains("installed packages"));
+        let gyp = "kipper: cannot load the function: npm install failed: gyp ERR! stack Error";
+        assert!(message(ended("Error", 1, gyp)).ends_with("use an image of your own"));
+        assert_eq!(message(ended("Error", 1, "boom")), "exit code 1: boom");
+
+        let full = "Usage of EmptyDir volume \"tmp\" exceeds the limit \"512Mi\".";
+        let evicted = failure(json!({ "phase": "Failed", "reason": "Evicted", "message": full }));
+        assert_eq!(evicted.reason, "Evicted");
+        assert!(
+            evicted.message.starts_with(full) && evicted.message.contains("--tmp"),
+            "{evicted:?}"
+        );
+        let node =
+            json!({ "reason": "Evicted", "message": "The node was low on resource: memory." });
+        assert_eq!(failure(node).message, "The node was low on resource: memory.");
     }
 
     #[test]

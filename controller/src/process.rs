@@ -176,7 +176,8 @@ impl Watching {
         for kind in apply::KINDS {
             let resource = apply::resource(kind);
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let rows = rows::Objects { cache: cache(), kind };
+            let own_namespace = own_namespace.to_owned();
+            let rows = rows::Objects { cache: cache(), kind, own_namespace };
             self.follow(tasks, api, names::FUNCTION_SELECTOR, rows, done(kind.name()));
         }
         let pods: Api<v1::Pod> = Api::all(self.client.clone());
@@ -187,7 +188,9 @@ impl Watching {
         self.follow(tasks, services, "", rows, done("services"));
 
         let ingresses: Api<Ingress> = Api::all(self.client.clone());
-        let rows = rows::Ingresses { cache: cache(), functions: functions.clone() };
+        let own = own_namespace.to_owned();
+        let functions_of = functions.clone();
+        let rows = rows::Ingresses { cache: cache(), functions: functions_of, own_namespace: own };
         self.follow(tasks, ingresses, "", rows, done("ingresses"));
 
         let claims: Api<Lease> = Api::namespaced(self.client.clone(), own_namespace);

@@ -10,7 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 use kipper_function::{
     Function, FunctionStatus,
     function::SecretKeyStatus,
-    names::{self, condition::READY},
+    names::{
+        self,
+        condition::{ON_SCHEDULE, READY},
+    },
 };
 use kipper_process::backoff::Backoff;
 use kube::{
@@ -152,7 +155,7 @@ impl Context {
         };
         let retried = blocked.filter(|blocked| blocked.retry);
         let retried = retried.map(|it| ReconcileError::Unresolved(it.reason.message.clone()));
-        let seen = observe::workload(&self.cache, function, &key);
+        let seen = observe::workload(&self.cache, function, &key, Timestamp::now());
         let again = seen.again;
         self.report(function, &key, &Facts::new(function, pass, applied, seen)).await?;
         match failed.or(retried) {
@@ -308,19 +311,22 @@ impl Context {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             other => drop(other?),
         }
-        self.announce(function, previous, &wanted).await;
+        for type_ in [READY, ON_SCHEDULE] {
+            self.announce(function, previous, &wanted, type_).await;
+        }
         Ok(())
     }
 
-    /// An Event when readiness changes its reason. It is a courtesy: a failure is only logged.
+    /// An Event when a condition changes its reason. It is a courtesy: a failure is only logged.
     async fn announce(
         &self,
         function: &Function,
         previous: Option<&FunctionStatus>,
         wanted: &FunctionStatus,
+        type_: &str,
     ) {
-        let Some(ready) = wanted.condition(READY) else { return };
-        let former = previous.and_then(|status| status.condition(READY));
+        let Some(ready) = wanted.condition(type_) else { return };
+        let former = previous.and_then(|status| status.condition(type_));
         let same = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
             c.reason == ready.reason && (c.message == ready.message || ready.status == "True")
         };

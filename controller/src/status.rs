@@ -13,17 +13,24 @@ use kipper_function::{
     Function, FunctionStatus,
     function::{Phase, SecretKeyStatus},
     names::condition::{
-        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, HOST_RESERVED, NAME_TAKEN, READY, TRIGGER_VALID,
+        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, HOST_RESERVED, NAME_TAKEN, ON_SCHEDULE, READY,
+        SCALER_READY, TRIGGER_VALID,
     },
 };
 
 use crate::{
-    cache::{Failure, Workload},
+    cache::{Failure, Scaler, Workload},
     plan::{Applied, Blocked, Concern, Outcome, Pass, Reason, Reservation},
 };
 
 /// Longest message of a condition, in characters.
 const MAX_MESSAGE: usize = 2000;
+
+/// With hundreds of new functions at once this takes minutes. The settings are those of KEDA's operator.
+const SCALER_PENDING: &str = "KEDA has not taken up the function's ScaledObject yet; until it does, \
+                              requests start one pod without it. With many functions, KEDA's \
+                              --kube-api-qps, --kube-api-burst and \
+                              KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES make it faster";
 
 /// What a reconcile found.
 #[derive(Clone, Debug, Default)]
@@ -47,15 +54,29 @@ pub(crate) struct Facts {
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
     pub(crate) workload: Option<Workload>,
+    /// What KEDA says, if there is a ScaledObject.
+    pub(crate) scaler: Option<Scaler>,
+    /// How the runs of its schedule start, if there is a CronJob.
+    pub(crate) schedule: Option<Punctuality>,
     pub(crate) secret_keys: Vec<SecretKeyStatus>,
     /// Digest of the objects, if all are as rendered.
     pub(crate) applied: Option<String>,
 }
 
-/// What Deployment and pods show.
+/// How the runs of a schedule start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Punctuality {
+    OnTime,
+    /// Not while another one goes on; which one.
+    Skipped(String),
+}
+
+/// What Deployment, CronJob and pods show.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) workload: Option<Workload>,
+    pub(crate) scaler: Option<Scaler>,
+    pub(crate) schedule: Option<Punctuality>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
     /// Nothing will tell when it is time to look again; then it is.
@@ -70,6 +91,8 @@ impl Facts {
             secret_keys: pass.secret_keys,
             applied: applied.digest,
             workload: seen.workload,
+            scaler: seen.scaler,
+            schedule: seen.schedule,
             failure: seen.failure,
             ..Self::default()
         };
@@ -143,6 +166,23 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         (None, Some(notice)) => add(TRIGGER_VALID, true, notice.clone()),
         (None, None) => add(TRIGGER_VALID, true, fine("Valid")),
     }
+    match &facts.scaler {
+        Some(Scaler::Ready) => add(SCALER_READY, true, fine("Ready")),
+        Some(Scaler::Pending) => {
+            add(SCALER_READY, false, Reason::new("Pending", SCALER_PENDING));
+        }
+        Some(Scaler::Failing(why)) => {
+            add(SCALER_READY, false, Reason::new("Failing", format!("KEDA: {why}")));
+        }
+        None => {}
+    }
+    match &facts.schedule {
+        Some(Punctuality::OnTime) => add(ON_SCHEDULE, true, fine("OnTime")),
+        Some(Punctuality::Skipped(why)) => {
+            add(ON_SCHEDULE, false, Reason::new("RunsSkipped", why.clone()));
+        }
+        None => {}
+    }
     if let Some(taken) = &facts.taken {
         add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
     }
@@ -198,7 +238,8 @@ fn ready(facts: &Facts, failure: Option<&Reason>) -> Option<Reason> {
 }
 
 /// Reasons that pods give, which outlive the pods.
-const POD_REASONS: [&str; 7] = [
+const POD_REASONS: [&str; 8] = [
+    "Evicted",
     "ImagePullFailed",
     "ContainerCrashed",
     "ContainerNotStarted",
@@ -300,6 +341,33 @@ mod tests {
         let noticed = check(&Facts { trigger_notice, ..served(0, 0) }, "Idle", "Reconciled");
         let valid = noticed.condition(TRIGGER_VALID).map(|c| (&*c.status, &*c.reason));
         assert_eq!(valid, Some(("True", "NoMarkDone")));
+    }
+
+    #[test]
+    fn what_keda_says_is_told() {
+        let told = |scaler: Option<Scaler>| {
+            let status = check(&Facts { scaler, ..served(0, 0) }, "Idle", "Reconciled");
+            let condition = status.condition(SCALER_READY);
+            condition.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+        };
+        assert_eq!(told(None), None);
+        let (status, reason, message) = told(Some(Scaler::Pending)).unwrap_or_default();
+        assert_eq!((&*status, &*reason), ("False", "Pending"));
+        assert!(message.contains("--kube-api-qps"), "{message}");
+        let failing = told(Some(Scaler::Failing("no such host".into()))).unwrap_or_default();
+        assert_eq!(failing.2, "KEDA: no such host");
+        assert_eq!(told(Some(Scaler::Ready)).unwrap_or_default().0, "True");
+    }
+
+    #[test]
+    fn skipped_runs_are_told_and_leave_the_function_ready() {
+        let skipped = Some(Punctuality::Skipped("the run of 10:00".into()));
+        let status = check(&Facts { schedule: skipped, ..Facts::default() }, "Idle", "Reconciled");
+        let told = status.condition(ON_SCHEDULE).map(|c| (&*c.status, &*c.reason, &*c.message));
+        assert_eq!(told, Some(("False", "RunsSkipped", "the run of 10:00")));
+        let on_time = Facts { schedule: Some(Punctuality::OnTime), ..Facts::default() };
+        assert!(check(&on_time, "Idle", "Reconciled").is_true(ON_SCHEDULE));
+        assert_eq!(check(&served(0, 0), "Idle", "Reconciled").condition(ON_SCHEDULE), None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ const LOCK_CAPACITY: &str = "kipper.run/lock-capacity";
 /// Annotation: digest of what the bucket watcher was told.
 const BUCKET: &str = "kipper.run/bucket-trigger";
 /// What the values of a Secret are made by: another number, and all are made again.
-const REVISION: &str = "1";
+const REVISION: &str = "3";
 
 /// Locks of a PostgreSQL as it is installed: 64 for each of 100 connections.
 const USUAL_LOCK_CAPACITY: u64 = 6400;
@@ -201,9 +201,25 @@ impl Source<'_> {
             let namespace = &namespaces.account.namespace;
             bucket::retract(&namespaces.client, namespace, &self.me).await?;
         }
-        let view = view_of(&values);
-        self.store(&key, &values, &drain_token, lock_capacity, namespaces).await?;
+        let event_token = self.event_token(&key, meta.is_some(), namespaces).await?;
+        let data = data(&values, &event_token);
+        let view = view_of(&data);
+        self.store(&key, &data, &drain_token, lock_capacity, namespaces).await?;
         Ok(Kept { view, drain_token, lock_capacity })
+    }
+
+    /// The one that is there, which running pods have, or a new one. Unlike that of the drain port it
+    /// stands in the Secret alone.
+    async fn event_token(
+        &self,
+        key: &Key,
+        exists: bool,
+        namespaces: &Namespaces,
+    ) -> kube::Result<String> {
+        let held = if exists { namespaces.values(key).await? } else { None };
+        let held = held.and_then(|mut held| held.remove(SecretKey::EventToken.name()));
+        let token = held.and_then(|token| String::from_utf8(token).ok());
+        Ok(token.filter(|token| !token.is_empty()).unwrap_or_else(bindings::new_password))
     }
 
     /// What the Secret is made of, with what it holds.
@@ -247,13 +263,13 @@ impl Source<'_> {
     async fn store(
         &self,
         key: &Key,
-        values: &Values,
+        data: &BTreeMap<&str, &str>,
         drain_token: &str,
         lock_capacity: Option<u64>,
         namespaces: &Namespaces,
     ) -> kube::Result<()> {
         let mut annotations = BTreeMap::from([
-            (PROVISIONED.to_owned(), self.state(&view_of(values).digest)),
+            (PROVISIONED.to_owned(), self.state(&view_of(data).digest)),
             (DRAIN_TOKEN.to_owned(), drain_token.to_owned()),
         ]);
         annotations
@@ -274,7 +290,7 @@ impl Source<'_> {
                 owner_references: self.function.controller_owner_ref(&()).map(|r| vec![r]),
                 ..ObjectMeta::default()
             },
-            data: Some(connection::data(values.iter())),
+            data: Some(connection::data(data.iter().map(|(key, value)| (*key, *value)))),
             ..Secret::default()
         };
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -285,13 +301,15 @@ impl Source<'_> {
     }
 }
 
+/// All that the Secret holds.
+fn data<'a>(values: &'a Values, event_token: &'a str) -> BTreeMap<&'a str, &'a str> {
+    values.iter().chain([(SecretKey::EventToken.name(), event_token)]).collect()
+}
+
 /// As [`Namespaces::view`] will see it.
-fn view_of(values: &Values) -> SecretView {
-    let parts = values.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
-    SecretView {
-        keys: values.iter().map(|(key, _)| key.to_owned()).collect(),
-        digest: digest(parts),
-    }
+fn view_of(data: &BTreeMap<&str, &str>) -> SecretView {
+    let parts = data.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+    SecretView { keys: data.keys().map(|key| (*key).to_owned()).collect(), digest: digest(parts) }
 }
 
 #[cfg(test)]

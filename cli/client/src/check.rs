@@ -44,7 +44,7 @@ mod tests {
     fn check(type_: &str, settings: &[(&str, &str)], expected: &[&str]) {
         let mut config = BTreeMap::from([("source".to_owned(), "db".to_owned())]);
         config.extend(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        let trigger = Trigger { type_: type_.to_owned(), schedule: None, config };
+        let trigger = Trigger { type_: type_.to_owned(), config, ..Trigger::default() };
         let image = Some("registry/x".to_owned());
         let triggers = vec![trigger];
         let function =

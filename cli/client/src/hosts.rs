@@ -41,13 +41,15 @@ pub enum Taken {
     },
 }
 
-/// Who has the host of this function already. What the user may not look at has nobody.
+/// Who has the host of this function already. What the user may not look at has nobody. `system` is the
+/// namespace of the chart, where functions' Ingresses are.
 ///
 /// # Errors
 /// Whatever the cluster says.
 pub async fn taken(
     connection: &Connection,
     cluster: Option<&Cluster>,
+    system: &str,
     name: &str,
 ) -> Result<Option<Taken>, ApiError> {
     let functions = Functions::new(connection);
@@ -67,7 +69,7 @@ pub async fn taken(
     let host = cluster.and_then(|c| host::host(name, &c.domain, &c.shared_parents).ok());
     match host {
         None => Ok(None),
-        Some(host) => Ok(ApiError::allowed(ingress_of(connection, &host).await)?.flatten()),
+        Some(host) => Ok(ApiError::allowed(ingress_of(connection, system, &host).await)?.flatten()),
     }
 }
 
@@ -75,15 +77,20 @@ fn has_host(function: &Function) -> bool {
     function.status.as_ref().is_some_and(|status| status.is_true(HOST_RESERVED))
 }
 
-async fn ingress_of(connection: &Connection, host: &str) -> Result<Option<Taken>, ApiError> {
+async fn ingress_of(
+    connection: &Connection,
+    system: &str,
+    host: &str,
+) -> Result<Option<Taken>, ApiError> {
     let api: Api<Ingress> = Api::all(connection.client.clone());
-    let others = format!("{}!={}", names::RESOURCE_TYPE, names::FUNCTION);
-    let mut params = ListParams::default().labels(&others).limit(PAGE);
+    let mut params = ListParams::default().limit(PAGE);
     for _ in 0..MAX_PAGES {
         let page = api.list(&params).await;
         let page =
             page.map_err(|error| ApiError::read(error, "ingresses", &connection.namespace))?;
-        if let Some(owner) = page.items.iter().find(|ingress| leads(ingress, host)) {
+        if let Some(owner) =
+            page.items.iter().find(|ingress| leads(ingress, host) && !is_functions(ingress, system))
+        {
             return Ok(Some(Taken::ByIngress {
                 host: host.to_owned(),
                 name: owner.name_any(),
@@ -96,6 +103,14 @@ async fn ingress_of(connection: &Connection, host: &str) -> Result<Option<Taken>
         }
     }
     Ok(None)
+}
+
+/// As the controller sees it: labels are anybody's to write, names in the chart's namespace are not.
+fn is_functions(ingress: &Ingress, system: &str) -> bool {
+    let named = ingress.annotations().get(names::FUNCTION_ANNOTATION);
+    let (namespace, name) = named.and_then(|named| named.split_once('/')).unwrap_or_default();
+    ingress.namespace().as_deref() == Some(system)
+        && ingress.name_any() == names::ingress(namespace, name)
 }
 
 fn leads(ingress: &Ingress, host: &str) -> bool {

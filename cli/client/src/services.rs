@@ -214,7 +214,7 @@ mod tests {
         let services = services(&[("mydb", "mysql")]);
         let config = BTreeMap::from([("source".to_owned(), "mydb".to_owned())]);
         let triggers = |type_: &str| {
-            vec![Trigger { type_: type_.into(), schedule: None, config: config.clone() }]
+            vec![Trigger { type_: type_.into(), config: config.clone(), ..Trigger::default() }]
         };
         let spec =
             |type_: &str| FunctionSpec { triggers: triggers(type_), ..FunctionSpec::default() };

@@ -107,6 +107,10 @@ pub struct TriggerArgs {
     #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
     pub schedule: Option<String>,
 
+    /// Seconds after which a run of the schedule is ended [default: 3600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=604_800))]
+    pub deadline: Option<i64>,
+
     /// URL of the event source, with user and password
     #[arg(long, value_name = "URL", env = "KIPPER_SOURCE_URL", hide_env_values = true)]
     pub source_url: Option<SourceUrl>,
@@ -120,7 +124,9 @@ impl TriggerArgs {
     /// The first of these flags that was given; the URL may stand in the environment unasked.
     pub(crate) fn given(&self) -> Option<&'static str> {
         let first = self.events.settings().into_iter().find(|(_, _, value)| value.is_some());
-        self.schedule.as_ref().map(|_| "--schedule").or(first.map(|(flag, ..)| flag))
+        let schedule = self.schedule.as_ref().map(|_| "--schedule");
+        let deadline = self.deadline.map(|_| "--deadline");
+        schedule.or(deadline).or(first.map(|(flag, ..)| flag))
     }
 
     /// A flag without which a trigger of this kind is none.

@@ -3,7 +3,8 @@
 //! Lines go through a bounded queue to one thread, so that a terminal that stands still never
 //! holds up a wake. At the bound a function's output waits, which in the end stops the function
 //! as a full pipe would; `kip`'s own lines are left out. Colour only on a terminal and without
-//! `NO_COLOR`. No other module prints.
+//! `NO_COLOR`. No other module prints. What `kip` says may quote a server and is made visible;
+//! what a function prints is its user's own, and its colours are meant.
 
 use std::{
     fmt::Display,
@@ -12,6 +13,8 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::visible::visible;
 
 /// Lines on their way to the terminal.
 const QUEUE: usize = 1024;
@@ -67,7 +70,7 @@ impl Console {
 
     /// One line about something that is left out or that went wrong but does not end `kip`.
     pub(crate) fn warn(&self, line: impl Display) {
-        self.put(self.paint(RED, &line.to_string()));
+        self.put(self.paint(RED, &visible(&line.to_string())));
     }
 
     /// The voice of the `index`th function; `width` is the length of the longest name.
@@ -106,12 +109,12 @@ impl Console {
 impl Voice {
     /// Something happened to the function.
     pub(crate) fn say(&self, text: impl Display) {
-        self.console.put(format!("{}  {text}", self.name));
+        self.console.put(format!("{}  {}", self.name, visible(&text.to_string())));
     }
 
     /// Something went wrong with the function.
     pub(crate) fn warn(&self, text: impl Display) {
-        let text = self.console.paint(RED, &text.to_string());
+        let text = self.console.paint(RED, &visible(&text.to_string()));
         self.console.put(format!("{}  {text}", self.name));
     }
 
@@ -129,7 +132,7 @@ impl Voice {
     }
 
     /// Lines the function printed a while ago; left out when the queue is full.
-    pub(crate) fn print_now(&self, lines: &[String]) {
+    pub(crate) fn print_now(&self, lines: impl Iterator<Item = impl Display>) {
         let bar = self.console.paint(DIM, "|");
         for line in lines {
             self.console.put(format!("{} {bar} {line}", self.name));

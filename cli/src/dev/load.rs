@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use kipper_function::{
@@ -18,6 +18,8 @@ use kipper_function::{
     manifest::{self, ManifestError},
     names::{self, NameError},
 };
+
+use crate::typescript;
 
 /// Namespace of every local function.
 pub(crate) const NAMESPACE: &str = "local";
@@ -34,6 +36,10 @@ pub(crate) enum LoadError {
     Read { path: PathBuf, source: io::Error },
     #[error("{}: not a .js, .mjs, .cjs, .py or .yaml file", .0.display())]
     Unsupported(PathBuf),
+    #[error("{0}")]
+    TypeScript(String),
+    #[error("{}: a hidden file is no function", .0.display())]
+    Hidden(PathBuf),
     #[error("{}: {source}", path.display())]
     Manifest { path: PathBuf, source: ManifestError },
     #[error("{}: Function {name:?}: {}", path.display(), join(problems))]
@@ -42,6 +48,8 @@ pub(crate) enum LoadError {
     Name { path: PathBuf, name: String, source: NameError },
     #[error("two functions are named {name:?}: {} and {}", first.display(), second.display())]
     Duplicate { name: String, first: PathBuf, second: PathBuf },
+    #[error("{}: two functions are named {name:?}: documents {first} and {second}", path.display())]
+    Twice { path: PathBuf, name: String, first: usize, second: usize },
     #[error("{}: no functions found", .0.display())]
     Empty(PathBuf),
     #[error("{}: contains both {node} and {PYTHON_ENTRY}", path.display())]
@@ -90,10 +98,11 @@ pub(crate) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::default();
     for source in sources {
         let path = absolute(source)?;
+        let typed = as_typed(source, &path);
         if path.is_dir() {
-            load_folder(&path, &mut loaded)?;
+            load_folder(&path, &typed, &mut loaded)?;
         } else {
-            load_file(&path, &mut loaded)?;
+            load_file(&path, &typed, &mut loaded)?;
         }
     }
     settle_names(&mut loaded.functions)?;
@@ -107,10 +116,24 @@ fn absolute(path: &Path) -> Result<PathBuf, LoadError> {
     path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
-fn load_file(path: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
+/// The path by which a function is named: a link has its own name. Where it says nothing (`.`, `..`),
+/// the file's.
+fn as_typed(source: &Path, path: &Path) -> PathBuf {
+    let goes_up = source.components().any(|part| part == Component::ParentDir);
+    match std::path::absolute(source) {
+        Ok(typed) if !goes_up => typed,
+        _ => path.to_owned(),
+    }
+}
+
+/// A file of `path`, whose function is named by `typed`.
+fn load_file(path: &Path, typed: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
+    if is_hidden(path) || is_hidden(typed) {
+        return Err(LoadError::Hidden(typed.to_owned()));
+    }
     match kind(path) {
         Some(Kind::Code(runtime)) => {
-            let name = file_name_of(path);
+            let name = file_name_of(typed);
             let code = Code::File(path.to_owned());
             loaded.functions.push(plain(name, runtime, code, path)?);
         }
@@ -122,14 +145,24 @@ fn load_file(path: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
             loaded.functions.append(&mut found.functions);
             loaded.notices.append(&mut found.notices);
         }
-        None => return Err(LoadError::Unsupported(path.to_owned())),
+        None => {
+            return Err(match typescript::refusal(path) {
+                Some(why) => LoadError::TypeScript(why),
+                None => LoadError::Unsupported(path.to_owned()),
+            });
+        }
     }
     Ok(())
 }
 
-fn load_folder(folder: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
+/// Files that editors and other systems leave, such as `._hello.js`.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn load_folder(folder: &Path, typed: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
     if let Some(runtime) = entry(folder)? {
-        let name = name_of(folder.file_name());
+        let name = name_of(typed.file_name());
         let code = Code::Folder(folder.to_owned());
         loaded.functions.push(plain(name, runtime, code, folder)?);
         return Ok(());
@@ -142,9 +175,9 @@ fn load_folder(folder: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
         .map_err(read)?;
     paths.sort();
     let before = (loaded.functions.len(), loaded.notices.len());
-    for path in paths.iter().filter(|path| path.is_file()) {
+    for path in paths.iter().filter(|path| path.is_file() && !is_hidden(path)) {
         match kind(path) {
-            Some(Kind::Code(_)) => load_file(path, loaded)?,
+            Some(Kind::Code(_)) => load_file(path, path, loaded)?,
             Some(Kind::Manifest) => {
                 let mut found = load_manifest(path)?;
                 loaded.functions.append(&mut found.functions);
@@ -166,7 +199,12 @@ pub(crate) fn load_manifest(path: &Path) -> Result<Loaded, LoadError> {
     let manifest = manifest::parse(&text)
         .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
     let mut loaded = Loaded::default();
-    for function in manifest.functions {
+    let mut seen = HashMap::new();
+    for (function, second) in manifest.functions.into_iter().zip(manifest.documents) {
+        let name = function.metadata.name.clone().unwrap_or_default();
+        if let Some(first) = seen.insert(name.clone(), second) {
+            return Err(LoadError::Twice { path: path.to_owned(), name, first, second });
+        }
         declared(function, path, &mut loaded)?;
     }
     Ok(loaded)

@@ -78,7 +78,7 @@ impl FileArgs {
                 manifest::parse(&text).map_err(|e| UsageError::new(format!("{file}: {e}")))?;
             for skipped in found.skipped {
                 let (kind, name) = (skipped.kind, skipped.name);
-                eprintln!("warning: {file}: skipped {kind} {name}: not a Function");
+                output::note(format!("warning: {file}: skipped {kind} {name}: not a Function"));
             }
             for function in found.functions {
                 preflight::fields(&function)
@@ -122,6 +122,10 @@ impl FileArgs {
 }
 
 fn is_manifest(path: &Path) -> bool {
+    // What editors and other systems leave.
+    if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+        return false;
+    }
     let ending = path.extension().and_then(|ending| ending.to_str());
     matches!(ending, Some("yaml" | "yml" | "json"))
 }
@@ -177,10 +181,10 @@ async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Res
     // A file may come before the services it needs and before its host is free; its function then
     // waits for them.
     if let Err(error) = preflight::services(&session, function).await {
-        eprintln!("warning: function {}: {error}", function.name_any());
+        output::note(format!("warning: function {}: {error}", function.name_any()));
     }
     if let Some(taken) = preflight::host(&session, function).await? {
-        eprintln!("warning: function {}: {taken}", function.name_any());
+        output::note(format!("warning: function {}: {taken}", function.name_any()));
     }
     let mut written = session.functions.apply(function, args.write.apply()).await?;
     let name = function.name_any();

@@ -59,8 +59,12 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
-    let mut function = Function::new(&args.name, args.spec.read()?.create()?);
+    let change = args.spec.read()?;
+    let mut function = Function::new(&args.name, change.create()?);
     preflight::fields(&function)?;
+    for warning in change.warnings(&function.spec) {
+        output::note(format!("warning: {warning}"));
+    }
     let keys = args.secret_keys()?;
     if args.write.dry_run == Some(DryRun::Client) {
         function.metadata.namespace = scope.settings()?.target.namespace;

@@ -16,7 +16,7 @@ use kipper_trigger::Setting;
 use kube::ResourceExt as _;
 use std::time::Duration;
 
-use crate::{output, session::Session, settings::ScopeArgs};
+use crate::{output, session::Session, settings::ScopeArgs, visible::visible};
 
 use super::{list, report};
 
@@ -69,6 +69,8 @@ fn section(text: &mut String, heading: &str, lines: &[String]) {
         "  "
     };
     for line in lines {
+        // What the phase is called has our own colour.
+        let line = if heading.is_empty() { line.into() } else { visible(line) };
         text.push_str(&format!("{indent}{line}\n"));
     }
 }
@@ -95,6 +97,10 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
         ("url", status.endpoint.unwrap_or_default()),
     ];
     pairs.extend(report::schedule(function, now));
+    if spec.cron_trigger().is_some() {
+        let deadline = humantime::format_duration(spec.cron_deadline());
+        pairs.push(("deadline", format!("a run is ended after {deadline}")));
+    }
     if let Some(event) = spec.event() {
         let config = event.kind.to_string();
         pairs.push(("events", format!("{config} {}", event.source())));
@@ -212,6 +218,13 @@ idle      to zero after 5m
 cpu       50m reserved, no limit
 memory    64Mi reserved, at most 256Mi"
         );
+    }
+
+    #[test]
+    fn what_others_wrote_is_shown_as_text() {
+        let mut text = String::new();
+        section(&mut text, "Conditions", &["Ready=False: \x1b[31mboom\x1b[0m\n\tat x".to_owned()]);
+        assert_eq!(text, "\nConditions\n  Ready=False: ^[[31mboom^[[0m\n\tat x\n");
     }
 
     #[test]

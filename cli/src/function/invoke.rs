@@ -15,7 +15,10 @@ use kipper_client::invoke::{self, Answer, Phase, Request};
 use kipper_function::Function;
 use serde_json::{Value, json};
 
-use crate::{failure::Report, output, progress::Progress, session::Session, settings::ScopeArgs};
+use crate::{
+    failure::Report, output, progress::Progress, session::Session, settings::ScopeArgs,
+    visible::Stream,
+};
 
 /// Largest body that is sent.
 const MAX_BODY: u64 = 64 << 20;
@@ -75,13 +78,15 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let status = answer.status;
     match args.output {
         None => {
-            eprintln!("{status} after {}", output::duration(answer.took));
+            output::note(format!("{status} after {}", output::duration(answer.took)));
             if let Some(phases) = phases(&answer.phases) {
-                eprintln!("{phases}");
+                output::note(phases);
             }
             stream(answer).await?;
         }
-        Some(Form::Json) => output::line(serde_json::to_string_pretty(&whole(answer).await?)?)?,
+        Some(Form::Json) => {
+            output::raw(serde_json::to_string_pretty(&whole(answer).await?)? + "\n")?;
+        }
     }
     if status.is_client_error() || status.is_server_error() {
         return Err(Report(format!("function {} answered {status}", args.name)).into());
@@ -145,16 +150,22 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
 
 /// The body, as it comes.
 async fn stream(mut answer: Answer) -> anyhow::Result<()> {
-    let mut ends_line = true;
+    if !io::IsTerminal::is_terminal(&io::stdout()) {
+        while let Some(chunk) = answer.chunk().await? {
+            output::raw(chunk)?;
+        }
+        return Ok(());
+    }
+    let (mut text, mut ends_line) = (Stream::default(), true);
     while let Some(chunk) = answer.chunk().await? {
         if let Some(last) = chunk.last() {
             ends_line = *last == b'\n';
         }
-        output::print(chunk)?;
+        output::raw(text.push(&chunk))?;
     }
+    output::raw(text.finish())?;
     // The prompt of a shell stands on a line of its own.
-    let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
-    if is_terminal && !ends_line { output::print("\n") } else { Ok(()) }
+    if ends_line { Ok(()) } else { output::raw("\n") }
 }
 
 /// All of an answer; a body that is JSON stands in it as such.

@@ -52,7 +52,7 @@ pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<(
         } else {
             format!("namespace {}", session.namespace())
         };
-        eprintln!("no functions found in {place}");
+        output::note(format!("no functions found in {place}"));
     }
     output::print(table(&functions, args.all_namespaces, Timestamp::now()))
 }

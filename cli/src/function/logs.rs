@@ -13,7 +13,7 @@ use kipper_function::names::CONTAINER;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::{output, session::Session, settings::ScopeArgs};
+use crate::{output, session::Session, settings::ScopeArgs, visible::visible};
 
 /// Print the logs of a function: of its pods, and with Loki also of former pods.
 #[derive(Clone, Debug, ClapArgs)]
@@ -73,12 +73,14 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     if recent.lines.is_empty() {
         let (name, since) = (&args.name, humantime::format_duration(args.since));
         match recent.pods {
-            _ if loki.is_some() => eprintln!("no matching lines of {name} in the last {since}"),
-            0 if function.spec.is_served() => eprintln!(
+            _ if loki.is_some() => {
+                output::note(format!("no matching lines of {name} in the last {since}"))
+            }
+            0 if function.spec.is_served() => output::note(format!(
                 "{name} is scaled to zero: it has no pods, and the logs of former pods are gone"
-            ),
-            0 => eprintln!("{name} has no runs whose pods still exist"),
-            _ => eprintln!("no matching lines of its pods in the last {since}"),
+            )),
+            0 => output::note(format!("{name} has no runs whose pods still exist")),
+            _ => output::note(format!("no matching lines of its pods in the last {since}")),
         }
     }
     shown.result
@@ -116,7 +118,7 @@ async fn follow(
         shown.recent(&gone);
     }
     if pods.is_empty() {
-        eprintln!("{name} has no pods now; waiting for new ones");
+        output::note(format!("{name} has no pods now; waiting for new ones"));
     }
     logs.follow(query).run(|line| shown.line(&line)).await?;
     std::mem::replace(&mut shown.result, Ok(()))
@@ -132,7 +134,7 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn recent(&mut self, recent: &Recent) {
         for notice in &recent.notices {
-            eprintln!("{notice}");
+            output::note(notice);
         }
         self.pods.extend(recent.lines.iter().map(|line| line.pod.clone()));
         for line in &recent.lines {
@@ -147,7 +149,9 @@ impl Shown<'_> {
         if !self.pods.contains(&line.pod) {
             self.pods.insert(line.pod.clone());
         }
-        self.result = output::line(text(line, self.args, self.pods.len() > 1));
+        let text = text(line, self.args, self.pods.len() > 1) + "\n";
+        // What is not JSON has been made visible.
+        self.result = output::raw(text);
     }
 }
 
@@ -170,7 +174,9 @@ fn text(line: &Line, args: &Args, with_pod: bool) -> String {
         let pod = if with_pod { line.pod.as_str() } else { "" };
         prefix.push_str(&format!("[{pod}{slash}{whose}] "));
     }
-    format!("{prefix}{}", line.text)
+    // The end of a line, where a program writes CR LF, is not a part of it.
+    let text = line.text.strip_suffix('\r').unwrap_or(&line.text);
+    visible(&format!("{prefix}{text}")).into_owned()
 }
 
 #[cfg(test)]
@@ -205,6 +211,10 @@ mod tests {
         assert_eq!(text(&poller, &plain, false), "[kipper-poll] hi");
         assert_eq!(text(&poller, &plain, true), "[hello-1/kipper-poll] hi");
         assert_eq!(text(&own, &args(&["--timestamps"]), false), "2026-01-01T00:00:00Z hi");
+        let hidden = Line { text: "\t\x1b[2Jgone\r".to_owned(), ..line("function") };
+        assert_eq!(text(&hidden, &plain, false), "\t^[[2Jgone");
+        let json = text(&hidden, &args(&["--json"]), false);
+        assert!(json.contains(r"\t\u001b[2Jgone\r"), "{json}");
         let json: serde_json::Value = text(&own, &args(&["--json"]), true).parse().unwrap();
         assert_eq!((json["pod"].as_str(), json["text"].as_str()), (Some("hello-1"), Some("hi")));
     }

@@ -86,16 +86,16 @@ async fn observed(session: &Session, function: &Function) -> anyhow::Result<Func
     let name = function.name_any();
     let deadline = Instant::now() + LOOK;
     let Some(observed) = wait::observed(&session.functions, function, deadline).await? else {
-        eprintln!(
+        output::note(format!(
             "warning: the controller has not processed {name} yet; `kip function get {name}` shows \
              its URL once it has"
-        );
+        ));
         return Ok(function.clone());
     };
     let generation = function.metadata.generation.unwrap_or_default();
     let stage = wait::stage(&observed, generation);
     if stage != Stage::Ready {
-        eprintln!("warning: {name} is not ready: {stage}");
+        output::note(format!("warning: {name} is not ready: {stage}"));
     }
     Ok(observed)
 }

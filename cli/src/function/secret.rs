@@ -41,7 +41,7 @@ pub enum Command {
         name: String,
         /// Name of the secret, and of the variable it becomes
         key: String,
-        /// Read the value from this file, as it is
+        /// Read the value from this file, without the newline at its end
         #[arg(long, value_name = "PATH")]
         from_file: Option<PathBuf>,
     },
@@ -128,9 +128,9 @@ async fn taken_note(
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + LOOK;
     if !wait::told_by_status(&session.functions, name, deadline, holds).await? {
-        eprintln!(
+        output::note(
             "warning: the controller has not processed the change yet; pods keep the old values \
-             until it has"
+             until it has",
         );
     }
     Ok(())

@@ -1,10 +1,6 @@
 //! The flags that make or change a Function's spec.
 
-use std::{
-    fs,
-    io::{self, Read as _},
-    path::PathBuf,
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,13 +8,12 @@ use kipper_client::edits::{self, EditError};
 use kipper_function::{
     FunctionSpec,
     function::{
-        ImagePullSecret, Resources, Runtime, Scaling, ServiceBinding, Source, Volume,
-        validate::MAX_CODE_BYTES,
+        ImagePullSecret, Resources, Runtime, Scaling, ServiceBinding, Source, Timeouts, Volume,
     },
 };
 use kipper_process::exit::UsageError;
 
-use super::trigger_args::TriggerArgs;
+use super::{code_file::Code, trigger_args::TriggerArgs};
 use crate::env_flag::variable;
 
 /// What a function is.
@@ -56,9 +51,13 @@ pub struct SpecArgs {
     #[arg(long, value_name = "SERVICE[,prefix=P][,database=D]", value_parser = binding)]
     pub bind: Vec<ServiceBinding>,
 
-    /// Package of inline code (may be repeated)
+    /// Package of inline code: a version, a range or the URL of an archive (may be repeated)
     #[arg(long, value_name = "NAME@VERSION", value_parser = dependency)]
     pub dependency: Vec<(String, String)>,
+
+    /// File with npm's settings for these packages; write ${NPM_TOKEN} for a token and set it as a secret
+    #[arg(long, value_name = "PATH")]
+    pub npmrc: Option<PathBuf>,
 
     /// Kipper volume to mount (may be repeated)
     #[arg(long, value_name = "NAME:/PATH", value_parser = volume)]
@@ -83,6 +82,14 @@ pub struct SpecArgs {
     /// Memory request of a pod [default: 64Mi]
     #[arg(long, value_name = "QUANTITY")]
     pub memory_request: Option<String>,
+
+    /// What a pod may write to /tmp, installed packages included [default: 512Mi]
+    #[arg(long, value_name = "QUANTITY")]
+    pub tmp: Option<String>,
+
+    /// Seconds a request waits for a pod that starts; installing packages counts [default: 50]
+    #[arg(long, value_name = "SECONDS")]
+    pub cold_start_timeout: Option<i64>,
 
     /// Minimum number of replicas, kept while idle [default: 0]
     #[arg(long, value_name = "COUNT")]
@@ -120,12 +127,7 @@ pub struct SpecArgs {
 pub(super) struct Change<'a> {
     args: &'a SpecArgs,
     code: Option<Code>,
-}
-
-#[derive(Clone, Debug)]
-struct Code {
-    text: String,
-    runtime: Runtime,
+    npmrc: Option<String>,
 }
 
 impl SpecArgs {
@@ -134,37 +136,27 @@ impl SpecArgs {
     /// # Errors
     /// When the file cannot be read, or nothing says what runs it.
     pub(super) fn read(&self) -> anyhow::Result<Change<'_>> {
-        let Some(path) = &self.code_file else {
-            return Ok(Change { args: self, code: None });
-        };
-        let by_ending = || match path.extension().and_then(|ending| ending.to_str()) {
-            Some("js" | "cjs" | "mjs") => Some(Runtime::Node),
-            Some("py") => Some(Runtime::Python),
-            _ => None,
-        };
-        let runtime = self.runtime.or_else(by_ending);
-        let runtime =
-            runtime.ok_or_else(|| UsageError::new("--code-file needs --runtime node or python"))?;
-        let text = read_code(path).with_context(|| path.display().to_string())?;
-        Ok(Change { args: self, code: Some(Code { text, runtime }) })
+        let code =
+            self.code_file.as_ref().map(|path| Code::read(path, self.runtime)).transpose()?;
+        Ok(Change { args: self, code, npmrc: self.npmrc()? })
     }
-}
 
-fn read_code(path: &PathBuf) -> anyhow::Result<String> {
-    // One byte more than there may be tells that there are too many.
-    let limit = u64::try_from(MAX_CODE_BYTES)? + 1;
-    let mut text = String::new();
-    if path.as_os_str() == "-" {
-        io::stdin().lock().take(limit).read_to_string(&mut text)?;
-    } else {
-        fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+    /// The settings of npm, if there are some.
+    fn npmrc(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.npmrc else { return Ok(None) };
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Ok(Some(text))
     }
-    anyhow::ensure!(text.len() <= MAX_CODE_BYTES, "code must be at most {MAX_CODE_BYTES} bytes");
-    anyhow::ensure!(!text.trim().is_empty(), "the file contains no code");
-    Ok(text)
 }
 
 impl Change<'_> {
+    /// What is worth knowing of `spec` with this change, before it runs in a cluster.
+    pub(super) fn warnings(&self, spec: &FunctionSpec) -> Vec<String> {
+        let given = spec.source.iter().flat_map(|source| source.dependencies.keys());
+        let given = given.map(String::as_str).collect();
+        self.code.as_ref().map(|code| code.warnings(&given)).unwrap_or_default()
+    }
+
     /// A spec of nothing but the flags.
     ///
     /// # Errors
@@ -204,6 +196,10 @@ impl Change<'_> {
         if args.idle_timeout.is_some() {
             spec.idle_timeout_seconds = args.idle_timeout;
         }
+        if args.cold_start_timeout.is_some() {
+            let timeouts = spec.timeouts.get_or_insert_with(Timeouts::default);
+            timeouts.cold_start_seconds = args.cold_start_timeout;
+        }
         self.resources(spec);
         self.scaling(spec);
         if let Some(off) = args.no_security_headers {
@@ -237,6 +233,9 @@ impl Change<'_> {
         if let Some(handler) = &self.args.handler {
             inline(spec, "--handler")?.handler = Some(handler.clone());
         }
+        if let Some(npmrc) = &self.npmrc {
+            inline(spec, "--npmrc")?.npmrc = Some(npmrc.clone());
+        }
         Ok(())
     }
 
@@ -247,6 +246,7 @@ impl Change<'_> {
             cpu_limit: args.cpu.clone(),
             memory_request: args.memory_request.clone(),
             memory_limit: args.memory.clone(),
+            tmp_limit: args.tmp.clone(),
         };
         if given == Resources::default() {
             return;
@@ -257,6 +257,7 @@ impl Change<'_> {
             (&mut resources.cpu_limit, given.cpu_limit),
             (&mut resources.memory_request, given.memory_request),
             (&mut resources.memory_limit, given.memory_limit),
+            (&mut resources.tmp_limit, given.tmp_limit),
         ] {
             *field = value.or(field.take());
         }
@@ -366,6 +367,8 @@ mod tests {
             "--volume=cache:/data",
             "--idle-timeout=60",
             "--memory=1Gi",
+            "--tmp=2Gi",
+            "--cold-start-timeout=120",
             "--max-replicas=3",
             "--no-security-headers",
             "--csp-allow=https://cdn.example.com",
@@ -379,7 +382,8 @@ mod tests {
                 "image": "registry/x:1",
                 "port": 3000,
                 "env": { "A": "b=c" },
-                "resources": { "memoryLimit": "1Gi" },
+                "resources": { "memoryLimit": "1Gi", "tmpLimit": "2Gi" },
+                "timeouts": { "coldStartSeconds": 120 },
                 "serviceBindings": [{ "name": "db", "prefix": "PG_", "database": "shop" }],
                 "volumes": [{ "name": "cache", "mountPath": "/data" }],
                 "triggers": [{ "type": "http" }],
@@ -413,13 +417,28 @@ mod tests {
         assert_eq!(unknown, "--code-file needs --runtime node or python");
         let empty = create(&file("b.js", " \n"), &[]).unwrap_err();
         assert!(empty.ends_with("b.js: the file contains no code"), "{empty}");
-        let large = create(&file("c.js", &"x".repeat(MAX_CODE_BYTES + 1)), &[]).unwrap_err();
+        let large = create(&file("c.js", &"x".repeat(1_000_001)), &[]).unwrap_err();
         assert!(large.ends_with("code must be at most 1000000 bytes"), "{large}");
         let gone = create(folder.path().join("gone.js").to_str().unwrap(), &[]).unwrap_err();
         assert!(gone.contains("gone.js: No such file"), "{gone}");
         let nothing = parse(&[]).unwrap();
         let error = nothing.read().unwrap().create().unwrap_err();
         assert_eq!(error.to_string(), "either --image or --code-file is required");
+    }
+
+    #[test]
+    fn the_settings_of_npm_are_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        fs::write(path("a.js"), "x").unwrap();
+        fs::write(path("npmrc"), "//r.test/:_authToken=${NPM_TOKEN}\n").unwrap();
+        let (code, npmrc) = (path("a.js"), path("npmrc"));
+        let args = parse(&["--code-file", &code, "--npmrc", &npmrc]).unwrap();
+        let spec = args.read().unwrap().create().unwrap();
+        assert_eq!(spec.source.unwrap().npmrc.unwrap(), "//r.test/:_authToken=${NPM_TOKEN}\n");
+        let image = parse(&["--image=x", "--npmrc", &npmrc]).unwrap();
+        let misfit = image.read().unwrap().create().unwrap_err();
+        assert_eq!(misfit.to_string(), "--npmrc is for --code-file, not for an image");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use clap::Args as ClapArgs;
 use kipper_client::test_run::{TestRuns, Verdict};
 
-use crate::{failure::Report, interrupt, output, session::Session, settings::ScopeArgs};
+use crate::{
+    failure::Report, interrupt, output, session::Session, settings::ScopeArgs, visible::visible,
+};
 
 /// Run a cron function once, now, and follow its logs.
 #[derive(Clone, Debug, ClapArgs)]
@@ -24,11 +26,11 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     if args.no_follow {
         return output::line(format!("test run {job} started"));
     }
-    eprintln!("test run {job}");
+    output::note(format!("test run {job}"));
     let mut printed = Ok(());
     let following = runs.follow(&job, |line| {
         if printed.is_ok() {
-            printed = output::line(&line.text);
+            printed = output::line(visible(&line.text));
         }
     });
     let goes_on = format!(
@@ -39,7 +41,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     printed?;
     match verdict {
         Verdict::Complete => {
-            eprintln!("test run {job} succeeded");
+            output::note(format!("test run {job} succeeded"));
             Ok(())
         }
         Verdict::Failed(why) => Err(Report(format!("test run {job} failed: {why}")).into()),

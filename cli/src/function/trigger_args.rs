@@ -1,7 +1,5 @@
 //! The flags that say what invokes a function. Pure.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use kipper_function::{
     FunctionSpec,
@@ -22,6 +20,10 @@ pub struct TriggerArgs {
     /// Cron expression for --trigger cron, in UTC
     #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
     pub schedule: Option<String>,
+
+    /// Seconds after which a run of --trigger cron is ended [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    pub deadline: Option<i64>,
 
     /// Service that events come from
     #[arg(long, value_name = "SERVICE")]
@@ -63,6 +65,9 @@ impl TriggerArgs {
         if let Some(schedule) = &self.schedule {
             trigger.schedule = Some(schedule.clone());
         }
+        if self.deadline.is_some() {
+            trigger.deadline_seconds = self.deadline;
+        }
         for (_, key, value) in settings {
             trigger.config.insert(key, value);
         }
@@ -95,22 +100,29 @@ impl TriggerArgs {
         if self.trigger.is_some() {
             return Ok(self.trigger);
         }
-        let there = match (&self.schedule, settings.first()) {
+        let there = match (self.of_cron(), settings.first()) {
             (None, None) => return Ok(None),
             (Some(_), None) => spec.cron_trigger(),
             (None, Some(_)) => spec.event_trigger(),
-            (Some(_), Some((flag, ..))) => {
-                return Err(format!("--schedule does not go with {flag}"));
+            (Some(cron), Some((flag, ..))) => {
+                return Err(format!("{cron} does not go with {flag}"));
             }
         };
-        let flag = settings.first().map_or("--schedule", |(flag, ..)| flag.as_str());
+        let event = settings.first().map(|(flag, ..)| flag.as_str());
+        let flag = event.or(self.of_cron()).unwrap_or("--schedule");
         let needed = || format!("{flag} needs --trigger");
         there.and_then(Trigger::kind).ok_or_else(needed).map(Some)
     }
 
+    /// The first flag that was given and is about a schedule.
+    fn of_cron(&self) -> Option<&'static str> {
+        let schedule = self.schedule.as_ref().map(|_| "--schedule");
+        schedule.or(self.deadline.map(|_| "--deadline"))
+    }
+
     fn fits(&self, kind: TriggerKind, settings: &[(String, String, String)]) -> Result<(), String> {
-        if self.schedule.is_some() && kind != TriggerKind::Cron {
-            return Err(format!("--schedule is for --trigger cron, not {kind}"));
+        if let Some(flag) = self.of_cron().filter(|_| kind != TriggerKind::Cron) {
+            return Err(format!("{flag} is for --trigger cron, not {kind}"));
         }
         let all = kind.event().map_or(&[][..], Setting::of);
         let known = |key: &str| all.iter().any(|known| known.name() == key);
@@ -138,7 +150,7 @@ impl TriggerArgs {
 }
 
 fn new(kind: TriggerKind) -> Trigger {
-    Trigger { type_: kind.as_str().to_owned(), schedule: None, config: BTreeMap::new() }
+    Trigger { type_: kind.as_str().to_owned(), ..Trigger::default() }
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -166,7 +178,9 @@ mod tests {
         args.apply(&mut spec, is_new)?;
         let reported = spec.triggers.iter().map(|trigger| {
             let config: Vec<_> = trigger.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let deadline = trigger.deadline_seconds.map(|seconds| format!(" {seconds} s"));
             let schedule = trigger.schedule.clone().unwrap_or_default();
+            let schedule = schedule + &deadline.unwrap_or_default();
             format!("{} {schedule} {}", trigger.type_, config.join(" ")).trim().to_owned()
         });
         Ok(reported.collect())
@@ -205,6 +219,8 @@ mod tests {
                 "--schedule is for --trigger cron, not http",
             ),
             (&["--schedule", "@daily", "--list=l"], "--schedule does not go with --list"),
+            (&["--deadline=5"], "--deadline needs --trigger"),
+            (&["--trigger=http", "--deadline=5"], "--deadline is for --trigger cron, not http"),
         ] {
             assert_eq!(create(flags).unwrap_err(), expected, "{flags:?}");
         }
@@ -221,6 +237,7 @@ mod tests {
         };
         assert_eq!(update(&both, &[]).unwrap(), "http; cron @daily");
         assert_eq!(update(&both, &["--schedule", "@hourly"]).unwrap(), "http; cron @hourly");
+        assert_eq!(update(&both, &["--deadline=5"]).unwrap(), "http; cron @daily 5 s");
         assert_eq!(update(&both, &["--trigger=http"]).unwrap(), "http; cron @daily");
         assert_eq!(
             update(&postgres, &["--query=SELECT 2"]).unwrap(),

@@ -4,7 +4,11 @@ use clap::Args as ClapArgs;
 use kipper_process::exit::UsageError;
 
 use crate::{
-    output::OutputArgs, preflight, session::Session, settings::ScopeArgs, write::WaitArgs,
+    output::{self, OutputArgs},
+    preflight,
+    session::Session,
+    settings::ScopeArgs,
+    write::WaitArgs,
 };
 
 use super::{report, spec_args::SpecArgs};
@@ -40,5 +44,8 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         preflight::services(&session, &function).await?;
     }
     let written = session.functions.edit(&args.name, |spec| change.update(spec)).await?;
+    for warning in change.warnings(&written.function.spec) {
+        output::note(format!("warning: {warning}"));
+    }
     report::after(&session, written, args.wait, args.output.output).await
 }

@@ -24,6 +24,26 @@ spec:
   triggers: [{type: cron, schedule: "@every 1s"}]
 "#;
 
+const ENDLESS: &str = r#"
+apiVersion: kipper.run/v1alpha1
+kind: Function
+metadata: {name: endless}
+spec:
+  source: {code: "module.exports = () => new Promise(() => setInterval(() => {}, 1000))"}
+  triggers: [{type: cron, schedule: "@every 1s", deadlineSeconds: 2}]
+"#;
+
+#[test]
+fn a_run_that_never_ends_is_ended() {
+    let folder = folder(&[("f.yaml", ENDLESS)]);
+    let kip = Kip::start(folder.path(), &[]);
+    let line = kip.wait_for("endless  run stopped: ");
+    assert!(line.ends_with("it took longer than 2s (deadlineSeconds)"), "{line}");
+    kip.wait_for("endless  run failed after ");
+    kip.wait_for("endless  run skipped: the previous one was still running");
+    kip.wait_for_nth("endless  run stopped: ", 2);
+}
+
 #[test]
 fn every_firing_is_one_run_and_its_end_is_told() {
     let folder = folder(&[("f.yaml", RUNS)]);

@@ -9,6 +9,7 @@ mod function;
 mod interrupt;
 mod lifecycle;
 mod manifest;
+mod registry;
 mod reload;
 mod serve;
 mod support;

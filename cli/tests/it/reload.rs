@@ -87,7 +87,7 @@ fn a_function_that_does_not_start_says_why_and_a_save_repairs_it() {
     assert!(line.contains("(exit code 1), next try in "), "{line}");
     // A second try fails as the first did and is one line, not one more stack.
     kip.wait_for_nth("failed to start: ", 2);
-    let stacks = kip.lines().iter().filter(|line| line.contains("SyntaxError: ")).count();
+    let stacks = kip.lines().iter().filter(|line| line.contains("| SyntaxError: ")).count();
     assert_eq!(stacks, 1, "{:#?}", kip.lines());
     save(&folder.path().join("f.js"), &version(1));
     assert_eq!(receive(held).unwrap(), (200, "version 1".to_owned()));

@@ -20,7 +20,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary with a cache of the tests' own.
 pub(crate) fn kip() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kip"));
+    kip_at(Path::new(env!("CARGO_BIN_EXE_kip")))
+}
+
+fn kip_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env("NO_COLOR", "1")
@@ -78,7 +82,12 @@ pub(crate) struct Kip {
 impl Kip {
     /// Starts it on `folder` and waits until it listens.
     pub(crate) fn start(folder: &Path, flags: &[&str]) -> Self {
-        let mut child = kip()
+        Self::start_as(Path::new(env!("CARGO_BIN_EXE_kip")), folder, flags)
+    }
+
+    /// The same of a copy of it.
+    pub(crate) fn start_as(program: &Path, folder: &Path, flags: &[&str]) -> Self {
+        let mut child = kip_at(program)
             .args(["dev", "--port", "0"])
             .arg(folder)
             .args(flags)

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     database::{Database, MARK_DONE},
-    support::{folder, kip},
+    support::{Kip, folder, kip},
 };
 
 fn run(flags: &[&str]) -> (i32, String, String) {
@@ -86,6 +86,22 @@ fn a_program_that_is_missing_is_one_line_before_anything_starts() {
         "error: kipper-poll not found beside kip or in PATH: event triggers need it; build it with \
          `make pollers`, or install the kip package, which contains it\n"
     );
+}
+
+/// Functions that do without it run; the one that does not is listed with why.
+#[test]
+fn a_program_that_is_missing_and_a_source_nobody_has_stop_nobody() {
+    let lone = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let copy = lone.path().join("kip");
+    fs::hard_link(env!("CARGO_BIN_EXE_kip"), &copy).unwrap();
+    let event = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: jobs}\nspec:\n  \
+        source: {code: x}\n  triggers: [{type: redis, config: {source: cache, list: jobs}}]\n";
+    let code = folder(&[("f.js", "module.exports = async () => 'hi'"), ("jobs.yaml", event)]);
+    let flags = ["--source=cache=redis://127.0.0.1:9", "--source=cach=redis://127.0.0.1:9"];
+    let kip = Kip::start_as(&copy, code.path(), &flags);
+    kip.wait_for("--source cach: no function has a source of this name");
+    kip.wait_for("redis trigger: kipper-poll not found beside kip or in PATH: ");
+    assert_eq!(kip.get("fn-f-localhost", "/"), (200, "hi".to_owned()));
 }
 
 /// Where there is nothing else to run, a trigger that cannot work is a usage error.

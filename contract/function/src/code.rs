@@ -6,10 +6,15 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::function::{Runtime, Source};
+use crate::{
+    dependency,
+    function::{Runtime, Source},
+};
 
-/// Files that name the packages to install, of all runtimes.
-pub const MANIFESTS: [&str; 2] = ["package.json", "requirements.txt"];
+/// npm's settings: its registries, and which variable has their token.
+const NPMRC: &str = ".npmrc";
+/// Files that say what is to be installed and from where, of all runtimes.
+pub const MANIFESTS: [&str; 3] = ["package.json", "requirements.txt", NPMRC];
 
 /// File name → text. The manifest is left out where nothing is to be installed: both runtimes then
 /// start without looking at their package manager.
@@ -23,6 +28,8 @@ pub fn files(function: &str, runtime: Runtime, source: &Source) -> BTreeMap<Stri
     let mut files = BTreeMap::from([(file.to_owned(), code)]);
     if !dependencies.is_empty() {
         files.insert(manifest.to_owned(), packages);
+        let npmrc = source.npmrc.iter().filter(|_| runtime == Runtime::Node);
+        files.extend(npmrc.map(|text| (NPMRC.to_owned(), text.clone())));
     }
     files
 }
@@ -39,34 +46,5 @@ fn package_json(function: &str, dependencies: &BTreeMap<String, String>) -> Stri
 }
 
 fn requirements(dependencies: &BTreeMap<String, String>) -> String {
-    dependencies.iter().map(|(name, version)| requirement(name, version)).collect()
-}
-
-/// One line of requirements.txt: a bare version is exact, one with an operator says what it means.
-fn requirement(name: &str, version: &str) -> String {
-    match version {
-        "" | "*" | "latest" => format!("{name}\n"),
-        _ if version.starts_with(['<', '>', '=', '!', '~']) => format!("{name}{version}\n"),
-        _ => format!("{name}=={version}\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::requirement;
-
-    #[test]
-    fn a_version_is_exact_unless_it_says_otherwise() {
-        for (version, expected) in [
-            ("2.31.0", "x==2.31.0\n"),
-            (">=2,<3", "x>=2,<3\n"),
-            ("~=2.1", "x~=2.1\n"),
-            ("==2.1", "x==2.1\n"),
-            ("latest", "x\n"),
-            ("*", "x\n"),
-            ("", "x\n"),
-        ] {
-            assert_eq!(requirement("x", version), expected, "{version:?}");
-        }
-    }
+    dependencies.iter().map(|(name, version)| dependency::requirement(name, version)).collect()
 }

@@ -9,6 +9,15 @@ pub const MAX_LEN: usize = 253;
 
 /// Prefix of the variables that Kipper sets.
 pub const RESERVED_PREFIX: &str = "KIPPER_";
+/// Settings of the runtimes that are a function's own: Kipper sets none of them in a cluster.
+pub const SETTINGS: [&str; 6] = [
+    "KIPPER_ERROR_DETAIL",
+    "KIPPER_INSTALL_SECONDS",
+    "KIPPER_KEEPALIVE_SECONDS",
+    "KIPPER_MAX_BODY",
+    "KIPPER_MAX_CONNECTIONS",
+    "KIPPER_THREADS",
+];
 
 /// Why a name cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +31,7 @@ pub enum EnvNameError {
     /// It has a character Kubernetes refuses, or starts with one.
     #[error("must consist of letters, digits, '_', '-' and '.', and must not start with a digit")]
     Malformed,
-    /// `PORT` and `KIPPER_*` are set by Kipper.
+    /// `PORT` and `KIPPER_*` are set by Kipper, except for [`SETTINGS`].
     #[error("is set by Kipper and cannot be overridden")]
     Reserved,
 }
@@ -51,7 +60,7 @@ pub fn check_syntax(name: &str) -> Result<(), EnvNameError> {
 
 /// True for the names Kipper sets in every pod.
 pub fn is_reserved(name: &str) -> bool {
-    name == "PORT" || name.starts_with(RESERVED_PREFIX)
+    name == "PORT" || (name.starts_with(RESERVED_PREFIX) && !SETTINGS.contains(&name))
 }
 
 #[cfg(test)]
@@ -78,6 +87,8 @@ mod tests {
             ("..A", Err(EnvNameError::Malformed)),
             ("PORT", Err(EnvNameError::Reserved)),
             ("KIPPER_MODE", Err(EnvNameError::Reserved)),
+            ("KIPPER_EVENT_TOKEN", Err(EnvNameError::Reserved)),
+            ("KIPPER_ERROR_DETAIL", Ok(())),
             (&long, Err(EnvNameError::TooLong)),
             (&long[1..], Ok(())),
         ];

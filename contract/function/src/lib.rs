@@ -9,6 +9,7 @@
 
 pub mod code;
 pub mod cron;
+mod dependency;
 pub mod env_name;
 pub mod function;
 pub mod host;

@@ -20,6 +20,8 @@ pub const MAX_DOCUMENTS: usize = 1000;
 pub struct Manifest {
     /// The Functions, in the order of the text.
     pub functions: Vec<Function>,
+    /// The number of each one's document, from 1; empty documents are not counted.
+    pub documents: Vec<usize>,
     /// Documents of other kinds.
     pub skipped: Vec<Skipped>,
 }
@@ -75,6 +77,7 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     for (number, value) in (1..).zip(documents) {
         if is_function(&value) {
             manifest.functions.push(function(number, value, schema.as_ref())?);
+            manifest.documents.push(number);
         } else {
             let text = |pointer: &str| {
                 value.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned()

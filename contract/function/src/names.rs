@@ -56,6 +56,9 @@ pub const HTTP_PORT: &str = "http";
 /// Name of the container that runs the function, in every pod of it.
 pub const CONTAINER: &str = "function";
 
+/// Name of the volume behind `/tmp`, in every pod that has one of its own.
+pub const TMP_VOLUME: &str = "tmp";
+
 /// Name of the container that polls a source and posts its events to the function.
 pub const POLLER_CONTAINER: &str = "kipper-poll";
 
@@ -93,6 +96,10 @@ pub mod condition {
     pub const BINDINGS_RESOLVED: &str = "BindingsResolved";
     /// The trigger's settings can work.
     pub const TRIGGER_VALID: &str = "TriggerValid";
+    /// KEDA has taken up the function's ScaledObject. There while there is one.
+    pub const SCALER_READY: &str = "ScalerReady";
+    /// The schedule's runs start when they are due. There while there is a cron trigger.
+    pub const ON_SCHEDULE: &str = "OnSchedule";
     /// An object of a name this function needs belongs to somebody else.
     pub const NAME_TAKEN: &str = "NameTaken";
     /// There while an environment variable is given by more than one. Where precedence says which

@@ -1,7 +1,7 @@
 //! CronJob `<fn>-cron`: the schedule of a cron trigger.
 //!
 //! A run that fails is not repeated: the handler may have done half its work, and the schedule
-//! brings the next one.
+//! brings the next one. One run at a time, and each has an end, or it would hold up all later ones.
 
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -24,7 +24,7 @@ pub(super) fn cron_job(subject: &Subject<'_>, trigger: &Trigger) -> Result<CronJ
     let schedule = trigger.schedule().ok_or(RenderError::NoSchedule)?;
     let job = JobSpec {
         backoff_limit: Some(0),
-        active_deadline_seconds: subject.spec().request_timeout().map(seconds),
+        active_deadline_seconds: Some(seconds(subject.spec().cron_deadline())),
         template: pod::batch(subject),
         ..JobSpec::default()
     };

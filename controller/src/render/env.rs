@@ -3,7 +3,9 @@
 //! One name has one value: `spec.env` gives way to bindings, bindings to the function's Secret,
 //! and all of them to the names Kipper sets. The Secret comes by `envFrom`, which Kubernetes lets
 //! any `env` entry beat, so what the Secret holds is left out of `env`. In the list bindings stand
-//! before `spec.env`, so that a value may refer to one: `postgres://$(DB_USER)@$(DB_HOST)`.
+//! before `spec.env`, so that a value may refer to one: `postgres://$(DB_USER)@$(DB_HOST)`. Anything
+//! else that Kubernetes would take for a reference is escaped: a function gets the text that its user
+//! gave.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -109,13 +111,10 @@ pub(super) fn holders(input: &Input<'_>) -> Holders {
 }
 
 /// `env` of a container whose own variables are `reserved`.
-pub(super) fn env(
-    input: &Input<'_>,
-    holders: &Holders,
-    reserved: Vec<(&str, String)>,
-) -> Vec<EnvVar> {
+pub(super) fn env(input: &Input<'_>, holders: &Holders, reserved: Vec<EnvVar>) -> Vec<EnvVar> {
     let winner = |name: &str| holders.get(name).and_then(|holders| holders.last());
-    let set: BTreeSet<&str> = reserved.iter().map(|(name, _)| *name).collect();
+    let is_bound = |name: &str| matches!(winner(name), Some(Holder::Binding(_)));
+    let set: BTreeSet<String> = reserved.iter().map(|variable| variable.name.clone()).collect();
 
     let mut env: Vec<EnvVar> = Vec::new();
     env.extend(
@@ -124,13 +123,13 @@ pub(super) fn env(
         input
             .secret_keys
             .iter()
-            .filter(|key| env_name::is_reserved(key) && !set.contains(key.as_str()))
-            .map(|key| plain(key, "")),
+            .filter(|key| env_name::is_reserved(key) && !set.contains(*key))
+            .map(|key| literal(key, "")),
     );
-    env.extend(reserved.iter().map(|(name, value)| plain(name, value)));
+    env.extend(reserved);
     for binding in input.bindings {
         for (name, key) in variables(binding) {
-            if let Some(Holder::Binding(_)) = winner(&name) {
+            if is_bound(&name) {
                 env.push(from_secret(name, binding, key));
             }
         }
@@ -138,9 +137,46 @@ pub(super) fn env(
     let own = input.function.spec.env.iter();
     env.extend(
         own.filter(|(name, _)| winner(name) == Some(&Holder::Env))
-            .map(|(name, value)| plain(name, value)),
+            .map(|(name, value)| plain(name, with_references(value, is_bound))),
     );
     env
+}
+
+/// A variable with exactly this value.
+pub(super) fn literal(name: &str, value: &str) -> EnvVar {
+    plain(name, escaped(value))
+}
+
+/// Kubernetes would put the value of a variable in the place of `$(NAME)`, and `$` in that of `$$`.
+fn escaped(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
+/// The same, but for references to what `is_bound` says is a binding's: they stay, and so does their
+/// escaped form, `$$(NAME)`.
+fn with_references(value: &str, is_bound: impl Fn(&str) -> bool) -> String {
+    let mut text = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = rest.find('$') {
+        let (before, found) = rest.split_at(at);
+        text.push_str(before);
+        let kept = reference(found).filter(|(name, _)| is_bound(name));
+        let length = kept.map_or(1, |(_, length)| length);
+        match kept {
+            Some(_) => text.push_str(&found[..length]),
+            None => text.push_str("$$"),
+        }
+        rest = &found[length..];
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Name and length of a `$(NAME)` or `$$(NAME)` that a text begins with.
+fn reference(text: &str) -> Option<(&str, usize)> {
+    let inside = text.strip_prefix("$(").or_else(|| text.strip_prefix("$$("))?;
+    let (name, _) = inside.split_once(')')?;
+    Some((name, text.len() - inside.len() + name.len() + 1))
 }
 
 /// The function's Secret, once there is one: the kubelet would look for it at every start. Optional,
@@ -161,8 +197,8 @@ fn variables(binding: &Binding) -> impl Iterator<Item = (String, &'static str)> 
     })
 }
 
-fn plain(name: &str, value: &str) -> EnvVar {
-    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
+fn plain(name: &str, value: String) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
 }
 
 fn from_secret(name: String, binding: &Binding, key: &str) -> EnvVar {
@@ -176,4 +212,60 @@ fn from_secret(name: String, binding: &Binding, key: &str) -> EnvVar {
     };
     let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
     EnvVar { name, value: None, value_from: Some(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_gets_the_text_that_was_given() {
+        let is_bound = |name: &str| name == "DB_USER";
+        for (given, expected) in [
+            ("plain", "plain"),
+            ("a$$b", "a$$$$b"),
+            ("cost: $5", "cost: $$5"),
+            ("$(PORT)", "$$(PORT)"),
+            ("$(DB_USER)", "$(DB_USER)"),
+            ("p://$(DB_USER):$(X)@$", "p://$(DB_USER):$$(X)@$$"),
+            ("$$(DB_USER)", "$$(DB_USER)"),
+            ("$$(X)", "$$$$(X)"),
+            ("$(DB_USER", "$$(DB_USER"),
+            ("$(DB_USER)$(DB_USER)", "$(DB_USER)$(DB_USER)"),
+        ] {
+            assert_eq!(with_references(given, is_bound), expected, "{given}");
+        }
+        for text in ["a$$b", "$5", "$(PORT)", "$$(X)", "$", "$$"] {
+            assert_eq!(expand(&with_references(text, is_bound)), text);
+            assert_eq!(expand(&escaped(text)), text);
+        }
+        assert_eq!(
+            expand(&with_references("$(DB_USER)-$$(DB_USER)", is_bound)),
+            "VALUE-$(DB_USER)"
+        );
+    }
+
+    /// What Kubernetes makes of a value where every name has one
+    /// (`k8s.io/kubernetes/third_party/forked/golang/expansion`).
+    fn expand(text: &str) -> String {
+        let mut expanded = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            expanded.push_str(&rest[..at]);
+            let after = &rest[at + 1..];
+            rest = if let Some(literal) = after.strip_prefix('$') {
+                expanded.push('$');
+                literal
+            } else if let Some((_, behind)) =
+                after.strip_prefix('(').and_then(|inside| inside.split_once(')'))
+            {
+                expanded.push_str("VALUE");
+                behind
+            } else {
+                expanded.push('$');
+                after
+            };
+        }
+        expanded + rest
+    }
 }

@@ -12,9 +12,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerPort, HTTPGetAction, Lifecycle, LifecycleHandler, LocalObjectReference,
-        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-        SleepAction, TCPSocketAction, TopologySpreadConstraint,
+        Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler,
+        LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+        ResourceRequirements, SeccompProfile, SleepAction, TCPSocketAction,
+        TopologySpreadConstraint,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -63,8 +64,10 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     let trigger = spec.event().map_or(TriggerKind::Http, |event| event.kind.into());
     let mut reserved = own_variables(subject, "http", trigger);
     if subject.code.is_some() {
-        reserved.push(("KIPPER_DRAIN_SECONDS", seconds(drain).to_string()));
+        reserved.push(env::literal("KIPPER_DRAIN_SECONDS", &seconds(drain).to_string()));
     }
+    // An image may check it too.
+    reserved.extend(subject.event().map(|_| poller::event_token(subject)));
     let container = Container {
         ports: Some(vec![ContainerPort {
             name: Some(names::HTTP_PORT.to_owned()),
@@ -170,7 +173,7 @@ fn pod(subject: &Subject<'_>, container: Container) -> PodSpec {
     }
 }
 
-fn container(subject: &Subject<'_>, reserved: Vec<(&str, String)>) -> Container {
+fn container(subject: &Subject<'_>, reserved: Vec<EnvVar>) -> Container {
     let settings = subject.settings;
     let image = match subject.workload {
         Workload::Image(image) => image,
@@ -198,19 +201,15 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 /// The variables that are Kipper's in every pod.
-fn own_variables(
-    subject: &Subject<'_>,
-    mode: &str,
-    trigger: TriggerKind,
-) -> Vec<(&'static str, String)> {
+fn own_variables(subject: &Subject<'_>, mode: &str, trigger: TriggerKind) -> Vec<EnvVar> {
     let mut own = vec![
-        ("PORT", subject.spec().port().to_string()),
-        (Variable::Trigger.name(), trigger.as_str().to_owned()),
-        ("KIPPER_MODE", mode.to_owned()),
+        env::literal("PORT", &subject.spec().port().to_string()),
+        env::literal(Variable::Trigger.name(), trigger.as_str()),
+        env::literal("KIPPER_MODE", mode),
     ];
     if subject.code.is_some() {
-        own.push(("KIPPER_FUNCTION_PATH", storage::CODE_PATH.to_owned()));
-        own.extend(subject.spec().handler().map(|name| ("KIPPER_HANDLER", name.to_owned())));
+        own.push(env::literal("KIPPER_FUNCTION_PATH", storage::CODE_PATH));
+        own.extend(subject.spec().handler().map(|name| env::literal("KIPPER_HANDLER", name)));
     }
     own
 }

@@ -15,10 +15,11 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use kipper_function::{function::effective::Readiness, names};
-use kipper_trigger::{CA_DIRECTORY, CA_FILE, SecretKey, Sidecar, Value, drain};
+use kipper_trigger::{CA_DIRECTORY, CA_FILE, SecretKey, Sidecar, Value, Variable, drain};
 
 use super::{
     container::{PRE_STOP_SECONDS, security},
+    env,
     subject::Subject,
 };
 use crate::{digest::digest, plan::Event};
@@ -52,7 +53,7 @@ pub(super) fn container(subject: &Subject<'_>, event: &Event) -> Container {
         image: Some(subject.settings.poller_image.clone()),
         image_pull_policy: subject.settings.image_pull_policy.clone(),
         restart_policy: Some("Always".to_owned()),
-        env: Some(env(subject, event)),
+        env: Some(variables(subject, event)),
         ports: Some(vec![ContainerPort {
             name: Some(ADMIN_PORT.to_owned()),
             container_port: admin.into(),
@@ -117,7 +118,7 @@ pub(super) fn drain_hook(subject: &Subject<'_>, event: &Event) -> LifecycleHandl
 
 /// Digest of everything the poller reads at its start.
 pub(super) fn trigger_digest(subject: &Subject<'_>, event: &Event) -> String {
-    let env = env(subject, event);
+    let env = variables(subject, event);
     let plain = env.iter().filter_map(|variable| Some((&variable.name, variable.value.as_ref()?)));
     let parts = plain.flat_map(|(name, value)| [name.as_str(), value.as_str()]);
     digest(std::iter::once(event.digest.as_str()).chain(parts).map(str::as_bytes))
@@ -127,7 +128,7 @@ fn ports(subject: &Subject<'_>) -> [u16; 2] {
     if PORTS.contains(&subject.spec().port()) { OTHER_PORTS } else { PORTS }
 }
 
-fn env(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
+fn variables(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
     let spec = subject.spec();
     let Some(trigger) = spec.event() else { return Vec::new() };
     let [admin_port, drain_port] = ports(subject);
@@ -147,29 +148,34 @@ fn env(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
         state_bucket: &subject.settings.state_bucket,
         keys: &event.keys,
     };
-    let variable = |(variable, value): (kipper_trigger::Variable, Value)| {
-        let name = variable.name().to_owned();
-        match value {
-            Value::Text(text) => EnvVar { name, value: Some(escaped(&text)), value_from: None },
-            Value::Secret(key) => EnvVar { name, value: None, value_from: Some(of(subject, key)) },
+    let variable = |(variable, value): (kipper_trigger::Variable, Value)| match value {
+        Value::Text(text) => env::literal(variable.name(), &text),
+        Value::Secret(key) => {
+            let value_from = Some(of(subject, key.name()));
+            EnvVar { name: variable.name().to_owned(), value: None, value_from }
         }
     };
-    sidecar.environment().into_iter().map(variable).collect()
+    let mut env: Vec<EnvVar> = sidecar.environment().into_iter().map(variable).collect();
+    let token = event_token(subject);
+    if env.iter().all(|variable| variable.name != token.name) {
+        env.push(token);
+    }
+    env
 }
 
-fn of(subject: &Subject<'_>, key: SecretKey) -> EnvVarSource {
+/// What proves to the function that a delivery is its poller's.
+pub(super) fn event_token(subject: &Subject<'_>) -> EnvVar {
+    let value_from = Some(of(subject, SecretKey::EventToken.name()));
+    EnvVar { name: Variable::EventToken.name().to_owned(), value: None, value_from }
+}
+
+fn of(subject: &Subject<'_>, key: &str) -> EnvVarSource {
     let selector = SecretKeySelector {
         name: names::trigger_secret(subject.name),
-        key: key.name().to_owned(),
+        key: key.to_owned(),
         optional: None,
     };
     EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }
-}
-
-/// Kubernetes would put the value of a variable in the place of `$(NAME)`, and `$` in that of `$$`,
-/// which begins a literal of PostgreSQL's.
-fn escaped(value: &str) -> String {
-    value.replace('$', "$$")
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

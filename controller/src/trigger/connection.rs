@@ -60,9 +60,8 @@ fn postgres(server: &Server, namespace: &str) -> Pairs {
     };
     let tls = server.ca.is_some();
     let for_poller = url(&server.host, if tls { "?sslmode=require" } else { "" });
-    // The time zone is the poller's, or a query with times could mean something else here.
     let parameters = format!(
-        "?sslmode={}&statement_timeout={COUNT_TIMEOUT_MS}&timezone=UTC&application_name=kipper-keda",
+        "?sslmode={}&statement_timeout={COUNT_TIMEOUT_MS}&application_name=kipper-keda",
         if tls { "require" } else { "disable" }
     );
     let for_keda = url(&qualified(&server.host, namespace), &parameters);

@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Objects {
     pub(crate) cache: Arc<Cache>,
     pub(crate) kind: Kind,
+    /// The controller's, which is where Ingresses are.
+    pub(crate) own_namespace: String,
 }
 
 impl Rows<DynamicObject> for Objects {
@@ -36,7 +38,13 @@ impl Rows<DynamicObject> for Objects {
     fn row(&self, object: &DynamicObject) -> (Self::Key, Option<Observed>) {
         let key = (self.kind, Key::of(&object.metadata));
         let observed = Observed::new(self.kind, object);
-        (key, observed.owner.is_some().then_some(observed))
+        // Labels and annotations are anybody's to write. What is in the function's namespace is told
+        // by its owner reference; where none can point, by a name in a namespace of our own.
+        let is_ours = match self.kind {
+            Kind::Ingress => is_own_ingress(&object.metadata, &self.own_namespace),
+            _ => observed.owner.as_ref().is_some_and(|owner| owner.uid.is_some()),
+        };
+        (key, is_ours.then_some(observed))
     }
 
     fn listed(&self, (kind, _): &Self::Key) -> bool {
@@ -111,10 +119,21 @@ fn select(
     functions.state().iter().filter(|f| wanted(f)).map(|f| ObjectRef::from_obj(&**f)).collect()
 }
 
+/// Whether this is the Ingress of a function: in the controller's namespace, under the name that the
+/// function it names gives it.
+fn is_own_ingress(meta: &ObjectMeta, own_namespace: &str) -> bool {
+    let named = owner(meta).filter(|owner| owner.uid.is_none());
+    let name =
+        named.map(|Owner { function, .. }| names::ingress(&function.namespace, &function.name));
+    meta.namespace.as_deref() == Some(own_namespace) && name.is_some() && name == meta.name
+}
+
 /// Ingresses: ours are objects like any other, the rest are neighbours that may own a host.
 pub(crate) struct Ingresses {
     pub(crate) cache: Arc<Cache>,
     pub(crate) functions: Store<Function>,
+    /// The controller's.
+    pub(crate) own_namespace: String,
 }
 
 impl Rows<Ingress> for Ingresses {
@@ -127,13 +146,14 @@ impl Rows<Ingress> for Ingresses {
 
     fn row(&self, object: &Ingress) -> (Key, Option<Foreign>) {
         let key = Key::of(&object.metadata);
-        let ours = object.labels().get(names::RESOURCE_TYPE).is_some_and(|t| t == names::FUNCTION);
+        let ours = is_own_ingress(&object.metadata, &self.own_namespace);
         let spec = object.spec.iter();
         let rules = spec.flat_map(|spec| spec.rules.iter().flatten());
         let hosts: Vec<_> =
             rules.filter_map(|rule| rule.host.as_ref()).map(|h| h.to_ascii_lowercase()).collect();
         let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let foreign = Foreign { hosts, created };
+        let is_unchanged = object.metadata.generation == Some(1);
+        let foreign = Foreign { hosts, created, is_unchanged };
         (key, (!ours && !foreign.hosts.is_empty()).then_some(foreign))
     }
 
@@ -224,5 +244,84 @@ impl Rows<PartialObjectMeta<v1::Secret>> for Secrets {
             return of(function);
         }
         name.split_once('.').map(|(function, _)| of(function)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use kube::runtime::reflector;
+    use serde_json::json;
+
+    use super::*;
+
+    const OWN: &str = "kipper-system";
+
+    fn ingress(namespace: &str, name: &str, function: Option<&str>) -> serde_json::Value {
+        let annotations = function.map(|function| json!({ names::FUNCTION_ANNOTATION: function }));
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {
+                "namespace": namespace, "name": name, "generation": 1,
+                "labels": { names::RESOURCE_TYPE: names::FUNCTION },
+                "annotations": annotations.unwrap_or_default(),
+            },
+            "spec": { "rules": [{ "host": "FN-app.example.com" }] },
+        })
+    }
+
+    /// Whether an Ingress is taken for a function's, and whether for a neighbour's.
+    fn seen(json: &serde_json::Value) -> (bool, bool) {
+        let (functions, _) = reflector::store();
+        let (cache, own_namespace) = (Arc::new(Cache::new()), OWN.to_owned());
+        let objects = Objects {
+            cache: Arc::clone(&cache),
+            kind: Kind::Ingress,
+            own_namespace: own_namespace.clone(),
+        };
+        let ingresses = Ingresses { cache, functions, own_namespace };
+        let ours = objects.row(&serde_json::from_value(json.clone()).unwrap()).1;
+        let foreign = ingresses.row(&serde_json::from_value(json.clone()).unwrap()).1;
+        (ours.is_some(), foreign.is_some())
+    }
+
+    #[test]
+    fn no_label_makes_an_ingress_ours() {
+        let ours = ingress(OWN, "fn.shop.app", Some("shop/app"));
+        assert_eq!(seen(&ours), (true, false));
+        for (namespace, name, function) in [
+            ("shop", "app", None),
+            ("shop", "fn.shop.app", Some("shop/app")),
+            (OWN, "app", Some("shop/app")),
+            (OWN, "fn.shop.app", Some("other/app")),
+            (OWN, "fn.shop.app", None),
+        ] {
+            let ingress = ingress(namespace, name, function);
+            assert_eq!(seen(&ingress), (false, true), "{ingress}");
+        }
+    }
+
+    #[test]
+    fn what_another_namespace_names_ours_is_not_ours() {
+        let config_map = |owners: serde_json::Value| {
+            let json = json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {
+                    "namespace": "theirs", "name": "c", "ownerReferences": owners,
+                    "annotations": { names::FUNCTION_ANNOTATION: "shop/app" },
+                },
+            });
+            let (cache, own_namespace) = (Arc::new(Cache::new()), OWN.to_owned());
+            let objects = Objects { cache, kind: Kind::ConfigMap, own_namespace };
+            let row = objects.row(&serde_json::from_value(json).unwrap()).1;
+            row.and_then(|observed| observed.owner).map(|owner| owner.function)
+        };
+        let owner = |version: &str| {
+            json!([{ "apiVersion": version, "kind": "Function", "name": "app", "uid": "u",
+                "controller": true }])
+        };
+        assert_eq!(config_map(json!([])), None);
+        assert_eq!(config_map(owner("openfaas.com/v1")), None);
+        assert_eq!(config_map(owner("kipper.run/v1alpha1")), Some(Key::new("theirs", "app")));
     }
 }

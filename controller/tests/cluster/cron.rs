@@ -6,10 +6,14 @@ use k8s_openapi::api::{
 };
 use kipper_cluster::{
     objects,
-    sandbox::{Sandbox, run},
+    sandbox::{Sandbox, condition_is, run},
     wait::{expect, until},
 };
-use kipper_function::{names, test_run};
+use kipper_function::{
+    Function,
+    names::{self, condition::ON_SCHEDULE},
+    test_run,
+};
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, LogParams, PostParams},
@@ -120,6 +124,33 @@ async fn a_test_run_that_fails_fails_once() {
         assert_eq!(pods.len(), 1);
         let pod = pod_in(&sandbox, &selector, "Failed").await;
         assert!(log(&sandbox, &pod).await.contains("no ledger today"));
+    })
+    .await;
+}
+
+/// A run that never ends holds up later ones, which is told, until it is ended.
+#[tokio::test]
+async fn skipped_runs_are_told_and_the_run_they_wait_for_is_ended() {
+    run("endless", |sandbox| async move {
+        let name = sandbox.name("endless");
+        let code = "module.exports = () => new Promise(() => setInterval(() => {}, 1000))";
+        let cron = json!({ "type": "cron", "schedule": "@every 5s", "deadlineSeconds": 30 });
+        sandbox.apply(&name, json!({ "source": { "code": code }, "triggers": [cron] })).await;
+        let skipped = |f: &Function| condition_is(f, ON_SCHEDULE, "False", "RunsSkipped");
+        sandbox.function_that(&name, "OnSchedule=False", skipped).await;
+        sandbox.until_event(&name, "RunsSkipped", "ended after 30 s").await;
+        // It is no fault of the function's that would keep it from the next run.
+        sandbox.until_ready(&name).await;
+        let jobs = || objects::list(&sandbox.client, "Job", &sandbox.namespace, "");
+        until("a run that was ended", || async {
+            let jobs = jobs().await;
+            let ended = jobs.iter().any(|job| {
+                let conditions = job["status"]["conditions"].as_array().cloned();
+                conditions.iter().flatten().any(|c| c["reason"] == "DeadlineExceeded")
+            });
+            expect(ended, || format!("{jobs:?}"))
+        })
+        .await;
     })
     .await;
 }

@@ -15,6 +15,7 @@ use kipper_cluster::{
     wait::{Seen, expect, until},
 };
 use kipper_function::{names, names::condition::TRIGGER_VALID, service::ServiceKind};
+use kipper_trigger::{SecretKey, Variable};
 use serde_json::{Value, json};
 
 use self::{feed::Feed, orders::Orders, photos::Photos};
@@ -310,8 +311,11 @@ async fn a_wrong_password_is_mended_by_the_right_one() {
         let message = until_invalid(&sandbox, &name, "TriggerRefused").await;
         assert!(message.contains("password authentication failed"), "{message}");
         assert!(!message.contains("wrong"), "{message}");
+        let token = event_token(&sandbox, &name).await;
         orders.credentials(&sandbox, ADMIN_PASSWORD).await;
         sandbox.until_ready(&name).await;
+        // Pods that run have it, whatever else the Secret is made of by now.
+        assert_eq!(event_token(&sandbox, &name).await, token);
         until("the end of the row", || async {
             let left = orders.unfinished().await;
             expect(left == 0, || format!("{left} rows"))
@@ -319,6 +323,24 @@ async fn a_wrong_password_is_mended_by_the_right_one() {
         .await;
     })
     .await;
+}
+
+/// What poller and function share, which both find in the trigger's Secret.
+async fn event_token(sandbox: &Sandbox, name: &str) -> String {
+    let secret = names::trigger_secret(name);
+    let secret_object = sandbox.until_object("Secret", &secret).await;
+    let token = secret_object["data"][SecretKey::EventToken.name()].as_str().unwrap().to_owned();
+    let deployment = sandbox.until_object("Deployment", name).await;
+    let pod = &deployment["spec"]["template"]["spec"];
+    for container in [&pod["containers"][0], &pod["initContainers"][0]] {
+        let env = container["env"].as_array().unwrap();
+        let variable =
+            env.iter().find(|variable| variable["name"] == Variable::EventToken.name()).unwrap();
+        let source = &variable["valueFrom"]["secretKeyRef"];
+        let expected = (&json!(secret), &json!(SecretKey::EventToken.name()));
+        assert_eq!((&source["name"], &source["key"]), expected);
+    }
+    token
 }
 
 #[tokio::test]

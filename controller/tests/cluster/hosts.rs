@@ -116,6 +116,40 @@ async fn an_older_ingress_has_the_host() {
     .await;
 }
 
+/// Older, and changed to carry the host after a function had it; and said to be a function's by labels.
+#[tokio::test]
+async fn a_held_host_is_not_lost_to_an_ingress_that_is_changed_to_carry_it() {
+    run("edited", |sandbox| async move {
+        let name = sandbox.name("held");
+        ingress(&sandbox, "older", &sandbox.name("another")).await;
+        sandbox.apply(&name, says("function")).await;
+        until_reserved(&sandbox, &name).await;
+        let labels = json!({ names::RESOURCE_TYPE: names::FUNCTION });
+        let victim = format!("{}/{name}", sandbox.namespace);
+        let annotations = json!({ names::FUNCTION_ANNOTATION: victim });
+        let patch = json!({
+            "metadata": { "labels": labels, "annotations": annotations },
+            "spec": { "rules": [{ "host": sandbox.host(&name) }] },
+        });
+        objects::merge(&sandbox.client, "Ingress", &sandbox.namespace, "older", patch).await;
+        let look = json!({ "spec": { "env": { "LOOK": "again" } } });
+        objects::merge(&sandbox.client, "Function", &sandbox.namespace, &name, look).await;
+        let applied = |f: &Function| -> Seen<()> {
+            condition_is(f, HOST_RESERVED, "True", "Reserved")?;
+            let status = f.status.clone().unwrap_or_default();
+            let observed = status.observed_generation == f.metadata.generation;
+            expect(observed && status.applied_digest.is_some(), || format!("{status:?}"))
+        };
+        sandbox.function_that(&name, "the change applied", applied).await;
+        sandbox.until_answers(&name, "function").await;
+        // It is somebody else's, whatever it says: it is not removed with the function either.
+        sandbox.delete(&name).await;
+        sandbox.until_gone("Function", &name).await;
+        assert!(sandbox.object("Ingress", "older").await.is_some());
+    })
+    .await;
+}
+
 /// An Ingress of somebody else with the host of function `name`.
 async fn ingress(sandbox: &Sandbox, ingress: &str, name: &str) {
     let service = json!({ "service": { "name": "app", "port": { "number": 80 } } });

@@ -68,6 +68,8 @@ async fn creating_a_function_starts_no_pod() {
         assert_eq!(pods, ["begin", "end"]);
         let sets = objects::list(&sandbox.client, "ReplicaSet", &sandbox.namespace, "").await;
         assert!(sets.iter().all(|set| set["spec"]["replicas"] == 0), "{sets:?}");
+        // The first template is the one that stays: `rollout undo` has nothing else to go back to.
+        assert_eq!(sets.len(), 1, "{sets:?}");
     })
     .await;
 }

@@ -36,6 +36,19 @@ async fn inline_python_answers_from_zero() {
     .await;
 }
 
+/// Kubernetes would make `a$b` of it, and put the port in the place of the reference.
+#[tokio::test]
+async fn a_variable_has_the_text_that_was_given() {
+    run("text", |sandbox| async move {
+        let name = sandbox.name("text");
+        let code = "module.exports = async () => process.env.GIVEN";
+        let env = json!({ "GIVEN": "a$$b $(PORT) $5" });
+        sandbox.apply(&name, json!({ "source": { "code": code }, "env": env })).await;
+        sandbox.until_answers(&name, "a$$b $(PORT) $5").await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_image_answers_from_zero() {
     run("image", |sandbox| async move {

@@ -29,6 +29,8 @@ pub(crate) struct Invocation {
     pub(crate) arguments: Vec<String>,
     /// One of them has a password, which other users must not see among the arguments.
     pub(crate) variables: Vec<(Variable, String)>,
+    /// What proves its deliveries to the function.
+    pub(crate) event_token: Option<String>,
 }
 
 impl Invocation {
@@ -36,6 +38,8 @@ impl Invocation {
         let mut command = self.program.command()?;
         command.args(&self.arguments);
         command.envs(self.variables.iter().map(|(variable, value)| (variable.name(), value)));
+        let name = Variable::EventToken.name();
+        command.envs(self.event_token.iter().map(|token| (name, token)));
         Ok(command)
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Sources {
     pub(crate) urls: BTreeMap<String, SourceUrl>,
     /// Files with their certificate authorities; a source that is a URL itself has the empty name.
     pub(crate) authorities: BTreeMap<String, PathBuf>,
+    /// What proves a delivery to be the poller's; one per run of `kip dev`.
+    pub(crate) event_token: String,
 }
 
 impl Sources {
@@ -72,6 +74,9 @@ pub(crate) enum Unavailable {
     NoSource { source_name: String },
     #[error("{0}")]
     Setting(contract::Problem),
+    /// A program that handles its events is not installed.
+    #[error("{0}")]
+    Program(String),
 }
 
 /// An event trigger whose source is known.
@@ -87,6 +92,8 @@ pub(crate) struct EventTrigger {
     pub(crate) batch: u64,
     /// Handled events leave the source, so that several replicas may share it.
     pub(crate) is_marked: bool,
+    /// Of the poller and the function.
+    pub(crate) event_token: String,
 }
 
 impl EventTrigger {
@@ -133,6 +140,7 @@ impl EventTrigger {
             bucket: BUCKET_SETTINGS.into_iter().filter_map(flag).collect(),
             batch: trigger.batch().into(),
             is_marked: !trigger.leaves_no_mark(),
+            event_token: sources.event_token.clone(),
         })
     }
 
@@ -162,7 +170,8 @@ impl EventTrigger {
             (Variable::TargetUrl, contract::target_url(port)),
             (Variable::AdminListen, "127.0.0.1:0".to_owned()),
         ];
-        self.poll([], own)
+        let event_token = Some(self.event_token.clone());
+        Invocation { event_token, ..self.poll([], own) }
     }
 
     fn poll<const N: usize>(
@@ -175,6 +184,7 @@ impl EventTrigger {
             program: Program::Poller,
             arguments: arguments.into_iter().collect(),
             variables,
+            event_token: None,
         }
     }
 
@@ -193,6 +203,7 @@ impl EventTrigger {
             program: Program::BucketWatcher,
             arguments: function.into_iter().chain(self.bucket.iter().cloned()).chain(own).collect(),
             variables: variables.cloned().collect(),
+            event_token: None,
         })
     }
 
@@ -208,7 +219,7 @@ impl EventTrigger {
 }
 
 impl fmt::Debug for EventTrigger {
-    /// Without its variables, one of which has the password.
+    /// Without its secrets: the token, and its variables, one of which has the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("EventTrigger");
         debug.field("kind", &self.kind).field("function", &self.function).finish_non_exhaustive()
@@ -238,6 +249,7 @@ pub(crate) fn declare(args: &TriggerArgs, functions: &mut [LocalFunction]) -> an
     function.spec.triggers = vec![Trigger {
         type_: kind.as_str().to_owned(),
         schedule: args.schedule.clone(),
+        deadline_seconds: args.deadline,
         config: args.config(),
     }];
     Ok(())

@@ -37,6 +37,8 @@ fn a_folder_is_everything_in_it() {
         ("nightly.yaml", CRON),
         ("values.yaml", "replicas: 3\n"),
         ("README.md", ""),
+        ("._hello.js", "\0\0"),
+        (".nightly.yaml", "a: [\n"),
         ("node_modules/x/index.js", ""),
     ]);
     let expected = [
@@ -64,6 +66,24 @@ fn an_entry_file_makes_its_folder_one_function() {
 }
 
 #[test]
+fn a_link_has_its_own_name() {
+    let dir = folder(&[("real.js", ""), ("folder/index.js", "")]);
+    let at = |name: &str| dir.path().join(name);
+    std::os::unix::fs::symlink(at("real.js"), at("shortcut.js")).unwrap();
+    std::os::unix::fs::symlink(at("folder"), at("other")).unwrap();
+    let loaded = load(&[at("shortcut.js"), at("other")]).unwrap().functions;
+    let real = dir.path().canonicalize().unwrap();
+    let found: Vec<_> = loaded.iter().map(|f| (f.name.as_str(), &f.code)).collect();
+    // What runs is the file itself, so that a change of it is seen.
+    let expected = [
+        ("shortcut", &Code::File(real.join("real.js"))),
+        ("other", &Code::Folder(real.join("folder"))),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(names(&[at("folder/../other")]), [named("folder", Runtime::Node)]);
+}
+
+#[test]
 fn what_needs_a_cluster_is_left_out_with_a_notice() {
     let manifest = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {name: hook}\n\
         spec: {image: 'registry.example.com/hook:1'}\n";
@@ -80,6 +100,13 @@ fn every_mistake_is_one_clear_line() {
     let cases = [
         ("gone.js", None, "cannot read DIR/gone.js: No such file or directory (os error 2)"),
         ("a.rb", Some(""), "DIR/a.rb: not a .js, .mjs, .cjs, .py or .yaml file"),
+        (".a.js", Some(""), "DIR/.a.js: a hidden file is no function"),
+        (
+            "a.ts",
+            Some(""),
+            "DIR/a.ts: neither TypeScript nor JSX is run; make JavaScript of it, for example with \
+             `npx esbuild DIR/a.ts --bundle --platform=node --outfile=a.js`",
+        ),
         ("a.yaml", Some("a: 1\n"), "DIR/a.yaml: no functions found"),
         (
             "b.yaml",
@@ -113,4 +140,8 @@ fn two_functions_of_one_name_are_refused() {
     let dir = folder(&[("a.yaml", CRON), ("b.yaml", CRON)]);
     let error = load(&[dir.path().to_owned()]).unwrap_err();
     assert!(matches!(error, LoadError::Duplicate { .. }), "{error}");
+    let twice = format!("{CRON}---\nkind: Other\n---\n{CRON}");
+    let dir = folder(&[("c.yaml", &twice)]);
+    let error = load(&[dir.path().join("c.yaml")]).unwrap_err().to_string();
+    assert!(error.ends_with("two functions are named \"nightly\": documents 1 and 3"), "{error}");
 }

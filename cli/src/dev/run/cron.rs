@@ -1,10 +1,13 @@
 //! Cron triggers: a run of the handler at every firing, one at a time.
 //!
 //! As a CronJob with `concurrencyPolicy: Forbid`: a firing that finds the last run still going is
-//! skipped. Time is the wall clock, looked at again every little while, because it may be set and
+//! skipped, and a run has an end, so that no run holds up all later ones. Time is the wall clock, looked at again every little while, because it may be set and
 //! this machine may sleep.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use kipper_function::{Timestamp, cron::Schedule, function::TriggerKind};
 use tokio::sync::{mpsc, watch};
@@ -57,11 +60,24 @@ async fn run_once(starter: &Starter, launch: &Launch, id: u64, voice: &Voice) {
     let (events, mut reports) = mpsc::channel(EVENTS);
     let started = starter.start(launch, Mode::Batch(TriggerKind::Cron), id, false, events);
     // Dropped with this future: whoever ends the trigger ends its run.
-    let _stop: Stop = match started {
+    let stop: Stop = match started {
         Ok(stop) => stop,
         Err(error) => return voice.warn(format!("run failed to start: {error}")),
     };
-    while let Some(event) = reports.recv().await {
+    let mut deadline = pin!(tokio::time::sleep(launch.run_deadline));
+    let mut is_over = false;
+    loop {
+        let event = tokio::select! {
+            event = reports.recv() => event,
+            () = &mut deadline, if !is_over => {
+                is_over = true;
+                let limit = humantime::format_duration(launch.run_deadline);
+                voice.warn(format!("run stopped: it took longer than {limit} (deadlineSeconds)"));
+                stop.send_replace(Some(Duration::ZERO));
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         if let Event::Exited(Exit { status, .. }) = event {
             let took = began.elapsed().as_millis();
             if status.is_some_and(|status| status.success()) {

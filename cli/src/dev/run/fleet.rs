@@ -208,9 +208,12 @@ impl Fleet {
             return;
         }
         if self.failures > 0 && exit.last_words != self.last_words {
-            self.voice.print_now(&exit.last_words);
+            let lines = exit.last_words.iter().flat_map(|line| output::record(line));
+            self.voice.print_now(lines);
         }
-        let reason = exit.failure.as_deref().or_else(|| output::reason(&exit.last_words));
+        // What a runtime said while it served is no reason why it ended later.
+        let said = || output::reason(&exit.last_words).filter(|_| never_listened);
+        let reason = exit.failure.as_deref().or_else(said);
         let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let how = match exit.failure {
             Some(_) => String::new(),

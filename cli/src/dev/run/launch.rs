@@ -16,6 +16,7 @@ use kipper_function::{
     code,
     function::{Trigger, TriggerKind},
 };
+use kipper_trigger::Variable;
 
 use super::{
     super::{
@@ -24,6 +25,19 @@ use super::{
     },
     runtime::{Cache, Interpreter, write_if_changed},
 };
+
+/// Settings of this machine's package managers that say where packages go. The runtimes say that
+/// themselves; a function that wants one of them sets it.
+const INSTALLERS: [&str; 8] = [
+    "PIP_USER",
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_REQUIRE_VIRTUALENV",
+    "npm_config_global",
+    "npm_config_location",
+    "npm_config_prefix",
+];
 
 /// Everything the processes of one function have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +55,8 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(String, String)>,
     /// How long a stopping process may take.
     pub(crate) grace: Duration,
+    /// How long a run of its schedule may take.
+    pub(crate) run_deadline: Duration,
     /// What the process serves, as its environment says.
     pub(crate) serves: TriggerKind,
     /// What a poller beside the process delivers to it.
@@ -88,6 +104,7 @@ impl Launch {
             handler: function.spec.handler().map(str::to_owned),
             env: own.chain(env.iter().cloned()).collect(),
             grace,
+            run_deadline: function.spec.cron_deadline(),
             serves: function
                 .spec
                 .event_trigger()
@@ -107,14 +124,22 @@ impl Launch {
                 command.env_remove(name);
             }
         }
+        for name in INSTALLERS {
+            command.env_remove(name);
+        }
         command
+            // Whoever calls it here wrote it.
+            .env("KIPPER_ERROR_DETAIL", "true")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("KIPPER_FUNCTION_PATH", &self.code)
             .env("KIPPER_WORK_DIR", &self.work)
             .env("KIPPER_DRAIN_SECONDS", drain_seconds(self.grace).to_string())
             .envs(self.handler.iter().map(|name| ("KIPPER_HANDLER", name)));
+        let event_token =
+            self.events.iter().map(|events| (Variable::EventToken.name(), &events.event_token));
         match mode {
             Mode::Serve(port) => command
+                .envs(event_token)
                 .env("KIPPER_MODE", "http")
                 .env("KIPPER_TRIGGER", self.serves.as_str())
                 .env("KIPPER_HOST", "127.0.0.1")
@@ -170,4 +195,62 @@ pub(crate) fn forget_compiled(path: &Path) {
 /// Rounded up, within what the runtimes take.
 fn drain_seconds(grace: Duration) -> u64 {
     (grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).min(86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use kipper_function::{FunctionSpec, function::Runtime};
+    use serde_json::json;
+
+    use super::*;
+    use crate::dev::{args::SourceUrl, events::trigger::Sources};
+
+    /// The variables of a process of this function: those that are set or removed.
+    fn variables(triggers: serde_json::Value, env: &[(&str, &str)], mode: Mode) -> Vec<String> {
+        let spec: FunctionSpec = serde_json::from_value(json!({ "triggers": triggers })).unwrap();
+        let function = LocalFunction {
+            name: "f".to_owned(),
+            spec,
+            retry_idempotent: false,
+            runtime: Runtime::Node,
+            code: Code::File("/d/f.js".into()),
+            origin: "/d/f.js".into(),
+        };
+        let sources = Sources {
+            urls: [("cache".to_owned(), SourceUrl::from("redis://h"))].into(),
+            event_token: "t0ken".to_owned(),
+            ..Sources::default()
+        };
+        let events = EventTrigger::of(&function, &sources).and_then(Result::ok);
+        let interpreter = Interpreter { program: "node".into(), entry: "main.js".into() };
+        let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let cache = Cache::open().unwrap();
+        let launch =
+            Launch::prepare(&function, interpreter, &cache, &env, Duration::ZERO, events).unwrap();
+        let command = launch.command(mode);
+        let variables = command.get_envs().map(|(name, value)| {
+            let value = value.map(|value| format!("={}", value.display())).unwrap_or_default();
+            format!("{}{value}", name.display())
+        });
+        variables.collect()
+    }
+
+    #[test]
+    fn a_process_gets_what_a_pod_gets_and_says_what_went_wrong() {
+        let has = |variables: &[String], text: &str| variables.iter().any(|it| it == text);
+        let redis = json!([{ "type": "redis", "config": { "source": "cache", "list": "jobs" } }]);
+        let serves = variables(redis.clone(), &[], Mode::Serve(9000));
+        assert!(has(&serves, "KIPPER_EVENT_TOKEN=t0ken"), "{serves:?}");
+        assert!(has(&serves, "KIPPER_ERROR_DETAIL=true"), "{serves:?}");
+        // Removed: it says where packages go, and so does the runtime.
+        assert!(has(&serves, "PIP_USER"), "{serves:?}");
+
+        let mine = [("KIPPER_ERROR_DETAIL", "false"), ("PIP_USER", "0")];
+        let http = variables(json!([]), &mine, Mode::Serve(9000));
+        assert!(has(&http, "KIPPER_ERROR_DETAIL=false") && has(&http, "PIP_USER=0"), "{http:?}");
+        let has_token = |all: &[String]| all.iter().any(|it| it.starts_with("KIPPER_EVENT_TOKEN"));
+        assert!(!has_token(&http), "{http:?}");
+        assert!(!has_token(&variables(redis, &[], Mode::Batch(TriggerKind::Cron))));
+    }
 }

@@ -4,7 +4,7 @@
 //! last lines are kept, because they say why a process ended. The runtime's own remarks about its
 //! life are not shown: `kip` says the same in its own words.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{borrow::Cow, collections::VecDeque, time::Instant};
 
 use tokio::{io::AsyncRead, sync::oneshot};
 
@@ -53,15 +53,38 @@ pub(crate) async fn forward<R: AsyncRead + Unpin>(
             kept.push_back(line.clone());
         }
         if !is_muted {
-            voice.print(target, &line).await;
+            for line in record(&line) {
+                voice.print(target, &line).await;
+            }
         }
     }
     kept.into()
 }
 
-/// Why the runtime gave up, from its last words: its own first line, without its name.
+/// What the runtimes begin their own lines with.
+const RUNTIME: &str = "kipper: ";
+/// How they tell of progress, which is no reason to end.
+const PROGRESS: [&str; 2] = ["installing ", "installed "];
+/// How they join the lines of one record, so that a collector of logs keeps a traceback together.
+const JOINT: &str = " | ";
+
+/// The lines of a record of the runtime's; any other line is one.
+pub(crate) fn record(line: &str) -> Vec<Cow<'_, str>> {
+    let mut parts = line.split(JOINT).filter(|_| line.starts_with(RUNTIME));
+    match parts.next() {
+        None => vec![line.into()],
+        Some(first) => {
+            let rest = parts.map(|part| Cow::Owned(format!("    {part}")));
+            std::iter::once(Cow::Borrowed(first)).chain(rest).collect()
+        }
+    }
+}
+
+/// Why a process never listened, from its last words: what the runtime said last, without its name.
 pub(crate) fn reason(last_words: &[String]) -> Option<&str> {
-    last_words.iter().find_map(|line| line.strip_prefix("kipper: "))
+    let mut said = last_words.iter().rev().filter_map(|line| line.strip_prefix(RUNTIME));
+    let reason = said.find(|said| !PROGRESS.iter().any(|word| said.starts_with(word)));
+    reason.map(|said| said.split(JOINT).next().unwrap_or(said))
 }
 
 #[cfg(test)]
@@ -69,11 +92,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_what_the_runtime_said_first() {
-        let words =
-            ["SyntaxError", "kipper: cannot load the function: bad", "  at x", "kipper: later"];
+    fn the_reason_is_what_the_runtime_said_last() {
+        let words = [
+            "SyntaxError",
+            "kipper: installing 1 packages with npm",
+            "kipper: unhandled rejection: Error: early | at x",
+            "kipper: cannot load the function: bad",
+            "  at x",
+            "kipper: installed in 5 ms",
+        ];
         let words = words.map(str::to_owned);
         assert_eq!(reason(&words), Some("cannot load the function: bad"));
-        assert_eq!(reason(&words[..1]), None);
+        assert_eq!(reason(&words[..3]), Some("unhandled rejection: Error: early"));
+        assert_eq!(reason(&words[..2]), None);
+    }
+
+    #[test]
+    fn a_traceback_has_its_lines_back() {
+        let line = "kipper: uncaught exception: Error: x | at f (a.js:1:2) | at g";
+        let expected = ["kipper: uncaught exception: Error: x", "    at f (a.js:1:2)", "    at g"];
+        assert_eq!(record(line), expected);
+        // What a function prints itself is left alone.
+        assert_eq!(record("a | b"), ["a | b"]);
+        assert_eq!(record("kipper: listening"), ["kipper: listening"]);
     }
 }

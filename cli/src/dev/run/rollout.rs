@@ -1,8 +1,8 @@
 //! Which processes to start and which to stop: the number that is wanted, of the newest version.
 //!
-//! Pure. A new version comes up beside the old one, one process at a time, and an old process goes
-//! only when as many listen as are wanted, as a Deployment with one surge pod and none unavailable
-//! would do it.
+//! Pure. A new version comes up beside the old one, a quarter of the processes at a time, and an old
+//! process goes only when as many listen as are wanted, as the Deployment of a cluster does it
+//! (`maxSurge: 25%`, `maxUnavailable: 0`).
 
 /// Where a process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub(crate) struct Plan {
     pub(crate) retire: Vec<u64>,
 }
 
+/// Of so many processes, the part that is replaced at a time, rounded up.
+const SURGE_PART: usize = 4;
+
 /// What is missing and what is too much, for `desired` processes of `generation`.
 pub(crate) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan {
     let desired = usize::try_from(desired).unwrap_or(usize::MAX);
@@ -44,6 +47,7 @@ pub(crate) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan 
         (r.generation >= generation, r.stage == Stage::Listening, std::cmp::Reverse(r.id))
     });
     let mut plan = Plan::default();
+    let most = desired.saturating_add(desired.div_ceil(SURGE_PART));
     let is_old = |r: &Replica| r.generation < generation;
     let mut kept = live.clone();
     for replica in live {
@@ -51,7 +55,7 @@ pub(crate) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan 
         let is_listening = replica.stage == Stage::Listening;
         let go = if is_old(&replica) {
             // One that never answered serves nobody; one that answers goes when it is not needed.
-            !is_listening || listening > desired || kept.len() > desired.saturating_add(1)
+            !is_listening || listening > desired || kept.len() > most
         } else {
             kept.len() > desired && !kept.iter().any(is_old)
         };
@@ -61,10 +65,11 @@ pub(crate) fn plan(replicas: &[Replica], desired: u32, generation: u64) -> Plan 
         }
     }
     let missing = desired.saturating_sub(kept.len());
-    let is_rolling = kept.iter().any(is_old);
-    let is_coming = kept.iter().any(|r| !is_old(r) && r.stage == Stage::Starting);
-    let surge = usize::from(is_rolling && !is_coming && missing == 0 && kept.len() == desired);
-    plan.start = u32::try_from(missing + surge).unwrap_or(u32::MAX);
+    let old = kept.iter().filter(|r| is_old(r)).count();
+    let to_come = desired.saturating_sub(kept.len() - old);
+    let surge = if old > 0 { to_come.min(most.saturating_sub(kept.len())) } else { 0 };
+    let start = if missing > 0 { missing } else { surge };
+    plan.start = u32::try_from(start).unwrap_or(u32::MAX);
     plan
 }
 
@@ -111,6 +116,19 @@ mod tests {
         check(&old, 3, 1, &[]);
         check(&[&old[..], &[(3, 1, Starting)]].concat(), 3, 0, &[]);
         check(&[&old[..], &[(3, 1, Listening)]].concat(), 3, 1, &[2]);
+    }
+
+    #[test]
+    fn ten_processes_are_replaced_three_at_a_time() {
+        let old: Vec<_> = (0..10).map(|id| (id, 0, Listening)).collect();
+        let with = |stage| [&old[..], &[(10, 1, stage), (11, 1, stage), (12, 1, stage)]].concat();
+        check(&old, 10, 3, &[]);
+        check(&with(Starting), 10, 0, &[]);
+        check(&with(Listening), 10, 3, &[9, 8, 7]);
+        // The last one.
+        let mut last: Vec<_> = (10..19).map(|id| (id, 1, Listening)).collect();
+        last.push((0, 0, Listening));
+        check(&last, 10, 1, &[]);
     }
 
     #[test]

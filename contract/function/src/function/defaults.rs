@@ -20,6 +20,11 @@ pub const DEFAULT_RESPONSE_HEADER_TIMEOUT: Duration = Duration::from_secs(300);
 pub const DEFAULT_CPU_REQUEST: &str = "50m";
 /// Memory reserved for a pod.
 pub const DEFAULT_MEMORY_REQUEST: &str = "64Mi";
+/// What a pod may write to `/tmp`.
+pub const DEFAULT_TMP_LIMIT: &str = "512Mi";
+/// Time after which a run of a schedule is ended, where neither the trigger nor a limit of requests
+/// says another.
+pub const DEFAULT_CRON_DEADLINE: Duration = Duration::from_secs(3600);
 /// Memory a pod may use.
 pub const DEFAULT_MEMORY_LIMIT: &str = "256Mi";
 /// Path the runtimes of inline code answer their readiness on.

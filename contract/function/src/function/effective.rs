@@ -146,6 +146,16 @@ impl FunctionSpec {
             .map(Duration::from_secs)
     }
 
+    /// How long a run of the cron trigger may take: one that never ended would hold up all later
+    /// ones.
+    pub fn cron_deadline(&self) -> Duration {
+        unsigned(self.cron_trigger().and_then(|trigger| trigger.deadline_seconds))
+            .filter(|seconds| *seconds != 0)
+            .map(Duration::from_secs)
+            .or_else(|| self.request_timeout())
+            .unwrap_or(DEFAULT_CRON_DEADLINE)
+    }
+
     /// What the readiness probe asks.
     pub fn readiness(&self) -> Readiness<'_> {
         match text(&self.readiness_path) {
@@ -187,6 +197,11 @@ impl FunctionSpec {
         self.resource(|resources| &resources.memory_limit)
             .or_else(|| self.resource(|resources| &resources.memory_request).filter(own))
             .unwrap_or(DEFAULT_MEMORY_LIMIT)
+    }
+
+    /// What a pod may write to `/tmp`.
+    pub fn tmp_limit(&self) -> &str {
+        self.resource(|resources| &resources.tmp_limit).unwrap_or(DEFAULT_TMP_LIMIT)
     }
 
     fn resource(&self, field: fn(&Resources) -> &Option<String>) -> Option<&str> {

@@ -91,7 +91,7 @@ pub struct FunctionSpec {
     #[schemars(extend("maxProperties" = 256))]
     pub env: BTreeMap<String, String>,
 
-    /// CPU and memory of one pod.
+    /// CPU, memory and `/tmp` of one pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
@@ -171,14 +171,20 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub handler: Option<String>,
-    /// Packages installed when the pod starts: name to version.
+    /// Packages installed when the pod starts: name to version, range or URL of an archive.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub dependencies: BTreeMap<String, String>,
+    /// npm's settings for their installation, as in `.npmrc`. A token stands there as a variable,
+    /// `${NPM_TOKEN}`, whose value is in the function's Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16_384))]
+    pub npmrc: Option<String>,
 }
 
-/// CPU and memory of one pod, as Kubernetes quantities. The defaults (50m and 64Mi requested,
-/// 256Mi memory limit, no CPU limit) are applied when the pod is rendered, not stored.
+/// CPU, memory and `/tmp` of one pod, as Kubernetes quantities. The defaults (50m and 64Mi requested,
+/// 256Mi memory limit, no CPU limit, 512Mi of `/tmp`) are applied when the pod is rendered, not
+/// stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
@@ -198,6 +204,10 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub memory_limit: Option<String>,
+    /// What the pod may write to `/tmp`, installed packages included; beyond it the pod is evicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub tmp_limit: Option<String>,
 }
 
 /// A service bound to the function.
@@ -275,6 +285,11 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub schedule: Option<String>,
+    /// Seconds after which a run of type cron is ended. One run at a time: firings are skipped
+    /// until then. Absent: requestSeconds where that is set, else an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 604_800))]
+    pub deadline_seconds: Option<i64>,
     /// Settings of an event trigger. All: source, batch, concurrency, maxHeld, maxAttempts,
     /// pollInterval, deliverTimeout. postgres and mysql: query, key, markDone, onFailed. redis:
     /// list, listEnd, lease. minio: bucket, prefix, suffix, lease.

@@ -10,7 +10,7 @@ use kipper_trigger::EventTrigger;
 use super::spec::{Function, FunctionSpec, Resources, Trigger};
 use crate::{
     cron::Schedule,
-    env_name,
+    dependency, env_name,
     kinds::{DeletionPolicy, Protocol, Runtime, TriggerKind},
     names::{self, MAX_NAME_LEN},
     quantity,
@@ -24,6 +24,10 @@ const MAX_TIMEOUT_SECONDS: i64 = 86_400;
 const MAX_IDLE_SECONDS: i64 = 2_592_000;
 /// Most replicas.
 const MAX_REPLICAS: i32 = 1000;
+/// Longest run of a schedule: a week.
+const MAX_CRON_SECONDS: i64 = 604_800;
+/// Largest `.npmrc`.
+const MAX_NPMRC_BYTES: usize = 16 << 10;
 /// Most requests in flight per pod.
 const MAX_CONCURRENCY: i32 = 1_000_000;
 /// Where the runtimes find the code; nothing else may be mounted there.
@@ -161,14 +165,14 @@ impl FunctionSpec {
         }
         let size = source.code.as_ref().map_or(0, String::len);
         report.require(size <= MAX_CODE_BYTES, "spec.source.code", "must be at most 1000000 bytes");
+        // An image that was given too wins.
+        let Some(runtime) = self.effective_runtime() else { return };
         for (name, version) in &source.dependencies {
-            let clean = |text: &str| !text.is_empty() && !text.contains(char::is_control);
-            let holds = clean(name) && clean(version) && !name.contains(char::is_whitespace);
-            report.require(
-                holds,
-                format!("spec.source.dependencies.{name}"),
-                "must be a package name and a version",
-            );
+            let checked = dependency::check(runtime, name, version);
+            report.check(format!("spec.source.dependencies.{name}"), checked);
+        }
+        if let Some(npmrc) = source.npmrc.as_deref().filter(|text| !text.is_empty()) {
+            report.check("spec.source.npmrc", check_npmrc(runtime, npmrc));
         }
     }
 
@@ -277,7 +281,36 @@ impl FunctionSpec {
     }
 }
 
+/// A Function is read by many; what is secret stands in its Secret.
+fn check_npmrc(runtime: Runtime, text: &str) -> Result<(), &'static str> {
+    if runtime != Runtime::Node {
+        return Err(
+            "is for npm; pip reads PIP_INDEX_URL and PIP_EXTRA_INDEX_URL, which may be secrets",
+        );
+    }
+    if text.len() > MAX_NPMRC_BYTES {
+        return Err("must be at most 16384 bytes");
+    }
+    let settings = text.lines().filter_map(|line| line.trim().split_once('='));
+    let mut secrets = settings.filter(|(key, _)| {
+        let key = key.trim().rsplit(':').next().unwrap_or_default();
+        matches!(key, "_authToken" | "_auth" | "_password")
+    });
+    let is_named = |value: &str| {
+        let value = value.trim().trim_matches('"');
+        value.starts_with("${") && value.ends_with('}')
+    };
+    match secrets.find(|(_, value)| !is_named(value)) {
+        Some(_) => {
+            Err("holds a token: write ${NPM_TOKEN} in its place, and set the function's secret \
+                        NPM_TOKEN to it")
+        }
+        None => Ok(()),
+    }
+}
+
 fn check_trigger(trigger: &Trigger, kind: TriggerKind, path: &str, report: &mut Report) {
+    report.range(&format!("{path}.deadlineSeconds"), trigger.deadline_seconds, 1, MAX_CRON_SECONDS);
     if kind == TriggerKind::Cron {
         let path = format!("{path}.schedule");
         match trigger.schedule() {
@@ -297,8 +330,9 @@ fn check_resources(resources: &Resources, report: &mut Report) {
         ("cpuLimit", &resources.cpu_limit),
         ("memoryRequest", &resources.memory_request),
         ("memoryLimit", &resources.memory_limit),
+        ("tmpLimit", &resources.tmp_limit),
     ];
-    let mut values = [None; 4];
+    let mut values = [None; 5];
     for ((name, field), value) in fields.iter().zip(&mut values) {
         let Some(text) = field.as_deref().filter(|text| !text.is_empty()) else {
             continue;
@@ -309,7 +343,7 @@ fn check_resources(resources: &Resources, report: &mut Report) {
             Err(error) => report.add(format!("spec.resources.{name}"), error),
         }
     }
-    let [cpu_request, cpu_limit, memory_request, memory_limit] = values;
+    let [cpu_request, cpu_limit, memory_request, memory_limit, _] = values;
     for (name, request, limit) in
         [("cpuRequest", cpu_request, cpu_limit), ("memoryRequest", memory_request, memory_limit)]
     {

@@ -33,6 +33,8 @@ fn an_empty_spec_has_every_default() {
     assert_eq!(spec.protocol(), Protocol::Auto);
     assert_eq!((spec.cpu_request(), spec.cpu_limit()), ("50m", None));
     assert_eq!((spec.memory_request(), spec.memory_limit()), ("64Mi", "256Mi"));
+    assert_eq!(spec.tmp_limit(), "512Mi");
+    assert_eq!(spec.cron_deadline(), Duration::from_secs(3600));
     assert!(spec.is_http() && spec.http_trigger().is_none());
     assert_eq!(spec.main_trigger(), TriggerKind::Http);
     assert!(!spec.no_security_headers);
@@ -88,6 +90,21 @@ fn triggers_are_found_by_kind() {
 }
 
 #[test]
+fn a_run_of_a_schedule_has_an_end() {
+    let deadline = |trigger: Value, timeouts: Value| {
+        let spec = json!({ "image": "i", "triggers": [trigger], "timeouts": timeouts });
+        function(spec).spec.cron_deadline().as_secs()
+    };
+    let cron = json!({ "type": "cron", "schedule": "@daily" });
+    let limited = json!({ "type": "cron", "schedule": "@daily", "deadlineSeconds": 60 });
+    assert_eq!(deadline(cron.clone(), json!({})), 3600);
+    assert_eq!(deadline(cron, json!({ "requestSeconds": 90 })), 90);
+    assert_eq!(deadline(limited, json!({ "requestSeconds": 90 })), 60);
+    let endless = json!({ "type": "cron", "schedule": "@daily", "deadlineSeconds": 0 });
+    assert_eq!(deadline(endless, json!({})), 3600);
+}
+
+#[test]
 fn databases_are_dropped_only_on_a_clear_word() {
     let cases = [
         (json!({ "name": "db" }), false),
@@ -128,11 +145,12 @@ fn nothing_stored_is_lost_on_the_way_through() {
         "metadata": { "name": "hello", "namespace": "shop-dev", "annotations": { "kipper.run/retry-idempotent": "true" } },
         "spec": {
             "runtime": "ruby", "port": 3000,
-            "source": { "code": "x", "handler": "main", "dependencies": { "pg": "8.11.5" } },
-            "env": { "A": "1" }, "resources": { "cpuRequest": "1" },
+            "source": { "code": "x", "handler": "main", "dependencies": { "pg": "8.11.5" }, "npmrc": "a=b" },
+            "env": { "A": "1" }, "resources": { "cpuRequest": "1", "tmpLimit": "1Gi" },
             "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
-            "triggers": [{ "type": "http" }, { "type": "kafka", "config": { "source": "s" } }],
+            "triggers": [{ "type": "http" }, { "type": "cron", "schedule": "@daily", "deadlineSeconds": 5 },
+                { "type": "kafka", "config": { "source": "s" } }],
             "noTmp": true, "noSecurityHeaders": true, "cspAllowlist": ["https://cdn.example.com"],
             "idleTimeoutSeconds": 60,
             "scaling": { "minReplicas": 1, "maxReplicas": 3, "targetRequestRate": 2.5, "concurrency": 4 },
@@ -192,6 +210,31 @@ fn problems_are_reported_with_their_paths() {
         (
             json!({ "image": "i", "triggers": [{ "type": "cron", "schedule": "0 25 * * *" }] }),
             &["spec.triggers[0].schedule: hour: \"25\" is not within 0-23"],
+        ),
+        (
+            json!({ "image": "i", "triggers": [
+                { "type": "cron", "schedule": "@daily", "deadlineSeconds": 0 },
+            ] }),
+            &["spec.triggers[0].deadlineSeconds: must be between 1 and 604800"],
+        ),
+        (
+            json!({ "image": "i", "resources": { "tmpLimit": "0" } }),
+            &["spec.resources.tmpLimit: must be above zero"],
+        ),
+        (json!({ "source": { "code": "x", "npmrc": "//r.test/:_authToken=${NPM_TOKEN}\n" } }), &[]),
+        (
+            json!({ "source": { "code": "x", "npmrc": "//r.test/:_authToken=abc\n" } }),
+            &[
+                "spec.source.npmrc: holds a token: write ${NPM_TOKEN} in its place, and set the function's \
+               secret NPM_TOKEN to it",
+            ],
+        ),
+        (
+            json!({ "source": { "code": "x", "npmrc": "a=b" }, "runtime": "python" }),
+            &[
+                "spec.source.npmrc: is for npm; pip reads PIP_INDEX_URL and PIP_EXTRA_INDEX_URL, which \
+               may be secrets",
+            ],
         ),
         (
             json!({ "image": "i", "triggers": [{ "type": "postgres" }] }),

@@ -15,9 +15,7 @@ use crate::render::subject::Subject;
 pub(super) const CODE_PATH: &str = "/app/function";
 const CODE: &str = "code";
 const TMP_PATH: &str = "/tmp";
-const TMP: &str = "tmp";
-/// What a pod may write to `/tmp`, installed packages included; beyond it the kubelet evicts it.
-const TMP_SIZE: &str = "512Mi";
+const TMP: &str = names::TMP_VOLUME;
 
 pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
     let mut volumes = Vec::new();
@@ -32,7 +30,8 @@ pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
         });
     }
     if has_tmp(subject) {
-        let size_limit = Some(Quantity(TMP_SIZE.to_owned()));
+        // Beyond it the kubelet evicts the pod.
+        let size_limit = Some(Quantity(subject.spec().tmp_limit().to_owned()));
         volumes.push(Volume {
             name: TMP.to_owned(),
             empty_dir: Some(EmptyDirVolumeSource { size_limit, medium: None }),

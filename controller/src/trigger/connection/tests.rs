@@ -39,7 +39,7 @@ fn postgres() {
         ("PASSWORD", PASSWORD),
         ("NAME", "my shop"),
     ];
-    let keda = "statement_timeout=5000&timezone=UTC&application_name=kipper-keda";
+    let keda = "statement_timeout=5000&application_name=kipper-keda";
     let url = format!("postgres://shop:{ENCODED}@db:5432/my%20shop");
     let connection =
         format!("postgres://shop:{ENCODED}@db.shop-prod.svc:5432/my%20shop?sslmode=disable&{keda}");

@@ -95,7 +95,7 @@ async fn start(sandbox: &Sandbox) -> Minio {
     let address = adapter.unwrap()["spec"]["clusterIP"].as_str().unwrap().to_owned();
     let webhook = Webhook {
         endpoint: format!("http://{address}:{WEBHOOK_PORT}/"),
-        token: WEBHOOK_TOKEN.to_owned(),
+        token: kipper_trigger::token::webhook(WEBHOOK_TOKEN.as_bytes(), &sandbox.namespace),
         keeps_events: true,
     };
     let options = Options { webhook: Some(webhook), ..Options::default() };

@@ -14,7 +14,8 @@ use super::*;
 
 fn function(kind: &str, config: &[(&str, &str)]) -> LocalFunction {
     let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let trigger = Trigger { type_: kind.to_owned(), schedule: None, config: config.collect() };
+    let trigger =
+        Trigger { type_: kind.to_owned(), config: config.collect(), ..Trigger::default() };
     LocalFunction {
         name: "orders".to_owned(),
         spec: FunctionSpec { triggers: vec![trigger], ..FunctionSpec::default() },
@@ -31,6 +32,7 @@ fn sources() -> Sources {
     Sources {
         urls: urls.map(|(name, url)| (name.to_owned(), SourceUrl::from(url))).into(),
         authorities: authorities.map(|(name, file)| (name.to_owned(), PathBuf::from(file))).into(),
+        event_token: "t0ken".to_owned(),
     }
 }
 
@@ -54,6 +56,16 @@ fn a_source_is_a_url_or_a_name_that_is_known() {
     assert_eq!(url("postgres://other/db").unwrap().as_deref(), Some("postgres://other/db"));
     let error = url("orders-db").unwrap_err().to_string();
     assert_eq!(error, "needs --source orders-db=<url> or KIPPER_SOURCE_ORDERS_DB");
+}
+
+#[test]
+fn only_who_delivers_has_the_token() {
+    let function = function("redis", &[("source", "redis://h"), ("list", "jobs")]);
+    let trigger = EventTrigger::of(&function, &sources()).unwrap().unwrap();
+    assert_eq!(trigger.poller(8080).event_token.as_deref(), Some("t0ken"));
+    assert_eq!(trigger.check().event_token, None);
+    assert_eq!(trigger.counter(1, Duration::from_secs(1)).event_token, None);
+    assert!(!format!("{trigger:?}").contains("t0ken"));
 }
 
 #[test]
