@@ -5,9 +5,10 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kipper
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin
 
+FUZZ_SECONDS ?= 300
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run pollers test test-cluster lint bench bench-cluster soak package images setup fmt cluster-up cluster-down cluster-status
+.PHONY: run pollers test test-cluster lint bench bench-cluster soak fuzz package images setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run
@@ -42,6 +43,10 @@ bench: setup
 # Pollers that are killed again and again, or compete, over many more events than in `make test`.
 soak: setup
 	KIPPER_SOAK=1 .ci/cargo test -p kipper-poller --test it -- --nocapture killed_pollers four_pollers
+
+# Every fuzz target for FUZZ_SECONDS, two at a time.
+fuzz: setup
+	fuzz/run $(FUZZ_SECONDS)
 
 # Every figure and every fault against the local cluster in full size. An hour and a half.
 bench-cluster: cluster-up
