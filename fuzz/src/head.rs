@@ -15,12 +15,7 @@ use kipper_interceptor::{
 pub(crate) const MOST_FIELDS: usize = 40;
 const LIMITS: HeadLimits = HeadLimits { bytes: 4 << 10, fields: MOST_FIELDS };
 /// A forwarded head has a few fields more than the one that came.
-pub(crate) const FORWARDED: HeadLimits = HeadLimits { bytes: 32 << 10, fields: 2 * MOST_FIELDS };
-
-/// A client whose word does not count.
-pub(crate) fn stranger() -> Peer {
-    Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), false, &[])
-}
+const FORWARDED: HeadLimits = HeadLimits { bytes: 32 << 10, fields: 2 * MOST_FIELDS };
 
 /// A request's head, and the one that a pod gets for it.
 pub fn request_head(data: &[u8]) {
@@ -28,9 +23,15 @@ pub fn request_head(data: &[u8]) {
     assert!(length <= data.len().min(LIMITS.bytes));
     let part = parse_request(&data[..length - 1], LIMITS);
     assert!(!matches!(part, Ok(Some(_))), "read from a part of it");
+    forwarded(&head);
+}
+
+/// The head that a pod gets for this one of a client whose word does not count reads the same.
+pub(crate) fn forwarded(head: &RequestHead<'_>) {
+    let stranger = Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), false, &[]);
     let mut out = Vec::new();
     let framing = head.framing();
-    write_request(&mut out, &head, stranger(), framing, true, new_request_id(7));
+    write_request(&mut out, head, stranger, framing, true, new_request_id(7));
     let again = parse_request(&out, FORWARDED);
     let (again, read) = again.expect("a forwarded head is valid").expect("and whole");
     assert_eq!(read, out.len());
@@ -45,7 +46,7 @@ pub fn request_head(data: &[u8]) {
     assert!(!again.fields.iter().any(ours));
 }
 
-pub(crate) fn values<'a>(head: &RequestHead<'a>, name: &str) -> Vec<&'a [u8]> {
+fn values<'a>(head: &RequestHead<'a>, name: &str) -> Vec<&'a [u8]> {
     let same = |f: &&Field<'_>| f.name.replace('_', "-").eq_ignore_ascii_case(name);
     head.fields.iter().filter(same).map(|f| f.value).collect()
 }

@@ -40,13 +40,13 @@ pub fn may_be_event(target: &[u8]) -> bool {
     let path = decoded(path);
     let is_separator = |b: &u8| matches!(b, b'/' | b'\\');
     let ends = |b: &u8| matches!(b, b';' | b'?' | b'#' | 0);
-    // What is between separators, as far as it counts; is there something behind it?
+    // What is between separators, as far as it counts.
     let segments = path.split(is_separator).map(|segment| {
         let end = segment.iter().position(ends);
-        (segment[..end.unwrap_or(segment.len())].trim_ascii(), end.is_some())
+        segment[..end.unwrap_or(segment.len())].trim_ascii()
     });
     let is_event = |segment: &[u8]| segment.eq_ignore_ascii_case(b"event");
-    if !segments.clone().any(|(segment, _)| is_event(segment)) {
+    if !segments.clone().any(is_event) {
         return false;
     }
     // Whether it is cut off before or after decoding, it may take any separator with it.
@@ -55,13 +55,13 @@ pub fn may_be_event(target: &[u8]) -> bool {
     }
     let vanishes = |segment: &[u8]| matches!(segment, b"" | b".");
     // More than one separator before the first name.
-    let has_authority = segments.clone().skip(1).take(1).any(|(segment, _)| vanishes(segment));
-    if has_authority || segments.clone().any(|(segment, _)| segment == b"..") {
+    let has_authority = segments.clone().skip(1).take(1).any(vanishes);
+    if has_authority || segments.clone().any(|segment| segment == b"..") {
         return true;
     }
-    let mut left = segments.filter(|(segment, _)| !vanishes(segment));
+    let mut left = segments.filter(|segment| !vanishes(segment));
     let (first, next) = (left.next(), left.next());
-    next.is_none() && first.is_some_and(|(segment, _)| is_event(segment))
+    next.is_none() && first.is_some_and(is_event)
 }
 
 /// The path with every percent-encoded byte decoded, again and again, in one pass.

@@ -21,8 +21,8 @@ use crate::{
     headers::{Additions, Peer, RequestId, new_request_id, response_fields},
     message::{
         body::{BodySink, Decoder},
-        field::{Class, Field, Fields, identify, is_name},
-        head::{RequestHead, ResponseHead, Version, valid_authority},
+        field::{Class, Field, Fields, identify},
+        head::{RequestHead, ResponseHead, Version, is_token, valid_authority},
     },
     queue::Place,
     request::{client::Client, discard::discard, life, prepared::prepare},
@@ -110,7 +110,8 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
     let mut length = None;
     for (name, value) in &parts.headers {
         let (name, value) = (name.as_str(), value.as_bytes());
-        if !is_name(name) {
+        // The `http` crate takes some that are none.
+        if !is_token(name) {
             return Err(ProxyError::BadRequest("invalid field name"));
         }
         // h2 refuses connection-specific fields (RFC 9113 section 8.2.2).

@@ -5,28 +5,6 @@ use smallvec::SmallVec;
 /// Says how often a request was handed over between interceptors.
 pub const HOPS: &str = "kipper-hops";
 
-/// Bytes of a field name (RFC 9110 section 5.6.2).
-const TOKEN: [bool; 256] = {
-    let (mut token, symbols, mut at) = ([false; 256], b"!#$%&'*+-.^_`|~", 0);
-    while at < 256 {
-        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
-        let byte = at as u8;
-        token[at] = byte.is_ascii_alphanumeric();
-        at += 1;
-    }
-    at = 0;
-    while at < symbols.len() {
-        token[symbols[at] as usize] = true;
-        at += 1;
-    }
-    token
-};
-
-/// Whether this is a field name. The `http` crate takes some that are none.
-pub(crate) fn is_name(name: &str) -> bool {
-    name.bytes().all(|byte| TOKEN[usize::from(byte)])
-}
-
 /// What a field name means to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {

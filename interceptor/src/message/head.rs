@@ -147,7 +147,7 @@ fn version_of(word: &[u8]) -> Option<Result<Version, HeadError>> {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(word: &str) -> bool {
+pub(crate) fn is_token(word: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !word.is_empty() && word.bytes().all(allowed)
 }
