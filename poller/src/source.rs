@@ -14,6 +14,7 @@ pub mod redis;
 
 mod sizes;
 mod tls;
+mod url;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

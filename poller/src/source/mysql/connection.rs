@@ -16,8 +16,8 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use super::url::{self, Tls};
-use crate::source::SourceError;
+use super::url;
+use crate::source::{SourceError, url::Tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a silent connection is asked whether its peer is there. After that the system's own rules

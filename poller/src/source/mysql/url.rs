@@ -4,24 +4,15 @@
 //! the URL says so or says nothing. The modes are those of MySQL's own clients (`--ssl-mode`); other
 //! spellings are JDBC's, Go's, Prisma's and this driver's.
 
-use crate::source::SourceError;
-
-/// What a URL says of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tls {
-    /// Required, and verified: every mode that asks for it is `VERIFY_IDENTITY` here.
-    Verified,
-    /// Not wanted.
-    No,
-    /// Nothing.
-    Unsaid,
-}
+use crate::source::{
+    SourceError,
+    url::{Tls, authority_file, client_certificate, parameters, refused, unknown},
+};
 
 /// Reads what follows the question mark.
-pub(super) fn tls(parameters: &str) -> Result<Tls, SourceError> {
+pub(super) fn tls(query: &str) -> Result<Tls, SourceError> {
     let mut tls = Tls::Unsaid;
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+    for (_, name, value) in parameters(query) {
         tls = match name {
             "ssl-mode" | "sslMode" | "sslmode" => mode(name, value)?,
             name => return Err(refused(&instead(name))),
@@ -53,21 +44,10 @@ fn instead(name: &str) -> String {
         "verify_ca" | "verify_identity" => {
             format!("{name} is another client's: ssl-mode=required verifies the server always")
         }
-        "sslcert" | "ssl-ca" | "sslca" | "sslrootcert" => {
-            format!(
-                "{name} is a file of this process: give the authority with --source-ca \
-                 (KIPPER_SOURCE_CA), or as ca.crt in the Secret of the Service"
-            )
-        }
-        "ssl-cert" | "ssl-key" | "sslidentity" => {
-            format!("{name}: client certificates are not supported; use a password")
-        }
-        name => format!("unknown parameter {name:?}: leave it out"),
+        "sslcert" | "ssl-ca" | "sslca" | "sslrootcert" => authority_file(name),
+        "ssl-cert" | "ssl-key" | "sslidentity" => client_certificate(name),
+        name => unknown(name),
     }
-}
-
-fn refused(words: &str) -> SourceError {
-    SourceError::Invalid(format!("source URL: {words}"))
 }
 
 #[cfg(test)]

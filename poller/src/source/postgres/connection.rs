@@ -10,8 +10,8 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::url::{Address, Tls};
-use crate::source::{SourceError, tls};
+use super::url::Address;
+use crate::source::{SourceError, tls, url::Tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A dead peer is noticed within 15 + 3 × 5 seconds on this end, and by the settings below on the

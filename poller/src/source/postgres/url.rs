@@ -4,7 +4,10 @@
 //! ignored, and no connection is without TLS unless its URL says so or says nothing. The names are
 //! libpq's (PostgreSQL manual, 32.1.2) and those that Prisma, JDBC and node-postgres add.
 
-use crate::source::SourceError;
+use crate::source::{
+    SourceError,
+    url::{Tls, authority_file, client_certificate, parameters, refused, unknown},
+};
 
 /// Parameters that the driver knows by themselves.
 const KNOWN: &[&str] = &[
@@ -28,17 +31,6 @@ const KNOWN: &[&str] = &[
     "load_balance_hosts",
 ];
 
-/// What a URL says of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tls {
-    /// Required, and verified: every mode that asks for it is at least `verify-full` here.
-    Verified,
-    /// Not wanted.
-    No,
-    /// Nothing.
-    Unsaid,
-}
-
 /// A URL without what the driver does not know.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address {
@@ -55,13 +47,12 @@ impl Address {
         };
         let authority = rest.find('/').unwrap_or(rest.len());
         let login = rest[..authority].find('@').map_or(0, |at| at + 1);
-        let (head, parameters) = match rest[login..].find('?') {
+        let (head, query) = match rest[login..].find('?') {
             Some(at) => (&rest[..login + at], &rest[login + at + 1..]),
             None => (rest, ""),
         };
         let (mut tls, mut kept) = (Tls::Unsaid, Vec::new());
-        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        for (parameter, name, value) in parameters(query) {
             match name {
                 "sslmode" => tls = mode(value)?,
                 // The public authorities, which are trusted anyway where there is no other.
@@ -91,14 +82,8 @@ fn mode(value: &str) -> Result<Tls, SourceError> {
 fn instead(name: &str, value: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     match name {
-        "sslrootcert" => {
-            "sslrootcert is a file of this process: give the authority with --source-ca \
-                          (KIPPER_SOURCE_CA), or as ca.crt in the Secret of the Service"
-                .to_owned()
-        }
-        "sslcert" | "sslkey" | "sslpassword" | "sslidentity" => {
-            format!("{name}: client certificates are not supported; use a password")
-        }
+        "sslrootcert" => authority_file(name),
+        "sslcert" | "sslkey" | "sslpassword" | "sslidentity" => client_certificate(name),
         "ssl" | "sslaccept" | "tls" => format!("{name} is another client's: write sslmode=require"),
         "schema" | "currentSchema" | "search_path" => {
             let schema = if value.chars().all(is_name) { value } else { "<schema>" };
@@ -112,12 +97,8 @@ fn instead(name: &str, value: &str) -> String {
                         session mode, and leave it out"
                 .to_owned()
         }
-        name => format!("unknown parameter {name:?}: leave it out"),
+        name => unknown(name),
     }
-}
-
-fn refused(words: &str) -> SourceError {
-    SourceError::Invalid(format!("source URL: {words}"))
 }
 
 #[cfg(test)]
