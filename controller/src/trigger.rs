@@ -202,7 +202,8 @@ impl Source<'_> {
             bucket::retract(&namespaces.client, namespace, &self.me).await?;
         }
         let event_token = self.event_token(&key, meta.is_some(), namespaces).await?;
-        let data = data(&values, &event_token);
+        values.insert(SecretKey::EventToken, event_token);
+        let data = values.iter().collect();
         let view = view_of(&data);
         self.store(&key, &data, &drain_token, lock_capacity, namespaces).await?;
         Ok(Kept { view, drain_token, lock_capacity })
@@ -299,11 +300,6 @@ impl Source<'_> {
         namespaces.stored(key, &stored);
         Ok(())
     }
-}
-
-/// All that the Secret holds.
-fn data<'a>(values: &'a Values, event_token: &'a str) -> BTreeMap<&'a str, &'a str> {
-    values.iter().chain([(SecretKey::EventToken.name(), event_token)]).collect()
 }
 
 /// As [`Namespaces::view`] will see it.

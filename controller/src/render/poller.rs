@@ -148,34 +148,26 @@ fn variables(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
         state_bucket: &subject.settings.state_bucket,
         keys: &event.keys,
     };
-    let variable = |(variable, value): (kipper_trigger::Variable, Value)| match value {
+    let variable = |(variable, value): (Variable, Value)| match value {
         Value::Text(text) => env::literal(variable.name(), &text),
-        Value::Secret(key) => {
-            let value_from = Some(of(subject, key.name()));
-            EnvVar { name: variable.name().to_owned(), value: None, value_from }
-        }
+        Value::Secret(key) => secret(subject, variable, key),
     };
-    let mut env: Vec<EnvVar> = sidecar.environment().into_iter().map(variable).collect();
-    let token = event_token(subject);
-    if env.iter().all(|variable| variable.name != token.name) {
-        env.push(token);
-    }
-    env
+    sidecar.environment().into_iter().map(variable).collect()
 }
 
 /// What proves to the function that a delivery is its poller's.
 pub(super) fn event_token(subject: &Subject<'_>) -> EnvVar {
-    let value_from = Some(of(subject, SecretKey::EventToken.name()));
-    EnvVar { name: Variable::EventToken.name().to_owned(), value: None, value_from }
+    secret(subject, Variable::EventToken, SecretKey::EventToken)
 }
 
-fn of(subject: &Subject<'_>, key: &str) -> EnvVarSource {
+fn secret(subject: &Subject<'_>, variable: Variable, key: SecretKey) -> EnvVar {
     let selector = SecretKeySelector {
         name: names::trigger_secret(subject.name),
-        key: key.to_owned(),
+        key: key.name().to_owned(),
         optional: None,
     };
-    EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }
+    let source = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
+    EnvVar { name: variable.name().to_owned(), value: None, value_from: Some(source) }
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -81,7 +81,7 @@ impl Case {
     pub(crate) fn event(mut self, keys: &[&str]) -> Self {
         let trigger = self.function.spec.event().unwrap();
         let query = trigger.setting(Setting::Query).map(str::to_owned);
-        let keys = ["drain-token", "url"].iter().chain(keys);
+        let keys = ["drain-token", "event-token", "url"].iter().chain(keys);
         let keys = keys.map(|key| SecretKey::parse(key).unwrap()).collect();
         self.event = Some(Event {
             query,
