@@ -1,5 +1,7 @@
 """Turns what a handler returned into status, headers and body. Pure."""
 
+from .error import AnswerError
+
 # These describe the connection and the framing, which are the server's to decide.
 FRAMING = frozenset(
     ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
@@ -16,10 +18,6 @@ ANSWER_KEYS = frozenset(
     ("status", "headers", "body", "isBase64", "isBase64Encoded", "multiValueHeaders", "cookies")
 )
 BODY_TYPES = (str, bytes, bytearray, memoryview, dict, list, type(None))
-
-
-class AnswerError(Exception):
-    """The handler returned something that cannot be sent."""
 
 
 class Answer:

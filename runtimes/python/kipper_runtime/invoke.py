@@ -7,9 +7,10 @@ body is run to its end before the status is sent, because the status marks the e
 
 import threading
 
-from .answer import AnswerError, error_answer, to_answer
+from .answer import error_answer, to_answer
 from .background import in_threads
 from .connection import bodyless
+from .error import AnswerError
 from .event import BadRequest, build_context, build_event
 from .limits import Refused
 from .log import log, text_of

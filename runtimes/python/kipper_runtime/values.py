@@ -3,7 +3,7 @@ anything else an error that names the type and the place. Pure."""
 
 import json
 
-from .answer import AnswerError
+from .error import AnswerError
 from .log import safe_text
 
 MOST_DEPTH = 100
