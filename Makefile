@@ -34,7 +34,7 @@ lint: setup
 
 # Side by side with nginx, haproxy and Envoy, then every scenario in full size. Takes half an hour.
 bench: setup
-	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-poller -p kipper-bench -p kipper-loadtest
+	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-poller -p kipper-bucket-watcher -p kipper-bench -p kipper-loadtest
 	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
 	$(CARGO_TARGET_DIR)/release/kipper-bench events

@@ -118,23 +118,18 @@ impl Hosts {
             }
             other => Some(other?),
         };
-        let claim = created.as_ref().and_then(claim);
-        if let Some(claim) = &claim {
-            self.cache.claims.put(host.to_owned(), claim.clone());
-        }
-        Ok(claim)
+        Ok(created.as_ref().and_then(claim))
     }
 
+    /// The row stays until the watch tells of the end, so that it tells whoever waits for the host.
     async fn delete(&self, host: &str, uid: &str) -> kube::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match self.api().delete(host, &params).await {
             // Gone, or somebody else's already.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            other => drop(other?),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            other => other.map(drop),
         }
-        self.cache.claims.remove(&host.to_owned());
-        Ok(())
     }
 
     /// Whether the holder of a claim exists still, with the same identity.
@@ -165,9 +160,10 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use kipper_api_server::ApiServer;
     use kipper_function::FunctionSpec;
-    use kube::runtime::reflector;
+    use kube::runtime::{reflector, watcher::Event};
 
     use super::*;
+    use crate::watch::{self, rows::Claims};
 
     const HOST: &str = "fn-app.example.com";
 
@@ -175,43 +171,70 @@ mod tests {
         Some(Timestamp::from_second(minute * 60).unwrap())
     }
 
-    /// Who has the host of `shop/app`, which claimed it in the tenth minute, beside this Ingress.
-    async fn owner(created: Option<Timestamp>, is_unchanged: bool) -> Option<String> {
-        let mut server = ApiServer::in_memory().await;
+    /// Hosts of which `shop/app` claimed its own in the tenth minute.
+    fn claimed(server: &ApiServer, functions: Store<Function>) -> Hosts {
         let cache = Arc::new(Cache::new());
         let holder = Key::new("shop", "app");
         let claim = Claim { uid: "c".into(), holder, holder_uid: "u".into(), created: time(10) };
         cache.claims.put(HOST.to_owned(), claim);
-        let hosts = vec![HOST.to_owned()];
-        let foreign = Foreign { hosts, created, is_unchanged };
-        cache.foreign.put(Key::new("other", "i"), foreign);
-        let (functions, _) = reflector::store();
-        let hosts = Hosts {
+        Hosts {
             client: server.client(),
             cache,
             functions,
             namespace: "kipper-system".to_owned(),
             cluster_domain: "example.com".to_owned(),
             shared_parents: Vec::new(),
-        };
+        }
+    }
+
+    fn function(namespace: &str, uid: &str) -> Function {
         let mut function = Function::new("app", FunctionSpec::default());
-        function.metadata.namespace = Some("shop".to_owned());
-        function.metadata.uid = Some("u".to_owned());
+        function.metadata.namespace = Some(namespace.to_owned());
+        function.metadata.uid = Some(uid.to_owned());
+        function
+    }
+
+    /// The result of `asking`, whose one request, if any, deletes the claim.
+    async fn deleting<T>(server: &mut ApiServer, asking: impl Future<Output = T>) -> T {
         let deleted = async {
             let asked = server.asked().await;
             assert_eq!(asked.method, "DELETE");
             asked.answer(200, r#"{"kind":"Status","apiVersion":"v1","status":"Success"}"#);
             std::future::pending::<()>().await;
         };
-        let reservation = tokio::select! {
-            reservation = hosts.reserve(&function) => reservation.unwrap(),
+        tokio::select! {
+            result = asking => result,
             () = deleted => unreachable!(),
-        };
-        match reservation {
+        }
+    }
+
+    /// Who has the host of `shop/app` beside this Ingress.
+    async fn owner(created: Option<Timestamp>, is_unchanged: bool) -> Option<String> {
+        let mut server = ApiServer::in_memory().await;
+        let hosts = claimed(&server, reflector::store().0);
+        let foreign = Foreign { hosts: vec![HOST.to_owned()], created, is_unchanged };
+        hosts.cache.foreign.put(Key::new("other", "i"), foreign);
+        let function = function("shop", "u");
+        match deleting(&mut server, hosts.reserve(&function)).await.unwrap() {
             Reservation::Reserved(_) => None,
             Reservation::Taken { owner, .. } => Some(owner),
             Reservation::Invalid(why) => panic!("{why}"),
         }
+    }
+
+    /// Whichever is first, the answer to the deletion or the watch's word of it.
+    #[tokio::test]
+    async fn whoever_waits_for_a_host_hears_that_it_is_free() {
+        let mut server = ApiServer::in_memory().await;
+        let (functions, mut writer) = reflector::store();
+        let waiting = function("other", "v");
+        writer.apply_watcher_event(&Event::Apply(waiting.clone()));
+        let hosts = claimed(&server, functions.clone());
+        deleting(&mut server, hosts.release(&Key::new("shop", "app"), "u")).await.unwrap();
+        let claims = Claims { cache: Arc::clone(&hosts.cache), functions };
+        let told = watch::store(&claims, HOST.to_owned(), None);
+        assert_eq!(told, [ObjectRef::from_obj(&waiting)]);
+        assert_eq!(hosts.cache.claims.get(&HOST.to_owned()), None);
     }
 
     #[tokio::test]

@@ -186,7 +186,12 @@ impl Mirror<Function> for FunctionsMirror {
     }
 }
 
-fn store<K, R: Rows<K>>(rows: &R, key: R::Key, row: Option<R::Row>) -> Vec<ObjectRef<Function>> {
+/// Stores or removes a row; the functions that it concerns.
+pub(crate) fn store<K, R: Rows<K>>(
+    rows: &R,
+    key: R::Key,
+    row: Option<R::Row>,
+) -> Vec<ObjectRef<Function>> {
     let Some(row) = row else {
         let former = rows.table().remove(&key);
         return former.map(|former| rows.concerned(&key, &former)).unwrap_or_default();

@@ -92,7 +92,8 @@ pub struct ProxyConfig {
     /// Data-plane threads; default: one per core.
     #[arg(long, env = "KIPPER_INTERCEPTOR_WORKERS")]
     pub workers: Option<NonZeroUsize>,
-    /// Most client connections; further ones are closed at once.
+    /// Most client connections; further ones are closed at once. One with TLS counts as four and one
+    /// of HTTP/2 as eight, for what they may keep.
     #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_CONNECTIONS", default_value = "50000")]
     pub max_connections: NonZeroUsize,
     /// Networks whose X-Forwarded-* and X-Request-Id count.
@@ -132,8 +133,8 @@ pub struct ProxyConfig {
     /// together 1 MiB, or 64 KiB while --max-buffered-bytes is half used.
     #[arg(long, env = "KIPPER_INTERCEPTOR_H2_WINDOW", default_value = "262144", value_parser = clap::value_parser!(u32).range(16_384..=1 << 20))]
     pub h2_window: u32,
-    /// Bytes of all bodies together that one side has sent and the other not taken. Beyond it each
-    /// request keeps 8 KiB instead of 64.
+    /// Bytes of all bodies, heads and tunnels together that one side has sent and the other not taken.
+    /// Beyond it each keeps 8 KiB instead of 64, and a request with a longer head is refused.
     #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_BUFFERED_BYTES", default_value = "33554432")]
     pub max_buffered_bytes: NonZeroUsize,
     /// A connection on which nothing came for this long is probed, and ends when nothing comes for

@@ -55,6 +55,10 @@ pub enum ProxyError {
     /// The hold bounds are reached.
     #[error("the function is starting and its queue is full")]
     QueueFull(#[from] QueueError),
+    /// So much is kept for slow clients that there is no room for a head, or a body sent ahead, of
+    /// this size.
+    #[error("overloaded by slow clients; only small requests are taken")]
+    Overloaded,
     /// Held as long as allowed, and the function never had a pod.
     #[error("the function did not start in time")]
     ColdStartTimeout,
@@ -91,7 +95,7 @@ impl ProxyError {
             Self::RequestTimeout => 408,
             Self::SlowReader | Self::ClientGone => 499,
             Self::UnknownHost | Self::EventPath => 404,
-            Self::QueueFull(_) | Self::ShuttingDown => 503,
+            Self::QueueFull(_) | Self::Overloaded | Self::ShuttingDown => 503,
             Self::ColdStartTimeout
             | Self::Saturated
             | Self::ResponseTimeout
@@ -114,6 +118,7 @@ impl ProxyError {
             Self::UnknownHost => "unknown_host",
             Self::EventPath => "event_path",
             Self::QueueFull(_) => "queue_full",
+            Self::Overloaded => "overloaded",
             Self::ColdStartTimeout => "cold_start_timeout",
             Self::Saturated => "saturated",
             Self::ResponseTimeout => "response_timeout",
@@ -144,13 +149,18 @@ impl ProxyError {
             | Self::RequestDeadline
             | Self::UpstreamClosed
             | Self::BadResponse(_) => Side::Upstream,
-            Self::QueueFull(_) | Self::ShuttingDown => Side::Internal,
+            Self::QueueFull(_) | Self::Overloaded | Self::ShuttingDown => Side::Internal,
         }
     }
 
     /// Does trying again later make sense to the client?
     pub fn retryable(self) -> bool {
         matches!(self.status(), 503 | 504)
+    }
+
+    /// Seconds after which to try again, where no function knows better.
+    pub fn retry_after(self) -> Option<u64> {
+        self.retryable().then_some(1)
     }
 
     /// The JSON body. Nothing in it needs escaping but the request id, which is checked on entry.

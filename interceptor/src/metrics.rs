@@ -101,7 +101,7 @@ impl Metrics {
             connections: gauge("connections", "Open downstream connections.")?,
             buffered: gauge(
                 "buffered_bytes",
-                "Bytes of bodies that one side has sent and the other not taken.",
+                "Bytes that one side has sent and the other not taken: of heads, bodies and tunnels.",
             )?,
             contended_hosts: gauge(
                 "contended_hosts",

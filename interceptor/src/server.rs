@@ -44,7 +44,7 @@ use crate::{
         tcp,
         timer::Deadline,
     },
-    worker::{OpenConnection, Worker, WorkerContext},
+    worker::{OpenConnection, Weight, Worker, WorkerContext},
 };
 
 /// Connections the kernel queues for each worker.
@@ -257,7 +257,8 @@ impl Acceptor {
 
     fn dispatch(&self, tcp: TcpStream, peer: IpAddr) {
         let Some(worker) = self.workers.get(self.index) else { return };
-        let Some(open) = OpenConnection::new(worker) else { return };
+        let weight = if self.tls.is_some() { Weight::Tls } else { Weight::Plain };
+        let Some(open) = OpenConnection::new(worker, weight) else { return };
         let peer = worker.peer(peer, self.tls.is_some());
         match self.tls.clone() {
             None => spawn(worker, start(tcp, peer, open, Arc::clone(&self.workers))),
@@ -368,7 +369,7 @@ impl Stays {
 
     /// Serves it on the worker that it is counted for, which is the one this runs on.
     async fn serve(self) -> io::Result<()> {
-        let Self { protocol, tcp, input, peer, open } = self;
+        let Self { protocol, tcp, input, peer, mut open } = self;
         let worker = Arc::clone(open.worker());
         let header = worker.context.limits.header;
         let is_new = matches!(protocol, Protocol::Tls(_));
@@ -383,6 +384,9 @@ impl Stays {
             }
         };
         if h2 {
+            if !open.weigh(Weight::Http2) {
+                return Ok(());
+            }
             Box::pin(http2::serve(Rewound { head: input, inner: io }, peer, worker)).await;
         } else {
             let deadline = Deadline::new(Instant::now() + header);

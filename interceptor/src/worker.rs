@@ -42,12 +42,25 @@ pub(crate) struct WorkerContext {
     pub buffers: Budget,
     /// Second wake path, and how long a request waits before it is taken.
     pub wake_fallback: Option<(Arc<dyn WakeFallback>, Duration)>,
-    /// Most downstream connections.
+    /// Most downstream connections, by their weight.
     pub max_connections: usize,
     /// Tells of the drain: once it is announced, connections close after their next answer; once it
     /// begins, idle ones close too.
     pub drain: DrainWatch,
     pub(crate) open: AtomicUsize,
+}
+
+impl WorkerContext {
+    /// Counts `weight` more, unless the cap is reached.
+    fn admits(&self, weight: usize) -> bool {
+        let before = self.open.fetch_add(weight, Relaxed);
+        let admitted = before.saturating_add(weight) <= self.max_connections;
+        if !admitted {
+            self.open.fetch_sub(weight, Relaxed);
+            self.metrics.connections_refused.inc();
+        }
+        admitted
+    }
 }
 
 /// One data-plane thread.
@@ -88,42 +101,67 @@ pub(crate) fn http_date() -> [u8; 29] {
     })
 }
 
+/// What a connection counts for under the cap: in heads of the size that is
+/// always taken, what it may keep before anything of it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Weight {
+    Plain = 1,
+    /// A TLS record, or a part of a handshake, beside it.
+    Tls = 4,
+    /// A frame, a field section and the first window.
+    Http2 = 8,
+}
+
 /// Counts one downstream connection while it lives.
-pub(crate) struct OpenConnection(
-    Arc<Worker>,
-    #[allow(dead_code, reason = "held for its drop")] DrainGuard,
-);
+pub(crate) struct OpenConnection {
+    worker: Arc<Worker>,
+    weight: usize,
+    #[allow(dead_code, reason = "held for its drop")]
+    guard: DrainGuard,
+}
 
 impl OpenConnection {
     /// `None` at the connection cap.
-    pub(crate) fn new(worker: &Arc<Worker>) -> Option<Self> {
+    pub(crate) fn new(worker: &Arc<Worker>, weight: Weight) -> Option<Self> {
         let context = &worker.context;
-        if context.open.fetch_add(1, Relaxed) >= context.max_connections {
-            context.open.fetch_sub(1, Relaxed);
-            context.metrics.connections_refused.inc();
+        let weight = weight as usize;
+        if !context.admits(weight) {
             return None;
         }
         worker.connections.fetch_add(1, Relaxed);
         context.metrics.connections.inc();
-        Some(Self(Arc::clone(worker), context.drain.guard()))
+        let guard = context.drain.guard();
+        Some(Self { worker: Arc::clone(worker), weight, guard })
     }
 
     pub(crate) fn worker(&self) -> &Arc<Worker> {
-        &self.0
+        &self.worker
+    }
+
+    /// It counts for this much from now on; false at the cap.
+    pub(crate) fn weigh(&mut self, weight: Weight) -> bool {
+        let more = (weight as usize).saturating_sub(self.weight);
+        let admitted = self.worker.context.admits(more);
+        if admitted {
+            self.weight += more;
+        }
+        admitted
     }
 
     /// Another worker serves it from now on.
     pub(crate) fn move_to(&mut self, worker: &Arc<Worker>) {
         worker.connections.fetch_add(1, Relaxed);
-        let from = std::mem::replace(&mut self.0, Arc::clone(worker));
+        let from = std::mem::replace(&mut self.worker, Arc::clone(worker));
         from.connections.fetch_sub(1, Relaxed);
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
-        self.0.context.open.fetch_sub(1, Relaxed);
-        self.0.context.metrics.connections.dec();
+        let Self { worker, weight, .. } = self;
+        worker.connections.fetch_sub(1, Relaxed);
+        worker.context.open.fetch_sub(*weight, Relaxed);
+        worker.context.metrics.connections.dec();
     }
 }

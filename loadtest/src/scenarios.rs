@@ -13,6 +13,8 @@ mod many_routes;
 mod release_10k;
 mod slow_clients;
 mod wake_signal;
+mod worst_bucket;
+mod worst_clients;
 
 use std::{pin::Pin, time::Duration};
 
@@ -59,6 +61,10 @@ pub enum Scenario {
     AdapterFaults,
     /// Clients that send or read slowly, or not at all
     SlowClients,
+    /// Memory under the clients that make the interceptor keep most
+    WorstClients,
+    /// Memory under a bucket whose list has no end
+    WorstBucket,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), anyhow::Error>> + 'a>>;
@@ -79,6 +85,8 @@ impl Scenario {
         Self::Drain,
         Self::AdapterFaults,
         Self::SlowClients,
+        Self::WorstClients,
+        Self::WorstBucket,
     ];
 
     /// As on the command line.
@@ -97,6 +105,8 @@ impl Scenario {
             Self::Drain => "drain",
             Self::AdapterFaults => "adapter_faults",
             Self::SlowClients => "slow_clients",
+            Self::WorstClients => "worst_clients",
+            Self::WorstBucket => "worst_bucket",
         }
     }
 
@@ -115,6 +125,8 @@ impl Scenario {
             Self::Drain => Box::pin(drain::run(run)),
             Self::AdapterFaults => Box::pin(adapter_faults::run(run)),
             Self::SlowClients => Box::pin(slow_clients::run(run)),
+            Self::WorstClients => Box::pin(worst_clients::run(run)),
+            Self::WorstBucket => Box::pin(worst_bucket::run(run)),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     queue::Place,
     request::client::Client,
     upstream::http1::Connection as PodConnection,
-    wire::{buffer::Buffer, io::Io, timer::Deadline},
+    wire::{budget::Budget, buffer::Buffer, io::Io, timer::Deadline},
     worker::Worker,
 };
 
@@ -283,9 +283,14 @@ impl Client for Call<'_> {
         self.verdict = Verdict::Gone;
     }
 
-    async fn tunnel(&mut self, pod: PodConnection, idle: Duration) -> io::Result<(u64, u64)> {
+    async fn tunnel(
+        &mut self,
+        pod: PodConnection,
+        idle: Duration,
+        budget: &Budget,
+    ) -> io::Result<(u64, u64)> {
         self.verdict = Verdict::Close;
-        Box::pin(tunnel::run(&mut self.stream.io, &mut self.stream.input, pod, idle)).await
+        Box::pin(tunnel::run(self.stream, pod, idle, budget)).await
     }
 }
 

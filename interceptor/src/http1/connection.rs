@@ -27,7 +27,7 @@ use crate::{
         life,
         prepared::{Prepared, prepare},
     },
-    wire::{buffer::Buffer, io::Io, timer::Deadline},
+    wire::{budget::FLOOR, buffer::Buffer, io::Io, timer::Deadline},
     worker::Worker,
 };
 
@@ -102,7 +102,7 @@ impl Connection {
             Err(Refused { error, keep }) => {
                 worker.context.metrics.error(error);
                 let id = new_request_id(fastrand::u128(..));
-                self.stream.answer(worker, error, &id, None, !keep).await;
+                self.stream.answer(worker, error, &id, error.retry_after(), !keep).await;
                 if keep { Verdict::Keep } else { Verdict::Close }
             }
         }
@@ -138,6 +138,7 @@ impl Connection {
     ) -> Result<Option<(Prepared, Asked)>, Refused> {
         let limits = &worker.context.limits;
         let idle_since = Instant::now();
+        let mut kept = worker.context.buffers.charge();
         let mut started = (first || !self.stream.input.is_empty()).then_some(idle_since);
         loop {
             if !self.stream.input.is_empty() {
@@ -149,12 +150,20 @@ impl Connection {
                     self.stream.input.consume(length);
                     return prepared.map(Some);
                 }
+                if kept.is_short() && self.stream.input.len() >= FLOOR {
+                    return Err(Refused { error: ProxyError::Overloaded, keep: false });
+                }
+                kept.set(self.stream.input.allocated());
             }
+            let most = limits.request_head.bytes + 1;
+            // One that was longer before may still end with what comes next.
+            let is_small = kept.is_short() && self.stream.input.len() < FLOOR;
+            let limit = if is_small { FLOOR.min(most) } else { most };
             let timer = match started {
                 Some(at) => at + limits.header,
                 None => idle_since + limits.idle,
             };
-            let read = poll_fn(|cx| self.poll_idle(cx, timer, limits.request_head.bytes + 1)).await;
+            let read = poll_fn(|cx| self.poll_idle(cx, timer, limit)).await;
             match read {
                 Idle::Read => started = started.or_else(|| Some(Instant::now())),
                 Idle::Over => return Ok(None),

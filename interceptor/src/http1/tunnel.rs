@@ -1,23 +1,27 @@
 //! An upgraded connection (WebSocket and the like): bytes both ways until both sides are done, or
 //! neither has moved one for too long. What has vanished, or ended one side and forgotten the other,
 //! would else keep its function from zero.
+//!
+//! Most tunnels are silent most of the time. Such a one owns no buffer; one with a slow side keeps as
+//! much as the process's budget allows.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    task::{Context, Poll},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::AsyncWrite as _;
 
+use super::call::Stream;
 use crate::{
-    clock,
     upstream::http1::Connection,
     wire::{
-        buffer::Buffer,
-        io::{Io, Rewound},
+        budget::Budget,
+        buffer::{Buffer, HIGH_WATER},
+        io::Io,
         tcp,
     },
 };
@@ -25,82 +29,77 @@ use crate::{
 /// Copies both ways; what was read beyond the heads goes first. Returns the bytes moved from and
 /// to the client. A drain lets it run until the worker's runtime ends.
 pub(super) async fn run(
-    io: &mut Io,
-    input: &mut Buffer,
+    client: &mut Stream,
     pod: Connection,
     idle: Duration,
+    budget: &Budget,
 ) -> io::Result<(u64, u64)> {
+    let Stream { io, input, deadline, .. } = client;
     // Bytes that nobody acknowledges do not move either. Only a tunnel has no other clock.
     let _ = tcp::user_timeout(io.tcp(), idle).and(tcp::user_timeout(pod.io.tcp(), idle));
-    let moved = AtomicU64::new(clock::now());
-    let watched = |inner, head| Rewound { head, inner: Watched { inner, moved: &moved } };
     let mut pod_io = pod.io;
-    let mut down = watched(io, std::mem::take(input));
-    let mut up = watched(&mut pod_io, pod.input);
-    tokio::select! {
-        copied = copy_bidirectional(&mut down, &mut up) => copied,
-        () = stands_still(&moved, idle) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-/// Resolves once nothing has moved for `idle`.
-async fn stands_still(moved: &AtomicU64, idle: Duration) {
-    loop {
-        let since = Duration::from_micros(clock::now().saturating_sub(moved.load(Relaxed)));
-        if since >= idle {
-            return;
+    let (mut up, mut down) = (Way::new(std::mem::take(input)), Way::new(pod.input));
+    let mut kept = budget.charge();
+    let (mut moved, mut last) = (0, Instant::now());
+    poll_fn(|cx| {
+        let most = kept.most();
+        let ends = (
+            up.poll(cx, io, &mut pod_io, most)?.is_ready(),
+            down.poll(cx, &mut pod_io, io, most)?.is_ready(),
+        );
+        if ends == (true, true) {
+            return Poll::Ready(Ok((up.written, down.written)));
         }
-        tokio::time::sleep(idle - since).await;
-    }
-}
-
-/// Notes when a byte was read or written.
-struct Watched<'a> {
-    inner: &'a mut Io,
-    moved: &'a AtomicU64,
-}
-
-impl Watched<'_> {
-    fn note(&self, bytes: usize) {
-        if bytes > 0 {
-            self.moved.store(clock::now(), Relaxed);
+        kept.set(up.waiting.allocated() + down.waiting.allocated());
+        let so_far = up.read + up.written + down.read + down.written;
+        if std::mem::replace(&mut moved, so_far) != so_far {
+            last = Instant::now();
         }
-    }
+        deadline.poll(cx, last + idle).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
 }
 
-impl AsyncRead for Watched<'_> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+/// One direction.
+struct Way {
+    /// Read and not written.
+    waiting: Buffer,
+    read: u64,
+    written: u64,
+    /// The source has ended its side…
+    ended: bool,
+    /// …and so has this one towards the destination.
+    shut: bool,
+}
+
+impl Way {
+    fn new(waiting: Buffer) -> Self {
+        Self { waiting, read: 0, written: 0, ended: false, shut: false }
+    }
+
+    /// Moves what can be moved, with at most `most` bytes waiting. Ready at the end.
+    fn poll(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        most: usize,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let read = Pin::new(&mut *this.inner).poll_read(cx, buf);
-        this.note(buf.filled().len() - before);
-        read
-    }
-}
-
-impl AsyncWrite for Watched<'_> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut *this.inner).poll_write(cx, data);
-        if let Poll::Ready(Ok(bytes)) = written {
-            this.note(bytes);
+        while !self.shut {
+            let before = self.waiting.len();
+            let flushed = to.poll_flush_buffer(cx, &mut self.waiting, HIGH_WATER)?;
+            self.written += (before - self.waiting.len()) as u64;
+            if flushed.is_ready() && self.ended {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                self.shut = true;
+            } else if self.ended || self.waiting.len() >= most {
+                return Poll::Pending;
+            } else {
+                let read = ready!(from.poll_read_more(cx, &mut self.waiting, most))?;
+                self.read += read as u64;
+                self.ended = read == 0;
+            }
         }
-        written
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().inner).poll_shutdown(cx)
+        Poll::Ready(Ok(()))
     }
 }

@@ -22,12 +22,13 @@ use crate::{
     message::{
         body::{BodySink, Decoder},
         field::{Class, Field, Fields, identify},
-        head::{RequestHead, ResponseHead, Version, is_token, valid_authority},
+        head::{RequestHead, ResponseHead, Version, is_origin_form, is_token, valid_authority},
     },
     queue::Place,
     request::{client::Client, discard::discard, life, prepared::prepare},
     upstream::http1::Connection as PodConnection,
     wire::{
+        budget::{Budget, FLOOR},
         inbox::{Inbox, InboxError, Part},
         outbox::{Outbox, append},
         timer::Deadline,
@@ -63,8 +64,12 @@ pub(super) async fn serve(
     let (parts, body) = request.into_parts();
     let inbox = Inbox::new(body);
     let most = worker.context.limits.request_head.fields;
-    let prepared =
-        view(&parts, inbox.is_done(), most).and_then(|mut head| prepare(&mut head, peer, worker));
+    let ahead = if inbox.is_done() { 0 } else { ahead(&parts, worker.context.h2.window) };
+    let prepared = if ahead > FLOOR && worker.context.buffers.is_short() {
+        Err(ProxyError::Overloaded)
+    } else {
+        view(&parts, inbox.is_done(), most).and_then(|mut head| prepare(&mut head, peer, worker))
+    };
     let deadline = Deadline::new(Instant::now() + worker.context.limits.grace);
     let mut stream = Stream {
         inbox,
@@ -72,7 +77,7 @@ pub(super) async fn serve(
         send: None,
         outbox: Outbox::default(),
         deadline,
-        ahead: ahead(&parts, worker.context.h2.window),
+        ahead,
         held: None,
         wants_end: parts.headers.contains_key(header::EXPECT),
         gone: false,
@@ -83,7 +88,7 @@ pub(super) async fn serve(
         Err(error) => {
             worker.context.metrics.error(error);
             let id = new_request_id(fastrand::u128(..));
-            stream.answer(worker, error, &id, None).await;
+            stream.answer(worker, error, &id, error.retry_after()).await;
         }
     }
     if !stream.gone {
@@ -139,6 +144,11 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
     if !valid_authority(host) {
         return Err(ProxyError::BadRequest("invalid Host"));
     }
+    let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes();
+    // The `http` crate takes a query without a path.
+    if !is_origin_form(parts.method.as_str(), target) {
+        return Err(ProxyError::BadRequest("invalid :path"));
+    }
     let body = match length {
         _ if bare => Decoder::Done,
         Some(n) => Decoder::length(n),
@@ -146,7 +156,7 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
     };
     Ok(RequestHead {
         method: parts.method.as_str(),
-        target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes().into(),
+        target: target.into(),
         host,
         version: Version::Http2,
         fields,
@@ -363,7 +373,12 @@ impl Client for Stream {
     }
 
     /// No stream becomes one: HTTP/2 has no `Upgrade` (RFC 9113 section 8.6).
-    async fn tunnel(&mut self, _: PodConnection, _: Duration) -> io::Result<(u64, u64)> {
+    async fn tunnel(
+        &mut self,
+        _: PodConnection,
+        _: Duration,
+        _: &Budget,
+    ) -> io::Result<(u64, u64)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -225,6 +225,18 @@ pub(crate) fn valid_authority(authority: &str) -> bool {
     authority.bytes().all(allowed)
 }
 
+/// A path with an optional query, or the asterisk of OPTIONS: what a pod gets, and what `:path` has to
+/// be (RFC 9113 section 8.3.1).
+pub(crate) fn is_origin_form(method: &str, target: &[u8]) -> bool {
+    let is_path = target.starts_with(b"/") || (target == b"*" && method == "OPTIONS");
+    is_path && is_visible(target)
+}
+
+/// Bytes above ASCII are passed on; a fragment is never sent (RFC 9110 section 7.1).
+fn is_visible(target: &[u8]) -> bool {
+    target.iter().all(|b| *b > b' ' && *b != 0x7f && *b != b'#')
+}
+
 /// RFC 9112 section 3.2: the target in origin form and the authority it is for. A target that names
 /// an authority is for that one, whatever `Host` says (section 3.2.2).
 fn request_target<'a>(
@@ -235,12 +247,12 @@ fn request_target<'a>(
     if method == "CONNECT" {
         return Err(HeadError::Method);
     }
-    let bad = Malformed("invalid request target");
-    if !target.iter().all(|b| *b > b' ' && *b != 0x7f && *b != b'#') {
-        return Err(bad);
-    }
-    if target.starts_with(b"/") || (target == b"*" && method == "OPTIONS") {
+    if is_origin_form(method, target) {
         return Ok((target.into(), host.unwrap_or_default()));
+    }
+    let bad = Malformed("invalid request target");
+    if !is_visible(target) {
+        return Err(bad);
     }
     let after = |scheme: &[u8]| {
         let (start, rest) = target.split_at_checked(scheme.len())?;

@@ -12,7 +12,7 @@ use crate::{
     message::{body::BodySink, head::ResponseHead},
     queue::Place,
     upstream::http1::Connection,
-    wire::timer::Deadline,
+    wire::{budget::Budget, timer::Deadline},
     worker::Worker,
 };
 
@@ -89,5 +89,6 @@ pub(crate) trait Client: BodySink + Send {
         &mut self,
         pod: Connection,
         idle: Duration,
+        budget: &Budget,
     ) -> impl Future<Output = io::Result<(u64, u64)>> + Send;
 }

@@ -19,7 +19,7 @@ use crate::{
     message::head::ResponseHead,
     upstream::pod::{Pod, PodError},
     wire::{
-        budget::{Budget, Charge},
+        budget::{Budget, Charge, FLOOR},
         timer::Pace,
     },
 };
@@ -29,7 +29,8 @@ const MAX_INTERIM: u32 = 16;
 /// A client that is slow to read is written to in pieces of this size, so that what it has taken
 /// shows.
 const PACED_PIECE: usize = 8 << 10;
-/// How often a client is looked at whose body the pod does not take.
+/// How often a client is looked at whose body the pod does not take, and the budget for a head that
+/// waits for room.
 const STALL_LOOK: Duration = Duration::from_secs(1);
 
 /// How an exchange failed.
@@ -63,7 +64,7 @@ enum Clock {
     Response,
     /// The function limits the whole request.
     Request,
-    /// Is the client of a stalled upload still there?
+    /// Is the client of a stalled upload still there, or room for the pod's head?
     Look,
 }
 
@@ -273,14 +274,16 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
 
     /// Pending, unless a clock of this exchange has run out.
     fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
-        self.kept.set(self.client.kept() + self.pod.kept());
+        let of_pod = self.pod.kept();
+        self.kept.set(self.client.kept() + of_pod);
+        let cramped = !self.progress.answered && of_pod >= FLOOR && self.kept.is_short();
         // While the pod takes no more of the body, the client's unread bytes hide its hang-up.
         let stalled = self.progress.stalled.is_some() && !self.request_over();
         if stalled && self.client.has_left(cx) {
             return Poll::Ready(Err(self.fail(ProxyError::ClientGone)));
         }
         loop {
-            let (at, clock) = self.next_clock(stalled);
+            let (at, clock) = self.next_clock(stalled || cramped);
             if self.client.deadline().poll(cx, at).is_pending() {
                 return Poll::Pending;
             }
@@ -291,6 +294,10 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
                     ProxyError::RequestTimeout
                 }
                 Clock::Writing if self.progress.writing.too_slow(limits) => ProxyError::SlowReader,
+                Clock::Look if cramped => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Clock::Look | Clock::Reading | Clock::Writing => continue,
                 Clock::Response => ProxyError::ResponseTimeout,
                 Clock::Request => ProxyError::RequestDeadline,
@@ -300,7 +307,7 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
     }
 
     /// The clock that runs out first.
-    fn next_clock(&self, stalled: bool) -> (Instant, Clock) {
+    fn next_clock(&self, looks: bool) -> (Instant, Clock) {
         let (limits, p) = (self.limits, &self.progress);
         let mut next: Option<(Instant, Clock)> = None;
         let mut sooner = |at: Option<Instant>, clock| {
@@ -318,7 +325,7 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
             let since = p.stalled.or(p.sent);
             sooner(since.map(|at| at + self.terms.response_header), Clock::Response);
         }
-        if stalled {
+        if looks {
             sooner(Some(Instant::now() + STALL_LOOK), Clock::Look);
         }
         next.unwrap_or_else(|| (limits.far(), Clock::Request))

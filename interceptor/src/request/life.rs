@@ -125,7 +125,7 @@ impl<C: Client> Attempt<'_, C> {
         match &ended {
             Ok(finished) if finished.upgraded => {
                 let idle = self.worker.context.limits.idle;
-                let tunnel = self.client.tunnel(pod, idle).await;
+                let tunnel = self.client.tunnel(pod, idle, &self.worker.context.buffers).await;
                 tracing::debug!(function = %self.prepared.destination.id, ?tunnel, "tunnel closed");
             }
             Ok(finished) if finished.keep_upstream => {

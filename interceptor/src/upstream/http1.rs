@@ -21,7 +21,7 @@ use crate::{
         head::{ResponseHead, parse_response},
         section::{HeadError, HeadLimits},
     },
-    wire::{buffer::Buffer, io::Io},
+    wire::{budget::FLOOR, buffer::Buffer, io::Io},
 };
 
 /// Idle time after which a connection is retired when the pod says nothing: under the 5 s after
@@ -214,7 +214,11 @@ impl Pod for Connection {
                 Ok(None) => {}
                 Err(e) => return Poll::Ready(Err(PodError::Failed(e))),
             }
-            let limit = limits.bytes.min(self.input.len() + most);
+            let room = if most > FLOOR { self.input.len() + most } else { FLOOR };
+            if self.input.len() >= room {
+                return Poll::Pending;
+            }
+            let limit = limits.bytes.min(room);
             match self.io.poll_read_more(cx, &mut self.input, limit) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(self.gone())),

@@ -30,7 +30,8 @@ pub(crate) trait Pod: BodySink {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PodError>>;
 
     /// The next response head, interim ones too: its status, once `take` has seen it. Reads at most
-    /// `most` bytes at a time.
+    /// `most` bytes at a time. One that is longer than the budget's floor waits while that is all there is, and
+    /// wakes nobody.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,

@@ -3,7 +3,8 @@
 //! An exchange moves at most [`HIGH_WATER`] bytes that one side has sent and the other has not taken.
 //! Whoever keeps up has none of them when its task waits, so only slow sides are counted, and a fast
 //! exchange costs one load per read. Beyond the bound each exchange gets [`FLOOR`]: it goes on, in
-//! smaller pieces, and its sender is slowed down sooner.
+//! smaller pieces, and its sender is slowed down sooner. A head that is still arriving cannot go on in
+//! pieces: a request's is refused beyond [`FLOOR`], and a pod's waits there.
 
 use prometheus::IntGauge;
 
@@ -29,6 +30,11 @@ impl Budget {
     /// Nothing is kept yet for whom this is.
     pub(crate) fn charge(&self) -> Charge<'_> {
         Charge { budget: self, bytes: 0 }
+    }
+
+    /// Is all of it used?
+    pub(crate) fn is_short(&self) -> bool {
+        self.used.get() >= self.limit
     }
 
     /// Sets `bytes` aside, as long as half of the bound is left to others.
@@ -58,9 +64,14 @@ impl Charge<'_> {
         self.bytes = bytes;
     }
 
+    /// Is there no more than [`FLOOR`] for it?
+    pub(crate) fn is_short(&self) -> bool {
+        self.budget.is_short()
+    }
+
     /// How many bytes may be kept.
     pub(crate) fn most(&self) -> usize {
-        if self.budget.used.get() < self.budget.limit { HIGH_WATER } else { FLOOR }
+        if self.is_short() { FLOOR } else { HIGH_WATER }
     }
 }
 

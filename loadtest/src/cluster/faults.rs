@@ -21,6 +21,7 @@ mod registry_down;
 mod rollout;
 mod scale_in;
 mod traffic;
+mod worst_bodies;
 
 use super::scenario::{MINUTE, Scenario};
 
@@ -61,6 +62,13 @@ pub(super) const FAULTS: &[Scenario] = &[
         shares: true,
         max_time: MINUTE.saturating_mul(4),
         start: |run, cluster| Box::pin(kill_container::run(run, cluster)),
+    },
+    Scenario {
+        name: "worst_bodies",
+        about: "The bodies that cost a Node and a Python pod most memory",
+        shares: false,
+        max_time: MINUTE.saturating_mul(5),
+        start: |run, cluster| Box::pin(worst_bodies::run(run, cluster)),
     },
     Scenario {
         name: "interceptor_restart",

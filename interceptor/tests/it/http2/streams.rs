@@ -1,9 +1,9 @@
 //! HTTP/2 clients of pods that speak HTTP/1.1.
 
-use http::Method;
+use http::{Method, Uri};
 
 use super::client::{Client, answer, request};
-use crate::support::{Gate, Proxy, Recorder, ready};
+use crate::support::{Backend, Gate, Proxy, Recorder, ok, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_share_a_connection() {
@@ -24,4 +24,27 @@ async fn requests_share_a_connection() {
         assert_eq!(answer.fields["x-content-type-options"], "nosniff");
     }
     proxy.idle().await;
+}
+
+/// The `http` crate, and h2 with it, takes a query without a path. A pod's request line would have none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_begins_with_a_slash() {
+    let pod = Backend::answering(|request| ok(request.target()));
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    for (method, path, status) in [
+        (Method::GET, "?/a", 400),
+        (Method::GET, "*", 400),
+        (Method::OPTIONS, "*", 200),
+        (Method::GET, "/?a", 200),
+    ] {
+        let uri = Uri::builder().scheme("http").authority("f.test").path_and_query(path);
+        let request = http::Request::builder().method(method).uri(uri.build().unwrap());
+        let (answered, _) = client.start(request.body(()).unwrap(), true).await;
+        let answer = answer(answered).await.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+        if status == 200 {
+            assert_eq!(answer.body, path.as_bytes());
+        }
+    }
 }

@@ -73,10 +73,7 @@ pub(super) async fn delete_at_once(api: &Api<Pod>, name: &str) -> Result<(), any
 /// Returns when they are gone, their sockets closed: that takes a few milliseconds, in which their
 /// connections still take bytes.
 pub(super) async fn kill_container(pod: &Pod) -> Result<(), anyhow::Error> {
-    let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let id = status.and_then(|all| all.first()?.container_id.clone()).context("no container")?;
-    let (_, id) = id.split_once("://").context("a container id without its runtime")?;
-    let pids = processes_of(id)?;
+    let pids = processes_of(container(pod)?)?;
     anyhow::ensure!(!pids.is_empty(), "no process of {} on this machine", pod.name_any());
     for pid in &pids {
         let pid = Pid::from_raw(*pid).context("a process without a number")?;
@@ -91,8 +88,16 @@ pub(super) async fn kill_container(pod: &Pod) -> Result<(), anyhow::Error> {
     timeout(PATIENCE, gone).await.context("a killed process does not end")
 }
 
+/// The id of a pod's first container.
+pub(super) fn container(pod: &Pod) -> Result<&str, anyhow::Error> {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let id =
+        statuses.and_then(|all| all.first()?.container_id.as_deref()).context("no container")?;
+    Ok(id.split_once("://").context("a container id without its runtime")?.1)
+}
+
 /// Processes whose control group bears the container's id.
-fn processes_of(container: &str) -> Result<Vec<i32>, anyhow::Error> {
+pub(super) fn processes_of(container: &str) -> Result<Vec<i32>, anyhow::Error> {
     let entries = fs::read_dir("/proc").context("list /proc")?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let is_in = |pid: &i32| {
