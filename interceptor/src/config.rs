@@ -94,7 +94,7 @@ pub struct ProxyConfig {
     pub workers: Option<NonZeroUsize>,
     /// Most client connections; further ones are closed at once. One with TLS counts as four and one
     /// of HTTP/2 as eight, for what they may keep.
-    #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_CONNECTIONS", default_value = "50000")]
+    #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_CONNECTIONS", default_value = "40000")]
     pub max_connections: NonZeroUsize,
     /// Networks whose X-Forwarded-* and X-Request-Id count.
     #[arg(long, env = "KIPPER_INTERCEPTOR_TRUSTED_PROXIES", value_delimiter = ',')]
@@ -165,7 +165,7 @@ impl Default for ProxyConfig {
             tls_listen: None,
             tls_cert_dir: None,
             workers: None,
-            max_connections: NonZeroUsize::new(50_000).unwrap_or(NonZeroUsize::MIN),
+            max_connections: NonZeroUsize::new(40_000).unwrap_or(NonZeroUsize::MIN),
             trusted_proxies: Vec::new(),
             path_routes: false,
             header_timeout: h1.header,

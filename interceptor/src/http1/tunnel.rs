@@ -42,7 +42,8 @@ pub(super) async fn run(
     let mut kept = budget.charge();
     let (mut moved, mut last) = (0, Instant::now());
     poll_fn(|cx| {
-        let most = kept.most();
+        // What both ways keep together.
+        let most = kept.most() / 2;
         let ends = (
             up.poll(cx, io, &mut pod_io, most)?.is_ready(),
             down.poll(cx, &mut pod_io, io, most)?.is_ready(),

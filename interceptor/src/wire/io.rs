@@ -58,7 +58,7 @@ impl Io {
             |buf| Pin::new(&mut *self).poll_read(cx, buf),
             |data| {
                 let tail = buffer.tail();
-                tail.reserve_exact(if tail.capacity() == 0 { data.len() } else { 0 });
+                tail.reserve_exact(data.len());
                 tail.extend_from_slice(data);
             },
         )

@@ -7,7 +7,11 @@
 
 #![allow(clippy::cast_precision_loss)] // of bytes and connections
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use kipper_measure::samples::Samples;
@@ -22,13 +26,12 @@ use crate::{
     control::{function, host},
     open_loop::{self, Fate, Load},
     processes::{Function, Interceptor},
-    requests::websocket,
+    requests::{get, websocket},
     run::{POLL, Run},
-    serve::function::LARGE,
 };
 
-/// The chart's `--max-connections`.
-const CAP: f64 = 50_000.0;
+/// `--max-connections`, by default.
+const CAP: f64 = 40_000.0;
 /// Functions that have to fill their queues until the queues of all are full.
 const FULL_QUEUES: f64 = 4.0;
 /// The proxy's timers, so long that every hostile client is there while it is measured.
@@ -48,11 +51,16 @@ const SMALL_BUFFER: u32 = 4096;
 
 /// The other tenant's function.
 const OTHER: usize = 0;
-/// The hostile tenant's: one that answers, one whose answers have heads without an end, one without
-/// a pod.
-const OPEN: usize = 1;
-const ENDLESS: usize = 2;
-const ASLEEP: usize = 3;
+/// The hostile tenant's: one with a pod, one without.
+const HOSTILE: usize = 1;
+const ASLEEP: usize = 2;
+const LONG_HEAD: &str = "/head";
+const LONG_BODY: &str = "/body";
+/// Of an answer's head that does not end; the proxy takes 256 KiB.
+const HEAD_BYTES: usize = 250_000;
+/// More than the kernel and the proxy take of a side whose other side does not read, and not so much
+/// that the kernel's memory for all sockets of this machine runs short.
+const MORE: usize = 512 << 10;
 
 /// How a client is hostile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +88,9 @@ impl Kind {
         match self {
             Self::Head => size,
             Self::FieldSection => size / 8,
-            // The kernel keeps megabytes for each.
-            Self::Reader | Self::Tunnel | Self::Answer => size / 20,
+            // Not many: the kernel keeps megabytes for each.
+            Self::Reader | Self::Tunnel => 500,
+            Self::Answer => size / 5,
             // All that are taken: 64 MiB, and 64 KiB each.
             Self::Held => 1_024,
         }
@@ -101,9 +110,9 @@ impl Kind {
         match self {
             Self::Head => unfinished_head(8_000).into(),
             Self::FieldSection => unfinished_field_section().into(),
-            Self::Reader => format!("GET {LARGE} HTTP/1.1\r\nhost: {}\r\n\r\n", host(OPEN)).into(),
-            Self::Tunnel => [websocket(&host(OPEN)), vec![b'x'; 16 << 20]].concat().into(),
-            Self::Answer => format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", host(ENDLESS)).into(),
+            Self::Reader => get(&host(HOSTILE), LONG_BODY).into(),
+            Self::Tunnel => [websocket(&host(HOSTILE)), vec![b'x'; MORE]].concat().into(),
+            Self::Answer => get(&host(HOSTILE), LONG_HEAD).into(),
             Self::Held => {
                 let length = 128 << 10;
                 let head = format!(
@@ -119,16 +128,14 @@ impl Kind {
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let size = run.size(10_000, 2_000);
     let backend = Function::start(run, &[]).await?;
-    let endless = Endless::start().await?;
+    let hostile = Pod::start().await?;
     let (mut worst, mut held, mut empty) = (0.0_f64, 0.0, 0.0);
     let (mut took, mut failed) = (Vec::new(), 0);
     for kind in Kind::ALL {
         // Each on a process of its own: what an allocator keeps of one would hide the next.
-        let mut interceptor = Interceptor::start(run, 4, TIMERS).await?;
-        for index in [OTHER, OPEN] {
-            interceptor.set_ready(&function(index), &[backend.addr]).await?;
-        }
-        interceptor.set_ready(&function(ENDLESS), &[endless.address]).await?;
+        let mut interceptor = Interceptor::start(run, 3, TIMERS).await?;
+        interceptor.set_ready(&function(OTHER), &[backend.addr]).await?;
+        interceptor.set_ready(&function(HOSTILE), &[hostile.address]).await?;
         let alone = other(run, interceptor.proxy).await;
         let started = interceptor.resident_kib()?;
         let long = unfinished_head(31_000).into();
@@ -267,29 +274,45 @@ fn unfinished_field_section() -> Vec<u8> {
     .concat()
 }
 
-/// A pod whose answers have heads that do not end.
-struct Endless {
+/// A pod of the hostile tenant's.
+struct Pod {
     address: SocketAddr,
     #[allow(dead_code, reason = "held for its drop")]
     serving: JoinSet<()>,
 }
 
-impl Endless {
+impl Pod {
     async fn start() -> Result<Self, anyhow::Error> {
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 connections.spawn(async move {
-                    let _ = stream.read(&mut [0; 4096]).await;
-                    let head = format!("HTTP/1.1 200 OK\r\nx-long: {}", "x".repeat(250_000));
-                    let _ = stream.write_all(head.as_bytes()).await;
+                    let mut asked = [0; 4096];
+                    let read = stream.read(&mut asked).await.unwrap_or_default();
+                    // Whether it is taken is for the proxy to say.
+                    let _ = stream.write_all(&answer(&asked[..read])).await;
                     std::future::pending::<()>().await;
                 });
             }
         });
         Ok(Self { address, serving })
     }
+}
+
+/// A head without an end, or more bytes behind one than the kernel and the proxy take.
+fn answer(asked: &[u8]) -> Vec<u8> {
+    let asks = |path: &str| asked.starts_with(format!("GET {path} ").as_bytes());
+    let head = if asks(LONG_HEAD) {
+        "HTTP/1.1 200 OK\r\nx-long: ".to_owned()
+    } else if asks(LONG_BODY) {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {MORE}\r\n\r\n")
+    } else {
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+            .into()
+    };
+    let rest = if asks(LONG_HEAD) { HEAD_BYTES } else { MORE };
+    [head.into_bytes(), vec![b'x'; rest]].concat()
 }
