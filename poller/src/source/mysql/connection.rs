@@ -10,14 +10,13 @@ use mysql_async::{
     Conn, DriverError, Error, IoError, Opts, OptsBuilder, Params, Row, SslOpts, Statement, Value,
     prelude::Queryable as _,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::{error::Elapsed, timeout},
 };
 
 use super::url;
-use crate::source::{SourceError, url::Tls};
+use crate::source::{SourceError, tls, url::Tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a silent connection is asked whether its peer is there. After that the system's own rules
@@ -106,11 +105,12 @@ impl Connector {
                              leave one of them out";
                 return Err(invalid(words));
             }
-            Some(pem) => Some(
-                SslOpts::default()
-                    .with_root_certs(vec![certificates(pem)?.to_vec().into()])
-                    .with_disable_built_in_roots(true),
-            ),
+            Some(pem) => {
+                // The client reads it again, and takes one without a certificate for none.
+                tls::authorities(pem)?;
+                let options = SslOpts::default().with_disable_built_in_roots(true);
+                Some(options.with_root_certs(vec![pem.as_bytes().to_vec().into()]))
+            }
             None if mode == Tls::Verified => Some(SslOpts::default()),
             None => {
                 if mode == Tls::Unsaid {
@@ -395,18 +395,6 @@ fn unreachable(error: &Error) -> SourceError {
 
 pub(super) fn invalid(text: impl Into<String>) -> SourceError {
     SourceError::Invalid(text.into())
-}
-
-/// The bytes of a certificate authority that holds certificates.
-fn certificates(pem: &str) -> Result<&[u8], SourceError> {
-    let mut count = 0;
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        count += usize::from(certificate.is_ok());
-    }
-    if count > 0 {
-        return Ok(pem.as_bytes());
-    }
-    Err(invalid("the source's certificate authority holds no certificates in PEM"))
 }
 
 #[cfg(test)]
