@@ -42,9 +42,13 @@ function statusOf(value) {
   if (isStream(value)) return undefined;
   if (value.statusCode !== undefined) return value.statusCode;
   const { status } = value;
-  if (!Number.isInteger(status) || status < 100 || status > 599) return undefined;
   const keys = Object.keys(value);
-  if ((keys.includes('body') || keys.includes('headers')) && keys.every((key) => ANSWER_KEYS.has(key))) return status;
+  const shaped = keys.every((key) => ANSWER_KEYS.has(key));
+  if (shaped && status === undefined && keys.includes('body') && keys.includes('headers')) {
+    logOnce('the handler returned an object with headers and body and no statusCode: it is sent as data; an answer has a statusCode');
+  }
+  if (!Number.isInteger(status) || status < 100 || status > 599) return undefined;
+  if (shaped && (keys.includes('body') || keys.includes('headers'))) return status;
   if (status !== 200) logOnce(`the handler returned an object with status ${status}: it is sent as data with 200; an answer's status is called statusCode`);
   return undefined;
 }

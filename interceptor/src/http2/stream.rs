@@ -129,7 +129,11 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
     if bare && length.is_some_and(|n: u64| n > 0) {
         return Err(ProxyError::BadRequest("a body shorter than its Content-Length"));
     }
-    let host = fields.iter().find(|f| f.class == Class::Host).map(|f| f.value);
+    let mut hosts = fields.iter().filter(|f| f.class == Class::Host).map(|f| f.value);
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(ProxyError::BadRequest("more than one Host"));
+    }
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = match (authority, host) {
         (Some(a), Some(h)) if !a.as_bytes().eq_ignore_ascii_case(h) => {

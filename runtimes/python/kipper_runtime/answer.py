@@ -73,18 +73,25 @@ def status_of(value):
     if "statusCode" in value:
         return "None" if value["statusCode"] is None else value["statusCode"]
     status = value.get("status")
+    shaped = ANSWER_KEYS.issuperset(value)
+    if shaped and status is None and "body" in value and "headers" in value:
+        hint("the handler returned a dict with headers and body and no statusCode: it is sent as data; an answer has a statusCode")
     if not is_status(status):
         return None
-    if ("body" in value or "headers" in value) and ANSWER_KEYS.issuperset(value):
+    if shaped and ("body" in value or "headers" in value):
         return status
     if status != 200:
-        from .log import log_once
-
-        log_once(
+        hint(
             f"the handler returned a dict with status {int(status)}: it is sent as data with 200;"
             " an answer's status is called statusCode"
         )
     return None
+
+
+def hint(text):
+    from .log import log_once
+
+    log_once(text)
 
 
 def error_answer(status, body, headers=()):

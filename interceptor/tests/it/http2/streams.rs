@@ -48,3 +48,21 @@ async fn a_path_begins_with_a_slash() {
         }
     }
 }
+
+/// Two parsers could each take another one of them (RFC 9112 section 3.2, and HTTP/2 is no better).
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_are_none() {
+    let pod = Backend::answering(|request| ok(request.target()));
+    let proxy = Proxy::one(&[ready(pod.address)]).await;
+    let mut client = Client::connect(proxy.address).await;
+    for (hosts, status) in
+        [(&["f.test"][..], 200), (&["f.test", "other.test"], 400), (&["f.test", "f.test"], 400)]
+    {
+        let mut request = request(Method::GET, "f.test", "/");
+        for host in hosts {
+            request.headers_mut().append("host", host.parse().unwrap());
+        }
+        let (answered, _) = client.start(request, true).await;
+        assert_eq!(answer(answered).await.unwrap().status, status, "{hosts:?}");
+    }
+}
