@@ -290,7 +290,9 @@ impl Client for Call<'_> {
         budget: &Budget,
     ) -> io::Result<(u64, u64)> {
         self.verdict = Verdict::Close;
-        Box::pin(tunnel::run(self.stream, pod, idle, budget)).await
+        let Stream { io, input, deadline, .. } = &mut *self.stream;
+        let input = std::mem::take(input);
+        Box::pin(tunnel::run(io, input, deadline, pod, idle, budget)).await
     }
 }
 

@@ -15,7 +15,6 @@ use std::{
 
 use tokio::io::AsyncWrite as _;
 
-use super::call::Stream;
 use crate::{
     upstream::http1::Connection,
     wire::{
@@ -23,22 +22,24 @@ use crate::{
         buffer::{Buffer, HIGH_WATER},
         io::Io,
         tcp,
+        timer::Deadline,
     },
 };
 
 /// Copies both ways; what was read beyond the heads goes first. Returns the bytes moved from and
 /// to the client. A drain lets it run until the worker's runtime ends.
 pub(super) async fn run(
-    client: &mut Stream,
+    io: &mut Io,
+    input: Buffer,
+    deadline: &mut Deadline,
     pod: Connection,
     idle: Duration,
     budget: &Budget,
 ) -> io::Result<(u64, u64)> {
-    let Stream { io, input, deadline, .. } = client;
     // Bytes that nobody acknowledges do not move either. Only a tunnel has no other clock.
     let _ = tcp::user_timeout(io.tcp(), idle).and(tcp::user_timeout(pod.io.tcp(), idle));
     let mut pod_io = pod.io;
-    let (mut up, mut down) = (Way::new(std::mem::take(input)), Way::new(pod.input));
+    let (mut up, mut down) = (Way::new(input), Way::new(pod.input));
     let mut kept = budget.charge();
     let (mut moved, mut last) = (0, Instant::now());
     poll_fn(|cx| {
