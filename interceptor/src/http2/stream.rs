@@ -22,7 +22,11 @@ use crate::{
     message::{
         body::{BodySink, Decoder},
         field::{Class, Field, Fields, identify},
-        head::{RequestHead, ResponseHead, Version, is_origin_form, is_token, valid_authority},
+        head::{
+            RequestHead, ResponseHead, Version, content_length, is_origin_form, is_token,
+            single_host, valid_authority,
+        },
+        section::HeadError,
     },
     queue::Place,
     request::{client::Client, discard::discard, life, prepared::prepare},
@@ -112,7 +116,6 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
         return Err(ProxyError::TooManyFields(most));
     }
     let mut fields = Fields::new();
-    let mut length = None;
     for (name, value) in &parts.headers {
         let (name, value) = (name.as_str(), value.as_bytes());
         // The `http` crate takes some that are none.
@@ -121,28 +124,21 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
         }
         // h2 refuses connection-specific fields (RFC 9113 section 8.2.2).
         let class = identify(name).map_err(|imitation| ProxyError::BadRequest(imitation.rule()))?;
-        if class == Class::ContentLength {
-            length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
-        }
         fields.push(Field { name, value, class });
     }
-    if bare && length.is_some_and(|n: u64| n > 0) {
+    let malformed = |error: HeadError| ProxyError::BadRequest(error.rule());
+    let length = content_length(&fields).map_err(malformed)?;
+    if bare && length.is_some_and(|n| n > 0) {
         return Err(ProxyError::BadRequest("a body shorter than its Content-Length"));
     }
-    let mut hosts = fields.iter().filter(|f| f.class == Class::Host).map(|f| f.value);
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(ProxyError::BadRequest("more than one Host"));
-    }
+    let host = single_host(&fields).map_err(malformed)?;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = match (authority, host) {
-        (Some(a), Some(h)) if !a.as_bytes().eq_ignore_ascii_case(h) => {
+        (Some(a), Some(h)) if !a.eq_ignore_ascii_case(h) => {
             return Err(ProxyError::BadRequest(":authority contradicts Host"));
         }
         (Some(a), _) => a,
-        (None, Some(h)) => {
-            std::str::from_utf8(h).map_err(|_| ProxyError::BadRequest("invalid Host"))?
-        }
+        (None, Some(h)) => h,
         (None, None) => return Err(ProxyError::BadRequest("no :authority")),
     };
     if !valid_authority(host) {

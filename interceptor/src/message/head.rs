@@ -196,7 +196,8 @@ fn plain_codings(field: &Field<'_>) -> bool {
     }) && field.elements().filter(|e| e.eq_ignore_ascii_case(b"chunked")).count() <= 1
 }
 
-fn content_length(fields: &Fields<'_>) -> Result<Option<u64>, HeadError> {
+/// The length of the body (RFC 9110 section 8.6), where the head says one.
+pub(crate) fn content_length(fields: &Fields<'_>) -> Result<Option<u64>, HeadError> {
     let mut lengths = fields.iter().filter(|f| f.class == Class::ContentLength);
     let Some(first) = lengths.next() else { return Ok(None) };
     if lengths.next().is_some() {
@@ -209,7 +210,8 @@ fn content_length(fields: &Fields<'_>) -> Result<Option<u64>, HeadError> {
     Ok(Some(digits.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'))))
 }
 
-fn single_host<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, HeadError> {
+/// The one `Host` (RFC 9112 section 3.2), where there is one.
+pub(crate) fn single_host<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, HeadError> {
     let mut hosts = fields.iter().filter(|f| f.class == Class::Host);
     let Some(host) = hosts.next() else { return Ok(None) };
     if hosts.next().is_some() {
