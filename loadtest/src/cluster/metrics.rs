@@ -82,7 +82,11 @@ pub(crate) async fn until_keda_listens(cluster: &Cluster) -> Result<(), anyhow::
         Api::all_with(cluster.client.clone(), &functions::scaled_objects());
     let deadline = Instant::now() + PATIENCE * 2;
     loop {
-        let functions = all.list_metadata(&ListParams::default()).await?.items.len();
+        // One that is being deleted may stay for minutes: KEDA finalizes it after the pauses that its
+        // former errors have earned it.
+        let objects = all.list_metadata(&ListParams::default()).await?.items;
+        let ending = objects.iter().filter(|it| it.metadata.deletion_timestamp.is_some()).count();
+        let functions = objects.len() - ending;
         let streams = keda_streams(cluster).await?;
         if streams == functions {
             return Ok(());
