@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    control::{Counts, Endpoint, Listening, Request},
+    control::{Counts, Endpoint, Listening, Request, function},
     requests::get,
     run::{PATIENCE, POLL, Run},
     serve::function::OPEN,
@@ -85,7 +85,10 @@ impl Interceptor {
             start(run, "interceptor", command).await?;
         let control = TcpStream::connect(control).await?;
         control.set_nodelay(true)?;
-        Ok(Self { child, proxy, admin, control: BufReader::new(control) })
+        let mut interceptor = Self { child, proxy, admin, control: BufReader::new(control) };
+        // Answered once its routes are in place: a request that came sooner would find no function.
+        interceptor.set_endpoints(&function(0), Vec::new()).await?;
+        Ok(interceptor)
     }
 
     /// Sets the endpoints of a function.
