@@ -273,13 +273,15 @@ impl Acceptor {
     }
 }
 
-/// Boxed: tokio moves a task's future when it starts and when it ends.
+/// Boxed before it is wrapped: tokio moves a task's future when it starts and when it ends, and a
+/// future that awaits a captured one has room for it twice.
 fn spawn(worker: &Worker, serve: impl Future<Output = io::Result<()>> + Send + 'static) {
-    worker.handle.spawn(Box::pin(async move {
+    let serve = Box::pin(serve);
+    worker.handle.spawn(async move {
         if let Err(error) = serve.await {
             tracing::debug!(%error, "connection not served");
         }
-    }));
+    });
 }
 
 /// Who gets a connection that stays: the worker at `own`, unless it has more others than the one with
@@ -305,28 +307,32 @@ async fn start(
     open: OpenConnection,
     workers: Arc<[Arc<Worker>]>,
 ) -> io::Result<()> {
+    let Some(stays) = first(tcp, peer, open).await? else { return Ok(()) };
+    let Some(stays) = stays.level(&workers) else { return Ok(()) };
+    stays.serve().await
+}
+
+/// Finds out what is spoken, and serves the first request of HTTP/1.1. `None` = it was the only one.
+async fn first(tcp: TcpStream, peer: Peer, open: OpenConnection) -> io::Result<Option<Stays>> {
     let worker = Arc::clone(open.worker());
     let (mut io, mut input) = (Io::Plain(tcp), Buffer::default());
     let until = Instant::now() + worker.context.limits.header;
     let mut deadline = Deadline::new(until);
     if !poll_fn(|cx| poll_sniff(cx, &mut io, &mut input, &mut deadline, until)).await? {
-        return Ok(());
+        return Ok(None);
     }
     let protocol = if input.as_slice().starts_with(PREFACE) {
         Protocol::Http2
     } else {
         let mut connection = http1::Connection::new(io, input, deadline, peer, &worker);
         if !connection.serve_first(&worker).await {
-            return Ok(());
+            return Ok(None);
         }
         (io, input) = connection.into_input();
         Protocol::Http1
     };
-    let Io::Plain(tcp) = io else { return Ok(()) };
-    match (Stays { protocol, tcp, input, peer, open }).level(&workers) {
-        Some(stays) => stays.serve().await,
-        None => Ok(()),
-    }
+    let Io::Plain(tcp) = io else { return Ok(None) };
+    Ok(Some(Stays { protocol, tcp, input, peer, open }))
 }
 
 /// What is to be done with a connection that stays.

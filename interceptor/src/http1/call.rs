@@ -75,14 +75,14 @@ impl Asked {
 pub(super) struct Call<'a> {
     stream: &'a mut Stream,
     drain: &'a DrainWatch,
-    asked: Asked,
+    asked: &'a mut Asked,
     /// How the response's body is framed.
     framing: Framing,
     verdict: Verdict,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(stream: &'a mut Stream, drain: &'a DrainWatch, asked: Asked) -> Self {
+    pub(super) fn new(stream: &'a mut Stream, drain: &'a DrainWatch, asked: &'a mut Asked) -> Self {
         Self { stream, drain, asked, framing: Framing::None, verdict: Verdict::Keep }
     }
 

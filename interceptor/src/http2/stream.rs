@@ -88,7 +88,7 @@ pub(super) async fn serve(
     };
     drop(parts);
     match prepared {
-        Ok(prepared) => life::serve(&mut stream, worker, prepared).await,
+        Ok(mut prepared) => life::serve(&mut stream, worker, &mut prepared).await,
         Err(error) => {
             worker.context.metrics.error(error);
             let id = new_request_id(fastrand::u128(..));
@@ -137,13 +137,13 @@ pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, P
         (Some(a), Some(h)) if !a.eq_ignore_ascii_case(h) => {
             return Err(ProxyError::BadRequest(":authority contradicts Host"));
         }
+        (Some(a), _) if !valid_authority(a) => {
+            return Err(ProxyError::BadRequest("invalid :authority"));
+        }
         (Some(a), _) => a,
         (None, Some(h)) => h,
         (None, None) => return Err(ProxyError::BadRequest("no :authority")),
     };
-    if !valid_authority(host) {
-        return Err(ProxyError::BadRequest("invalid Host"));
-    }
     let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes();
     // The `http` crate takes a query without a path.
     if !is_origin_form(parts.method.as_str(), target) {

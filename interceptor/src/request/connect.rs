@@ -23,10 +23,18 @@ pub(super) async fn http1(
     lease: &Lease,
     timeline: &mut Timeline,
 ) -> Option<Connection> {
-    let endpoint = &lease.endpoint;
-    if let Some(idle) = worker.pool.take(endpoint) {
+    if let Some(idle) = worker.pool.take(&lease.endpoint) {
         return Some(idle);
     }
+    // Boxed: it would be most of what a request that is held occupies.
+    Box::pin(new_http1(worker, &lease.endpoint, timeline)).await
+}
+
+async fn new_http1(
+    worker: &Worker,
+    endpoint: &Endpoint,
+    timeline: &mut Timeline,
+) -> Option<Connection> {
     let started = Instant::now();
     // Others may have to be answered first; one of their connections is as good as a new one.
     let permit = Arc::clone(&endpoint.fresh).acquire_owned().await.ok()?;

@@ -25,21 +25,25 @@ use crate::{
 const MAX_ATTEMPTS: u32 = 16;
 
 /// Carries a request through to its answer, of a pod or of our own.
-pub(crate) async fn serve<C: Client>(client: &mut C, worker: &Arc<Worker>, mut prepared: Prepared) {
+pub(crate) async fn serve<C: Client>(
+    client: &mut C,
+    worker: &Arc<Worker>,
+    prepared: &mut Prepared,
+) {
     let destination = Arc::clone(&prepared.destination);
     // What another interceptor handed over, it has counted.
     let counts = prepared.hops == 0;
     if counts {
         destination.counters.accepted(clock::at(prepared.accepted));
     }
-    let outcome = forward(client, worker, &mut prepared).await;
+    let outcome = forward(client, worker, prepared).await;
     if counts {
         worker.context.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
     }
     match outcome {
         Ok(finished) if counts => destination.metrics.answered(finished.status),
         Ok(_) => {}
-        Err(failure) => fail(client, worker, &prepared, failure).await,
+        Err(failure) => fail(client, worker, prepared, failure).await,
     }
 }
 

@@ -185,3 +185,16 @@ async fn a_port_is_bound_once() {
     assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     drop(port);
 }
+
+/// What a connection's task costs while it waits: held requests are many.
+#[test]
+fn the_task_stays_small() {
+    fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+    fn size_of_method<S, F>(_: fn(S) -> F) -> usize {
+        size_of::<F>()
+    }
+    let sizes = [size(start), size_of_method(Stays::serve)];
+    assert!(sizes.iter().all(|size| *size <= 2048), "{sizes:?} bytes");
+}
