@@ -20,11 +20,12 @@ use tokio::sync::Notify;
 use crate::{
     balancer::{self, Choice},
     clock,
+    error::ProxyError,
     fleet::{Share, share},
     headers::SecurityBlock,
     inflight::{Changes, Counters},
     metrics::{FunctionMetrics, Metrics},
-    queue::{Held, Queue, QueueError, Waiting},
+    queue::{Held, Queue, Waiting},
     source::{EndpointState, Fleet, FunctionId, RouteSpec},
     upstream::endpoint::{Endpoint, Endpoints},
 };
@@ -88,6 +89,8 @@ pub struct Destination {
     queue: Queue<Lease>,
     /// A release task runs for it (see `probe`).
     pub(crate) releasing: AtomicBool,
+    /// What was started for it ended before it could answer, and nothing was started since.
+    failed: AtomicBool,
     /// Tells the release task that endpoints changed.
     pub(crate) endpoints_changed: Notify,
     /// A cold start is under way: something is held and nothing can answer.
@@ -120,6 +123,7 @@ impl Destination {
             endpoints: ArcSwap::default(),
             listed: Mutex::default(),
             releasing: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             endpoints_changed: Notify::new(),
             cold: AtomicBool::new(false),
             wake_time: AtomicU64::new(0),
@@ -168,6 +172,7 @@ impl Destination {
 
     /// Replaces its endpoints and releases what can go now.
     pub(crate) fn set_endpoints(self: &Arc<Self>, states: &[EndpointState]) {
+        self.failed.store(false, Relaxed);
         self.replace_endpoints(self.listed.lock(), states.to_vec());
     }
 
@@ -214,17 +219,38 @@ impl Destination {
         self.endpoints_changed.notify_one();
     }
 
+    /// Nothing can answer, and it is known that waiting does not help: its held requests end, and no
+    /// further one is held until endpoints are set.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Relaxed);
+        self.queue.drop_waiters();
+        self.endpoints_changed.notify_one();
+    }
+
+    /// Why a held request was dropped from the queue.
+    pub(crate) fn refusal(&self) -> ProxyError {
+        if self.queue.is_closed() { ProxyError::UnknownHost } else { ProxyError::StartFailed }
+    }
+
     /// A place on a pod at once, or a place in the queue. `bytes` are what is held in memory.
-    pub(crate) fn acquire(self: &Arc<Self>, bytes: usize) -> Result<Acquired, QueueError> {
+    pub(crate) fn acquire(self: &Arc<Self>, bytes: usize) -> Result<Acquired, ProxyError> {
         if self.queue.is_empty()
             && let Choice::Endpoint(endpoint) = self.choose()
         {
             return Ok(Acquired::Lease(Lease::new(self, endpoint)));
         }
+        if self.failed.load(Relaxed) {
+            return Err(ProxyError::StartFailed);
+        }
         let joined = self.queue.join(bytes);
         self.note_unserved(clock::now());
         self.context.changes.mark(self);
         let waiting = joined?;
+        // It may have failed since. The queue's lock lies between: whoever joined after its waiters
+        // were dropped sees it here.
+        if self.failed.load(Relaxed) {
+            return Err(ProxyError::StartFailed);
+        }
         // An endpoint may have become free between choosing and joining.
         self.dispatch();
         Ok(Acquired::Held(waiting))

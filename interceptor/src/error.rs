@@ -59,6 +59,9 @@ pub enum ProxyError {
     /// this size.
     #[error("overloaded by slow clients; only small requests are taken")]
     Overloaded,
+    /// Its processes end before they can answer.
+    #[error("the function cannot start; its log says why")]
+    StartFailed,
     /// Held as long as allowed, and the function never had a pod.
     #[error("the function did not start in time")]
     ColdStartTimeout,
@@ -100,7 +103,7 @@ impl ProxyError {
             | Self::Saturated
             | Self::ResponseTimeout
             | Self::RequestDeadline => 504,
-            Self::UpstreamClosed | Self::BadResponse(_) => 502,
+            Self::StartFailed | Self::UpstreamClosed | Self::BadResponse(_) => 502,
         }
     }
 
@@ -119,6 +122,7 @@ impl ProxyError {
             Self::EventPath => "event_path",
             Self::QueueFull(_) => "queue_full",
             Self::Overloaded => "overloaded",
+            Self::StartFailed => "start_failed",
             Self::ColdStartTimeout => "cold_start_timeout",
             Self::Saturated => "saturated",
             Self::ResponseTimeout => "response_timeout",
@@ -143,7 +147,8 @@ impl ProxyError {
             | Self::ClientGone
             | Self::UnknownHost
             | Self::EventPath => Side::Downstream,
-            Self::ColdStartTimeout
+            Self::StartFailed
+            | Self::ColdStartTimeout
             | Self::Saturated
             | Self::ResponseTimeout
             | Self::RequestDeadline

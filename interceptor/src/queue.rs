@@ -148,11 +148,21 @@ impl<T> Queue<T> {
         !waiters.is_empty()
     }
 
+    /// Drops every waiter.
+    pub(crate) fn drop_waiters(&self) {
+        self.waiters.lock().clear();
+    }
+
     /// Drops every waiter, now and from now on: their function was removed.
     pub(crate) fn close(&self) {
         let mut waiters = self.waiters.lock();
         self.closed.store(true, Relaxed);
         waiters.clear();
+    }
+
+    /// Was it closed?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 }
 

@@ -263,6 +263,13 @@ impl EndpointSink for Router {
         }
     }
 
+    fn fail(&self, id: &FunctionId) {
+        let function = self.state.lock().functions.get(id).cloned();
+        if let Some(function) = function {
+            function.fail();
+        }
+    }
+
     fn replace_all(&self, all: Vec<(FunctionId, Vec<EndpointState>)>) {
         let mut listed: HashMap<_, _> = all.into_iter().collect();
         let functions = {

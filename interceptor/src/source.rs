@@ -155,6 +155,9 @@ pub trait RouteSink: Send + Sync + 'static {
 pub trait EndpointSink: Send + Sync + 'static {
     /// The whole endpoint set of one function (its slices merged, each address once).
     fn set(&self, id: &FunctionId, endpoints: Vec<EndpointState>);
+    /// What was started for it ended before it could answer: until its endpoints are set again,
+    /// requests are answered with that and not held.
+    fn fail(&self, id: &FunctionId);
     /// Replaces the endpoints of every function: not listed = none. Ends the initial sync.
     fn replace_all(&self, all: Vec<(FunctionId, Vec<EndpointState>)>);
 }

@@ -85,10 +85,43 @@ fn a_function_that_does_not_start_says_why_and_a_save_repairs_it() {
     let held = send(kip.address, HOST, "/").unwrap();
     let line = kip.wait_for("failed to start: cannot load the function: ");
     assert!(line.contains("(exit code 1), next try in "), "{line}");
+    // Whoever waits is told, and so is who comes before the next try.
+    for (status, body) in [receive(held).unwrap(), kip.get(HOST, "/")] {
+        assert!(status == 502 && body.contains(r#""reason":"start_failed""#), "{status} {body}");
+    }
     // A second try fails as the first did and is one line, not one more stack.
     kip.wait_for_nth("failed to start: ", 2);
     let stacks = kip.lines().iter().filter(|line| line.contains("| SyntaxError: ")).count();
     assert_eq!(stacks, 1, "{:#?}", kip.lines());
     save(&folder.path().join("f.js"), &version(1));
-    assert_eq!(receive(held).unwrap(), (200, "version 1".to_owned()));
+    until("the new version answers", || kip.get(HOST, "/") == (200, "version 1".to_owned()));
+}
+
+/// A save that does not start, in the middle of a replacement: whoever answers from then on is of one
+/// version.
+#[test]
+fn a_broken_save_while_versions_change_leaves_one_of_them() {
+    let manifest = |code: &str| {
+        format!(
+            "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: {{name: f}}\nspec:\n  \
+             source: {{code: {code:?}}}\n  scaling: {{minReplicas: 3}}\n"
+        )
+    };
+    // They start one after the other, and take their time.
+    let slow = |number| {
+        format!("Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500); {}", version(number))
+    };
+    let folder = folder(&[("f.yaml", &manifest(&slow(1)))]);
+    let file = folder.path().join("f.yaml");
+    let kip = Kip::start(&file, &[]);
+    until("all three run", || kip.children().len() == 3 && kip.get(HOST, "/").1 == "version 1");
+    save(&file, &manifest(&slow(2)));
+    until("a new one answers", || kip.get(HOST, "/").1 == "version 2");
+    save(&file, &manifest("module.exports = async () => {{{"));
+    kip.wait_for("reload failed, keeping the running version: cannot load the function");
+    until("the first version is gone", || (0..20).all(|_| kip.get(HOST, "/").1 == "version 2"));
+    save(&file, &manifest(&version(4)));
+    until("all three are there again", || {
+        kip.children().len() == 3 && (0..20).all(|_| kip.get(HOST, "/").1 == "version 4")
+    });
 }

@@ -68,7 +68,7 @@ async fn hold<C: Client>(
     let mut timer = std::pin::pin!(tokio::time::sleep_until(until.into()));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(lease) = Pin::new(&mut lease).poll(cx) {
-            return Poll::Ready(lease.map_err(|_| ProxyError::UnknownHost));
+            return Poll::Ready(lease.map_err(|_| prepared.destination.refusal()));
         }
         if let Poll::Ready(error) = gone.as_mut().poll(cx) {
             return Poll::Ready(Err(error));

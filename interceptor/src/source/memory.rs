@@ -24,6 +24,7 @@ enum RouteChange {
 /// One change of the endpoints.
 enum EndpointChange {
     Set(FunctionId, Vec<EndpointState>),
+    Fail(FunctionId),
     Mark(Mark),
 }
 
@@ -97,6 +98,11 @@ impl MemoryFeed {
         let change = EndpointChange::Set(id, endpoints);
         self.endpoints.send(change).map_err(|_| SourceError::Closed)
     }
+
+    /// Says that a function's processes end before they can answer; see [`EndpointSink::fail`].
+    pub fn fail(&self, id: FunctionId) -> Result<(), SourceError> {
+        self.endpoints.send(EndpointChange::Fail(id)).map_err(|_| SourceError::Closed)
+    }
 }
 
 impl RouteSource for MemoryRoutes {
@@ -129,6 +135,7 @@ impl EndpointSource for MemoryEndpoints {
             while let Some(change) = self.changes.recv().await {
                 match change {
                     EndpointChange::Set(id, endpoints) => sink.set(&id, endpoints),
+                    EndpointChange::Fail(id) => sink.fail(&id),
                     // Whoever asked may have left.
                     EndpointChange::Mark(mark) => drop(mark.send(())),
                 }

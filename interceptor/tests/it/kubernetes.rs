@@ -63,6 +63,8 @@ fn route(route: &RouteSpec) -> String {
 }
 
 impl EndpointSink for Sink {
+    fn fail(&self, _: &FunctionId) {}
+
     fn set(&self, id: &FunctionId, states: Vec<EndpointState>) {
         self.note(Call::Set(id.to_string(), endpoints(&states)));
     }

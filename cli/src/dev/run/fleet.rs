@@ -60,6 +60,12 @@ pub(crate) struct Fleet {
     desired: u32,
     generation: u64,
     is_reloading: bool,
+    /// The code did not start since it was saved: no process is tried with it while others answer.
+    is_broken: bool,
+    /// The last process ended before it could answer.
+    start_failed: bool,
+    /// The interceptor knows that.
+    is_given_up: bool,
     next_id: u64,
     wake: Option<Wake>,
     failures: u32,
@@ -96,6 +102,9 @@ impl Fleet {
             desired: 0,
             generation: 0,
             is_reloading: false,
+            is_broken: false,
+            start_failed: false,
+            is_given_up: false,
             next_id: 0,
             wake: None,
             failures: 0,
@@ -140,11 +149,15 @@ impl Fleet {
                     self.wake = None;
                 }
                 self.desired = replicas;
+                if self.is_given_up {
+                    self.publish();
+                }
             }
             Order::Reload(launch) => {
                 self.launch = *launch;
                 self.generation += 1;
                 self.is_reloading = self.is_rolling();
+                self.is_broken = false;
                 self.forgive();
                 if self.desired == 0 {
                     let next = if self.launch.needs_source { "event" } else { "request" };
@@ -159,6 +172,7 @@ impl Fleet {
         self.failures = 0;
         self.clashes = 0;
         self.retry_at = None;
+        self.start_failed = false;
         self.last_words.clear();
     }
 
@@ -232,21 +246,48 @@ impl Fleet {
         let pause = pause_after(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(Instant::now() + pause);
+        self.start_failed = never_listened;
         let pause = humantime::format_duration(pause);
         let what = if never_listened { "failed to start" } else { "exited unexpectedly" };
         self.voice.warn(format!("{what}{why}{how}, next try in {pause} or after a save"));
         self.last_words = exit.last_words;
     }
 
-    /// What runs becomes the wanted version again, until the next save.
+    /// The youngest version that answers becomes the wanted one, until the next save. Older ones go:
+    /// two versions never answer for longer than a replacement takes.
     fn give_up_reload(&mut self) {
         self.is_reloading = false;
+        self.is_broken = true;
+        let answers = |member: &&Member| member.replica.stage == Stage::Listening;
+        let youngest = self.replicas.iter().filter(answers).map(|m| m.replica.generation).max();
+        let mut retired = Vec::new();
         for member in &mut self.replicas {
-            if member.replica.stage == Stage::Starting {
-                member.replica.stage = Stage::Stopping;
-                stop(member, Duration::ZERO);
+            let replica = &mut member.replica;
+            match replica.stage {
+                Stage::Stopping => {}
+                Stage::Listening if Some(replica.generation) == youngest => {
+                    replica.generation = self.generation;
+                }
+                Stage::Listening => retired.push(replica.id),
+                Stage::Starting => {
+                    replica.stage = Stage::Stopping;
+                    stop(member, Duration::ZERO);
+                }
             }
-            member.replica.generation = self.generation;
+        }
+        self.retire(&retired);
+    }
+
+    /// Takes their addresses away, then stops them.
+    fn retire(&mut self, ids: &[u64]) {
+        if ids.is_empty() {
+            return;
+        }
+        let chosen = |member: &&mut Member| ids.contains(&member.replica.id);
+        self.replicas.iter_mut().filter(chosen).for_each(|m| m.replica.stage = Stage::Stopping);
+        self.publish();
+        for member in self.replicas.iter().filter(|m| ids.contains(&m.replica.id)) {
+            stop(member, RETIRE_DELAY);
         }
     }
 
@@ -254,24 +295,29 @@ impl Fleet {
     fn reconcile(&mut self) {
         let replicas: Vec<Replica> = self.replicas.iter().map(|member| member.replica).collect();
         let Plan { mut start, retire } = rollout::plan(&replicas, self.desired, self.generation);
-        for member in &mut self.replicas {
-            if retire.contains(&member.replica.id) {
-                member.replica.stage = Stage::Stopping;
-            }
-        }
-        if !retire.is_empty() {
-            self.publish();
-            for member in self.replicas.iter().filter(|m| retire.contains(&m.replica.id)) {
-                stop(member, RETIRE_DELAY);
-            }
-        }
+        self.retire(&retire);
         if self.is_reloading && !self.is_rolling() {
             self.is_reloading = false;
             self.voice.say("reloaded");
         }
+        let is_served = self.replicas.iter().any(|m| m.replica.stage == Stage::Listening);
+        if self.is_broken && is_served {
+            return;
+        }
         while start > 0 && self.retry_at.is_none() {
             start -= 1;
             self.start();
+        }
+        self.give_up();
+    }
+
+    /// Whoever waits is told when nothing is on its way: the next try may be half a minute off.
+    fn give_up(&mut self) {
+        let is_over = self.replicas.iter().all(|m| m.replica.stage == Stage::Stopping);
+        let is_hopeless = is_over && self.start_failed && self.retry_at.is_some();
+        if is_hopeless && !std::mem::replace(&mut self.is_given_up, true) {
+            // The feed is closed only when everything ends.
+            let _ = self.feed.fail(self.id.clone());
         }
     }
 
@@ -298,6 +344,7 @@ impl Fleet {
                 let pause = pause_after(self.failures);
                 self.failures = self.failures.saturating_add(1);
                 self.retry_at = Some(Instant::now() + pause);
+                self.start_failed = true;
                 let pause = humantime::format_duration(pause);
                 self.voice.warn(format!("failed to start: {error}, next try in {pause}"));
             }
@@ -305,7 +352,8 @@ impl Fleet {
     }
 
     /// Tells the interceptor where the function is.
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.is_given_up = false;
         let endpoints = endpoints(self.replicas.iter().map(|m| (m.address, m.replica.stage)));
         // The feed is closed only when everything ends.
         let _ = self.feed.set_endpoints(self.id.clone(), endpoints);

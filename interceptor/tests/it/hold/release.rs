@@ -44,6 +44,30 @@ async fn answered_when_an_endpoint_gets_ready() {
     proxy.idle().await;
 }
 
+/// Nobody waits for a function of which it is known that it cannot start.
+#[tokio::test(flavor = "multi_thread")]
+async fn answered_when_it_cannot_start() {
+    let proxy = Proxy::one(&[]).await;
+    let id = proxy.f().id.clone();
+    let clients = hold_in_order(&proxy, &targets(3)).await;
+    proxy.fail(&id).await;
+    for mut client in clients {
+        client.answer().await.assert_error(502, "start_failed");
+    }
+    let mut client = proxy.client().await;
+    client.get("f.test", "/").await.assert_error(502, "start_failed");
+    proxy.idle().await;
+    // The next try: it is waited for again.
+    proxy.place(&id, &[]).await;
+    let mut clients = hold_in_order(&proxy, &targets(1)).await;
+    let pod = Backend::answering(|request| ok(request.target()));
+    proxy.place(&id, &[ready(pod.address)]).await;
+    assert_eq!(clients[0].answer().await.text(), "/0");
+    // What answers goes before what is said.
+    proxy.fail(&id).await;
+    assert_eq!(client.get("f.test", "/").await.text(), "/");
+}
+
 /// A pod that listens answers although its readiness never turns true, on the probe's connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn probed_before_it_is_ready() {

@@ -98,6 +98,12 @@ impl Proxy {
         assert_eq!(known, endpoints.iter().map(|s| s.address).collect::<Vec<_>>());
     }
 
+    /// Says that a function cannot start, and waits until that is known.
+    pub(crate) async fn fail(&self, id: &FunctionId) {
+        self.feed.fail(id.clone()).unwrap();
+        self.feed.applied().await.unwrap();
+    }
+
     /// The function `f`.
     pub(crate) fn f(&self) -> Arc<Destination> {
         self.router.route("f.test").unwrap()
