@@ -312,6 +312,9 @@ impl Dev {
     /// Carries changes of files to the functions they concern. Nothing that is wrong with a save
     /// stops what runs.
     async fn apply(&mut self, changed: &Changed) {
+        if let Err(error) = self.start_new(changed).await {
+            self.console.warn(format!("{error:#}"));
+        }
         let own: BTreeSet<PathBuf> = self.running.values().filter_map(own_file).collect();
         let mut manifests = BTreeSet::new();
         let mut reloaded = Vec::new();
@@ -339,6 +342,29 @@ impl Dev {
                 self.console.warn(format!("{error:#}; keeping the running version"));
             }
         }
+    }
+
+    /// Starts the functions of files that were added to a folder.
+    async fn start_new(&mut self, changed: &Changed) -> anyhow::Result<()> {
+        let folders = load::folders(&self.args.sources);
+        let is_known = |path: &Path| self.running.values().any(|r| r.function.origin == path);
+        let is_new = |path: &Path| {
+            let is_served = folders.iter().any(|folder| path.parent() == Some(folder));
+            is_served && load::is_source(path) && !is_known(path)
+        };
+        if folders.is_empty() || !changed.any(is_new) {
+            return Ok(());
+        }
+        let Loaded { mut functions, .. } = load::load(&self.args.sources)?;
+        trigger::declare(&self.args.trigger, &mut functions)?;
+        let url = self.url();
+        for function in functions {
+            if !self.running.contains_key(&function.name) {
+                let summary = self.summary(&function, &url);
+                self.start_function(function).await?.say(summary);
+            }
+        }
+        Ok(())
     }
 
     async fn reload(&mut self, name: &str) -> anyhow::Result<()> {

@@ -112,6 +112,17 @@ pub(crate) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
     Ok(loaded)
 }
 
+/// Folders whose files are functions, one each: a file that is added there is one more.
+pub(crate) fn folders(sources: &[PathBuf]) -> Vec<PathBuf> {
+    let absolute = sources.iter().filter_map(|source| source.canonicalize().ok());
+    absolute.filter(|path| path.is_dir() && matches!(entry(path), Ok(None))).collect()
+}
+
+/// Does it hold functions, going by its name?
+pub(crate) fn is_source(path: &Path) -> bool {
+    !is_hidden(path) && kind(path).is_some() && path.is_file()
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, LoadError> {
     path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }

@@ -49,6 +49,24 @@ fn no_request_fails_while_versions_change() {
     until("the first version is gone", || is_gone(first));
 }
 
+/// A file that is added to a folder is a function, as it would be at the next start.
+#[test]
+fn a_new_file_is_a_new_function() {
+    let folder = folder(&[("f.js", &version(1))]);
+    let kip = Kip::start(folder.path(), &[]);
+    assert_eq!(kip.get(HOST, "/").1, "version 1");
+    assert_eq!(kip.get("fn-g-localhost", "/").0, 404);
+    save(&folder.path().join("g.js"), &version(2));
+    let line = kip.wait_for("/_fn/g/");
+    assert!(line.contains("g  curl http://"), "{line}");
+    assert_eq!(kip.get("fn-g-localhost", "/"), (200, "version 2".to_owned()));
+    assert!(!kip.lines().iter().any(|line| line.contains("reloaded")), "{:#?}", kip.lines());
+    // What cannot be one is told.
+    save(&folder.path().join("7th.js"), &version(3));
+    kip.wait_for("rename the file");
+    assert_eq!(kip.get(HOST, "/"), (200, "version 1".to_owned()));
+}
+
 #[test]
 fn python_never_runs_an_old_version_again() {
     // Of the same length and within one second: Python itself could not tell them apart.
