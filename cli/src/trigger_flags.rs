@@ -59,6 +59,24 @@ impl EventArgs {
     }
 }
 
+/// Do the flags that were given go with a trigger of this kind? `cron` is one about a schedule,
+/// `settings` are those of a `config`: each flag with its setting's name.
+pub(crate) fn fit<'a>(
+    kind: TriggerKind,
+    cron: Option<&str>,
+    mut settings: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), String> {
+    if let Some(flag) = cron.filter(|_| kind != TriggerKind::Cron) {
+        return Err(format!("{flag} is for --trigger cron, not {kind}"));
+    }
+    let all = kind.event().map_or(&[][..], Setting::of);
+    let is_known = |name: &str| all.iter().any(|known| known.name() == name);
+    match settings.find(|(_, name)| !is_known(name)) {
+        Some((flag, _)) => Err(format!("{flag} is not for --trigger {kind}")),
+        None => Ok(()),
+    }
+}
+
 /// The value of `--trigger`.
 pub(crate) fn kind(text: &str) -> Result<TriggerKind, String> {
     let known = || TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");

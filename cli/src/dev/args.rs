@@ -123,10 +123,24 @@ pub struct TriggerArgs {
 impl TriggerArgs {
     /// The first of these flags that was given; the URL may stand in the environment unasked.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        let first = self.events.settings().into_iter().find(|(_, _, value)| value.is_some());
+        self.of_cron().or_else(|| self.settings().next().map(|(flag, _)| flag))
+    }
+
+    /// Do the flags that were given go with a trigger of this kind?
+    pub(crate) fn fit(&self, kind: TriggerKind) -> Result<(), String> {
+        trigger_flags::fit(kind, self.of_cron(), self.settings())
+    }
+
+    /// The first flag that was given and is about a schedule.
+    fn of_cron(&self) -> Option<&'static str> {
         let schedule = self.schedule.as_ref().map(|_| "--schedule");
-        let deadline = self.deadline.map(|_| "--deadline");
-        schedule.or(deadline).or(first.map(|(flag, ..)| flag))
+        schedule.or(self.deadline.map(|_| "--deadline"))
+    }
+
+    /// Flags of settings that were given, with the settings' names.
+    fn settings(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let given = self.events.settings().into_iter().filter(|(_, _, value)| value.is_some());
+        given.map(|(flag, setting, _)| (flag, setting.name()))
     }
 
     /// A flag without which a trigger of this kind is none.

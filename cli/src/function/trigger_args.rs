@@ -52,7 +52,8 @@ impl TriggerArgs {
             }
             return Ok(());
         };
-        self.fits(kind, &settings)?;
+        let given = settings.iter().map(|(flag, name, _)| (flag.as_str(), name.as_str()));
+        trigger_flags::fit(kind, self.of_cron(), given)?;
         let there = spec.triggers.iter().position(|trigger| trigger.kind() == Some(kind));
         let at = match there {
             Some(at) => at,
@@ -118,18 +119,6 @@ impl TriggerArgs {
     fn of_cron(&self) -> Option<&'static str> {
         let schedule = self.schedule.as_ref().map(|_| "--schedule");
         schedule.or(self.deadline.map(|_| "--deadline"))
-    }
-
-    fn fits(&self, kind: TriggerKind, settings: &[(String, String, String)]) -> Result<(), String> {
-        if let Some(flag) = self.of_cron().filter(|_| kind != TriggerKind::Cron) {
-            return Err(format!("{flag} is for --trigger cron, not {kind}"));
-        }
-        let all = kind.event().map_or(&[][..], Setting::of);
-        let known = |key: &str| all.iter().any(|known| known.name() == key);
-        match settings.iter().find(|(_, key, _)| !known(key)) {
-            Some((flag, ..)) => Err(format!("{flag} is not for --trigger {kind}")),
-            None => Ok(()),
-        }
     }
 
     /// The flags that are settings of their own, given or not.

@@ -243,6 +243,7 @@ pub(crate) fn declare(args: &TriggerArgs, functions: &mut [LocalFunction]) -> an
         )
         .into());
     }
+    args.fit(kind).map_err(UsageError::new)?;
     if let Some(flag) = args.missing(kind) {
         return Err(UsageError::new(format!("a {kind} trigger needs {flag}")).into());
     }

@@ -170,9 +170,16 @@ fn flags_declare_the_trigger_of_one_code_file() {
     let refused = |args: &TriggerArgs, functions: &mut [LocalFunction]| {
         declare(args, functions).unwrap_err().to_string()
     };
-    assert_eq!(refused(&flags(TriggerKind::Redis), &mut functions), "a redis trigger needs --list");
-    let cron = refused(&flags(TriggerKind::Cron), &mut functions);
+    for kind in [TriggerKind::Http, TriggerKind::Cron, TriggerKind::Redis] {
+        let expected = format!("--query is not for --trigger {kind}");
+        assert_eq!(refused(&flags(kind), &mut functions), expected);
+    }
+    let bare = |kind| TriggerArgs { events: EventArgs::default(), ..flags(kind) };
+    assert_eq!(refused(&bare(TriggerKind::Redis), &mut functions), "a redis trigger needs --list");
+    let cron = refused(&bare(TriggerKind::Cron), &mut functions);
     assert_eq!(cron, "a cron trigger needs --schedule");
+    let late = TriggerArgs { deadline: Some(5), ..bare(TriggerKind::Http) };
+    assert_eq!(refused(&late, &mut functions), "--deadline is for --trigger cron, not http");
     let nothing = TriggerArgs { trigger: None, ..flags(TriggerKind::Http) };
     assert_eq!(refused(&nothing, &mut functions), "--query needs --trigger");
     let two = [function("http", &[]), function("http", &[])];
