@@ -58,7 +58,7 @@ fn a_new_file_is_a_new_function() {
     assert_eq!(kip.get("fn-g-localhost", "/").0, 404);
     save(&folder.path().join("g.js"), &version(2));
     let line = kip.wait_for("/_fn/g/");
-    assert!(line.contains("g  curl http://"), "{line}");
+    assert!(line.starts_with("g "), "{line}");
     assert_eq!(kip.get("fn-g-localhost", "/"), (200, "version 2".to_owned()));
     assert!(!kip.lines().iter().any(|line| line.contains("reloaded")), "{:#?}", kip.lines());
     // What cannot be one is told.
@@ -127,7 +127,10 @@ fn a_broken_save_while_versions_change_leaves_one_of_them() {
     };
     // They start one after the other, and take their time.
     let slow = |number| {
-        format!("Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500); {}", version(number))
+        format!(
+            "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500); {}",
+            version(number)
+        )
     };
     let folder = folder(&[("f.yaml", &manifest(&slow(1)))]);
     let file = folder.path().join("f.yaml");
