@@ -59,6 +59,11 @@ impl EventArgs {
     }
 }
 
+/// The first flag that was given and is about a schedule.
+pub(crate) fn of_cron(schedule: Option<&String>, deadline: Option<i64>) -> Option<&'static str> {
+    schedule.map(|_| "--schedule").or(deadline.map(|_| "--deadline"))
+}
+
 /// Do the flags that were given go with a trigger of this kind? `cron` is one about a schedule,
 /// `settings` are those of a `config`: each flag with its setting's name.
 pub(crate) fn fit<'a>(

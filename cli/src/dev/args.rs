@@ -133,8 +133,7 @@ impl TriggerArgs {
 
     /// The first flag that was given and is about a schedule.
     fn of_cron(&self) -> Option<&'static str> {
-        let schedule = self.schedule.as_ref().map(|_| "--schedule");
-        schedule.or(self.deadline.map(|_| "--deadline"))
+        trigger_flags::of_cron(self.schedule.as_ref(), self.deadline)
     }
 
     /// Flags of settings that were given, with the settings' names.

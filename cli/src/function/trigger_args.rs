@@ -117,8 +117,7 @@ impl TriggerArgs {
 
     /// The first flag that was given and is about a schedule.
     fn of_cron(&self) -> Option<&'static str> {
-        let schedule = self.schedule.as_ref().map(|_| "--schedule");
-        schedule.or(self.deadline.map(|_| "--deadline"))
+        trigger_flags::of_cron(self.schedule.as_ref(), self.deadline)
     }
 
     /// The flags that are settings of their own, given or not.
