@@ -83,7 +83,10 @@ pub fn parse_request(
     // RFC 9112 section 2.2: an empty line before the request line is ignored; one, not many.
     let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let bytes = &bytes[skipped..];
-    let Some(length) = complete(bytes, limits.bytes)? else { return Ok(None) };
+    // The empty line counts, so that a head never needs more room than its limit.
+    let Some(length) = complete(bytes, limits.bytes.saturating_sub(skipped))? else {
+        return Ok(None);
+    };
     let (line, lines) = first_line(&bytes[..length]);
     if line.is_empty() {
         return Err(Malformed("empty lines before the request line"));

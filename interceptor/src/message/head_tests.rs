@@ -174,6 +174,19 @@ fn partial_and_oversized_heads() {
 }
 
 #[test]
+fn an_empty_line_before_the_head_counts() {
+    for before in ["", "\r\n"] {
+        let head = |length: usize| {
+            let start = format!("{before}GET / HTTP/1.1\r\nHost: a\r\nX: ");
+            format!("{start}{}\r\n\r\n", "y".repeat(length - start.len() - 4))
+        };
+        let longest = head(LIMIT.bytes);
+        assert_eq!(request(&longest).unwrap().unwrap().1, LIMIT.bytes);
+        assert_eq!(request(&head(LIMIT.bytes + 1)).err(), Some(HeadError::TooLong));
+    }
+}
+
+#[test]
 fn fields_are_counted() {
     for most in [1, FIELDS, FIELDS + 1, 500] {
         let limits = HeadLimits { bytes: 1 << 16, fields: most };
