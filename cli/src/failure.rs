@@ -190,6 +190,7 @@ fn of_wait(error: &WaitError) -> Option<&'static str> {
             Some("hosts are unique in the cluster: choose another name for the function")
         }
         WaitError::Broken { .. } => Some("`kip function describe` shows more"),
+        WaitError::CannotStart { .. } => Some("`kip function logs` shows what it said"),
         WaitError::Deleted(_) => None,
     }
 }

@@ -208,8 +208,23 @@ pub(crate) struct Pod {
     pub(crate) silent_since: Option<Timestamp>,
     pub(crate) poller: Option<Poller>,
     pub(crate) failure: Option<Failure>,
+    /// Digest of the template it was made of.
+    pub(crate) template: Option<String>,
+    /// How the function's container ended last, if it did.
+    pub(crate) exit: Option<Exit>,
     /// When the kubelet evicted it, if it did; the object stays.
     pub(crate) evicted_at: Option<Timestamp>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) at: Timestamp,
+    /// The kubelet's word: `Error`, `OOMKilled`, `Completed`.
+    pub(crate) reason: String,
+    pub(crate) code: i32,
+    /// How often it was started again.
+    pub(crate) restarts: i32,
 }
 
 /// The poller in a pod.

@@ -21,6 +21,8 @@ pub mod bindings;
 mod gather;
 mod trigger;
 
+mod check;
+
 mod hosts;
 
 pub mod render;

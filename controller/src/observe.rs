@@ -17,28 +17,39 @@ use kipper_function::{
 };
 
 use crate::{
-    cache::{Cache, Failure, Key, Pod},
-    plan::Kind,
+    cache::{Cache, Failure, Key, Pod, Scaler},
+    check::Verdict,
+    plan::{Kind, Reason},
     status::{Punctuality, Seen},
 };
 
 /// Reason of a trigger that its poller refuses.
 pub(crate) const REFUSED: &str = "TriggerRefused";
+/// Reason of a source that is away, or answers that it cannot do what is needed.
+pub(crate) const SOURCE_UNAVAILABLE: &str = "SourceUnavailable";
 
 /// A run that is due starts within this time, whatever the CronJob controller has to do.
 const START_MARGIN: Duration = Duration::from_secs(15);
 
-/// What Deployment, CronJob and pods show.
-pub(crate) fn workload(cache: &Cache, function: &Function, key: &Key, now: Timestamp) -> Seen {
+/// What Deployment, CronJob and pods show. `template` is the digest of the one that pods are made of
+/// now: those of another one are on their way out, whatever they say.
+pub(crate) fn workload(
+    cache: &Cache,
+    function: &Function,
+    key: &Key,
+    now: Timestamp,
+    template: Option<&str>,
+) -> Seen {
     let deployment = cache.objects.get(&(Kind::Deployment, key.clone()));
-    let pods = pods(cache, key);
+    let mut pods = pods(cache, key);
+    pods.retain(|pod| template.is_none() || pod.template.as_deref() == template);
     let (schedule, next) = schedule(cache, function, key, now).unzip();
-    let scaled_object = cache.objects.get(&(Kind::ScaledObject, key.clone()));
     let mut seen = Seen {
         workload: deployment.and_then(|observed| observed.workload),
-        scaler: scaled_object.and_then(|observed| observed.scaler),
+        scaler: scaler(cache, key),
         schedule,
         failure: failure(&pods, function),
+        exit: pods.iter().filter_map(|pod| pod.exit.clone()).max_by_key(|exit| exit.at),
         again: next.flatten(),
     };
     let limit = function.spec.cold_start_timeout();
@@ -103,12 +114,14 @@ fn failure(pods: &[Pod], function: &Function) -> Option<Failure> {
     None
 }
 
-/// Why a poller refused the trigger with this digest, if none has taken it since.
+/// Why a poller refused the trigger with this digest, or would refuse it, if none has taken it since.
+/// What the pods say that exist counts before what a check found, and that before what is remembered.
 pub(crate) fn refusal(
     cache: &Cache,
     function: &Function,
     key: &Key,
     digest: &str,
+    verdict: Option<&Verdict>,
 ) -> Option<String> {
     let pods = pods(cache, key);
     let pollers = pods.iter().filter_map(|pod| pod.poller.as_ref());
@@ -118,12 +131,55 @@ pub(crate) fn refusal(
         return None;
     }
     let refused = pollers.iter().find_map(|poller| poller.refused.clone());
-    refused.or_else(|| {
-        let status = function.status.as_ref()?;
-        let kept = status.refused_trigger.as_deref() == Some(digest);
-        let condition = status.condition(TRIGGER_VALID).filter(|c| c.reason == REFUSED);
-        kept.then(|| condition.map(|c| c.message.clone()).unwrap_or_default())
+    refused.or_else(|| match verdict {
+        Some(Verdict::Refused(why)) => Some(why.clone()),
+        Some(Verdict::Works) => None,
+        Some(Verdict::Failing(_) | Verdict::Unreachable(_)) | None => {
+            let status = function.status.as_ref()?;
+            let kept = status.refused_trigger.as_deref() == Some(digest);
+            let condition = status.condition(TRIGGER_VALID).filter(|c| c.reason == REFUSED);
+            kept.then(|| condition.map(|c| c.message.clone()).unwrap_or_default())
+        }
     })
+}
+
+/// KEDA says that its scaler of the function does not work.
+pub(crate) fn scaler_fails(cache: &Cache, key: &Key) -> bool {
+    matches!(scaler(cache, key), Some(Scaler::Failing(_)))
+}
+
+fn scaler(cache: &Cache, key: &Key) -> Option<Scaler> {
+    cache.objects.get(&(Kind::ScaledObject, key.clone()))?.scaler
+}
+
+/// Why the source of a trigger, which nothing is known to be wrong with, does not do what is needed. A
+/// server that KEDA reaches and the controller does not is reached by the function as well.
+pub(crate) fn source(
+    cache: &Cache,
+    function: &Function,
+    key: &Key,
+    verdict: Option<&Verdict>,
+) -> Option<Reason> {
+    let why = match verdict {
+        Some(Verdict::Failing(why)) => why.clone(),
+        Some(Verdict::Unreachable(why)) if scaler(cache, key) != Some(Scaler::Ready) => why.clone(),
+        Some(_) => return None,
+        None => {
+            let former = function.status.as_ref()?.condition(TRIGGER_VALID)?;
+            (former.reason == SOURCE_UNAVAILABLE).then(|| former.message.clone())?
+        }
+    };
+    Some(Reason::new(SOURCE_UNAVAILABLE, why))
+}
+
+/// Whether nothing has been said of the trigger of this generation.
+pub(crate) fn is_untried(function: &Function, verdict: Option<&Verdict>) -> bool {
+    let status = function.status.as_ref();
+    let former = status.and_then(|status| status.condition(TRIGGER_VALID));
+    let is_told = former.is_some_and(|former| {
+        former.observed_generation == function.metadata.generation && former.status != "Unknown"
+    });
+    verdict.is_none() && !is_told
 }
 
 /// Serving pods, the newest first: its fault is the newest, and those of a former version say what
@@ -158,7 +214,7 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
     let since = pod.poller.as_ref()?.waiting_since?;
     let message =
         format!("the poller has been waiting for its source for {seconds} s; see its log");
-    Some((since, Failure { reason: "SourceUnavailable", message }))
+    Some((since, Failure { reason: SOURCE_UNAVAILABLE, message }))
 }
 
 #[cfg(test)]
@@ -169,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cache::{Observed, Poller, Runs},
+        cache::{Exit, Observed, Poller, Runs},
         plan::Reason,
         status::{Facts, status},
     };
@@ -198,6 +254,8 @@ mod tests {
                 silent_since: None,
                 poller: Some(poller),
                 failure: None,
+                template: None,
+                exit: None,
                 evicted_at: None,
             };
             cache.pods.put(Key::new("shop", format!("f-{at}")), pod);
@@ -207,7 +265,7 @@ mod tests {
 
     #[track_caller]
     fn check(function: &Function, pollers: Vec<Poller>, expected: Option<&str>) {
-        let found = refusal(&cache(pollers), function, &Key::new("shop", "f"), "new");
+        let found = refusal(&cache(pollers), function, &Key::new("shop", "f"), "new", None);
         assert_eq!(found.as_deref(), expected);
     }
 
@@ -233,7 +291,7 @@ mod tests {
                 holds_replicas: false,
             };
             cache.objects.put((Kind::CronJob, Key::new("shop", "f-cron")), observed);
-            let seen = workload(&cache, &function, &Key::new("shop", "f"), at(now));
+            let seen = workload(&cache, &function, &Key::new("shop", "f"), at(now), None);
             (seen.schedule.unwrap(), seen.again.map(|again| again.as_secs()))
         };
         let on_time = Punctuality::OnTime;
@@ -247,7 +305,8 @@ mod tests {
         let expected = (Punctuality::Skipped(skipped.to_owned()), None);
         assert_eq!(seen(true, Some("10:00:00"), "10:05:15"), expected);
         assert_eq!(seen(true, Some("10:00:00"), "10:40:00"), expected);
-        let none = workload(&Cache::new(), &function, &Key::new("shop", "f"), at("10:00:00"));
+        let key = Key::new("shop", "f");
+        let none = workload(&Cache::new(), &function, &key, at("10:00:00"), None);
         assert_eq!(none.schedule, None);
     }
 
@@ -261,6 +320,8 @@ mod tests {
             silent_since: None,
             poller: None,
             failure: evicted.then(|| Failure { reason: "Evicted", message: "too much".to_owned() }),
+            template: None,
+            exit: None,
             evicted_at: evicted.then(|| at(minute)),
         };
         let told = |pods: &[Pod], ready_since: Option<&str>| {
@@ -273,7 +334,8 @@ mod tests {
                 cache.pods.put(Key::new("shop", format!("f-{number}")), pod.clone());
             }
             let function = function(json!([]), conditions);
-            workload(&cache, &function, &Key::new("shop", "f"), at("12:00:00")).failure.is_some()
+            let key = Key::new("shop", "f");
+            workload(&cache, &function, &key, at("12:00:00"), None).failure.is_some()
         };
         let evicted = pod("10:10:00", true);
         assert!(told(std::slice::from_ref(&evicted), None));
@@ -307,11 +369,119 @@ mod tests {
         check(&refused, vec![poller("new", false, None)], Some("bad"));
         check(&refused, vec![poller("old", true, None)], Some("bad"));
         check(&refused, vec![poller("new", true, None)], None);
-        let other = refusal(&cache(vec![]), &refused, &Key::new("shop", "f"), "newer");
+        let other = refusal(&cache(vec![]), &refused, &Key::new("shop", "f"), "newer", None);
         assert_eq!(other, None);
 
         // Its poller is left out beside requests, and one that runs for a moment proves nothing.
         let both = json!([{ "type": "http" }, refused.spec.triggers[0]]);
         check(&function(both, Some(told)), vec![poller("new", true, None)], Some("bad"));
+    }
+
+    #[test]
+    fn a_check_refuses_and_heals_what_no_pod_says_otherwise() {
+        let event = json!([{ "type": "redis", "config": { "source": "cache", "list": "jobs" } }]);
+        let key = Key::new("shop", "f");
+        let fresh = function(event.clone(), None);
+        let facts = Facts {
+            trigger: Some(Reason::new(REFUSED, "former")),
+            refused_trigger: Some("new".to_owned()),
+            ..Facts::default()
+        };
+        let told = status(&fresh, &facts, Timestamp::UNIX_EPOCH);
+        let refused = function(event, Some(told));
+        let check = |function, pollers, verdict: Verdict, expected: Option<&str>| {
+            let found = refusal(&cache(pollers), function, &key, "new", Some(&verdict));
+            assert_eq!(found.as_deref(), expected, "{verdict:?}");
+        };
+        let bad = || Verdict::Refused("bad".to_owned());
+        let away = || Verdict::Unreachable("away".to_owned());
+        check(&fresh, vec![], bad(), Some("bad"));
+        check(&fresh, vec![poller("new", false, Some("worse"))], bad(), Some("worse"));
+        check(&fresh, vec![poller("new", true, None)], bad(), None);
+        check(&fresh, vec![], away(), None);
+        check(&refused, vec![], away(), Some("former"));
+        check(&refused, vec![], Verdict::Works, None);
+        check(&refused, vec![poller("new", false, Some("bad"))], Verdict::Works, Some("bad"));
+    }
+
+    #[test]
+    fn a_source_that_keda_reaches_is_not_called_away() {
+        let event = json!([{ "type": "redis", "config": { "source": "cache", "list": "jobs" } }]);
+        let fresh = function(event.clone(), None);
+        let key = Key::new("shop", "f");
+        let check = |function: &Function, scaler: Option<Scaler>, verdict: Option<Verdict>| {
+            let cache = Cache::new();
+            let observed = Observed {
+                uid: "u".to_owned(),
+                owner: None,
+                owned: 0,
+                workload: None,
+                runs: None,
+                scaler,
+                holds_replicas: false,
+            };
+            cache.objects.put((Kind::ScaledObject, key.clone()), observed);
+            source(&cache, function, &key, verdict.as_ref()).map(|reason| reason.message)
+        };
+        let words = || "no answer".to_owned();
+        let away = || Some(Verdict::Unreachable(words()));
+        let failing = || Some(Scaler::Failing(String::new()));
+        assert_eq!(check(&fresh, None, away()), Some(words()));
+        assert_eq!(check(&fresh, failing(), away()), Some(words()));
+        assert_eq!(check(&fresh, Some(Scaler::Ready), away()), None);
+        assert_eq!(
+            check(&fresh, Some(Scaler::Ready), Some(Verdict::Failing(words()))),
+            Some(words())
+        );
+        assert_eq!(check(&fresh, failing(), Some(Verdict::Works)), None);
+
+        // A controller that starts knows of no check yet.
+        let facts =
+            Facts { trigger: Some(Reason::new(SOURCE_UNAVAILABLE, words())), ..Facts::default() };
+        let told = status(&fresh, &facts, Timestamp::UNIX_EPOCH);
+        let known = function(event, Some(told));
+        assert_eq!(check(&known, None, None), Some(words()));
+        assert!(is_untried(&fresh, None) && !is_untried(&fresh, Some(&Verdict::Works)));
+        assert!(!is_untried(&known, None));
+        let untried =
+            status(&fresh, &Facts { is_untried: true, ..Facts::default() }, Timestamp::UNIX_EPOCH);
+        let mut untried_yet = fresh.clone();
+        untried_yet.status = Some(untried);
+        assert!(is_untried(&untried_yet, None));
+    }
+
+    #[test]
+    fn pods_of_another_version_say_nothing_of_this_one() {
+        let pod = |name: &str, template: &str| {
+            let pod = Pod {
+                function: Key::new("shop", "f"),
+                server: true,
+                created: Some(at("10:00:00")),
+                ready: false,
+                silent_since: None,
+                poller: None,
+                failure: Some(Failure { reason: "ContainerCrashed", message: name.to_owned() }),
+                template: Some(template.to_owned()),
+                exit: Some(Exit {
+                    at: at("10:01:00"),
+                    reason: "Error".to_owned(),
+                    code: 1,
+                    restarts: 0,
+                }),
+                evicted_at: None,
+            };
+            (Key::new("shop", name), pod)
+        };
+        let cache = Cache::new();
+        let (key, old) = pod("old", "a");
+        cache.pods.put(key, old);
+        let (function, key) = (function(json!([]), None), Key::new("shop", "f"));
+        let says = |template| {
+            let seen = workload(&cache, &function, &key, at("10:02:00"), template);
+            (seen.failure.map(|failure| failure.message), seen.exit.is_some())
+        };
+        assert_eq!(says(None), (Some("old".to_owned()), true));
+        assert_eq!(says(Some("a")), (Some("old".to_owned()), true));
+        assert_eq!(says(Some("b")), (None, false));
     }
 }

@@ -4,9 +4,9 @@
 //! Types only, and no module of a stage: every stage may use them. A pass ends in [`Outcome::Apply`]
 //! or [`Outcome::Blocked`]; what is blocked leaves the workload as it is.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use kipper_function::{function::SecretKeyStatus, service::ServiceKind};
+use kipper_function::{function::SecretKeyStatus, names, service::ServiceKind};
 use kipper_trigger::SecretKey;
 
 /// Kinds this controller makes.
@@ -179,16 +179,31 @@ pub(crate) struct Plan {
     /// Those that stay; what earlier ones had is removed.
     pub(crate) bindings: Vec<Binding>,
     pub(crate) refusal: Option<Refusal>,
+    /// Why the source does not do now what the trigger needs.
+    pub(crate) source: Option<Reason>,
+    /// The trigger was not tried against its source yet.
+    pub(crate) is_untried: bool,
+    /// When to look at the trigger again, where nothing will ask for it.
+    pub(crate) again: Option<Duration>,
     /// What is to be known of a trigger that works.
     pub(crate) notice: Option<Reason>,
     /// Environment variables that are given more than once, and which of them counts.
     pub(crate) clash: Option<Reason>,
 }
 
+impl Plan {
+    /// Digest of the serving pods' template, if there are any.
+    pub(crate) fn template(&self) -> Option<&str> {
+        let deployment = self.objects.iter().find(|object| object.kind == Kind::Deployment)?;
+        let annotations = deployment.json.pointer("/spec/template/metadata/annotations")?;
+        annotations[names::TEMPLATE_DIGEST].as_str()
+    }
+}
+
 /// How a pass ended before anything was applied.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Apply(Plan),
+    Apply(Box<Plan>),
     Blocked(Blocked),
 }
 

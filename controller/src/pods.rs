@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use crate::cache::{Failure, Key, Pod, Poller};
+use crate::cache::{Exit, Failure, Key, Pod, Poller};
 
 /// Longest part of a container's last words in a condition, in characters.
 const MAX_MESSAGE: usize = 800;
@@ -63,7 +63,21 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
             .map(|started| unready.map_or(started, |since| since.max(started))),
         poller,
         failure,
+        template: digests.and_then(|all| all.get(names::TEMPLATE_DIGEST).cloned()),
+        exit: containers.iter().find(|it| it.name == names::CONTAINER).and_then(exit),
         evicted_at: evicted(pod).and_then(|_| unready.or(created)),
+    })
+}
+
+/// How a container ended last.
+fn exit(container: &ContainerStatus) -> Option<Exit> {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    let ended = states.into_iter().flatten().find_map(|state| state.terminated.as_ref())?;
+    Some(Exit {
+        at: ended.finished_at.as_ref()?.0,
+        reason: ended.reason.clone().unwrap_or_default(),
+        code: ended.exit_code,
+        restarts: container.restart_count,
     })
 }
 

@@ -27,6 +27,7 @@ use crate::{
     apply::{self, Applier},
     cache::{Cache, Key},
     certificates,
+    check::Checks,
     claim::CLAIM,
     config::Config,
     hosts::Hosts,
@@ -226,23 +227,25 @@ fn context(
     let own = &config.own;
     let reporter =
         Reporter { controller: names::FIELD_MANAGER.to_owned(), instance: Some(own.name.clone()) };
+    let namespaces = Arc::new(Namespaces::new(
+        client.clone(),
+        Arc::clone(&cache),
+        functions.clone(),
+        queue.clone(),
+        Key::new(&own.namespace, &own.service_account),
+        config.denied_namespaces.iter().cloned().collect::<HashSet<_>>(),
+    ));
     Context {
+        checks: Checks::new(Arc::clone(&namespaces), queue),
         hosts: Hosts {
             client: client.clone(),
             cache: Arc::clone(&cache),
-            functions: functions.clone(),
+            functions,
             namespace: own.namespace.clone(),
             cluster_domain: config.cluster_domain.clone(),
             shared_parents: config.shared_parents.clone(),
         },
-        namespaces: Namespaces::new(
-            client.clone(),
-            Arc::clone(&cache),
-            functions,
-            queue,
-            Key::new(&own.namespace, &own.service_account),
-            config.denied_namespaces.iter().cloned().collect::<HashSet<_>>(),
-        ),
+        namespaces,
         applier: Applier::new(client.clone(), Arc::clone(&cache), Arc::clone(metrics)),
         settings: config.settings(),
         recorder: Recorder::new(client.clone(), reporter),

@@ -29,6 +29,7 @@ use kube::{
 use crate::{
     apply::{self, Applier, ApplyError},
     cache::{Cache, Key},
+    check::{self, Checks, Judged},
     gather,
     hosts::Hosts,
     metrics::Metrics,
@@ -40,7 +41,7 @@ use crate::{
     },
     render::{Clash, Draft, Input, RenderError, Settings},
     status::{Facts, status},
-    trigger,
+    trigger::{self, SourceSecret},
 };
 
 /// Pauses after failures of one function.
@@ -68,7 +69,8 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) cache: Arc<Cache>,
     pub(crate) hosts: Hosts,
-    pub(crate) namespaces: Namespaces,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) checks: Arc<Checks>,
     pub(crate) applier: Applier,
     pub(crate) settings: Settings,
     pub(crate) recorder: Recorder,
@@ -155,8 +157,12 @@ impl Context {
         };
         let retried = blocked.filter(|blocked| blocked.retry);
         let retried = retried.map(|it| ReconcileError::Unresolved(it.reason.message.clone()));
-        let seen = observe::workload(&self.cache, function, &key, Timestamp::now());
-        let again = seen.again;
+        let (template, again) = match &pass.outcome {
+            Outcome::Blocked(_) => (None, None),
+            Outcome::Apply(plan) => (plan.template(), plan.again),
+        };
+        let seen = observe::workload(&self.cache, function, &key, Timestamp::now(), template);
+        let again = [again, seen.again].into_iter().flatten().min();
         self.report(function, &key, &Facts::new(function, pass, applied, seen)).await?;
         match failed.or(retried) {
             Some(error) => Err(error),
@@ -199,7 +205,7 @@ impl Context {
         let secret_keys = self.secret_keys(key, secret.as_ref());
         let plan = self.plan(function, key, reservation.as_ref(), secret.as_ref()).await;
         let outcome = match plan {
-            Ok(plan) => Outcome::Apply(plan),
+            Ok(plan) => Outcome::Apply(Box::new(plan)),
             Err(PlanError::Blocked(blocked)) => Outcome::Blocked(blocked),
             Err(PlanError::Api(error)) => return Err(error.into()),
         };
@@ -238,15 +244,37 @@ impl Context {
             let ambiguous = Blocked::new(Concern::Environment, "EnvironmentClash", clashes);
             return Err(ambiguous.into());
         }
+        let Judged { verdict, again } = self.judge(function, key, &draft);
         let refusal = draft.trigger_digest().and_then(|digest| {
-            let message = observe::refusal(&self.cache, function, key, digest)?;
+            let cache = &self.cache;
+            let message = observe::refusal(cache, function, key, digest, verdict.as_ref())?;
             let reason = Reason::new(observe::REFUSED, message);
             Some(Refusal { digest: digest.to_owned(), reason })
         });
+        let has_trigger = draft.trigger_digest().is_some();
+        let source = observe::source(&self.cache, function, key, verdict.as_ref());
+        let is_untried = has_trigger && observe::is_untried(function, verdict.as_ref());
         let notice = refusal.is_none().then(|| notice(function)).flatten();
         let objects = draft.objects(refusal.is_some()).map_err(invalid)?;
         let clash = (!clashes.is_empty()).then(|| Reason::new("Precedence", clashes));
-        Ok(Plan { objects, bindings, refusal, notice, clash })
+        let source = source.filter(|_| has_trigger);
+        Ok(Plan { objects, bindings, refusal, source, is_untried, again, notice, clash })
+    }
+
+    /// What is known of the event trigger, tried against its source.
+    fn judge(&self, function: &Function, key: &Key, draft: &Draft<'_>) -> Judged {
+        let (Some(digest), Some(source)) = (draft.trigger_digest(), SourceSecret::of(function))
+        else {
+            self.checks.forget(key);
+            return Judged { verdict: None, again: None };
+        };
+        self.checks.judge(check::Subject {
+            function: key.clone(),
+            digest: digest.to_owned(),
+            variables: draft.poller_environment(),
+            source,
+            scaler_fails: observe::scaler_fails(&self.cache, key),
+        })
     }
 
     /// Carries a plan out, and removes what it does not have any more.
@@ -314,10 +342,38 @@ impl Context {
         for type_ in [READY, ON_SCHEDULE] {
             self.announce(function, previous, &wanted, type_).await;
         }
+        self.announce_exit(function, previous, &wanted).await;
         Ok(())
     }
 
-    /// An Event when a condition changes its reason. It is a courtesy: a failure is only logged.
+    /// An Event when a container ended although nothing is wrong with the function otherwise: what is
+    /// wrong has an Event already.
+    async fn announce_exit(
+        &self,
+        function: &Function,
+        previous: Option<&FunctionStatus>,
+        wanted: &FunctionStatus,
+    ) {
+        let Some(exit) = &wanted.last_exit else { return };
+        let former = previous.and_then(|status| status.last_exit.as_ref());
+        if former == Some(exit) || !wanted.is_true(READY) {
+            return;
+        }
+        let restarts = exit.restarts;
+        let note = match exit.reason.as_str() {
+            "OOMKilled" => format!(
+                "a container exceeded its memory limit of {}; restarts: {restarts}",
+                function.spec.memory_limit()
+            ),
+            _ => {
+                format!("a container ended with exit code {}; restarts: {restarts}", exit.exit_code)
+            }
+        };
+        let reason = if exit.reason == "OOMKilled" { "OutOfMemory" } else { "ContainerExited" };
+        self.publish(function, EventType::Warning, reason, note).await;
+    }
+
+    /// An Event when a condition changes its reason.
     async fn announce(
         &self,
         function: &Function,
@@ -338,9 +394,14 @@ impl Context {
         if let Some((end, _)) = note.char_indices().nth(1000) {
             note.truncate(end);
         }
+        self.publish(function, type_, &ready.reason, note).await;
+    }
+
+    /// A failure is only logged: an Event is a courtesy.
+    async fn publish(&self, function: &Function, type_: EventType, reason: &str, note: String) {
         let event = Event {
             type_,
-            reason: ready.reason.clone(),
+            reason: reason.to_owned(),
             note: Some(note),
             action: "Reconcile".to_owned(),
             secondary: None,
@@ -367,6 +428,7 @@ impl Context {
         self.drop_databases(function, &key).await?;
         self.namespaces.leave(function).await?;
         self.applier.forget(&key);
+        self.checks.forget(&key);
         self.failures.remove(&key);
         Ok(Action::await_change())
     }

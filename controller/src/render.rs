@@ -21,6 +21,7 @@ mod subject;
 mod trigger_authentication;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kipper_trigger::{Value, Variable};
 use serde::Serialize;
 
 use crate::plan::{Kind, Object};
@@ -52,6 +53,12 @@ impl<'a> Draft<'a> {
     /// trigger.
     pub fn trigger_digest(&self) -> Option<&str> {
         self.subject.trigger_digest.as_deref()
+    }
+
+    /// What the poller of this function is started with; empty without an event trigger.
+    pub(crate) fn poller_environment(&self) -> Vec<(Variable, Value)> {
+        let event = self.subject.event();
+        event.map(|event| poller::environment(&self.subject, event)).unwrap_or_default()
     }
 
     /// Names that are declared more than once, or that Kipper keeps for itself; sorted by name.

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kipper_function::{
     Function, FunctionStatus,
-    function::{Phase, SecretKeyStatus},
+    function::{ExitStatus, Phase, SecretKeyStatus},
     names::condition::{
         BINDINGS_RESOLVED, ENVIRONMENT_CLASH, HOST_RESERVED, NAME_TAKEN, ON_SCHEDULE, READY,
         SCALER_READY, TRIGGER_VALID,
@@ -19,12 +19,16 @@ use kipper_function::{
 };
 
 use crate::{
-    cache::{Failure, Scaler, Workload},
+    cache::{Exit, Failure, Scaler, Workload},
     plan::{Applied, Blocked, Concern, Outcome, Pass, Reason, Reservation},
 };
 
 /// Longest message of a condition, in characters.
 const MAX_MESSAGE: usize = 2000;
+
+/// Reason of a trigger that was not tried yet.
+const CHECKING: &str = "CheckingTrigger";
+const UNTRIED: &str = "the trigger is being checked against its source";
 
 /// With hundreds of new functions at once this takes minutes. The settings are those of KEDA's operator.
 const SCALER_PENDING: &str = "KEDA has not taken up the function's ScaledObject yet; until it does, \
@@ -41,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) bindings: Option<Reason>,
     /// Why the trigger cannot work.
     pub(crate) trigger: Option<Reason>,
+    /// The trigger was not tried against its source yet.
+    pub(crate) is_untried: bool,
     /// What is to be known of a trigger that works.
     pub(crate) trigger_notice: Option<Reason>,
     /// Digest of the trigger, if its poller refused it.
@@ -53,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) broken: Option<Reason>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
+    /// How one of them ended last.
+    pub(crate) exit: Option<Exit>,
     pub(crate) workload: Option<Workload>,
     /// What KEDA says, if there is a ScaledObject.
     pub(crate) scaler: Option<Scaler>,
@@ -79,6 +87,8 @@ pub(crate) struct Seen {
     pub(crate) schedule: Option<Punctuality>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
+    /// How one of them ended last.
+    pub(crate) exit: Option<Exit>,
     /// Nothing will tell when it is time to look again; then it is.
     pub(crate) again: Option<Duration>,
 }
@@ -94,6 +104,7 @@ impl Facts {
             scaler: seen.scaler,
             schedule: seen.schedule,
             failure: seen.failure,
+            exit: seen.exit,
             ..Self::default()
         };
         let blocked = match pass.outcome {
@@ -101,6 +112,8 @@ impl Facts {
             Outcome::Apply(plan) => {
                 facts.clash = plan.clash;
                 facts.trigger_notice = plan.notice;
+                facts.is_untried = plan.is_untried;
+                facts.trigger = plan.source;
                 if let Some(refusal) = plan.refusal {
                     facts.trigger = Some(refusal.reason);
                     facts.refused_trigger = Some(refusal.digest);
@@ -136,14 +149,26 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
     let failure = kept_failure(&previous, generation, facts);
     let ready = ready(facts, failure.as_ref());
     let mut conditions = Vec::new();
-    let mut add = |type_: &str, status: bool, why: Reason| {
+    let mut put = |type_: &str, status: &str, why: Reason| {
         conditions.push(condition(&previous, type_, status, why, generation, now));
     };
     let fine = |reason: &'static str| Reason::new(reason, "");
     match &ready {
-        Some(why) => add(READY, false, why.clone()),
-        None => add(READY, true, fine("Reconciled")),
+        Some(why) => put(READY, "False", why.clone()),
+        None if facts.is_untried => put(READY, "Unknown", Reason::new(CHECKING, UNTRIED)),
+        None => put(READY, "True", fine("Reconciled")),
     }
+    match (&facts.trigger, &facts.trigger_notice) {
+        (Some(why), _) => put(TRIGGER_VALID, "False", why.clone()),
+        (None, _) if facts.is_untried => {
+            put(TRIGGER_VALID, "Unknown", Reason::new(CHECKING, UNTRIED));
+        }
+        (None, Some(notice)) => put(TRIGGER_VALID, "True", notice.clone()),
+        (None, None) => put(TRIGGER_VALID, "True", fine("Valid")),
+    }
+    let mut add = |type_: &str, status: bool, why: Reason| {
+        put(type_, if status { "True" } else { "False" }, why);
+    };
     match &facts.reservation {
         Some(Reservation::Reserved(host)) => {
             add(HOST_RESERVED, true, Reason::new("Reserved", host.clone()));
@@ -160,11 +185,6 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
     match &facts.bindings {
         Some(why) => add(BINDINGS_RESOLVED, false, why.clone()),
         None => add(BINDINGS_RESOLVED, true, fine("Resolved")),
-    }
-    match (&facts.trigger, &facts.trigger_notice) {
-        (Some(why), _) => add(TRIGGER_VALID, false, why.clone()),
-        (None, Some(notice)) => add(TRIGGER_VALID, true, notice.clone()),
-        (None, None) => add(TRIGGER_VALID, true, fine("Valid")),
     }
     match &facts.scaler {
         Some(Scaler::Ready) => add(SCALER_READY, true, fine("Ready")),
@@ -202,6 +222,11 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         secret_keys: facts.secret_keys.clone(),
         applied_digest: facts.applied.clone(),
         refused_trigger: facts.refused_trigger.clone(),
+        failing_since: facts.failure.as_ref().map(|_| {
+            let former = previous.failing_since.clone();
+            former.filter(|_| previous.observed_generation == generation).unwrap_or(Time(now))
+        }),
+        last_exit: last_exit(&previous, generation, facts.exit.as_ref()),
     }
 }
 
@@ -249,33 +274,62 @@ const POD_REASONS: [&str; 8] = [
     "Unschedulable",
 ];
 
+/// How a pod of this version ended last; that outlives the pods.
+fn last_exit(
+    previous: &FunctionStatus,
+    generation: Option<i64>,
+    exit: Option<&Exit>,
+) -> Option<ExitStatus> {
+    let former = previous.last_exit.clone().filter(|_| previous.observed_generation == generation);
+    exit.map_or(former, |exit| {
+        Some(ExitStatus {
+            time: Time(exit.at),
+            reason: exit.reason.clone(),
+            exit_code: exit.code,
+            restarts: exit.restarts,
+        })
+    })
+}
+
+/// What a pod may say while another reason, which it or one before it gave, still holds: a container
+/// that crashed is started again, and then runs for a while.
+const SHALLOW: [&str; 2] = ["NotListening", "SourceUnavailable"];
+
 /// What the pods say, or said last.
 fn kept_failure(
     previous: &FunctionStatus,
     generation: Option<i64>,
     facts: &Facts,
 ) -> Option<Reason> {
-    if let Some(failure) = &facts.failure {
-        return Some(Reason::new(failure.reason, failure.message.clone()));
+    let present = facts.failure.as_ref();
+    let present = present.map(|failure| Reason::new(failure.reason, failure.message.clone()));
+    let is_deep = |reason: &&Reason| !SHALLOW.contains(&reason.reason);
+    if present.as_ref().is_some_and(|present| is_deep(&present)) {
+        return present;
     }
-    let workload = facts.workload?;
-    if workload.ready > 0 || previous.observed_generation != generation {
-        return None;
+    let former = || {
+        let workload = facts.workload?;
+        if workload.ready > 0 || previous.observed_generation != generation {
+            return None;
+        }
+        let former = previous.condition(READY).filter(|c| c.status == "False")?;
+        let reason = POD_REASONS.iter().find(|reason| **reason == former.reason)?;
+        Some(Reason::new(reason, former.message.clone()))
+    };
+    match former() {
+        Some(former) if present.is_none() || is_deep(&&former) => Some(former),
+        _ => present,
     }
-    let former = previous.condition(READY).filter(|c| c.status == "False")?;
-    let reason = POD_REASONS.iter().find(|reason| **reason == former.reason)?;
-    Some(Reason::new(reason, former.message.clone()))
 }
 
 fn condition(
     previous: &FunctionStatus,
     type_: &str,
-    status: bool,
+    status: &str,
     why: Reason,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let status = if status { "True" } else { "False" };
     let former = previous.condition(type_);
     let since = former.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
     let mut message = why.message;
@@ -430,5 +484,63 @@ mod tests {
             now,
         );
         assert_eq!(third.condition(READY).map(|c| c.last_transition_time.0), Some(now));
+    }
+
+    #[test]
+    fn a_trigger_that_was_not_tried_is_neither_valid_nor_invalid() {
+        let status = check(&Facts { is_untried: true, ..served(0, 0) }, "Idle", CHECKING);
+        let told = |type_| status.condition(type_).map(|c| (&*c.status, &*c.reason));
+        assert_eq!(told(READY), Some(("Unknown", CHECKING)));
+        assert_eq!(told(TRIGGER_VALID), Some(("Unknown", CHECKING)));
+        let trigger = Some(Reason::new("SourceUnavailable", "away"));
+        let away = Facts { is_untried: true, trigger, ..served(0, 0) };
+        check(&away, "Failed", "SourceUnavailable");
+    }
+
+    #[test]
+    fn the_deepest_cause_stays_until_a_pod_is_ready() {
+        let failure = |reason| Some(Failure { reason, message: format!("{reason} it is") });
+        let now = Timestamp::UNIX_EPOCH;
+        let later = Timestamp::from_second(60).unwrap_or(now);
+        let next = |previous: &FunctionStatus, reason: Option<&'static str>, ready: i32| {
+            let facts = Facts { failure: reason.and_then(failure), ..served(1, ready) };
+            status(&function(Some(previous.clone()), 1), &facts, later)
+        };
+        let reason = |status: &FunctionStatus| status.condition(READY).map(|c| c.reason.clone());
+        let first = Facts { failure: failure("ContainerCrashed"), ..served(1, 0) };
+        let crashed = status(&function(None, 1), &first, now);
+        assert_eq!(crashed.failing_since, Some(Time(now)));
+        // Started again, it runs, is silent for long, and crashes once more.
+        let running = next(&crashed, None, 0);
+        assert_eq!(reason(&running).as_deref(), Some("ContainerCrashed"));
+        assert_eq!(running.failing_since, None);
+        let silent = next(&crashed, Some("NotListening"), 0);
+        assert_eq!(reason(&silent).as_deref(), Some("ContainerCrashed"));
+        assert_eq!(silent.failing_since, Some(Time(now)));
+        let killed = next(&silent, Some("OutOfMemory"), 0);
+        assert_eq!(reason(&killed).as_deref(), Some("OutOfMemory"));
+        let ready = next(&killed, None, 1);
+        assert_eq!(reason(&ready).as_deref(), Some("Reconciled"));
+        // What nothing deeper is known of.
+        let silent = next(&ready, Some("NotListening"), 0);
+        assert_eq!(reason(&silent).as_deref(), Some("NotListening"));
+    }
+
+    #[test]
+    fn the_last_exit_outlives_the_pod_and_not_the_version() {
+        let exit = Exit {
+            at: Timestamp::UNIX_EPOCH,
+            reason: "OOMKilled".to_owned(),
+            code: 137,
+            restarts: 2,
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let first = Facts { exit: Some(exit), ..served(1, 1) };
+        let told = status(&function(None, 1), &first, now);
+        assert_eq!(told.last_exit.as_ref().map(|exit| exit.exit_code), Some(137));
+        let gone = status(&function(Some(told.clone()), 1), &served(0, 0), now);
+        assert_eq!(gone.last_exit, told.last_exit);
+        let other = status(&function(Some(told), 2), &served(0, 0), now);
+        assert_eq!(other.last_exit, None);
     }
 }

@@ -21,7 +21,7 @@ use kube::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    bindings::{self, Server},
+    bindings::{self, BindingError, Server},
     cache::{Key, SecretMeta},
     digest::digest,
     namespaces::{Namespaces, SecretView},
@@ -76,6 +76,40 @@ pub(crate) async fn prepare(
         drain_token: kept.drain_token,
         max_held,
     }))
+}
+
+/// The Secret of the Service that a trigger takes its events from.
+pub(crate) struct SourceSecret {
+    pub(crate) kind: ServiceKind,
+    pub(crate) service: String,
+    pub(crate) secret: Key,
+}
+
+impl SourceSecret {
+    /// Of the function's event trigger, if it has one.
+    pub(crate) fn of(function: &Function) -> Option<Self> {
+        let event = function.spec.event()?;
+        let secret = names::service_credentials(event.source());
+        Some(Self {
+            kind: event.kind.into(),
+            service: event.source().to_owned(),
+            secret: Key::new(Key::of(&function.metadata).namespace, secret),
+        })
+    }
+}
+
+/// What the Secret `<fn>-trigger` has of the source, with hosts as this namespace knows them.
+pub(crate) async fn values(
+    source: &SourceSecret,
+    namespaces: &Namespaces,
+) -> Result<Values, PlanError> {
+    let credentials = namespaces.values(&source.secret).await?.unwrap_or_default();
+    let values = connection::from_elsewhere(source.kind, credentials, &source.secret.namespace);
+    values.map_err(|error| invalid(&source.secret, &error).into())
+}
+
+fn invalid(secret: &Key, error: &BindingError) -> Blocked {
+    blocked("CredentialsInvalid", format!("Secret {}: {error}", secret.name))
 }
 
 fn blocked(reason: &'static str, message: String) -> Blocked {
@@ -189,9 +223,7 @@ impl Source<'_> {
         }
         let credentials = namespaces.values(&self.credentials.0).await?.unwrap_or_default();
         let values = connection::values(self.kind, &credentials, &self.me.namespace);
-        let mut values = values.map_err(|error| {
-            blocked("CredentialsInvalid", format!("Secret {}: {error}", self.credentials.0.name))
-        })?;
+        let mut values = values.map_err(|error| invalid(&self.credentials.0, &error))?;
         let drain_token = annotation(DRAIN_TOKEN).unwrap_or_else(bindings::new_password);
         values.insert(SecretKey::DrainToken, drain_token.clone());
         let lock_capacity = self.lock_capacity(&credentials).await;

@@ -66,7 +66,10 @@ pub fn check(config: &Config) -> BoxFuture<'_, Result<(), Error>> {
             }
             Kind::Mysql => drop(mysql::Mysql::open(config.mysql()?).boxed().await?),
             Kind::Redis => drop(redis::Redis::open(config.redis()?).boxed().await?),
-            Kind::Minio => minio::Minio::check(config.minio()?).boxed().await?,
+            Kind::Minio => {
+                let bucket = config.bucket.as_deref().unwrap_or_default();
+                minio::Minio::check(config.minio()?, bucket).boxed().await?;
+            }
         }
         Ok(())
     }

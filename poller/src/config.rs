@@ -193,6 +193,10 @@ pub struct Config {
     #[arg(long, env = Variable::EventToken.name(), hide_env_values = true)]
     pub event_token: Option<EventToken>,
 
+    /// The certificate authority itself (PEM), for who checks a trigger without its files.
+    #[arg(skip)]
+    pub source_authority: Option<String>,
+
     /// The log; only `main` reads it.
     #[command(flatten)]
     pub log: LogArgs,
@@ -350,6 +354,9 @@ impl Config {
     }
 
     fn authority(&self) -> Result<Option<String>, Error> {
+        if let Some(pem) = &self.source_authority {
+            return Ok(Some(pem.clone()));
+        }
         let Some(path) = &self.source_ca else { return Ok(None) };
         let read = std::fs::read_to_string(path);
         read.map(Some).map_err(|source| Error::File { path: path.clone(), source })

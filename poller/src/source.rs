@@ -89,11 +89,11 @@ pub enum Mark {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The session or connection is gone and every claim with it; [`Source::recover`] is next.
-    #[error("connection to the source lost: {}", one_line(.0))]
+    #[error("no connection to the source: {}", one_line(.0))]
     Lost(String),
     /// The connection that marks is gone; the claims stand. What it was doing may have been
     /// committed. [`Source::recover`] is next.
-    #[error("connection for marks lost: {}", one_line(.0))]
+    #[error("no connection for marks: {}", one_line(.0))]
     Broken(String),
     /// This call failed and took nothing; the claims there are stand.
     #[error("{}", one_line(.0))]

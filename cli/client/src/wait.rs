@@ -73,6 +73,27 @@ pub async fn ready(
     }
 }
 
+/// Ends once pods of the function fail and none serves, and says why. It may never end, so it is for
+/// waiting beside something else; who may not watch Functions waits for the other thing alone.
+pub async fn hopeless(functions: &Functions, name: &str) -> WaitError {
+    let mut states = Box::pin(states(functions, name));
+    while let Some(Ok(state)) = states.next().await {
+        let Some(function) = state else { break };
+        if let Some(stage) = cannot_start(&function) {
+            return WaitError::CannotStart { name: name.to_owned(), stage };
+        }
+    }
+    std::future::pending().await
+}
+
+/// Why the pods that a function has now do not get ready, if they fail for good.
+fn cannot_start(function: &Function) -> Option<Stage> {
+    let status = function.status.as_ref()?;
+    let serves = status.replicas.unwrap_or(0) > 0;
+    let stage = stage(function, function.metadata.generation.unwrap_or_default());
+    (status.failing_since.is_some() && !serves && stage.is_final()).then_some(stage)
+}
+
 /// The Function once `holds`.
 async fn until(
     functions: &Functions,
@@ -158,5 +179,40 @@ pub async fn told_by_status(
         Ok(_) => Ok(true),
         Err(WaitError::TooLate { .. }) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kipper_function::FunctionSpec;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_that_are_gone_or_serve_are_no_reason_to_give_up() {
+        let check = |failing: bool, replicas: i32, reason: &str, expected: bool| {
+            let mut function = Function::new("f", FunctionSpec::default());
+            function.metadata.generation = Some(1);
+            let mut status = json!({
+                "observedGeneration": 1, "replicas": replicas,
+                "conditions": [{
+                    "type": "Ready", "status": "False", "reason": reason, "message": "m",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }],
+            });
+            if failing {
+                status["failingSince"] = "2026-01-01T00:00:00Z".into();
+            }
+            function.status = serde_json::from_value(status).ok();
+            let found = cannot_start(&function);
+            assert_eq!(found.is_some(), expected, "{failing} {replicas} {reason}");
+        };
+        check(true, 0, "ContainerCrashed", true);
+        check(true, 0, "ImagePullFailed", true);
+        check(true, 1, "ContainerCrashed", false);
+        check(false, 0, "ContainerCrashed", false);
+        check(true, 0, "Unschedulable", false);
+        check(true, 0, "NotListening", false);
     }
 }

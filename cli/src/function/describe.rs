@@ -1,7 +1,7 @@
 //! `kip function describe`: everything about a function, for people.
 
 use clap::Args as ClapArgs;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kipper_client::{
     ApiError,
     events::{self, Reported},
@@ -116,6 +116,11 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
         let idle = humantime::format_duration(spec.idle_timeout());
         pairs.push(("idle", format!("to zero after {idle}")));
     }
+    if let Some(exit) = &status.last_exit {
+        let (reason, code) = (&exit.reason, exit.exit_code);
+        let age = output::age(Some(exit.time.0), now);
+        pairs.push(("last exit", format!("{reason}, exit code {code}, {age} ago")));
+    }
     let cpu = spec.cpu_limit().unwrap_or("no limit");
     pairs.push(("cpu", format!("{} reserved, {cpu}", spec.cpu_request())));
     pairs.push((
@@ -168,10 +173,40 @@ fn conditions(function: &Function) -> Vec<String> {
         .collect()
 }
 
+/// Name, state as `kubectl get pods` has it, restarts with how the last container ended, and age.
 fn pod_line(pod: &Pod, now: Timestamp) -> String {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_deref());
+    let own = status.and_then(|status| status.container_statuses.as_deref());
+    let containers = || init.into_iter().chain(own).flatten();
+    let reason = |container: &ContainerStatus| {
+        let state = container.state.as_ref()?;
+        let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
+        waiting.or_else(|| state.terminated.as_ref()?.reason.clone())
+    };
+    let phase = status.and_then(|status| status.reason.clone().or_else(|| status.phase.clone()));
+    let word = match (&pod.metadata.deletion_timestamp, containers().find_map(reason)) {
+        (Some(_), _) => "Terminating".to_owned(),
+        (None, Some(reason)) if phase.as_deref() != Some("Evicted") => reason,
+        _ => phase.unwrap_or_default(),
+    };
+    let mut line = format!("{} {word}", pod.name_any());
+    let restarts: i32 = containers().map(|container| container.restart_count).sum();
+    if restarts > 0 {
+        let s = if restarts == 1 { "" } else { "s" };
+        line.push_str(&format!(", {restarts} restart{s}"));
+        let last = containers().filter_map(|container| {
+            let ended = container.last_state.as_ref()?.terminated.as_ref()?;
+            Some((ended.finished_at.as_ref()?.0, ended))
+        });
+        if let Some((at, ended)) = last.max_by_key(|(at, _)| *at) {
+            let reason = ended.reason.as_deref().unwrap_or("ended");
+            let age = output::age(Some(at), now);
+            line.push_str(&format!(" ({reason}, exit code {}, {age} ago)", ended.exit_code));
+        }
+    }
     let created = pod.creation_timestamp().map(|time| time.0);
-    format!("{} {phase}, {}", pod.name_any(), output::age(created, now))
+    format!("{line}, {}", output::age(created, now))
 }
 
 fn event_lines(events: &[Reported], now: Timestamp) -> Vec<String> {
@@ -218,6 +253,38 @@ idle      to zero after 5m
 cpu       50m reserved, no limit
 memory    64Mi reserved, at most 256Mi"
         );
+    }
+
+    #[test]
+    fn a_pod_is_shown_as_kubectl_shows_it() {
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        let check = |status: serde_json::Value, expected: &str| {
+            let pod = json!({
+                "metadata": { "name": "f-1", "creationTimestamp": "2026-01-01T00:30:00Z" },
+                "status": status,
+            });
+            assert_eq!(pod_line(&serde_json::from_value(pod).unwrap(), now), expected);
+        };
+        let container = |restarts: i32, state: serde_json::Value, last: serde_json::Value| {
+            json!([{
+                "name": "function", "image": "", "imageID": "", "ready": false,
+                "restartCount": restarts, "state": state, "lastState": last,
+            }])
+        };
+        check(json!({ "phase": "Pending" }), "f-1 Pending, 30m");
+        let running = json!({ "running": {} });
+        let calm = container(0, running.clone(), json!({}));
+        check(json!({ "phase": "Running", "containerStatuses": calm }), "f-1 Running, 30m");
+        let killed = json!({ "terminated": {
+            "exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:57:00Z",
+        } });
+        let again = container(1, running, killed.clone());
+        let expected = "f-1 Running, 1 restart (OOMKilled, exit code 137, 3m ago), 30m";
+        check(json!({ "phase": "Running", "containerStatuses": again }), expected);
+        let loops = container(4, json!({ "waiting": { "reason": "CrashLoopBackOff" } }), killed);
+        let expected = "f-1 CrashLoopBackOff, 4 restarts (OOMKilled, exit code 137, 3m ago), 30m";
+        check(json!({ "phase": "Running", "containerStatuses": loops }), expected);
+        check(json!({ "phase": "Failed", "reason": "Evicted" }), "f-1 Evicted, 30m");
     }
 
     #[test]

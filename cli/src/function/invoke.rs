@@ -11,7 +11,10 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use humantime::parse_duration;
-use kipper_client::invoke::{self, Answer, Phase, Request};
+use kipper_client::{
+    invoke::{self, Answer, Phase, Request},
+    wait,
+};
 use kipper_function::Function;
 use serde_json::{Value, json};
 
@@ -73,7 +76,10 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let function = session.functions.get(&args.name).await?;
     let url = url(&function)?;
     let progress = Progress::start(format!("{} {url}", request.method));
-    let answer = invoke::send(&session.settings.gateway, &url, &request).await?;
+    let answer = tokio::select! {
+        answer = invoke::send(&session.settings.gateway, &url, &request) => answer?,
+        why = wait::hopeless(&session.functions, &args.name) => return Err(why.into()),
+    };
     drop(progress);
     let status = answer.status;
     match args.output {

@@ -22,5 +22,5 @@ pub use spec::{
     Function, FunctionSpec, ImagePullSecret, Resources, Scaling, ServiceBinding, Source, Timeouts,
     Trigger, Volume,
 };
-pub use status::{FunctionStatus, SecretKeyStatus};
+pub use status::{ExitStatus, FunctionStatus, SecretKeyStatus};
 pub use validate::Problem;

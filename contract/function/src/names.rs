@@ -73,6 +73,9 @@ pub const CONFIG_DIGEST: &str = "kipper.run/config-digest";
 /// Annotation on pod templates with a poller: digest of all that it reads at its start. A change
 /// replaces the pods, and what one said of its trigger holds for the trigger with that digest.
 pub const TRIGGER_DIGEST: &str = "kipper.run/trigger-digest";
+/// Annotation on the template of serving pods: digest of all the rest of it. By it a pod is known as one
+/// of the present version, whose failures are the function's.
+pub const TEMPLATE_DIGEST: &str = "kipper.run/template-digest";
 /// Label, `true`, on the Secrets by which the bucket watcher knows of functions with a minio
 /// trigger; they are in its own namespace.
 pub const BUCKET_TRIGGER: &str = "kipper.run/bucket-trigger";

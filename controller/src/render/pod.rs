@@ -38,7 +38,7 @@ use super::{
     env, poller,
     subject::{Subject, seconds},
 };
-use crate::plan::Event;
+use crate::{digest::digest as digest_of, plan::Event};
 
 /// User and group of every container: nobody in particular, and no user of the node.
 const USER: i64 = 65532;
@@ -99,11 +99,18 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     }
     let mut template = template(subject, names::SERVER, pod);
     let digest = subject.event().and(subject.trigger_digest.clone());
-    if let (Some(digest), Some(meta)) = (digest, &mut template.metadata) {
-        let annotations = meta.annotations.get_or_insert_default();
-        annotations.insert(names::TRIGGER_DIGEST.to_owned(), digest);
+    if let Some(digest) = digest {
+        annotate(&mut template, names::TRIGGER_DIGEST, digest);
     }
+    // A template is nothing but maps and texts, which always make JSON.
+    let whole = serde_json::to_vec(&template).unwrap_or_default();
+    annotate(&mut template, names::TEMPLATE_DIGEST, digest_of([whole.as_slice()]));
     template
+}
+
+fn annotate(template: &mut PodTemplateSpec, name: &str, value: String) {
+    let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+    annotations.insert(name.to_owned(), value);
 }
 
 fn add_poller(pod: &mut PodSpec, subject: &Subject<'_>, event: &Event) {

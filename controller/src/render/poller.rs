@@ -128,7 +128,8 @@ fn ports(subject: &Subject<'_>) -> [u16; 2] {
     if PORTS.contains(&subject.spec().port()) { OTHER_PORTS } else { PORTS }
 }
 
-fn variables(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
+/// What the poller is started with, in a fixed order.
+pub(super) fn environment(subject: &Subject<'_>, event: &Event) -> Vec<(Variable, Value)> {
     let spec = subject.spec();
     let Some(trigger) = spec.event() else { return Vec::new() };
     let [admin_port, drain_port] = ports(subject);
@@ -148,11 +149,15 @@ fn variables(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
         state_bucket: &subject.settings.state_bucket,
         keys: &event.keys,
     };
+    sidecar.environment()
+}
+
+fn variables(subject: &Subject<'_>, event: &Event) -> Vec<EnvVar> {
     let variable = |(variable, value): (Variable, Value)| match value {
         Value::Text(text) => env::literal(variable.name(), &text),
         Value::Secret(key) => secret(subject, variable, key),
     };
-    sidecar.environment().into_iter().map(variable).collect()
+    environment(subject, event).into_iter().map(variable).collect()
 }
 
 /// What proves to the function that a delivery is its poller's.

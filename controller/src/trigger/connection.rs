@@ -50,6 +50,20 @@ pub(super) fn values(
     Ok(values.into_iter().chain(ca.map(|ca| (SecretKey::Ca, ca))).collect())
 }
 
+/// The same for a client in another namespace.
+pub(super) fn from_elsewhere(
+    kind: ServiceKind,
+    mut credentials: Credentials,
+    namespace: &str,
+) -> Result<Values, BindingError> {
+    if let Some(host) = credentials.get_mut(credentials::HOST)
+        && let Ok(name) = std::str::from_utf8(host)
+    {
+        *host = qualified(name.trim(), namespace).into_bytes();
+    }
+    values(kind, &credentials, namespace)
+}
+
 type Pairs = Vec<(SecretKey, String)>;
 
 fn postgres(server: &Server, namespace: &str) -> Pairs {

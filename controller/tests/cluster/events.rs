@@ -1,6 +1,7 @@
 //! Functions that are fed by a source: from zero to several pods that share the work, through a
 //! rollout, and back to zero; and triggers that cannot work.
 
+mod at_zero;
 mod feed;
 mod jobs;
 mod orders;
@@ -260,15 +261,15 @@ async fn a_trigger_that_cannot_work_says_why_and_is_not_scaled() {
         assert_eq!(message, "service db does not exist");
         assert_eq!(sandbox.object("Deployment", &name).await, None);
 
-        // What only the server knows is found by the poller.
+        // What only the server knows is found before there is a pod.
         let orders = Orders::create(&sandbox, kind).await;
-        apply(json!({ "markDone": "UPDATE orders SET state = {{status}}" })).await;
-        sandbox.until_ready(&name).await;
         orders.insert(1..=REPLICAS * EVENTS_PER_REPLICA).await;
+        apply(json!({ "markDone": "UPDATE orders SET state = {{status}}" })).await;
         let message = until_invalid(&sandbox, &name, "TriggerRefused").await;
         assert!(message.contains("unknown column status"), "{message}");
         until_paused(&sandbox, &name, true).await;
         sandbox.until_broken(&name, "TriggerRefused").await;
+        assert!(sandbox.pods(&name).await.is_empty());
         assert_eq!(recorder.record().begun.len(), 0);
 
         apply(json!({})).await;
@@ -366,7 +367,6 @@ async fn the_bucket_watcher_is_told_of_a_trigger_as_long_as_there_is_one() {
         let minio = json!({ "type": "minio", "config": config });
         let spec = json!({ "source": { "code": code }, "triggers": [minio] });
         sandbox.apply(&name, spec.clone()).await;
-        sandbox.until_ready(&name).await;
         let told = |key: &'static str| {
             let (sandbox, name) = (sandbox.clone(), name.clone());
             async move {

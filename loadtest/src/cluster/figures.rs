@@ -5,6 +5,7 @@ mod dependencies;
 mod kip;
 mod load;
 mod thousand_functions;
+mod truth;
 mod waking;
 mod without_keda;
 
@@ -53,6 +54,13 @@ pub(super) const FIGURES: &[Scenario] = &[
         shares: false,
         max_time: MINUTE.saturating_mul(5),
         start: |run, cluster| Box::pin(without_keda::run(run, cluster)),
+    },
+    Scenario {
+        name: "truth",
+        about: "How soon a source that cannot work is told, and a wait ends that is hopeless",
+        shares: false,
+        max_time: MINUTE.saturating_mul(15),
+        start: |run, cluster| Box::pin(truth::run(run, cluster)),
     },
     Scenario {
         name: "kip",

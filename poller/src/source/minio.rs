@@ -70,13 +70,23 @@ impl Minio {
         Self::connect(config).await.map_err(refused)
     }
 
-    /// The same for the time before there is a state bucket: the bucket watcher makes it.
+    /// The same for the time before there is a state bucket, which the bucket watcher makes; and looks
+    /// for `bucket`, whose changes are the events.
     ///
     /// # Errors
-    /// As [`Minio::open`].
-    pub async fn check(config: MinioConfig) -> Result<(), SourceError> {
+    /// As [`Minio::open`]; [`SourceError::Lost`] where the service gives no answer.
+    pub async fn check(config: MinioConfig, bucket: &str) -> Result<(), SourceError> {
+        let endpoint = config.endpoint.clone();
         match Self::connect(config).await {
-            Ok(_) | Err(S3Error::NoBucket { .. }) => Ok(()),
+            Ok(_) | Err(S3Error::NoBucket { .. }) => {}
+            Err(error @ S3Error::Unavailable { .. }) => {
+                return Err(SourceError::Lost(error.to_string()));
+            }
+            Err(error) => return Err(refused(error)),
+        }
+        match S3::new(&endpoint).map_err(refused)?.list(bucket, "", None).await {
+            Ok(_) => Ok(()),
+            Err(error @ S3Error::NoBucket { .. }) => Err(failed(error)),
             Err(error) => Err(refused(error)),
         }
     }

@@ -17,6 +17,14 @@ pub enum WaitError {
         /// Where it stands.
         stage: Stage,
     },
+    /// The pods that were started for it fail.
+    #[error("function {name} cannot start: {stage}")]
+    CannotStart {
+        /// The function.
+        name: String,
+        /// Where it stands.
+        stage: Stage,
+    },
     /// Time is up.
     #[error("function {name} was not ready in time: {last}")]
     TooLate {

@@ -2,14 +2,21 @@
 
 use kipper_function::{Function, names::condition::READY};
 
-/// Reasons that no waiting helps against: the Function itself has to change, or what it meets with.
-const FINAL: [&str; 8] = [
+/// Reasons that no waiting helps against: the Function itself has to change, or what it meets with. A
+/// container that crashed is started again all the same, and may do better then: who waited knows why it
+/// did not come up, and can wait again.
+const FINAL: [&str; 13] = [
+    "ContainerCrashed",
+    "ContainerNotStarted",
     "EnvironmentClash",
+    "Evicted",
     "HostInvalid",
     "HostTaken",
+    "ImagePullFailed",
     "Invalid",
     "NameTaken",
     "NamespaceDenied",
+    "OutOfMemory",
     "TriggerInvalid",
     "TriggerRefused",
 ];

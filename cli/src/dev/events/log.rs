@@ -148,8 +148,8 @@ mod tests {
                 "event 42, attempt 10: event is dead: 400: no",
             ),
             (
-                json!({ "call": "claim", "message": "connection to the source lost: x" }),
-                "connection to the source lost: x",
+                json!({ "call": "claim", "message": "no connection to the source: x" }),
+                "no connection to the source: x",
             ),
             (json!({ "held": 1, "unmarked": 2, "message": "ended" }), "ended, held 1, unmarked 2"),
             (

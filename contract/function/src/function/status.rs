@@ -3,7 +3,7 @@
 // `KubeSchema` repeats each type inside a function body, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,28 @@ pub struct FunctionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub refused_trigger: Option<String>,
+    /// Since when pods of this generation fail; absent while none does. What they say is the message
+    /// of Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Time>,
+    /// How the container of a pod of this generation ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<ExitStatus>,
+}
+
+/// How a container of the function ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExitStatus {
+    /// When it ended.
+    pub time: Time,
+    /// The kubelet's word for it: Error, OOMKilled or Completed.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Exit code of the process; 137 where it was killed.
+    pub exit_code: i32,
+    /// How often the kubelet started it again in its pod.
+    pub restarts: i32,
 }
 
 /// One key of the function's Secret; never its value.

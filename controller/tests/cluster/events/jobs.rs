@@ -43,6 +43,15 @@ impl Jobs {
         }
     }
 
+    /// Puts a text where the list should be, or takes it away.
+    pub(super) async fn set_text(&self, is_there: bool) {
+        if is_there {
+            self.ask::<()>("SET", &[&self.list, "x"]).await;
+        } else {
+            self.ask::<u64>("DEL", &[&self.list]).await;
+        }
+    }
+
     /// Jobs in the list and those with a lease.
     pub(super) async fn left(&self) -> usize {
         let waiting: usize = self.ask("LLEN", &[&self.list]).await;

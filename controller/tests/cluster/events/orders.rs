@@ -55,6 +55,10 @@ impl Orders {
         count.unwrap().parse().unwrap()
     }
 
+    pub(super) async fn run(&self, sql: &str) {
+        self.session().await.run(sql).await.unwrap();
+    }
+
     pub(super) fn trigger(&self) -> Value {
         trigger(self.kind)
     }

@@ -45,11 +45,7 @@ impl Photos {
         let state = names::state(&sandbox.namespace, function);
         let url = format!("http://{}", on_bridge(server.port()).await);
         let photos = Self { _server: server, bucket, s3: s3.unwrap(), pending, state };
-        // A server that has just started says so for a moment longer than it seems ready.
-        until("a bucket", || async {
-            photos.s3.create_bucket(&photos.bucket).await.map_err(|error| error.to_string())
-        })
-        .await;
+        photos.create_bucket(&photos.bucket).await;
         let values = [
             ("ENDPOINT", &*url),
             ("ACCESS_KEY", Minio::ACCESS_KEY),
@@ -58,6 +54,14 @@ impl Photos {
         service(sandbox, "files", "minio").await;
         sandbox.secret("files-credentials", &values).await;
         photos
+    }
+
+    /// A server that has just started refuses for a moment longer than it seems ready.
+    pub(super) async fn create_bucket(&self, bucket: &str) {
+        until("a bucket", || async {
+            self.s3.create_bucket(bucket).await.map_err(|error| error.to_string())
+        })
+        .await;
     }
 
     pub(super) async fn upload(&self, key: &str) {

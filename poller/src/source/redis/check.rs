@@ -44,7 +44,7 @@ pub(super) async fn check(
         Some(0) => Ok(()),
         Some(1) => {
             let (key, kind) = (word(parts.next()), word(parts.next()));
-            Err(invalid(format!("the key {key:?} is a {kind}, which it must not be")))
+            Err(invalid(format!("the key {key:?} already holds a {kind}")))
         }
         Some(2) => {
             let other = word(parts.next());

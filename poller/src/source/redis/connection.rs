@@ -3,7 +3,7 @@
 //! The client never connects again and never sends a command twice by itself: a connection that
 //! fails in any way is closed, and what it was doing has an unknown outcome.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use fred::{
     clients::{Client, WithOptions},
@@ -91,7 +91,7 @@ impl Connector {
 
     /// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
     fn unreachable(&self, error: &Error) -> SourceError {
-        let words = error.details();
+        let words = &*in_words(error);
         if REFUSED.iter().any(|prefix| words.starts_with(prefix)) {
             return invalid(words);
         }
@@ -180,7 +180,7 @@ impl Connection {
             Ok(Resp3Frame::SimpleError { data, .. }) => data.to_string(),
             Ok(Resp3Frame::BlobError { data, .. }) => String::from_utf8_lossy(&data).into_owned(),
             Ok(frame) => return Ok(Ok(frame)),
-            Err(error) => return Err(self.lost(error.details())),
+            Err(error) => return Err(self.lost(&in_words(&error))),
         };
         if GONE.iter().any(|prefix| words.starts_with(prefix)) {
             return Err(self.lost(&words));
@@ -235,6 +235,16 @@ impl Script {
         let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
         let sha = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self { text, sha }
+    }
+}
+
+/// The client's words; those of the operating system it gives as Rust's own notation.
+fn in_words(error: &Error) -> String {
+    let words = error.details();
+    let code = words.strip_prefix("Os { code: ").and_then(|rest| rest.split(',').next());
+    match code.and_then(|code| code.parse().ok()) {
+        Some(code) => io::Error::from_raw_os_error(code).to_string(),
+        None => words.to_owned(),
     }
 }
 
