@@ -383,10 +383,12 @@ impl Context {
     ) {
         let Some(ready) = wanted.condition(type_) else { return };
         let former = previous.and_then(|status| status.condition(type_));
+        let former = former.filter(|c| c.status != "Unknown");
         let same = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
             c.reason == ready.reason && (c.message == ready.message || ready.status == "True")
         };
-        if former.is_some_and(same) || (former.is_none() && ready.status == "True") {
+        let is_news = ready.status == "False" || (ready.status == "True" && former.is_some());
+        if former.is_some_and(same) || !is_news {
             return;
         }
         let type_ = if ready.status == "True" { EventType::Normal } else { EventType::Warning };

@@ -262,15 +262,14 @@ fn ready(facts: &Facts, failure: Option<&Reason>) -> Option<Reason> {
         .or_else(|| failure.cloned())
 }
 
-/// Reasons that pods give, which outlive the pods.
-const POD_REASONS: [&str; 8] = [
+/// Reasons that pods give, which outlive the pods. What is wrong with a source is asked of it.
+const POD_REASONS: [&str; 7] = [
     "Evicted",
     "ImagePullFailed",
     "ContainerCrashed",
     "ContainerNotStarted",
     "OutOfMemory",
     "NotListening",
-    "SourceUnavailable",
     "Unschedulable",
 ];
 
