@@ -243,12 +243,19 @@ fn ended(state: &ContainerState, limit: Option<&str>) -> Option<Failure> {
         (_, Some(signal)) if signal != 0 => format!("killed by signal {signal}"),
         _ => format!("exit code {}", terminated.exit_code),
     };
+    // Stacks and the rest are in the log.
+    let words = own_line(words).unwrap_or(words);
     let message = if words.is_empty() { how } else { format!("{how}: {}", clipped(words)) };
     Some(Failure { reason: "ContainerCrashed", message })
 }
 
 /// What our runtimes begin their own lines with.
 const RUNTIME_LINE: &str = "kipper: ";
+
+/// What a runtime said last, which is why it ended.
+fn own_line(text: &str) -> Option<&str> {
+    text.lines().rfind(|line| line.starts_with(RUNTIME_LINE)).map(str::trim_end)
+}
 
 /// The part of a text that says why: what a runtime said last, else the end.
 fn clipped(text: &str) -> String {
@@ -402,6 +409,20 @@ mod tests {
         let node =
             json!({ "reason": "Evicted", "message": "The node was low on resource: memory." });
         assert_eq!(failure(node).message, "The node was low on resource: memory.");
+    }
+
+    #[test]
+    fn a_crash_is_told_in_the_runtimes_own_line() {
+        let crash = |message: &str| {
+            let state = json!({ "terminated": { "exitCode": 1, "message": message } });
+            ended(&serde_json::from_value(state).unwrap(), None).unwrap().message
+        };
+        let why = "kipper: cannot load the function: SyntaxError: Unexpected end of input";
+        let said =
+            format!("kipper: starting\n{why}\nindex.js:2\n\n    at wrapSafe (node:internal)\n");
+        assert_eq!(crash(&said), format!("exit code 1: {why}"));
+        assert_eq!(crash("a\nb\n"), "exit code 1: a\nb");
+        assert_eq!(crash(""), "exit code 1");
     }
 
     #[test]

@@ -90,9 +90,11 @@ async fn sources(run: &mut Run, namespace: &Namespace) -> Result<(), anyhow::Err
 
 /// Puts a text where a trigger wants a list.
 async fn put_text(server: &Redis, key: &str) -> Result<(), anyhow::Error> {
-    let url = server.url();
-    let output = Command::new("redis-cli").args(["-u", &url, "SET", key, "x"]).output().await?;
-    anyhow::ensure!(output.status.success(), "redis-cli: {output:?}");
+    let port = server.port().to_string();
+    let mut command = Command::new("redis-cli");
+    command.env("REDISCLI_AUTH", server.password().unwrap_or_default());
+    let output = command.args(["-p", &port, "SET", key, "x"]).output().await?;
+    anyhow::ensure!(output.stdout.starts_with(b"OK"), "redis-cli: {output:?}");
     Ok(())
 }
 
@@ -142,7 +144,7 @@ fn broken() -> Vec<Broken> {
     ]
 }
 
-/// Pods that cannot start, while `create --wait` and then `invoke` wait for them.
+/// Pods that cannot start, while `apply --wait` and then `invoke` wait for them.
 async fn starts(
     run: &mut Run,
     cluster: &Cluster,
@@ -162,7 +164,7 @@ async fn starts(
             let pods = known_failures(namespace, &name);
             let args = if verb == "wait" {
                 let file = file.to_str().context("the folder's name is not UTF-8")?.to_owned();
-                vec!["create".to_owned(), "-f".to_owned(), file, "--wait".to_owned()]
+                vec!["apply".to_owned(), "-f".to_owned(), file, "--wait".to_owned()]
             } else {
                 namespace.apply(&function).await?;
                 namespace.until_ready(&name).await?;
