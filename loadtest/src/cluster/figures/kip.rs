@@ -55,7 +55,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 }
 
 /// From the start of the process to its end, which has to be a good one.
-async fn timed(
+pub(super) async fn timed(
     program: &Path,
     namespace: &Namespace,
     args: &[&str],

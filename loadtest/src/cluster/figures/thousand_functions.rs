@@ -18,7 +18,10 @@ use kipper_cluster::{
     watch,
 };
 use kipper_function::{Function, names};
-use kipper_measure::processes::{Size, largest_mb};
+use kipper_measure::{
+    processes::{Size, largest_mb},
+    samples::Samples,
+};
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams},
@@ -33,6 +36,8 @@ use crate::{
     },
     run::{PATIENCE, Run, USER_AGENT},
 };
+
+use super::kip::timed;
 
 const SCENARIO: &str = "thousand_functions";
 const CODE: &str = "module.exports = async () => 'hello'\n";
@@ -55,6 +60,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     metrics::until_keda_listens(cluster).await?;
     println!("   KEDA had them {:.1} s later", started.elapsed().as_secs_f64());
 
+    commands(run, &namespace).await?;
     resync(run, cluster, &namespace, count).await?;
     steady(run, cluster).await
 }
@@ -89,6 +95,25 @@ async fn rendered(
     let (now, peak) = (resident(Size::Resident)?, resident(Size::Peak)?);
     println!("   controller: {now:.1} MB resident, {peak:.1} MB at its peak");
     run.outcome.figure("thousand_functions_controller_rss", peak)
+}
+
+/// What a user waits for among so many.
+async fn commands(run: &mut Run, namespace: &Namespace) -> Result<(), anyhow::Error> {
+    let kip = run.binary().with_file_name("kip");
+    anyhow::ensure!(kip.exists(), "{} is missing: build it first", kip.display());
+    let (mut lists, mut described) = (Vec::new(), Vec::new());
+    for _ in 0..run.size(50, 10) {
+        lists.push(timed(&kip, namespace, &["function", "list"]).await?);
+        described.push(timed(&kip, namespace, &["function", "describe", "f7"]).await?);
+    }
+    for (name, times) in
+        [("kip_list_among_thousand_p50", lists), ("kip_describe_among_thousand_p50", described)]
+    {
+        let times: Samples = times.into_iter().collect();
+        println!("   {name}: {}", times.summary());
+        run.outcome.figure(name, times.quantile(0.5))?;
+    }
+    Ok(())
 }
 
 /// Restarts the controller, which then goes over every function once.
