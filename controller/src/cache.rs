@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::Hash,
+    net::SocketAddr,
 };
 
 use k8s_openapi::jiff::Timestamp;
@@ -237,6 +238,17 @@ pub(crate) struct Poller {
     pub(crate) refused: Option<String>,
     /// Running but not ready since then.
     pub(crate) waiting_since: Option<Timestamp>,
+    /// Where it has its metrics, while it runs.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// What the pollers of a function say of its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deliveries {
+    /// Events whose last delivery failed.
+    pub(crate) failing: u64,
+    /// Events given up since the pods started.
+    pub(crate) dead: u64,
 }
 
 /// An Ingress that publishes hosts and is not one of ours.
@@ -323,6 +335,8 @@ pub(crate) struct Cache {
     /// Claims by host.
     pub(crate) claims: Table<String, Claim>,
     pub(crate) secrets: Table<Key, SecretMeta>,
+    /// By function; of those with a poller that runs.
+    pub(crate) deliveries: Table<Key, Deliveries>,
 }
 
 impl Cache {
@@ -334,6 +348,7 @@ impl Cache {
             foreign: Table::new(),
             claims: Table::new(),
             secrets: Table::new(),
+            deliveries: Table::new(),
         }
     }
 }

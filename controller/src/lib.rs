@@ -31,6 +31,8 @@ mod apply;
 
 mod status;
 
+mod deliveries;
+
 mod observe;
 
 mod reconcile;

@@ -49,6 +49,7 @@ pub(crate) fn workload(
         scaler: scaler(cache, key),
         schedule,
         failure: failure(&pods, function),
+        deliveries: cache.deliveries.get(key),
         exit: pods.iter().filter_map(|pod| pod.exit.clone()).max_by_key(|exit| exit.at),
         again: next.flatten(),
     };
@@ -240,7 +241,7 @@ mod tests {
 
     fn poller(digest: &str, ready: bool, refused: Option<&str>) -> Poller {
         let refused = refused.map(str::to_owned);
-        Poller { digest: digest.to_owned(), ready, refused, waiting_since: None }
+        Poller { digest: digest.to_owned(), ready, refused, waiting_since: None, metrics: None }
     }
 
     fn cache(pollers: Vec<Poller>) -> Cache {

@@ -1,5 +1,7 @@
 //! Why a pod does not serve, read from its status. Pure.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod as PodObject},
     jiff::Timestamp,
@@ -33,7 +35,10 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     let sidecar = init.iter().find(|container| container.name == names::POLLER_CONTAINER);
     let digests = pod.metadata.annotations.as_ref();
     let digest = digests.and_then(|annotations| annotations.get(names::TRIGGER_DIGEST));
-    let poller = digest.map(|digest| poller(digest, sidecar));
+    let poller = digest.map(|digest| Poller {
+        metrics: sidecar.and_then(running_since).and_then(|_| metrics(pod)),
+        ..poller(digest, sidecar)
+    });
     let memory = |container: &str| limit(pod, container);
     let failure = evicted(pod).or_else(|| {
         containers.iter().find_map(|container| {
@@ -117,7 +122,18 @@ fn poller(digest: &str, container: Option<&ContainerStatus>) -> Poller {
         ready,
         refused: container.and_then(refusal),
         waiting_since: container.filter(|_| !ready).and_then(running_since),
+        metrics: None,
     }
+}
+
+/// Where the poller of a pod has its metrics.
+fn metrics(pod: &PodObject) -> Option<SocketAddr> {
+    let address = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
+    let mut sidecars = pod.spec.as_ref()?.init_containers.iter().flatten();
+    let poller = sidecars.find(|container| container.name == names::POLLER_CONTAINER)?;
+    let mut ports = poller.ports.iter().flatten();
+    let port = ports.find(|port| port.name.as_deref() == Some(names::POLLER_ADMIN_PORT))?;
+    Some(SocketAddr::new(address, u16::try_from(port.container_port).ok()?))
 }
 
 /// The last line of a poller that ended, and has not started again, because its trigger cannot work.

@@ -30,6 +30,7 @@ use crate::{
     check::Checks,
     claim::CLAIM,
     config::Config,
+    deliveries,
     hosts::Hosts,
     metrics::Metrics,
     namespaces::Namespaces,
@@ -112,8 +113,10 @@ async fn control(
     let watching =
         Watching { client: client.clone(), cache: Arc::clone(&cache), queue: queue.clone() };
     watching.start(&mut tasks, &functions, &config.own.namespace, &synced);
+    let asking = queue.clone();
     let ctx = Arc::new(context(&config, client, cache, functions.clone(), queue, &metrics));
     tasks.spawn(count_phases(functions.clone(), metrics));
+    tasks.spawn(deliveries::watch(Arc::clone(&ctx.cache), asking));
     // What the watches ask for until then is dropped: every function is gone over afterwards.
     let drop_requests = async { while requests.recv().await.is_some() {} };
     tokio::select! {

@@ -12,7 +12,7 @@ use kipper_function::{
     function::SecretKeyStatus,
     names::{
         self,
-        condition::{ON_SCHEDULE, READY},
+        condition::{EVENTS_DELIVERED, ON_SCHEDULE, READY},
     },
 };
 use kipper_process::backoff::Backoff;
@@ -339,7 +339,7 @@ impl Context {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             other => drop(other?),
         }
-        for type_ in [READY, ON_SCHEDULE] {
+        for type_ in [READY, ON_SCHEDULE, EVENTS_DELIVERED] {
             self.announce(function, previous, &wanted, type_).await;
         }
         self.announce_exit(function, previous, &wanted).await;

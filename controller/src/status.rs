@@ -13,13 +13,13 @@ use kipper_function::{
     Function, FunctionStatus,
     function::{ExitStatus, Phase, SecretKeyStatus},
     names::condition::{
-        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, HOST_RESERVED, NAME_TAKEN, ON_SCHEDULE, READY,
-        SCALER_READY, TRIGGER_VALID,
+        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, EVENTS_DELIVERED, HOST_RESERVED, NAME_TAKEN,
+        ON_SCHEDULE, READY, SCALER_READY, TRIGGER_VALID,
     },
 };
 
 use crate::{
-    cache::{Exit, Failure, Scaler, Workload},
+    cache::{Deliveries, Exit, Failure, Scaler, Workload},
     plan::{Applied, Blocked, Concern, Outcome, Pass, Reason, Reservation},
 };
 
@@ -61,6 +61,8 @@ pub(crate) struct Facts {
     pub(crate) failure: Option<Failure>,
     /// How one of them ended last.
     pub(crate) exit: Option<Exit>,
+    /// How its events fare, while a poller runs.
+    pub(crate) deliveries: Option<Deliveries>,
     pub(crate) workload: Option<Workload>,
     /// What KEDA says, if there is a ScaledObject.
     pub(crate) scaler: Option<Scaler>,
@@ -89,6 +91,8 @@ pub(crate) struct Seen {
     pub(crate) failure: Option<Failure>,
     /// How one of them ended last.
     pub(crate) exit: Option<Exit>,
+    /// How its events fare, while a poller runs.
+    pub(crate) deliveries: Option<Deliveries>,
     /// Nothing will tell when it is time to look again; then it is.
     pub(crate) again: Option<Duration>,
 }
@@ -105,6 +109,7 @@ impl Facts {
             schedule: seen.schedule,
             failure: seen.failure,
             exit: seen.exit,
+            deliveries: seen.deliveries,
             ..Self::default()
         };
         let blocked = match pass.outcome {
@@ -203,6 +208,9 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         }
         None => {}
     }
+    if let Some(deliveries) = facts.deliveries {
+        add(EVENTS_DELIVERED, deliveries.failing == 0, delivered(function, deliveries));
+    }
     if let Some(taken) = &facts.taken {
         add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
     }
@@ -228,6 +236,32 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         }),
         last_exit: last_exit(&previous, generation, facts.exit.as_ref()),
     }
+}
+
+/// How events fare, and what can be done about those that fail.
+fn delivered(function: &Function, deliveries: Deliveries) -> Reason {
+    let Deliveries { failing, dead } = deliveries;
+    let given_up = match dead {
+        0 => String::new(),
+        1 => "1 event was given up since its pod started".to_owned(),
+        dead => format!("{dead} events were given up since their pods started"),
+    };
+    if failing == 0 {
+        return Reason::new("Delivered", given_up);
+    }
+    let what = match failing {
+        1 => "1 event failed and is".to_owned(),
+        failing => format!("{failing} events failed and are"),
+    };
+    let forever = function.spec.event().is_some_and(|event| !event.has_dead_letters());
+    let way_out = if forever {
+        "; until the trigger has onFailed, that goes on for as long as they match"
+    } else {
+        ""
+    };
+    let given_up = if dead == 0 { given_up } else { format!("; {given_up}") };
+    let message = format!("{what} tried again; the function's log says why{way_out}{given_up}");
+    Reason::new("EventsFailing", message)
 }
 
 fn phase(workload: Workload, broken: bool) -> Phase {

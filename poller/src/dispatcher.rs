@@ -151,6 +151,11 @@ impl<C> Dispatcher<C> {
         self.resting.get(key).map(|resting| (resting.attempts, resting.due))
     }
 
+    /// Events that failed and wait for another attempt.
+    pub(crate) fn failing(&self) -> usize {
+        self.resting.len()
+    }
+
     /// Takes in a claimed event.
     pub(crate) fn accept(&mut self, event: Event<C>) -> Arc<Event<C>> {
         let resting = self.resting.remove(&event.key);

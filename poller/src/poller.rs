@@ -207,6 +207,7 @@ impl<S: Source> Poller<S> {
         self.metrics.held.set(self.held.len());
         self.metrics.held_bytes.set(self.held_bytes);
         self.metrics.unmarked.set(self.completer.unmarked());
+        self.metrics.failing.set(self.dispatcher.failing());
         self.metrics.suppressed.set(self.completer.suppressed().len());
     }
 

@@ -62,6 +62,9 @@ pub const TMP_VOLUME: &str = "tmp";
 /// Name of the container that polls a source and posts its events to the function.
 pub const POLLER_CONTAINER: &str = "kipper-poll";
 
+/// Name of its port with metrics and probes.
+pub const POLLER_ADMIN_PORT: &str = "poll-admin";
+
 /// Finalizer that removes what an owner reference cannot: Ingress, host claim, databases, and the
 /// Secret of a minio trigger.
 pub const FINALIZER: &str = "kipper.run/function-cleanup";
@@ -103,6 +106,8 @@ pub mod condition {
     pub const SCALER_READY: &str = "ScalerReady";
     /// The schedule's runs start when they are due. There while there is a cron trigger.
     pub const ON_SCHEDULE: &str = "OnSchedule";
+    /// Deliveries of events succeed. There while a poller runs.
+    pub const EVENTS_DELIVERED: &str = "EventsDelivered";
     /// An object of a name this function needs belongs to somebody else.
     pub const NAME_TAKEN: &str = "NameTaken";
     /// There while an environment variable is given by more than one. Where precedence says which

@@ -55,6 +55,11 @@ impl<'a> EventTrigger<'a> {
         self.kind.is_sql() && self.setting(Setting::MarkDone).is_none()
     }
 
+    /// True where an event that has failed too often is put aside.
+    pub fn has_dead_letters(&self) -> bool {
+        !self.kind.is_sql() || self.setting(Setting::OnFailed).is_some()
+    }
+
     /// Waiting events for which the scaler wants one replica.
     pub fn batch(&self) -> u32 {
         self.number(Setting::Batch).unwrap_or(defaults::BATCH)

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use super::{poller, subject::Subject};
+use super::subject::Subject;
 
 /// Label with its name that Kubernetes puts on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -38,7 +38,7 @@ pub(super) fn network_policy(subject: &Subject<'_>) -> NetworkPolicy {
         });
     }
     if subject.event().is_some() {
-        let ports = Some(vec![port(poller::ADMIN_PORT)]);
+        let ports = Some(vec![port(names::POLLER_ADMIN_PORT)]);
         rules.push(NetworkPolicyIngressRule { from: None, ports });
     }
     NetworkPolicy {

@@ -27,8 +27,6 @@ use crate::{digest::digest, plan::Event};
 /// The poller's ports, unless the function has one of them.
 const PORTS: [u16; 2] = [9990, 9991];
 const OTHER_PORTS: [u16; 2] = [9992, 9993];
-/// Name of the port with metrics and probes.
-pub(super) const ADMIN_PORT: &str = "poll-admin";
 const CA_VOLUME: &str = "source-ca";
 
 /// A function that also serves requests goes on with it meanwhile.
@@ -55,7 +53,7 @@ pub(super) fn container(subject: &Subject<'_>, event: &Event) -> Container {
         restart_policy: Some("Always".to_owned()),
         env: Some(variables(subject, event)),
         ports: Some(vec![ContainerPort {
-            name: Some(ADMIN_PORT.to_owned()),
+            name: Some(names::POLLER_ADMIN_PORT.to_owned()),
             container_port: admin.into(),
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
@@ -179,7 +177,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String(ADMIN_PORT.to_owned()),
+            port: IntOrString::String(names::POLLER_ADMIN_PORT.to_owned()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period_seconds),

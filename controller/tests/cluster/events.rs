@@ -2,6 +2,7 @@
 //! rollout, and back to zero; and triggers that cannot work.
 
 mod at_zero;
+mod failing;
 mod feed;
 mod jobs;
 mod orders;

@@ -24,8 +24,8 @@ pub struct FunctionStatus {
     /// Generation of the spec this status was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, HostReserved, BindingsResolved, TriggerValid, ScalerReady, OnSchedule, NameTaken,
-    /// EnvironmentClash.
+    /// Ready, HostReserved, BindingsResolved, TriggerValid, ScalerReady, OnSchedule, EventsDelivered,
+    /// NameTaken, EnvironmentClash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
