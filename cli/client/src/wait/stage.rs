@@ -3,7 +3,9 @@
 use kipper_function::{Function, names::condition::READY};
 
 /// Reasons that no waiting helps against: the Function itself has to change, or what it meets with.
-const FINAL: [&str; 8] = [
+const FINAL: [&str; 10] = [
+    "CredentialsInvalid",
+    "DatabaseNotFound",
     "EnvironmentClash",
     "HostInvalid",
     "HostTaken",

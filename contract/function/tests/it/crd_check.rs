@@ -202,6 +202,7 @@ fn good_functions_are_stored_with_their_defaults() {
         image(json!({ "serviceBindings": [
             { "name": "db", "prefix": "MAIN_", "database": "app", "deletionPolicy": "Delete" },
             { "name": "cache", "deletionPolicy": "Retain" },
+            { "name": "shop", "prefix": "SHOP_", "database": "shop", "createDatabase": true },
         ] })),
         image(
             json!({ "scaling": { "minReplicas": 3, "maxReplicas": 3, "targetRequestRate": 0.5 } }),

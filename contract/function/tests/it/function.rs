@@ -147,7 +147,7 @@ fn nothing_stored_is_lost_on_the_way_through() {
             "runtime": "ruby", "port": 3000,
             "source": { "code": "x", "handler": "main", "dependencies": { "pg": "8.11.5" }, "npmrc": "a=b" },
             "env": { "A": "1" }, "resources": { "cpuRequest": "1", "tmpLimit": "1Gi" },
-            "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "deletionPolicy": "Delete" }],
+            "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "createDatabase": true, "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
             "triggers": [{ "type": "http" }, { "type": "cron", "schedule": "@daily", "deadlineSeconds": 5 },
                 { "type": "kafka", "config": { "source": "s" } }],
