@@ -127,6 +127,9 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
         "memory",
         format!("{} reserved, at most {}", spec.memory_request(), spec.memory_limit()),
     ));
+    if spec.log_requests {
+        pairs.push(("requests", "a line each in the log".to_owned()));
+    }
     if spec.no_security_headers {
         pairs.push(("headers", "no security headers".to_owned()));
     }

@@ -116,6 +116,16 @@ pub struct SpecArgs {
     )]
     pub no_security_headers: Option<bool>,
 
+    /// Write a line per request to the function's log (inline code)
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub log_requests: Option<bool>,
+
     /// External origin the Content-Security-Policy allows, or ORIGIN- to remove one (may be repeated)
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub csp_allow: Vec<Entry<String>>,
@@ -216,6 +226,9 @@ impl Change<'_> {
         if let Some(off) = args.no_security_headers {
             spec.no_security_headers = off;
         }
+        if let Some(on) = args.log_requests {
+            spec.log_requests = on;
+        }
         for entry in &args.csp_allow {
             match entry {
                 Entry::Add(origin) => add(&mut spec.csp_allowlist, origin),
@@ -237,6 +250,8 @@ impl Change<'_> {
             spec.image = Some(image.clone());
             spec.source = None;
             spec.runtime = None;
+            // Only the runtimes of inline code write it.
+            spec.log_requests = false;
         }
         if let Some(code) = &self.code {
             spec.image = None;
@@ -447,6 +462,9 @@ mod tests {
         assert_eq!(misfit, "--handler is for --code-file, not for an image");
         let packages = update(image, &["--dependency=pg@8"]).unwrap_err();
         assert_eq!(packages, "it runs an image, which brings its own packages");
+        let logged = update(json!({ "source": { "code": "x" } }), &["--log-requests"]).unwrap();
+        assert_eq!(logged, json!({ "source": { "code": "x" }, "logRequests": true }));
+        assert_eq!(update(logged, &["--image=x:1"]).unwrap(), json!({ "image": "x:1" }));
         let code = json!({ "source": { "code": "x", "dependencies": { "pg": "8" } } });
         let replaced = update(code, &["--image=x:1"]).unwrap();
         assert_eq!(replaced, json!({ "image": "x:1" }));

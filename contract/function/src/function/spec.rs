@@ -59,6 +59,11 @@ use super::{schema_default, status::FunctionStatus};
     .message("noTmp needs image: the runtimes of inline code write to /tmp")
     .field_path(".noTmp"),
     validation = Rule::new(
+        "!has(self.logRequests) || !self.logRequests || !has(self.image) || self.image.size() == 0"
+    )
+    .message("logRequests needs source.code: an image logs its requests itself")
+    .field_path(".logRequests"),
+    validation = Rule::new(
         "!has(self.triggers) || \
          self.triggers.filter(t, !(t.type in ['http', 'cron'])).size() <= 1"
     )
@@ -121,6 +126,11 @@ pub struct FunctionSpec {
     /// Turns the security headers added to responses off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_security_headers: bool,
+
+    /// Writes a line per request to the function's log: method, path, status, duration, whether it
+    /// was the first one of its process, and the memory of that. For inline code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_requests: bool,
 
     /// External origins added to the Content-Security-Policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
