@@ -286,6 +286,7 @@ impl Dev {
         let (args, cache) = (&self.args, &self.cache);
         let interpreter = resolve(&mut self.interpreters, function.runtime, args, cache).await?;
         Launch::prepare(function, interpreter, cache, &args.env, args.grace, events)
+            .map(|launch| Launch { log_requests: args.log_requests, ..launch })
             .with_context(|| format!("{}: cannot write its code to the cache", function.name))
     }
 

@@ -10,6 +10,7 @@ use kipper_client::{
     loki::LokiError,
     secrets::SecretError,
     services::ServiceError,
+    source_check::SourceCheckError,
     test_run::TestRunError,
     wait::{Stage, WaitError},
 };
@@ -82,6 +83,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         let change = cause.downcast_ref::<ChangeError>().and_then(of_change);
         let invoke = cause.downcast_ref::<InvokeError>().and_then(of_invoke);
         let test = cause.downcast_ref::<TestRunError>().and_then(of_test);
+        let check = cause.downcast_ref::<SourceCheckError>().and_then(of_check);
         let wait = cause.downcast_ref::<WaitError>().and_then(of_wait);
         connect
             .or(loki)
@@ -91,6 +93,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             .or(change)
             .or(invoke)
             .or(test)
+            .or(check)
             .or(wait)
             .map(str::to_owned)
     })
@@ -117,6 +120,12 @@ fn of_api(error: &ApiError) -> Option<&'static str> {
         }
         ApiError::NotFound { what, .. } if what.starts_with("volume ") => {
             "`kip volume list` shows what is there; choose another namespace with -n"
+        }
+        ApiError::NotFound { what, .. } if what.starts_with("service ") => {
+            "`kip service list` shows what is there; choose another namespace with -n"
+        }
+        ApiError::Exists { what, .. } if what.starts_with("service ") => {
+            "`kip service update` changes it"
         }
         ApiError::NoNamespace(_) => {
             "choose another with -n or --project and --environment, or make it with `kip function \
@@ -147,6 +156,7 @@ fn of_secret(error: &SecretError) -> Option<&'static str> {
 fn of_service(error: &ServiceError) -> Option<&'static str> {
     match error {
         ServiceError::Clash { .. } => Some("a binding's prefix is set with --prefix"),
+        ServiceError::Missing { .. } => Some("`kip service create` makes one"),
         _ => None,
     }
 }
@@ -175,6 +185,13 @@ fn of_test(error: &TestRunError) -> Option<&'static str> {
         TestRunError::Api(error) => of_api(error),
         TestRunError::NoSchedule(_) => Some("only functions with --trigger cron have test runs"),
         _ => None,
+    }
+}
+
+fn of_check(error: &SourceCheckError) -> Option<&'static str> {
+    match error {
+        SourceCheckError::Api(error) => of_api(error),
+        SourceCheckError::NoPoller(_) => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kip function`: what a user does with the functions of a cluster.
 //!
-//! One module per group of commands. `spec_args`, `trigger_args` and `code_file` are the flags that
-//! make or change a Function, `report` says what a write did. Everything that talks to the cluster is in
+//! One module per group of commands. `spec_args`, `trigger_args`, `entry` and `code_file` are the flags
+//! that make or change a Function, `report` says what a write did. Everything that talks to the cluster is in
 //! `kipper-client`; here are flags, words and exit codes.
 
 mod apply;
@@ -12,6 +12,7 @@ mod delete;
 mod deps;
 mod describe;
 mod diff;
+mod entry;
 mod env;
 mod invoke;
 mod list;

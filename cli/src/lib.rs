@@ -1,7 +1,7 @@
 //! What the `kip` command does: one module per subcommand.
 //!
-//! `dev` runs functions on this machine. `function`, `volume` and `version` are about a cluster, by way
-//! of `kipper-client`. They share `settings` (which cluster, which namespace) and `session` (the
+//! `dev` runs functions on this machine. `function`, `service`, `volume` and `version` are about a
+//! cluster, by way of `kipper-client`. They share `settings` (which cluster, which namespace) and `session` (the
 //! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
 //! from) and `write` (how, and what came of it), `output` (what is printed), `visible` (what of others' text reaches a
 //! terminal), `progress` and `prompt`
@@ -19,6 +19,7 @@ mod preflight;
 pub mod progress;
 pub mod prompt;
 mod secret_value;
+pub mod service;
 mod session;
 pub mod settings;
 pub mod shell;
@@ -69,6 +70,8 @@ pub enum Command {
     /// Manage the functions of a cluster: create, change, invoke, read their logs
     #[command(visible_alias = "fn")]
     Function(Box<function::Args>),
+    /// Manage services that functions bind or take events from: databases, caches, bucket stores
+    Service(service::Args),
     /// Manage volumes that functions mount
     Volume(volume::Args),
     /// Print the versions of kip, of Kipper in the cluster, and of the cluster
@@ -119,6 +122,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Dev(args) => dev::main(*args, &log_level),
         Command::Function(args) => function::main(*args),
+        Command::Service(args) => service::main(args),
         Command::Volume(args) => volume::main(args),
         Command::Version(args) => version::main(&args),
         Command::Completion(args) => shell::complete(Cli::command(), &args),

@@ -18,6 +18,8 @@ use crate::visible::visible;
 
 /// The resource of functions: its plural, with its group.
 pub const FUNCTIONS: &str = "functions.kipper.run";
+/// The resource of services.
+pub const SERVICES: &str = "services.kipper.run";
 
 /// Forms of output for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,16 +1,21 @@
-//! What is checked before a Function is written: its fields, its services, its host.
+//! What is checked before a Function is written: its fields, what it refers to, its host.
 
 use kipper_client::{
     ApiError, check, functions,
     hosts::{self, Taken},
     namespaces,
+    secrets::Secrets,
     services::Services,
+    volumes::Volumes,
 };
-use kipper_function::Function;
+use kipper_function::{
+    Function,
+    function::{ImagePullSecret, Volume},
+};
 use kipper_process::exit::UsageError;
 use kube::ResourceExt as _;
 
-use crate::session::Session;
+use crate::{output, session::Session};
 
 /// Checks the fields, without a cluster.
 ///
@@ -45,6 +50,51 @@ pub(crate) async fn services(session: &Session, function: &Function) -> anyhow::
         return Err(ApiError::NoNamespace(session.namespace().to_owned()).into());
     }
     Err(problem.into())
+}
+
+/// Checks that volumes exist. A user who may not read them is not held up.
+///
+/// # Errors
+/// The first one that is missing, or that they cannot be read.
+pub(crate) async fn volumes<'a>(
+    session: &Session,
+    mounted: impl IntoIterator<Item = &'a Volume>,
+) -> anyhow::Result<()> {
+    let volumes = Volumes::new(&session.connection);
+    for volume in mounted {
+        if ApiError::allowed(volumes.exists(&volume.name).await)? != Some(false) {
+            continue;
+        }
+        let namespace = session.namespace().to_owned();
+        if namespaces::exists(&session.connection).await == Some(false) {
+            return Err(ApiError::NoNamespace(namespace).into());
+        }
+        let what = format!("volume {}", volume.name);
+        return Err(ApiError::NotFound { what, namespace }.into());
+    }
+    Ok(())
+}
+
+/// Warns of Secrets with registry credentials that do not exist: an image that anybody may pull needs
+/// none.
+///
+/// # Errors
+/// That they cannot be read.
+pub(crate) async fn image_pull_secrets<'a>(
+    session: &Session,
+    secrets: impl IntoIterator<Item = &'a ImagePullSecret>,
+) -> anyhow::Result<()> {
+    let known = Secrets::new(&session.connection);
+    for ImagePullSecret { name } in secrets {
+        if ApiError::allowed(known.exists(name).await)? == Some(false) {
+            output::note(format!(
+                "warning: image pull secret {name} does not exist in namespace {}; without it an \
+                 image of a private registry cannot be pulled",
+                session.namespace()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Who already has the host of the function, if anyone.

@@ -27,7 +27,7 @@ use grant::Engine as _;
 
 pub use error::BindingError;
 pub use grant::Grant;
-pub use server::{CA, Server};
+pub use server::Server;
 
 /// Characters of a generated password: 192 bits.
 const PASSWORD_LEN: usize = 32;
@@ -50,6 +50,25 @@ pub async fn ensure(
         }
     };
     within(timeout, done).await
+}
+
+/// Whether the server has this database: of MongoDB, which creates one with its first document, one
+/// with documents or users. Takes at most `timeout`.
+pub async fn exists(
+    kind: ServiceKind,
+    server: &Server,
+    database: &str,
+    timeout: Duration,
+) -> Result<bool, BindingError> {
+    let found = async {
+        match kind {
+            ServiceKind::Postgres => postgres::Postgres::exists(server, database, timeout).await,
+            ServiceKind::Mysql => mysql::Mysql::exists(server, database, timeout).await,
+            ServiceKind::Mongodb => mongodb::Mongodb::exists(server, database, timeout).await,
+            ServiceKind::Redis | ServiceKind::Minio => Err(BindingError::Unsupported(kind)),
+        }
+    };
+    within(timeout, found).await
 }
 
 /// Ends the user's sessions and drops the user, and the database too if it was made for this

@@ -10,7 +10,10 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kipper_function::{
     Function, names,
-    service::{ServiceKind, credentials},
+    service::{
+        ServiceKind,
+        credentials::{HOST, NAME, PASSWORD, PORT, USERNAME},
+    },
 };
 use kube::{
     Resource as _, ResourceExt as _,
@@ -22,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::{
     bindings::{self, Grant, Server},
     cache::{Key, SecretMeta},
+    credentials,
     digest::digest,
     metrics::Metrics,
     namespaces::{Namespaces, SecretView},
@@ -82,28 +86,28 @@ async fn resolve(
     namespaces: &Namespaces,
     metrics: &Metrics,
 ) -> Result<Binding, PlanError> {
-    let name = &wanted.name;
-    let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
-        return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
-    };
-    let Some(kind) = ServiceKind::parse(&type_) else {
-        let message = format!("service {name} has unknown type {type_}");
-        return Err(blocked("ServiceUnknown", message).into());
-    };
-    let credentials = Key::new(&me.namespace, names::service_credentials(name));
-    let Some(view) = namespaces.view(&credentials).await? else {
-        let message = format!("Secret {} of service {name} does not exist", credentials.name);
-        return Err(blocked("CredentialsNotFound", message).into());
-    };
+    let service = Key::new(&me.namespace, &wanted.name);
+    let kind = credentials::kind(Concern::Bindings, &service, &namespaces.cache)?;
+    let found = credentials::secret(Concern::Bindings, kind, &service, namespaces).await?;
+    let (credentials, view) = found;
     let prefix = wanted.prefix.clone().filter(|prefix| !prefix.is_empty());
     let prefix = prefix.unwrap_or_else(|| kind.default_prefix().to_owned());
     if !kind.is_database() {
+        // The pod takes the values as they are.
+        kind.check_keys(&[], |key| view.keys.contains(key))
+            .map_err(|missing| credentials::invalid(Concern::Bindings, &credentials, missing))?;
         let (secret, digest) = (credentials.name, view.digest);
         return Ok(Binding { kind, prefix, secret, digest });
     }
     let database = Database { function, me, wanted, kind, credentials, view };
     let (secret, digest) = database.provision(namespaces, metrics).await?;
     Ok(Binding { kind, prefix, secret, digest })
+}
+
+/// Whether the Secret of a binding says that this database was provisioned for it.
+fn provisioned(meta: &SecretMeta, database: &str) -> bool {
+    meta.annotations.contains_key(PROVISIONED)
+        && meta.annotations.get(DATABASE).is_some_and(|name| name == database)
 }
 
 /// One database binding.
@@ -133,8 +137,8 @@ impl Database<'_> {
         }
         let (database, user) = self.names(meta.as_ref(), namespaces).await?;
         let state = self.state(&database, &user);
-        let provisioned = |m: &SecretMeta| m.annotations.get(PROVISIONED) == Some(&state);
-        if meta.as_ref().is_some_and(provisioned)
+        let is_current = |m: &SecretMeta| m.annotations.get(PROVISIONED) == Some(&state);
+        if meta.as_ref().is_some_and(is_current)
             && let Some(view) = namespaces.view(&key).await?
         {
             return Ok((key.name, view.digest));
@@ -144,15 +148,17 @@ impl Database<'_> {
             return Err(blocked("DatabaseWaiting", message).retried().into());
         };
         let values = namespaces.values(&self.credentials).await?.unwrap_or_default();
-        let server = Server::from_secret(self.kind, &values).map_err(|error| {
-            blocked("CredentialsInvalid", format!("Secret {}: {error}", self.credentials.name))
-        })?;
+        let server = credentials::server(self.kind, &values, &self.me.namespace)
+            .map_err(|error| credentials::invalid(Concern::Bindings, &self.credentials, error))?;
+        if let Some(database) = self.wanted.database() {
+            self.require(database, meta.as_ref(), &server).await?;
+        }
         let kept = namespaces.values(&key).await?;
-        let kept = kept.and_then(|mut values| values.remove(credentials::PASSWORD));
+        let kept = kept.and_then(|mut values| values.remove(PASSWORD));
         let password = kept.and_then(|bytes| String::from_utf8(bytes).ok());
         let password = password.unwrap_or_else(bindings::new_password);
         let owner = self.me.to_string();
-        let adopt = self.wanted.database.as_ref().is_some_and(|name| !name.is_empty());
+        let adopt = self.wanted.database().is_some();
         let grant = Grant { database, user, password, owner, adopt };
         self.store(&key, &values, &grant, None, namespaces).await?;
         if let Err(error) = bindings::ensure(self.kind, &server, &grant, TIMEOUT).await {
@@ -174,6 +180,37 @@ impl Database<'_> {
         Ok((key.name, view.digest))
     }
 
+    /// Makes sure that a database the binding names is there, or may be created: a misspelt name would
+    /// create another one. One that was provisioned for this binding before is what it was. Looked
+    /// for before anything is written, so that what runs keeps the credentials it has.
+    async fn require(
+        &self,
+        database: &str,
+        meta: Option<&SecretMeta>,
+        server: &Server,
+    ) -> Result<(), Blocked> {
+        if self.wanted.create_database || meta.is_some_and(|meta| provisioned(meta, database)) {
+            return Ok(());
+        }
+        let service = &self.wanted.name;
+        match bindings::exists(self.kind, server, database, TIMEOUT).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let message = format!(
+                    "database {database} does not exist on service {service}: correct the name, \
+                     create it there, or have it created with `kip function bind {} {service} \
+                     --database {database} --create-database` (createDatabase: true)",
+                    self.me.name
+                );
+                Err(blocked("DatabaseNotFound", message).retried())
+            }
+            Err(error) => {
+                let message = format!("database {database} of {service}: {error}");
+                Err(blocked("DatabaseFailed", message).retried())
+            }
+        }
+    }
+
     /// Names of database and user: as provisioned before, unless the binding says otherwise.
     async fn names(
         &self,
@@ -181,7 +218,7 @@ impl Database<'_> {
         namespaces: &Namespaces,
     ) -> kube::Result<(String, String)> {
         let annotation = |name| meta.and_then(|m| m.annotations.get(name).cloned());
-        let chosen = self.wanted.database.clone().filter(|name| !name.is_empty());
+        let chosen = self.wanted.database().map(str::to_owned);
         if let (Some(user), Some(database)) =
             (annotation(USER), chosen.clone().or_else(|| annotation(DATABASE)))
         {
@@ -223,14 +260,12 @@ impl Database<'_> {
         annotations.extend(state.map(|state| (PROVISIONED.to_owned(), state.to_owned())));
         let mut data: BTreeMap<String, ByteString> = server
             .iter()
-            .filter(|(name, _)| [credentials::HOST, credentials::PORT].contains(&name.as_str()))
+            .filter(|(name, _)| [HOST, PORT].contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), ByteString(value.clone())))
             .collect();
-        for (name, value) in [
-            (credentials::USERNAME, &grant.user),
-            (credentials::PASSWORD, &grant.password),
-            (credentials::NAME, &grant.database),
-        ] {
+        for (name, value) in
+            [(USERNAME, &grant.user), (PASSWORD, &grant.password), (NAME, &grant.database)]
+        {
             data.insert(name.to_owned(), ByteString(value.clone().into_bytes()));
         }
         let function = self.function;
@@ -318,7 +353,7 @@ async fn drop_database(
         return Err(failed(format!("Secret {} does not exist", credentials.name)).into());
     };
     let owner = function.to_string();
-    let dropped = match Server::from_secret(kind, &values) {
+    let dropped = match credentials::server(kind, &values, &key.namespace) {
         Ok(server) => bindings::remove(kind, &server, &database, &user, &owner, TIMEOUT).await,
         Err(error) => Err(error),
     };

@@ -18,6 +18,7 @@ mod watch;
 mod namespaces;
 
 pub mod bindings;
+mod credentials;
 mod gather;
 mod trigger;
 

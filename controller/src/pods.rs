@@ -247,7 +247,8 @@ fn ended(state: &ContainerState, limit: Option<&str>) -> Option<Failure> {
     if terminated.exit_code == 0 && terminated.reason.as_deref() != Some("OOMKilled") {
         return None;
     }
-    let words = terminated.message.as_deref().unwrap_or_default().trim();
+    let words = without_requests(terminated.message.as_deref().unwrap_or_default());
+    let words = words.trim();
     let how = match (terminated.reason.as_deref(), terminated.signal) {
         (Some("OOMKilled"), _) => {
             let limit = limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
@@ -268,9 +269,20 @@ fn ended(state: &ContainerState, limit: Option<&str>) -> Option<Failure> {
 /// What our runtimes begin their own lines with.
 const RUNTIME_LINE: &str = "kipper: ";
 
-/// What a runtime said last, which is why it ended.
+/// How they say that they end before they serve.
+const CANNOT_LOAD: &str = "kipper: cannot load the function: ";
+/// How they begin the line of a request (`logRequests`), which says nothing of an end.
+const REQUEST_LINES: [&str; 3] = ["kipper: request ", "kipper: event ", "kipper: readiness "];
+
+/// The line in which a runtime says why it ended; stacks and the rest are in the log.
 fn own_line(text: &str) -> Option<&str> {
-    text.lines().rfind(|line| line.starts_with(RUNTIME_LINE)).map(str::trim_end)
+    text.lines().rfind(|line| line.starts_with(CANNOT_LOAD)).map(str::trim_end)
+}
+
+/// What was said beside the lines of requests.
+fn without_requests(words: &str) -> String {
+    let is_other = |line: &&str| !REQUEST_LINES.iter().any(|begin| line.starts_with(begin));
+    words.lines().filter(is_other).collect::<Vec<_>>().join("\n")
 }
 
 /// The part of a text that says why: what a runtime said last, else the end.
@@ -439,6 +451,16 @@ mod tests {
         assert_eq!(crash(&said), format!("exit code 1: {why}"));
         assert_eq!(crash("a\nb\n"), "exit code 1: a\nb");
         assert_eq!(crash(""), "exit code 1");
+    }
+
+    #[test]
+    fn requests_are_not_why_it_ended() {
+        let words = "kipper: listening on x\nboom\nkipper: request GET / 200 1 ms cold 9 MiB\n\
+                     kipper: event POST /event 200 1 ms warm 9 MiB\n";
+        assert_eq!(without_requests(words), "kipper: listening on x\nboom");
+        let state = json!({ "terminated": { "exitCode": 3, "message": words } });
+        let failure = ended(&serde_json::from_value(state).unwrap(), None).unwrap();
+        assert_eq!(failure.message, "exit code 3: kipper: listening on x\nboom");
     }
 
     #[test]

@@ -21,8 +21,9 @@ use kube::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    bindings::{self, BindingError, Server},
+    bindings,
     cache::{Key, SecretMeta},
+    credentials,
     digest::digest,
     namespaces::{Namespaces, SecretView},
     plan::{Blocked, Concern, Event, PlanError},
@@ -65,7 +66,7 @@ pub(crate) async fn prepare(
         return Err(blocked("TriggerInvalid", message).into());
     }
     let me = Key::of(&function.metadata);
-    let credentials = credentials(kind, event.source(), &me, namespaces).await?;
+    let credentials = source_credentials(kind, event.source(), &me, namespaces).await?;
     let source = Source { function, event, kind, me, credentials, state_bucket };
     let kept = source.keep(namespaces).await?;
     let max_held = held(&event, function.spec.replica_limits().1, kept.lock_capacity)?;
@@ -83,6 +84,7 @@ pub(crate) struct SourceSecret {
     pub(crate) kind: ServiceKind,
     pub(crate) service: String,
     pub(crate) secret: Key,
+    database: Option<String>,
 }
 
 impl SourceSecret {
@@ -94,6 +96,7 @@ impl SourceSecret {
             kind: event.kind.into(),
             service: event.source().to_owned(),
             secret: Key::new(Key::of(&function.metadata).namespace, secret),
+            database: event.database().map(str::to_owned),
         })
     }
 }
@@ -103,13 +106,10 @@ pub(crate) async fn values(
     source: &SourceSecret,
     namespaces: &Namespaces,
 ) -> Result<Values, PlanError> {
-    let credentials = namespaces.values(&source.secret).await?.unwrap_or_default();
-    let values = connection::from_elsewhere(source.kind, credentials, &source.secret.namespace);
-    values.map_err(|error| invalid(&source.secret, &error).into())
-}
-
-fn invalid(secret: &Key, error: &BindingError) -> Blocked {
-    blocked("CredentialsInvalid", format!("Secret {}: {error}", secret.name))
+    let SourceSecret { kind, secret, database, .. } = source;
+    let held = namespaces.values(secret).await?.unwrap_or_default();
+    let values = connection::from_elsewhere(*kind, held, database.as_deref(), &secret.namespace);
+    values.map_err(|error| credentials::invalid(Concern::Trigger, secret, error).into())
 }
 
 fn blocked(reason: &'static str, message: String) -> Blocked {
@@ -161,27 +161,19 @@ fn held(event: &EventTrigger<'_>, replicas: u32, capacity: Option<u64>) -> Resul
 }
 
 /// Name and view of the Secret of the Service `name`, which has to be of this kind.
-async fn credentials(
+async fn source_credentials(
     kind: ServiceKind,
     name: &str,
     me: &Key,
     namespaces: &Namespaces,
 ) -> Result<(Key, SecretView), PlanError> {
-    let Some(type_) = namespaces.cache.services.get(&Key::new(&me.namespace, name)) else {
-        return Err(blocked("ServiceNotFound", format!("service {name} does not exist")).into());
-    };
-    if ServiceKind::parse(&type_) != Some(kind) {
-        let message = format!("service {name} has type {type_}, but the trigger needs {kind}");
+    let service = Key::new(&me.namespace, name);
+    let found = credentials::kind(Concern::Trigger, &service, &namespaces.cache)?;
+    if found != kind {
+        let message = format!("service {name} has type {found}, but the trigger needs {kind}");
         return Err(blocked("ServiceMismatch", message).into());
     }
-    let key = Key::new(&me.namespace, names::service_credentials(name));
-    match namespaces.view(&key).await? {
-        Some(view) => Ok((key, view)),
-        None => {
-            let message = format!("Secret {} of service {name} does not exist", key.name);
-            Err(blocked("CredentialsNotFound", message).into())
-        }
-    }
+    credentials::secret(Concern::Trigger, kind, &service, namespaces).await
 }
 
 /// A trigger whose Service was found.
@@ -222,8 +214,10 @@ impl Source<'_> {
             return Ok(Kept { view, drain_token, lock_capacity });
         }
         let credentials = namespaces.values(&self.credentials.0).await?.unwrap_or_default();
-        let values = connection::values(self.kind, &credentials, &self.me.namespace);
-        let mut values = values.map_err(|error| invalid(&self.credentials.0, &error))?;
+        let (database, namespace) = (self.event.database(), &self.me.namespace);
+        let values = connection::values(self.kind, &credentials, database, namespace);
+        let mut values = values
+            .map_err(|error| credentials::invalid(Concern::Trigger, &self.credentials.0, error))?;
         let drain_token = annotation(DRAIN_TOKEN).unwrap_or_else(bindings::new_password);
         values.insert(SecretKey::DrainToken, drain_token.clone());
         let lock_capacity = self.lock_capacity(&credentials).await;
@@ -261,7 +255,8 @@ impl Source<'_> {
         let own = own.map(|setting| self.event.setting(setting).unwrap_or_default());
         let state_bucket = (self.event.kind == Kind::Minio).then_some(self.state_bucket);
         let parts = [REVISION, self.kind.as_str(), &self.credentials.1.digest, held];
-        digest(parts.iter().chain(&own).chain(&state_bucket).map(|part| part.as_bytes()))
+        let more = state_bucket.or(self.event.database());
+        digest(parts.iter().chain(&own).chain(&more).map(|part| part.as_bytes()))
     }
 
     /// Whether the server's locks are unknown still, or were too few when it was asked.
@@ -277,9 +272,7 @@ impl Source<'_> {
         if self.kind != ServiceKind::Postgres {
             return None;
         }
-        let server = Server::from_secret(self.kind, credentials).ok()?;
-        let server =
-            Server { host: connection::qualified(&server.host, &self.me.namespace), ..server };
+        let server = credentials::server(self.kind, credentials, &self.me.namespace).ok()?;
         let _place = ASKING.try_acquire().ok()?;
         let asked = bindings::lock_capacity(&server, ASK_TIMEOUT).await;
         asked

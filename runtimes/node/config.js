@@ -24,6 +24,7 @@ function readConfig(env) {
     requestTrigger: EVENT_KINDS.has(trigger) ? 'http' : trigger,
     eventToken: env.KIPPER_EVENT_TOKEN || '',
     errorDetail: oneOf(env, 'KIPPER_ERROR_DETAIL', ['false', 'true']) === 'true',
+    logRequests: oneOf(env, 'KIPPER_LOG_REQUESTS', ['false', 'true']) === 'true',
     host: env.KIPPER_HOST || '0.0.0.0',
     port: integer(env, 'PORT', DEFAULT_PORT, 0, 65535),
     functionPath: env.KIPPER_FUNCTION_PATH || DEFAULT_FUNCTION_PATH,

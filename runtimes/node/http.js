@@ -19,7 +19,8 @@ const JSON_HEAD = [['content-type', 'application/json']];
 
 /** Resolves once the port is bound, with its address and the function that drains and exits. */
 function serve(handler, config) {
-  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), server: null };
+  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), server: null, requestLog: null };
+  if (config.logRequests) state.requestLog = new (require('./requestlog').RequestLog)();
   const stalls = new StallWatch(config.writeMs);
   state.server = http.createServer({
     maxHeaderSize: MAX_HEAD_BYTES,
@@ -68,10 +69,19 @@ function accept(state, request, response) {
     if (state.draining) setImmediate(() => finishDrain(state));
   };
   response.once('close', done);
+  if (state.requestLog !== null) {
+    const { path } = splitTarget(request.url);
+    const kind = isReadiness(request, path) ? 'readiness' : isDelivery(request, path) ? 'event' : 'request';
+    state.requestLog.begin(kind, request, response, path);
+  }
   exchange(state, request, response).catch((error) => {
     if (!(error instanceof ClientGone)) log('request failed in the wrapper', error);
     response.destroy();
   }).then(done);
+}
+
+function isReadiness({ method }, path) {
+  return path === '/health' && (method === 'GET' || method === 'HEAD');
 }
 
 function isDelivery(request, path) {
@@ -89,7 +99,7 @@ function allowed({ eventToken }, request) {
 async function exchange(state, request, response) {
   const { path, search } = splitTarget(request.url);
   const { method } = request;
-  if (path === '/health' && (method === 'GET' || method === 'HEAD')) {
+  if (isReadiness(request, path)) {
     return send(state, response, { status: 200, headers: [['content-type', 'text/plain']], body: 'ok\n' });
   }
   const { config } = state;

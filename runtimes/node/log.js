@@ -93,13 +93,18 @@ function inspect(value) {
   return require('node:util').inspect(value, { colors: false, depth: 4, maxStringLength: 4096 });
 }
 
-// `process.stderr` costs milliseconds to set up, so it is only used when the descriptor does not take the line.
-function write(text) {
+// A stream costs milliseconds to set up, so it is only used when the descriptor does not take the line.
+function write(text, descriptor = 2) {
   try {
-    fs.writeSync(2, text);
+    fs.writeSync(descriptor, text);
   } catch (error) {
-    if (error.code === 'EAGAIN') process.stderr.write(text);
+    if (error.code === 'EAGAIN') (descriptor === 2 ? process.stderr : process.stdout).write(text);
   }
 }
 
-module.exports = { log, logOnce, fail, isError, asError, messageOf, showFolderAs };
+/** A line of what was asked for, on stdout. */
+function print(text) {
+  write(text, 1);
+}
+
+module.exports = { log, logOnce, print, fail, isError, asError, messageOf, showFolderAs };

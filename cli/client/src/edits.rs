@@ -5,7 +5,7 @@
 
 use kipper_function::{
     FunctionSpec,
-    function::{ServiceBinding, Volume},
+    function::{Resources, ServiceBinding, Volume},
 };
 
 /// Why a change makes no sense.
@@ -96,8 +96,11 @@ pub fn bind(spec: &mut FunctionSpec, binding: &ServiceBinding) {
         spec.service_bindings.push(binding.clone());
         return;
     };
-    let ServiceBinding { name: _, prefix, database, deletion_policy } = binding.clone();
+    let ServiceBinding { name: _, prefix, database, create_database, deletion_policy } =
+        binding.clone();
     bound.prefix = prefix.or(bound.prefix.take());
+    // What was said of one database is not said of another.
+    bound.create_database = create_database || (bound.create_database && database.is_none());
     bound.database = database.or(bound.database.take());
     bound.deletion_policy = deletion_policy.or(bound.deletion_policy.take());
 }
@@ -125,10 +128,86 @@ pub fn mount(spec: &mut FunctionSpec, volume: &Volume) {
     }
 }
 
+/// Takes a volume away, wherever it is mounted.
+///
+/// # Errors
+/// When it is not mounted.
+pub fn unmount(spec: &mut FunctionSpec, volume: &str) -> Result<(), EditError> {
+    take(&mut spec.volumes, "volume", volume, |mounted| &mounted.name)
+}
+
+/// Takes a Secret with registry credentials away.
+///
+/// # Errors
+/// When it is not there.
+pub fn remove_image_pull_secret(spec: &mut FunctionSpec, name: &str) -> Result<(), EditError> {
+    take(&mut spec.image_pull_secrets, "image pull secret", name, |secret| &secret.name)
+}
+
+/// Takes an origin of the Content-Security-Policy away.
+///
+/// # Errors
+/// When it is not there.
+pub fn remove_origin(spec: &mut FunctionSpec, origin: &str) -> Result<(), EditError> {
+    take(&mut spec.csp_allowlist, "allowed origin", origin, |origin| origin)
+}
+
+/// Takes everything of that name away.
+fn take<T>(
+    list: &mut Vec<T>,
+    what: &'static str,
+    name: &str,
+    name_of: fn(&T) -> &String,
+) -> Result<(), EditError> {
+    if !list.iter().any(|item| name_of(item) == name) {
+        return Err(not_there(what, name, list.iter().map(name_of)));
+    }
+    list.retain(|item| name_of(item) != name);
+    Ok(())
+}
+
+/// What `stored` has beyond `given`, as a user would name it: lists and maps to which other commands
+/// add, and resources.
+pub fn beyond(given: &FunctionSpec, stored: &FunctionSpec) -> Vec<String> {
+    let mut kept = Vec::new();
+    let variables = stored.env.keys().filter(|name| !given.env.contains_key(*name));
+    kept.extend(variables.map(|name| format!("variable {name}")));
+    let is_given = |binding: &&ServiceBinding| {
+        given.service_bindings.iter().any(|other| other.name == binding.name)
+    };
+    let bindings = stored.service_bindings.iter().filter(|binding| !is_given(binding));
+    kept.extend(bindings.map(|binding| format!("binding {}", binding.name)));
+    let volumes = stored.volumes.iter().filter(|volume| !given.volumes.contains(volume));
+    kept.extend(volumes.map(|volume| format!("volume {} at {}", volume.name, volume.mount_path)));
+    let secrets = stored.image_pull_secrets.iter();
+    let secrets = secrets.filter(|secret| !given.image_pull_secrets.contains(secret));
+    kept.extend(secrets.map(|secret| format!("image pull secret {}", secret.name)));
+    let origins = stored.csp_allowlist.iter().filter(|it| !given.csp_allowlist.contains(it));
+    kept.extend(origins.map(|origin| format!("allowed origin {origin}")));
+    if let (Some(before), Some(after)) = (&given.source, &stored.source) {
+        let packages = after.dependencies.keys();
+        let packages = packages.filter(|name| !before.dependencies.contains_key(*name));
+        kept.extend(packages.map(|name| format!("package {name}")));
+    }
+    let (none, given) = (Resources::default(), given.resources.as_ref());
+    let (given, stored) = (given.unwrap_or(&none), stored.resources.as_ref().unwrap_or(&none));
+    for (what, before, after) in [
+        ("CPU request", &given.cpu_request, &stored.cpu_request),
+        ("CPU limit", &given.cpu_limit, &stored.cpu_limit),
+        ("memory request", &given.memory_request, &stored.memory_request),
+        ("memory limit", &given.memory_limit, &stored.memory_limit),
+        ("limit of /tmp", &given.tmp_limit, &stored.tmp_limit),
+    ] {
+        let quantity = after.as_ref().filter(|_| before.is_none());
+        kept.extend(quantity.map(|quantity| format!("{what} {quantity}")));
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use kipper_function::function::Source;
+    use kipper_function::function::{ImagePullSecret, Source};
 
     use super::*;
 
@@ -199,5 +278,69 @@ mod tests {
         mount(&mut spec, &volume("b", "/b"));
         mount(&mut spec, &volume("c", "/a"));
         assert_eq!(spec.volumes, [volume("c", "/a"), volume("b", "/b")]);
+    }
+
+    #[test]
+    fn a_named_database_is_created_where_that_was_said_of_it() {
+        let binding = |database: Option<&str>, create_database: bool| ServiceBinding {
+            name: "db".into(),
+            database: database.map(str::to_owned),
+            create_database,
+            ..ServiceBinding::default()
+        };
+        let mut spec = FunctionSpec::default();
+        for (change, expected) in [
+            (binding(Some("shop"), true), ("shop", true)),
+            (binding(None, false), ("shop", true)),
+            (binding(Some("sohp"), false), ("sohp", false)),
+            (binding(None, true), ("sohp", true)),
+        ] {
+            bind(&mut spec, &change);
+            let bound = &spec.service_bindings[0];
+            assert_eq!((bound.database().unwrap(), bound.create_database), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_added_can_be_taken_away() {
+        let volume = |name: &str, path: &str| Volume { name: name.into(), mount_path: path.into() };
+        let secret = |name: &str| ImagePullSecret { name: name.into() };
+        let mut spec = FunctionSpec {
+            volumes: vec![volume("a", "/a"), volume("b", "/b"), volume("a", "/c")],
+            image_pull_secrets: vec![secret("registry")],
+            csp_allowlist: names(&["https://cdn.example.com"]),
+            ..FunctionSpec::default()
+        };
+        unmount(&mut spec, "a").unwrap();
+        assert_eq!(spec.volumes, [volume("b", "/b")]);
+        let error = unmount(&mut spec, "a").unwrap_err();
+        assert_eq!(error.to_string(), "it has no volume a; it has b");
+        let error = remove_image_pull_secret(&mut spec, "other").unwrap_err();
+        assert_eq!(error.to_string(), "it has no image pull secret other; it has registry");
+        remove_image_pull_secret(&mut spec, "registry").unwrap();
+        remove_origin(&mut spec, "https://cdn.example.com").unwrap();
+        assert!(spec.image_pull_secrets.is_empty() && spec.csp_allowlist.is_empty());
+        let error = remove_origin(&mut spec, "x").unwrap_err();
+        assert_eq!(error.to_string(), "it has no allowed origin x; it has none");
+    }
+
+    #[test]
+    fn what_flags_do_not_mention_is_named() {
+        let volume = |name: &str, path: &str| Volume { name: name.into(), mount_path: path.into() };
+        let given = FunctionSpec {
+            volumes: vec![volume("cache", "/data")],
+            env: pairs(&[("A", "1")]).into_iter().collect(),
+            ..FunctionSpec::default()
+        };
+        let mut stored = given.clone();
+        stored.port = Some(8080);
+        assert!(beyond(&given, &stored).is_empty());
+        stored.env.extend(pairs(&[("B", "2")]));
+        stored.volumes.push(volume("nosuch", "/data2"));
+        stored.resources =
+            Some(Resources { memory_limit: Some("1Gi".into()), ..Resources::default() });
+        bind(&mut stored, &ServiceBinding { name: "db".into(), ..ServiceBinding::default() });
+        let expected = ["variable B", "binding db", "volume nosuch at /data2", "memory limit 1Gi"];
+        assert_eq!(beyond(&given, &stored), expected);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
-//! of a spec; `events` and `wait` follow what becomes of one; `invoke` sends it a request, `test_run` runs its
-//! schedule now, `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
+//! of a spec and `credentials` as what a Service is made of; `events` and `wait` follow what becomes of one; `invoke` sends it a request, `test_run` runs its
+//! schedule now and `source_check` tries to reach its source, `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
 //! cluster, and `hosts` who has a host in it. A later module may use an earlier one, never the
 //! other way round.
 //!
@@ -28,6 +28,8 @@ pub mod services;
 
 pub mod secrets;
 
+pub mod credentials;
+
 pub mod volumes;
 
 pub mod events;
@@ -45,6 +47,8 @@ pub mod cluster;
 pub mod hosts;
 
 pub mod test_run;
+
+pub mod source_check;
 
 pub use connect::{ConnectError, Connection, Target};
 pub use error::ApiError;

@@ -42,6 +42,11 @@ impl SecretValue {
     pub fn new(value: String) -> Result<Self, SecretError> {
         if value.contains('\0') { Err(SecretError::NullCharacter) } else { Ok(Self(value)) }
     }
+
+    /// As it is stored.
+    pub(crate) fn bytes(&self) -> ByteString {
+        ByteString(self.0.clone().into_bytes())
+    }
 }
 
 /// Why a secret was not changed.
@@ -109,6 +114,15 @@ impl Secrets {
     fn error(&self, name: &str) -> impl Fn(kube::Error) -> ApiError {
         let (what, namespace) = (format!("secret {name}"), self.namespace.clone());
         move |error| ApiError::read(error, &what, &namespace)
+    }
+
+    /// Whether there is a Secret of this name.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn exists(&self, name: &str) -> Result<bool, ApiError> {
+        let found = self.api.get_metadata_opt(name).await;
+        found.map(|secret| secret.is_some()).map_err(self.error(name))
     }
 
     /// Gives keys these values. The function itself need not be there yet: it then starts with them.
@@ -250,9 +264,7 @@ fn created(function: &str, changes: &BTreeMap<String, Option<&SecretValue>>) -> 
         (names::RESOURCE_TYPE, names::FUNCTION),
     ];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let data = changes.iter().filter_map(|(key, value)| {
-        Some((key.clone(), ByteString((*value)?.0.clone().into_bytes())))
-    });
+    let data = changes.iter().filter_map(|(key, value)| Some((key.clone(), (*value)?.bytes())));
     Secret {
         metadata: ObjectMeta {
             name: Some(names::secrets(function)),
@@ -283,8 +295,7 @@ fn patch(
                 if former.is_some_and(|former| former.0 != value.0.as_bytes()) {
                     rotations.insert(key.clone(), seconds(now));
                 }
-                let bytes = ByteString(value.0.clone().into_bytes());
-                data.insert(key.clone(), json!(bytes));
+                data.insert(key.clone(), json!(value.bytes()));
             }
         }
     }

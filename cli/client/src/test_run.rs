@@ -152,10 +152,11 @@ fn verdict(job: &Job) -> Option<Verdict> {
     Some(Verdict::Failed(message.unwrap_or_else(|| "it failed".to_owned())))
 }
 
-/// With what the function's container of a pod ended.
+/// With what the function's container of a pod ended, or the only one that there is.
 fn exit_code(pod: &Pod) -> Option<i32> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let container = containers.iter().find(|container| container.name == names::CONTAINER)?;
+    let function = containers.iter().find(|container| container.name == names::CONTAINER);
+    let container = function.or(containers.first())?;
     Some(container.state.as_ref()?.terminated.as_ref()?.exit_code)
 }
 

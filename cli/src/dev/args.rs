@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Args as ClapArgs;
+use clap::{ArgAction, Args as ClapArgs};
 use humantime::parse_duration;
 use kipper_function::function::TriggerKind;
 use kipper_trigger::Setting;
@@ -65,6 +65,18 @@ pub struct Args {
     /// How long running requests and events may take when a process stops
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub grace: Duration,
+
+    /// Print a line per request
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub log_requests: bool,
 
     /// Node to use
     #[arg(long, value_name = "PROGRAM", default_value = "node")]

@@ -183,6 +183,10 @@ async fn one(args: &Args, session: &Session, function: &Function) -> anyhow::Res
     if let Err(error) = preflight::services(&session, function).await {
         output::note(format!("warning: function {}: {error}", function.name_any()));
     }
+    if let Err(error) = preflight::volumes(&session, &function.spec.volumes).await {
+        output::note(format!("warning: function {}: {error}", function.name_any()));
+    }
+    preflight::image_pull_secrets(&session, &function.spec.image_pull_secrets).await?;
     if let Some(taken) = preflight::host(&session, function).await? {
         output::note(format!("warning: function {}: {taken}", function.name_any()));
     }

@@ -8,6 +8,7 @@ use kipper_client::{
 };
 use kipper_function::function::ServiceBinding;
 
+use super::report;
 use crate::{output, preflight, session::Session, settings::ScopeArgs};
 
 /// Bind a service.
@@ -23,9 +24,13 @@ pub struct BindArgs {
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
 
-    /// Database to use instead of the function's own one
+    /// Existing database to use instead of the function's own one
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
+
+    /// Create that database if it does not exist
+    #[arg(long, requires = "database")]
+    pub create_database: bool,
 }
 
 /// Remove the binding of a service.
@@ -44,6 +49,7 @@ pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<(
         name: args.service.clone(),
         prefix: args.prefix.clone(),
         database: args.database.clone(),
+        create_database: args.create_database,
         deletion_policy: None,
     };
     let mut function = session.functions.get(&args.name).await?;
@@ -60,6 +66,10 @@ pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<(
         _ => format!("service {service} bound to function {name}"),
     };
     output::line(reported)?;
+    if args.database.is_some() {
+        // Only the controller can ask the server whether it has that database.
+        report::observed(&session, &written.function).await?;
+    }
     let bound = written.function.spec.service_bindings;
     let Some(bound) = bound.iter().find(|bound| bound.name == *service) else { return Ok(()) };
     let names = names(&session, bound).await?;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args as ClapArgs;
 use kipper_client::{
+    edits,
     functions::{Apply, Written},
     namespaces,
     secrets::{self, SecretValue, Secrets},
@@ -79,6 +80,8 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         namespaces::ensure(&session.connection, session.settings.place.as_ref()).await?;
     }
     preflight::services(&session, &function).await?;
+    preflight::volumes(&session, &function.spec.volumes).await?;
+    preflight::image_pull_secrets(&session, &function.spec.image_pull_secrets).await?;
     if let Some(taken) = preflight::host(&session, &function).await? {
         return Err(taken.into());
     }
@@ -91,6 +94,15 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         );
     }
     let written = write(args, &session, &function, &keys).await?;
+    let kept = edits::beyond(&function.spec, &written.function.spec);
+    if !kept.is_empty() {
+        output::note(format!(
+            "note: function {} keeps what other commands added: {}; `kip function update` removes \
+             it, for example with --volume NAME-",
+            args.name,
+            kept.join(", ")
+        ));
+    }
     report::after(&session, written, args.wait, args.output.output).await
 }
 

@@ -10,7 +10,7 @@ use crate::{
     write,
 };
 
-use super::spec_args::dependency;
+use super::entry::dependency;
 
 /// Packages of inline code.
 #[derive(Clone, Debug, ClapArgs)]

@@ -11,6 +11,7 @@ use kipper_client::{
 use kipper_function::{
     Function, Timestamp,
     function::{ServiceBinding, effective::Workload},
+    names::service_credentials,
 };
 use kipper_trigger::Setting;
 use kube::ResourceExt as _;
@@ -104,6 +105,10 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
     if let Some(event) = spec.event() {
         let config = event.kind.to_string();
         pairs.push(("events", format!("{config} {}", event.source())));
+        if event.kind.is_sql() {
+            let own = || format!("the one of Secret {}", service_credentials(event.source()));
+            pairs.push(("database", event.database().map_or_else(own, str::to_owned)));
+        }
         let shown =
             [Setting::Query, Setting::MarkDone, Setting::OnFailed, Setting::List, Setting::Bucket];
         for setting in shown {
@@ -127,6 +132,9 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
         "memory",
         format!("{} reserved, at most {}", spec.memory_request(), spec.memory_limit()),
     ));
+    if spec.log_requests {
+        pairs.push(("requests", "a line each in the log".to_owned()));
+    }
     if spec.no_security_headers {
         pairs.push(("headers", "no security headers".to_owned()));
     }
@@ -145,7 +153,14 @@ fn secrets(function: &Function) -> Vec<String> {
 
 fn bindings(bindings: &[ServiceBinding], services: &Services) -> Vec<String> {
     let line = |binding: &ServiceBinding| match services.kind(&binding.name) {
-        Ok(kind) => format!("{} ({kind}) → {}", binding.name, injected(binding, kind).join(" ")),
+        Ok(kind) => {
+            let database = match binding.database() {
+                Some(database) => format!(", database {database}"),
+                None => String::new(),
+            };
+            let names = injected(binding, kind).join(" ");
+            format!("{} ({kind}{database}) → {names}", binding.name)
+        }
         Err(_) => binding.name.clone(),
     };
     bindings.iter().map(line).collect()
@@ -285,6 +300,26 @@ memory    64Mi reserved, at most 256Mi"
         let expected = "f-1 CrashLoopBackOff, 4 restarts (OOMKilled, exit code 137, 3m ago), 30m";
         check(json!({ "phase": "Running", "containerStatuses": loops }), expected);
         check(json!({ "phase": "Failed", "reason": "Evicted" }), "f-1 Evicted, 30m");
+    }
+
+    #[test]
+    fn the_database_of_a_trigger_is_named() {
+        let about = |database: Option<&str>| {
+            let mut config = json!({ "source": "db", "query": "SELECT 1", "database": database });
+            config.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            let function: Function = serde_json::from_value(json!({
+                "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+                "metadata": { "name": "orders" },
+                "spec": {
+                    "image": "x", "triggers": [{ "type": "postgres", "config": config }],
+                },
+            }))
+            .unwrap();
+            let lines = super::about(&function, Timestamp::UNIX_EPOCH);
+            lines.into_iter().find(|line| line.starts_with("database")).unwrap()
+        };
+        assert_eq!(about(None), "database  the one of Secret db-credentials");
+        assert_eq!(about(Some("shop")), "database  shop");
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(super) async fn waited(
 }
 
 /// The function as the controller sees it, or as it was written where the controller is away.
-async fn observed(session: &Session, function: &Function) -> anyhow::Result<Function> {
+pub(super) async fn observed(session: &Session, function: &Function) -> anyhow::Result<Function> {
     let name = function.name_any();
     let deadline = Instant::now() + LOOK;
     let Some(observed) = wait::observed(&session.functions, function, deadline).await? else {

@@ -13,8 +13,11 @@ use kipper_function::{
 };
 use kipper_process::exit::UsageError;
 
-use super::{code_file::Code, trigger_args::TriggerArgs};
-use crate::env_flag::variable;
+use super::{
+    code_file::Code,
+    entry::{Entry, binding, dependency, image_pull_secret, origin, runtime, variable, volume},
+    trigger_args::TriggerArgs,
+};
 
 /// What a function is.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -43,11 +46,11 @@ pub struct SpecArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
-    /// Environment variable (may be repeated)
+    /// Environment variable, or NAME- to remove one (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    pub env: Vec<(String, String)>,
+    pub env: Vec<Entry<(String, String)>>,
 
-    /// Service to bind (may be repeated)
+    /// Service to bind; a database has to exist unless create-database is added (may be repeated)
     #[arg(long, value_name = "SERVICE[,prefix=P][,database=D]", value_parser = binding)]
     pub bind: Vec<ServiceBinding>,
 
@@ -59,9 +62,9 @@ pub struct SpecArgs {
     #[arg(long, value_name = "PATH")]
     pub npmrc: Option<PathBuf>,
 
-    /// Kipper volume to mount (may be repeated)
+    /// Kipper volume to mount, or NAME- to unmount it (may be repeated)
     #[arg(long, value_name = "NAME:/PATH", value_parser = volume)]
-    pub volume: Vec<Volume>,
+    pub volume: Vec<Entry<Volume>>,
 
     /// Seconds idle before scale-to-zero [default: 300]
     #[arg(long, value_name = "SECONDS")]
@@ -113,13 +116,23 @@ pub struct SpecArgs {
     )]
     pub no_security_headers: Option<bool>,
 
-    /// External origin the Content-Security-Policy allows (may be repeated)
-    #[arg(long, value_name = "ORIGIN")]
-    pub csp_allow: Vec<String>,
+    /// Write a line per request to the function's log (inline code)
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub log_requests: Option<bool>,
 
-    /// Secret with registry credentials (may be repeated)
-    #[arg(long, value_name = "SECRET")]
-    pub image_pull_secret: Vec<String>,
+    /// External origin the Content-Security-Policy allows, or ORIGIN- to remove one (may be repeated)
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub csp_allow: Vec<Entry<String>>,
+
+    /// Secret with registry credentials, or SECRET- to remove one (may be repeated)
+    #[arg(long, value_name = "SECRET", value_parser = image_pull_secret)]
+    pub image_pull_secret: Vec<Entry<ImagePullSecret>>,
 }
 
 /// The flags, with the file that one of them names.
@@ -185,13 +198,21 @@ impl Change<'_> {
         if let Some(port) = args.port {
             spec.port = Some(port.into());
         }
-        edits::set_env(spec, &args.env);
+        for entry in &args.env {
+            match entry {
+                Entry::Add(variable) => edits::set_env(spec, std::slice::from_ref(variable)),
+                Entry::Remove(name) => edits::delete_env(spec, std::slice::from_ref(name))?,
+            }
+        }
         for binding in &args.bind {
             edits::bind(spec, binding);
         }
         edits::add_dependencies(spec, &args.dependency)?;
-        for volume in &args.volume {
-            edits::mount(spec, volume);
+        for entry in &args.volume {
+            match entry {
+                Entry::Add(volume) => edits::mount(spec, volume),
+                Entry::Remove(name) => edits::unmount(spec, name)?,
+            }
         }
         if args.idle_timeout.is_some() {
             spec.idle_timeout_seconds = args.idle_timeout;
@@ -205,12 +226,21 @@ impl Change<'_> {
         if let Some(off) = args.no_security_headers {
             spec.no_security_headers = off;
         }
-        add(&mut spec.csp_allowlist, args.csp_allow.iter().cloned());
-        let secrets = args.image_pull_secret.iter();
-        add(
-            &mut spec.image_pull_secrets,
-            secrets.map(|name| ImagePullSecret { name: name.clone() }),
-        );
+        if let Some(on) = args.log_requests {
+            spec.log_requests = on;
+        }
+        for entry in &args.csp_allow {
+            match entry {
+                Entry::Add(origin) => add(&mut spec.csp_allowlist, origin),
+                Entry::Remove(origin) => edits::remove_origin(spec, origin)?,
+            }
+        }
+        for entry in &args.image_pull_secret {
+            match entry {
+                Entry::Add(secret) => add(&mut spec.image_pull_secrets, secret),
+                Entry::Remove(name) => edits::remove_image_pull_secret(spec, name)?,
+            }
+        }
         Ok(())
     }
 
@@ -220,6 +250,8 @@ impl Change<'_> {
             spec.image = Some(image.clone());
             spec.source = None;
             spec.runtime = None;
+            // Only the runtimes of inline code write it.
+            spec.log_requests = false;
         }
         if let Some(code) = &self.code {
             spec.image = None;
@@ -282,53 +314,10 @@ fn inline<'a>(spec: &'a mut FunctionSpec, flag: &str) -> Result<&'a mut Source, 
 }
 
 /// Adds what is not there.
-fn add<T: PartialEq>(list: &mut Vec<T>, items: impl Iterator<Item = T>) {
-    for item in items {
-        if !list.contains(&item) {
-            list.push(item);
-        }
+fn add<T: PartialEq + Clone>(list: &mut Vec<T>, item: &T) {
+    if !list.contains(item) {
+        list.push(item.clone());
     }
-}
-
-fn runtime(text: &str) -> Result<Runtime, String> {
-    Runtime::parse(text).ok_or_else(|| "must be node or python".to_owned())
-}
-
-/// `NAME@VERSION` of a package; the name of one of npm's may begin with `@`.
-pub(super) fn dependency(text: &str) -> Result<(String, String), String> {
-    let missing = || format!("no version given; write {text}@<version>");
-    let at = text.char_indices().skip(1).find(|(_, c)| *c == '@').map(|(at, _)| at);
-    let (name, version) = text.split_at(at.ok_or_else(missing)?);
-    let version = &version[1..];
-    if version.is_empty() {
-        return Err("no version after '@'".to_owned());
-    }
-    Ok((name.to_owned(), version.to_owned()))
-}
-
-fn volume(text: &str) -> Result<Volume, String> {
-    let (name, path) = text.split_once(':').ok_or("expected NAME:/PATH")?;
-    if name.is_empty() || !path.starts_with('/') {
-        return Err("expected NAME:/PATH".to_owned());
-    }
-    Ok(Volume { name: name.to_owned(), mount_path: path.to_owned() })
-}
-
-fn binding(text: &str) -> Result<ServiceBinding, String> {
-    let mut parts = text.split(',');
-    let name = parts.next().unwrap_or_default();
-    if name.is_empty() {
-        return Err("no service given".to_owned());
-    }
-    let mut binding = ServiceBinding { name: name.to_owned(), ..ServiceBinding::default() };
-    for part in parts {
-        match part.split_once('=') {
-            Some(("prefix", prefix)) => binding.prefix = Some(prefix.to_owned()),
-            Some(("database", database)) => binding.database = Some(database.to_owned()),
-            _ => return Err(format!("{part:?} must be prefix=… or database=…")),
-        }
-    }
-    Ok(binding)
 }
 
 #[cfg(test)]
@@ -455,12 +444,27 @@ mod tests {
                 "resources": { "cpuLimit": "1", "memoryLimit": "1Gi" }, "noSecurityHeaders": true,
             })
         );
+        let mounted = json!({
+            "image": "x:1", "env": { "A": "1" },
+            "volumes": [{ "name": "nosuch", "mountPath": "/data2" }],
+            "imagePullSecrets": [{ "name": "registry" }],
+            "cspAllowlist": ["https://cdn.example.com"],
+        });
+        let take = ["--volume=nosuch-", "--env=A-", "--image-pull-secret=registry-", "--env=B=2"];
+        let origin = ["--csp-allow=https://cdn.example.com-"];
+        let left = update(mounted.clone(), &[&take[..], &origin].concat()).unwrap();
+        assert_eq!(left, json!({ "image": "x:1", "env": { "B": "2" } }));
+        let misfit = update(mounted, &["--volume=other-"]).unwrap_err();
+        assert_eq!(misfit, "it has no volume other; it has nosuch");
         let on = update(image.clone(), &["--no-security-headers=false"]).unwrap();
         assert_eq!(on["noSecurityHeaders"], Value::Null);
         let misfit = update(image.clone(), &["--handler=main"]).unwrap_err();
         assert_eq!(misfit, "--handler is for --code-file, not for an image");
         let packages = update(image, &["--dependency=pg@8"]).unwrap_err();
         assert_eq!(packages, "it runs an image, which brings its own packages");
+        let logged = update(json!({ "source": { "code": "x" } }), &["--log-requests"]).unwrap();
+        assert_eq!(logged, json!({ "source": { "code": "x" }, "logRequests": true }));
+        assert_eq!(update(logged, &["--image=x:1"]).unwrap(), json!({ "image": "x:1" }));
         let code = json!({ "source": { "code": "x", "dependencies": { "pg": "8" } } });
         let replaced = update(code, &["--image=x:1"]).unwrap();
         assert_eq!(replaced, json!({ "image": "x:1" }));
@@ -479,6 +483,7 @@ mod tests {
             &["--dependency=@scope/x"],
             &["--dependency=pg@"],
             &["--volume=cache"],
+            &["--bind=db,create-database"],
             &["--volume=cache:data"],
             &["--bind="],
             &["--bind=db,name=x"],

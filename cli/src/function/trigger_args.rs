@@ -29,6 +29,10 @@ pub struct TriggerArgs {
     #[arg(long, value_name = "SERVICE")]
     pub source: Option<String>,
 
+    /// Database that rows come from [default: the one that the service's Secret names]
+    #[arg(long, value_name = "NAME")]
+    pub source_database: Option<String>,
+
     /// What `kip dev` calls the same.
     #[command(flatten)]
     pub events: EventArgs,
@@ -122,7 +126,11 @@ impl TriggerArgs {
 
     /// The flags that are settings of their own, given or not.
     fn flags(&self) -> impl Iterator<Item = Flag<'_>> {
-        [("--source", Setting::Source, &self.source)].into_iter().chain(self.events.settings())
+        let own = [
+            ("--source", Setting::Source, &self.source),
+            ("--source-database", Setting::Database, &self.source_database),
+        ];
+        own.into_iter().chain(self.events.settings())
     }
 
     /// Flag, setting and value of everything that was given.
@@ -190,7 +198,13 @@ mod tests {
         assert_eq!(create(&minio).unwrap(), "minio  bucket=b source=s3 suffix=.jpg");
         let batch = ["--trigger=redis", "--source=c", "--list=l", "--trigger-setting=batch=5"];
         assert_eq!(create(&batch).unwrap(), "redis  batch=5 list=l source=c");
+        let other = ["--trigger=mysql", "--source=db", "--query=q", "--source-database=shop"];
+        assert_eq!(create(&other).unwrap(), "mysql  database=shop query=q source=db");
         for (flags, expected) in [
+            (
+                &["--trigger=redis", "--source=c", "--list=l", "--source-database=1"][..],
+                "--source-database is not for --trigger redis",
+            ),
             (&["--schedule", "* * * * *"][..], "--schedule needs --trigger"),
             (&["--query=x"], "--query needs --trigger"),
             (&["--trigger=cron"], "--trigger cron needs --schedule"),

@@ -1,4 +1,4 @@
-//! `kip function` and `kip volume` on a real Kubernetes, typed as a user types them: the built binary
+//! `kip function`, `kip service` and `kip volume` on a real Kubernetes, typed as a user types them: the built binary
 //! and nothing else.
 //!
 //! As with the controller's tests, each works in a namespace of its own in the cluster that KUBECONFIG
@@ -18,5 +18,6 @@ mod rights;
 mod runs;
 mod schemas;
 mod secrets;
+mod services;
 mod terminal;
 mod volumes;

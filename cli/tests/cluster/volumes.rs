@@ -27,6 +27,24 @@ async fn a_volume_is_made_listed_and_kept_while_it_is_mounted() {
         assert_eq!(row.last(), Some(&name.as_str()));
         let stderr = kip.fails(1, &["volume", "delete", "cache"]).await;
         assert!(stderr.contains(&format!("volume cache is mounted by {name}")), "{stderr}");
+
+        // What is not there is not mounted, and what is mounted can be taken back.
+        let update = ["function", "update", &name];
+        let stderr = kip.fails(1, &[&update[..], &["--volume", "nosuch:/data2"]].concat()).await;
+        assert!(stderr.contains("volume nosuch does not exist in namespace"), "{stderr}");
+        let twice = [&create[..], &["--volume", "nosuch:/data2"]].concat();
+        let stderr = kip.fails(1, &twice).await;
+        assert!(stderr.contains("volume nosuch does not exist in namespace"), "{stderr}");
+        kip.ok(&[&update[..], &["--volume", "cache:/data2"]].concat()).await;
+        let end = kip.run(&[&create[..], &["--volume", "cache:/data"]].concat()).await;
+        assert_eq!(end.code, 0, "{end:?}");
+        assert!(end.stderr.contains("keeps what other commands added: volume cache at /data2"));
+        kip.ok(&[&update[..], &["--volume", "cache-"]].concat()).await;
+        let spec = kip.json(&["function", "get", &name, "-o", "json"]).await["spec"].clone();
+        assert_eq!(spec["volumes"].as_array().map_or(0, Vec::len), 0, "{spec}");
+        let end = kip.run(&[&update[..], &["--image-pull-secret", "nosuch"]].concat()).await;
+        assert!(end.stderr.contains("image pull secret nosuch does not exist"), "{end:?}");
+
         kip.ok(&["function", "delete", &name]).await;
         assert_eq!(kip.ok(&["volume", "delete", "cache"]).await, "volume cache deleted\n");
         let stderr = kip.fails(1, &["volume", "delete", "cache"]).await;

@@ -116,6 +116,20 @@ fn a_command_line_that_makes_no_sense_is_exit_2() {
         (&["function", "invoke", "hello", "-H", "x"], "expected NAME: VALUE"),
         (&["function", "logs", "hello", "--since=yesterday"], "--since"),
         (&["function", "apply"], "--filename"),
+        (&["function", "bind", "hello", "db", "--create-database"], "--database <NAME>"),
+        (&["service", "create", "db"], "--type is required, or a connection URL"),
+        (&["service", "create", "Db", "--type=redis"], "service Db: the name must consist of"),
+        (&["service", "create", "db", "--type=kafka"], "must be one of postgres, mysql, mongodb"),
+        (
+            &["service", "create", "db", "--type=postgres", "--host=db"],
+            "a postgres service needs --username, --password-stdin or --password-file",
+        ),
+        (
+            &["service", "create", "db", "--type=minio", "--host=db"],
+            "--host is not for a minio service",
+        ),
+        (&["service", "create", "db", "--type=postgres", "--password=x"], "unexpected argument"),
+        (&["service", "update", "db"], "nothing to change: pass at least one flag"),
         (&["volume", "create", "Cache"], "volume Cache: the name must consist of"),
         (&["volume", "create", "cache", "--size=much"], "--size must be a quantity"),
     ] {

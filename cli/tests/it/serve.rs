@@ -49,6 +49,37 @@ fn both_runtimes_answer_from_zero_on_every_address() {
 }
 
 #[test]
+fn a_request_has_a_line_unless_it_is_turned_off() {
+    let hello = "module.exports = async () => { console.log('handled'); return 'hi' }";
+    let greet = "def handler():\n    print('handled')\n    return 'hi'\n";
+    let folder = folder(&[("hello.js", hello), ("greet.py", greet)]);
+    let kip = Kip::start(folder.path(), &[]);
+    for function in ["hello", "greet"] {
+        for (start, path) in [("cold", "/orders"), ("warm", "/later")] {
+            assert_eq!(kip.get("localhost", &format!("/_fn/{function}{path}?token=x")).0, 200);
+            let line = kip.wait_for(&format!("{function} | kipper: request GET {path} 200 "));
+            assert!(line.contains(&format!(" ms {start} ")) && line.ends_with(" MiB"), "{line}");
+        }
+    }
+    // That a process is ready is told by the line of its wake.
+    assert!(
+        !kip.lines().iter().any(|line| line.contains("kipper: readiness")),
+        "{:#?}",
+        kip.lines()
+    );
+    drop(kip);
+
+    let kip = Kip::start(folder.path(), &["--log-requests=false"]);
+    for function in ["hello", "greet"] {
+        for nth in 1..=2 {
+            assert_eq!(kip.get("localhost", &format!("/_fn/{function}/")).0, 200);
+            kip.wait_for_nth(&format!("{function} | handled"), nth);
+        }
+    }
+    assert!(!kip.lines().iter().any(|line| line.contains("kipper: request")), "{:#?}", kip.lines());
+}
+
+#[test]
 fn every_example_runs() {
     let kip = Kip::start(std::path::Path::new(EXAMPLES), &[]);
     for (function, query, expected) in [

@@ -92,10 +92,85 @@ impl ServiceKind {
     }
 }
 
+impl ServiceKind {
+    /// Keys that the Secret of such a Service must have.
+    pub const fn required_keys(self) -> &'static [&'static str] {
+        use credentials::{ACCESS_KEY, ENDPOINT, HOST, PASSWORD, PORT, SECRET_KEY, USERNAME};
+        match self {
+            Self::Postgres | Self::Mysql | Self::Mongodb => &[HOST, PORT, USERNAME, PASSWORD],
+            Self::Redis => &[HOST, PORT],
+            Self::Minio => &[ENDPOINT, ACCESS_KEY, SECRET_KEY],
+        }
+    }
+
+    /// Keys that it may have besides.
+    pub const fn optional_keys(self) -> &'static [&'static str] {
+        use credentials::{CA, NAME, PASSWORD, USERNAME};
+        match self {
+            Self::Postgres | Self::Mysql | Self::Mongodb => &[NAME, CA],
+            Self::Redis => &[USERNAME, PASSWORD, CA],
+            Self::Minio => &[CA],
+        }
+    }
+
+    /// Whether a Secret describes such a Service; `more` is what this use of it needs besides.
+    ///
+    /// # Errors
+    /// Every key that has no value.
+    pub fn check_keys(
+        self,
+        more: &[&'static str],
+        has_value: impl Fn(&str) -> bool,
+    ) -> Result<(), MissingKeys> {
+        let needed = self.required_keys().iter().chain(more).copied();
+        let needed: Vec<_> = needed.collect();
+        let keys: Vec<_> = needed.iter().copied().filter(|key| !has_value(key)).collect();
+        if keys.is_empty() { Ok(()) } else { Err(MissingKeys { kind: self, keys, needed }) }
+    }
+
+    /// Port that such a server listens on unless it is told otherwise; `None` where an endpoint
+    /// says it.
+    pub const fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Postgres => Some(5432),
+            Self::Mysql => Some(3306),
+            Self::Mongodb => Some(27017),
+            Self::Redis => Some(6379),
+            Self::Minio => None,
+        }
+    }
+}
+
 impl ServiceSpec {
     /// The kind; `None` for a word of another version.
     pub fn kind(&self) -> Option<ServiceKind> {
         ServiceKind::parse(&self.type_)
+    }
+}
+
+/// What a Secret lacks of its Service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no value for {}; a {kind} service needs {} (`kip service update` sets them, and \
+     cli/docs/service.md describes them)",
+    listed(keys),
+    listed(needed)
+)]
+pub struct MissingKeys {
+    /// What the Service is.
+    pub kind: ServiceKind,
+    /// Every key without a value; never empty.
+    pub keys: Vec<&'static str>,
+    /// Every key that is needed.
+    pub needed: Vec<&'static str>,
+}
+
+/// `A, B and C`.
+fn listed(keys: &[&str]) -> String {
+    match keys {
+        [] => String::new(),
+        [key] => (*key).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -117,4 +192,61 @@ pub mod credentials {
     pub const ACCESS_KEY: &str = "ACCESS_KEY";
     /// Secret key of MinIO.
     pub const SECRET_KEY: &str = "SECRET_KEY";
+    /// Certificate authority, in PEM. With it the connection is TLS, and certificate and host name
+    /// are verified against it alone; without it the connection is plain.
+    pub const CA: &str = "CA";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ServiceKind, credentials};
+
+    #[track_caller]
+    fn check(kind: ServiceKind, more: &[&'static str], there: &[&str], expected: &str) {
+        let checked = kind.check_keys(more, |key| there.contains(&key));
+        let reported =
+            checked.map_or_else(|missing| missing.to_string(), |()| "complete".to_owned());
+        assert!(reported.starts_with(expected), "{kind} {there:?}: {reported}");
+    }
+
+    #[test]
+    fn every_missing_key_is_named_at_once() {
+        let all = ["HOST", "PORT", "USERNAME", "PASSWORD"];
+        check(ServiceKind::Postgres, &[], &all, "complete");
+        check(
+            ServiceKind::Postgres,
+            &[],
+            &["PORT"],
+            "no value for HOST, USERNAME and PASSWORD; a postgres service needs HOST, PORT, \
+             USERNAME and PASSWORD (",
+        );
+        check(
+            ServiceKind::Mysql,
+            &[credentials::NAME],
+            &all,
+            "no value for NAME; a mysql service needs HOST, PORT, USERNAME, PASSWORD and NAME (",
+        );
+        check(ServiceKind::Redis, &[], &["HOST", "PORT"], "complete");
+        check(ServiceKind::Redis, &[], &[], "no value for HOST and PORT; a redis service needs");
+        check(
+            ServiceKind::Minio,
+            &[],
+            &["HOST", "ENDPOINT"],
+            "no value for ACCESS_KEY and SECRET_KEY; a minio service needs ENDPOINT, ACCESS_KEY",
+        );
+    }
+
+    #[test]
+    fn what_is_injected_is_a_key() {
+        for kind in ServiceKind::ALL {
+            let has = |key: &str| {
+                kind.required_keys().contains(&key) || kind.optional_keys().contains(&key)
+            };
+            for variable in kind.variables() {
+                let key = if *variable == "USER" { credentials::USERNAME } else { variable };
+                assert!(has(key), "{kind} {variable}");
+            }
+            assert_eq!(kind.default_port().is_some(), has(credentials::PORT), "{kind}");
+        }
+    }
 }

@@ -50,6 +50,12 @@ impl<'a> EventTrigger<'a> {
         self.setting(Setting::Source).unwrap_or_default()
     }
 
+    /// Database of that Service; `None` for the one that its Secret names, and for a source without
+    /// databases.
+    pub fn database(&self) -> Option<&'a str> {
+        self.kind.is_sql().then(|| self.setting(Setting::Database)).flatten()
+    }
+
     /// True where nothing in the source says that a row was handled.
     pub fn leaves_no_mark(&self) -> bool {
         self.kind.is_sql() && self.setting(Setting::MarkDone).is_none()

@@ -3,7 +3,7 @@
 //!
 //! A trigger's `config` is a map of texts. [`Setting`] names its keys with bounds and defaults,
 //! [`EventTrigger`] reads it, [`Sidecar`] turns it into the variables a poller is started with,
-//! [`SecretKey`] and [`BucketSecret`] name what stands in Secrets, [`token`] says who is believed, and [`scaler`] is what KEDA hands
+//! [`SecretKey`] and [`BucketSecret`] name what stands in Secrets, [`url`] encodes parts of a source's URL, [`token`] says who is believed, and [`scaler`] is what KEDA hands
 //! to the scaler-adapter. [`Count`] and [`CONNECTED`] are what a poller says to a program that starts
 //! it. Everything here is a pure function of its arguments; no module reads a
 //! clock, the environment, a file or the network, and none depends on a process.
@@ -23,6 +23,7 @@ mod setting;
 mod sidecar;
 mod sql;
 pub mod token;
+pub mod url;
 mod variable;
 
 pub use bucket::{BucketSecret, BucketSecretError, DEFAULT_STATE_BUCKET};

@@ -26,11 +26,16 @@ pub mod defaults {
     pub const LEASE: Duration = Duration::from_secs(30);
 }
 
+/// Longest name of a database, in bytes: MySQL's.
+const MAX_DATABASE: usize = 64;
+
 /// A key of an event trigger's `config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Setting {
     /// Service that events come from.
     Source,
+    /// Database of that Service, where it is not the one its Secret names.
+    Database,
     /// Waiting events for which the scaler wants one replica.
     Batch,
     /// Events handled at once in one pod.
@@ -99,8 +104,9 @@ impl fmt::Display for ListEnd {
     }
 }
 
-const POSTGRES_OR_MYSQL: [Setting; 11] = [
+const POSTGRES_OR_MYSQL: [Setting; 12] = [
     Setting::Source,
+    Setting::Database,
     Setting::Batch,
     Setting::Concurrency,
     Setting::MaxHeld,
@@ -140,8 +146,9 @@ const MINIO: [Setting; 11] = [
 
 impl Setting {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Source,
+        Self::Database,
         Self::Batch,
         Self::Concurrency,
         Self::MaxHeld,
@@ -164,6 +171,7 @@ impl Setting {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
+            Self::Database => "database",
             Self::Batch => "batch",
             Self::Concurrency => "concurrency",
             Self::MaxHeld => "maxHeld",
@@ -285,6 +293,9 @@ impl Setting {
             Self::Key if value.split(',').any(|column| column.trim().is_empty()) => {
                 "must be columns separated by commas"
             }
+            Self::Database if value.len() > MAX_DATABASE || value.contains(char::is_control) => {
+                "must be the name of a database: at most 64 bytes, without control characters"
+            }
             _ if value.contains('\0') => "must not contain a null character",
             _ => return None,
         };
@@ -324,6 +335,17 @@ mod tests {
         for setting in Setting::ALL {
             assert!(setting.default().is_none_or(|text| setting.problem(text).is_none()));
         }
+    }
+
+    #[test]
+    fn a_database_has_a_name_that_a_server_can_hold() {
+        let longest = "d".repeat(MAX_DATABASE);
+        for (name, is_good) in
+            [("shop", true), ("My Shop/1", true), (&longest, true), ("a\nb", false), ("a\0", false)]
+        {
+            assert_eq!(Setting::Database.problem(name).is_none(), is_good, "{name:?}");
+        }
+        assert!(Setting::Database.problem(&(longest.clone() + "d")).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What can go wrong with a binding, in words that may be shown: they name the server, the
 //! database and the user, never a password and never a statement.
 
-use kipper_function::service::ServiceKind;
+use kipper_function::service::{MissingKeys, ServiceKind};
 
 /// Why a database could not be given or taken away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,10 @@ pub enum BindingError {
     /// The Service's user may not do what is needed.
     #[error("the service's user may not do this on the server: {0}")]
     Forbidden(String),
-    /// A key of the Service's Secret is missing or makes no sense.
+    /// Keys of the Service's Secret have no value.
+    #[error(transparent)]
+    Incomplete(#[from] MissingKeys),
+    /// A key of the Service's Secret makes no sense.
     #[error("key {key} of the service's credentials {problem}")]
     Credentials {
         /// The key.
@@ -59,7 +62,7 @@ impl BindingError {
             Self::Unreachable(_) => "ServerUnreachable",
             Self::Refused(_) => "CredentialsRefused",
             Self::Forbidden(_) => "NotPermitted",
-            Self::Credentials { .. } => "InvalidCredentials",
+            Self::Incomplete(_) | Self::Credentials { .. } => "InvalidCredentials",
             Self::Name { .. } => "InvalidName",
             Self::Taken { .. } => "DatabaseTaken",
             Self::Unsupported(_) => "Unsupported",

@@ -76,6 +76,13 @@ fn check_name(what: &'static str, name: &str, max: usize) -> Result<(), BindingE
 
 /// A kind of server.
 pub(super) trait Engine {
+    /// Whether there is a database of this name, whoever it belongs to.
+    async fn exists(
+        server: &Server,
+        database: &str,
+        timeout: Duration,
+    ) -> Result<bool, BindingError>;
+
     /// Creates what is missing of `grant`, and sets the user's password.
     async fn ensure(server: &Server, grant: &Grant, timeout: Duration) -> Result<(), BindingError>;
 

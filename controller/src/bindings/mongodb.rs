@@ -54,6 +54,16 @@ struct User {
 }
 
 impl Engine for Mongodb {
+    async fn exists(
+        server: &Server,
+        database: &str,
+        timeout: Duration,
+    ) -> Result<bool, BindingError> {
+        let admin = Admin::open(server, timeout)?;
+        // A database without documents is not listed, but its users are.
+        Ok(admin.has_database(database).await? || !admin.users(database).await?.is_empty())
+    }
+
     async fn ensure(server: &Server, grant: &Grant, timeout: Duration) -> Result<(), BindingError> {
         check(grant)?;
         let admin = Admin::open(server, timeout)?;

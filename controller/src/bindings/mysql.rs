@@ -66,6 +66,17 @@ struct Claim {
 }
 
 impl Engine for Mysql {
+    async fn exists(
+        server: &Server,
+        database: &str,
+        timeout: Duration,
+    ) -> Result<bool, BindingError> {
+        let mut admin = Admin::open(server, timeout).await?;
+        let found = admin.has_database(database).await?;
+        admin.close().await?;
+        Ok(found)
+    }
+
     async fn ensure(server: &Server, grant: &Grant, timeout: Duration) -> Result<(), BindingError> {
         if SYSTEM.iter().any(|name| grant.database.eq_ignore_ascii_case(name)) {
             return Err(taken("database", &grant.database));
@@ -182,8 +193,7 @@ impl<'a> Admin<'a> {
         if claims.iter().any(foreign) {
             return Err(taken("database", &grant.database));
         }
-        let sql = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ?";
-        if self.rows::<i64>(sql, (&grant.database,)).await? == [0] {
+        if !self.has_database(&grant.database).await? {
             return Ok(true);
         }
         match claims.iter().find(|claim| claim.user == grant.user) {
@@ -191,6 +201,11 @@ impl<'a> Admin<'a> {
             None if grant.adopt => Ok(false),
             None => Err(taken("database", &grant.database)),
         }
+    }
+
+    async fn has_database(&mut self, database: &str) -> Result<bool, BindingError> {
+        let sql = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ?";
+        Ok(self.rows::<i64>(sql, (database,)).await? != [0])
     }
 
     async fn claims(&mut self, database: &str) -> Result<Vec<Claim>, BindingError> {

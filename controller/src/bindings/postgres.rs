@@ -54,6 +54,16 @@ struct Database {
 }
 
 impl Engine for Postgres {
+    async fn exists(
+        server: &Server,
+        database: &str,
+        timeout: Duration,
+    ) -> Result<bool, BindingError> {
+        let maintenance = server.database.as_deref().unwrap_or(MAINTENANCE);
+        let admin = open(server, maintenance, timeout).await?;
+        Ok(find_database(&admin, server, database).await?.is_some())
+    }
+
     async fn ensure(server: &Server, grant: &Grant, timeout: Duration) -> Result<(), BindingError> {
         let maintenance = server.database.as_deref().unwrap_or(MAINTENANCE);
         let admin = open(server, maintenance, timeout).await?;

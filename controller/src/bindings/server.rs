@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use kipper_function::service::{ServiceKind, credentials};
+use kipper_function::service::{
+    ServiceKind,
+    credentials::{self, CA},
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -10,10 +13,6 @@ use rustls::{
 };
 
 use super::error::BindingError;
-
-/// Key of the certificate authority, in PEM. With it the connection is TLS, and certificate and
-/// host name are verified against it alone; without it the connection is plain.
-pub const CA: &str = "CA";
 
 /// A database server and its administrator.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +41,7 @@ impl Server {
         if !kind.is_database() {
             return Err(BindingError::Unsupported(kind));
         }
+        complete(kind, &[], data)?;
         let (host, port) = address(data)?;
         Ok(Self {
             host,
@@ -74,6 +74,16 @@ fn roots(ca: &str) -> Result<RootCertStore, BindingError> {
         roots.add(certificate.map_err(|_| invalid())?).map_err(|_| invalid())?;
     }
     if roots.is_empty() { Err(invalid()) } else { Ok(roots) }
+}
+
+/// Whether every key that is needed has a value; `more` are those of this use beyond the kind's own.
+pub(crate) fn complete(
+    kind: ServiceKind,
+    more: &[&'static str],
+    data: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), BindingError> {
+    let is_set = |key: &str| data.get(key).is_some_and(|value| !value.trim_ascii().is_empty());
+    Ok(kind.check_keys(more, is_set)?)
 }
 
 /// Host and port of a Service's Secret.

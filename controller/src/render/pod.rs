@@ -65,6 +65,7 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     let mut reserved = own_variables(subject, "http", trigger);
     if subject.code.is_some() {
         reserved.push(env::literal("KIPPER_DRAIN_SECONDS", &seconds(drain).to_string()));
+        reserved.extend(spec.log_requests.then(|| env::literal("KIPPER_LOG_REQUESTS", "true")));
     }
     // An image may check it too.
     reserved.extend(subject.event().map(|_| poller::event_token(subject)));

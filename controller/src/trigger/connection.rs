@@ -5,15 +5,18 @@
 //! KEDA verifies a certificate authority of the source's own for Redis only; its database drivers
 //! take one from files, and here encrypt without verifying.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
+use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use kipper_function::service::{ServiceKind, credentials};
-use kipper_trigger::{SecretKey, Values};
+use kipper_trigger::{SecretKey, Values, url::encoded};
 
-use crate::bindings::{
-    BindingError, Server,
-    server::{address, authority, invalid, optional, required},
+use crate::{
+    bindings::{
+        BindingError, Server,
+        server::{address, authority, complete, invalid, optional, required},
+    },
+    credentials::qualified,
 };
 
 /// KEDA's count of a PostgreSQL's rows is given up after this.
@@ -22,20 +25,29 @@ const COUNT_TIMEOUT_MS: u32 = 5000;
 /// What is in a Service's Secret.
 pub(super) type Credentials = BTreeMap<String, Vec<u8>>;
 
-/// The values for a source of this kind.
+/// The values for a source of this kind; `database` takes the place of the one that the Secret names.
 pub(super) fn values(
     kind: ServiceKind,
     credentials: &Credentials,
+    database: Option<&str>,
     namespace: &str,
 ) -> Result<Values, BindingError> {
+    // MySQL has no database of its own to fall back to.
+    let name = (kind == ServiceKind::Mysql && database.is_none()).then_some(credentials::NAME);
+    complete(kind, name.as_slice(), credentials)?;
+    let server = || -> Result<Server, BindingError> {
+        let mut server = Server::from_secret(kind, credentials)?;
+        server.database = database.map(str::to_owned).or(server.database);
+        Ok(server)
+    };
     let (values, ca) = match kind {
         ServiceKind::Postgres => {
-            let server = Server::from_secret(kind, credentials)?;
+            let server = server()?;
             (postgres(&server, namespace), server.ca)
         }
         ServiceKind::Mysql => {
-            let server = Server::from_secret(kind, credentials)?;
-            (mysql(&server, namespace)?, server.ca)
+            let server = server()?;
+            (mysql(&server, namespace), server.ca)
         }
         ServiceKind::Redis => {
             let ca = authority(credentials)?;
@@ -54,6 +66,7 @@ pub(super) fn values(
 pub(super) fn from_elsewhere(
     kind: ServiceKind,
     mut credentials: Credentials,
+    database: Option<&str>,
     namespace: &str,
 ) -> Result<Values, BindingError> {
     if let Some(host) = credentials.get_mut(credentials::HOST)
@@ -61,7 +74,7 @@ pub(super) fn from_elsewhere(
     {
         *host = qualified(name.trim(), namespace).into_bytes();
     }
-    values(kind, &credentials, namespace)
+    values(kind, &credentials, database, namespace)
 }
 
 type Pairs = Vec<(SecretKey, String)>;
@@ -82,9 +95,8 @@ fn postgres(server: &Server, namespace: &str) -> Pairs {
     vec![(SecretKey::Url, for_poller), (SecretKey::Connection, for_keda)]
 }
 
-fn mysql(server: &Server, namespace: &str) -> Result<Pairs, BindingError> {
-    let database = server.database.as_deref();
-    let database = database.ok_or_else(|| invalid(credentials::NAME, "is missing"))?;
+fn mysql(server: &Server, namespace: &str) -> Pairs {
+    let database = server.database.as_deref().unwrap_or_default();
     let login_part = login(Some(&server.user), Some(&server.password));
     let tls = server.ca.is_some();
     let for_poller = format!(
@@ -111,7 +123,7 @@ fn mysql(server: &Server, namespace: &str) -> Result<Pairs, BindingError> {
             (SecretKey::DbName, database.to_owned()),
         ]);
     }
-    Ok(pairs)
+    pairs
 }
 
 fn redis(credentials: &Credentials, namespace: &str, tls: bool) -> Result<Pairs, BindingError> {
@@ -178,30 +190,6 @@ fn login(user: Option<&str>, password: Option<&str>) -> String {
 /// Host and port as a URL has them (RFC 3986, 3.2).
 fn authority_of(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// The name by which other namespaces know a host: one word is a Service beside the function.
-pub(super) fn qualified(host: &str, namespace: &str) -> String {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if host.contains('.') || host == "localhost" || bare.parse::<IpAddr>().is_ok() {
-        host.to_owned()
-    } else {
-        format!("{host}.{namespace}.svc")
-    }
-}
-
-/// Percent-encodes everything but what RFC 3986 never reserves.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -60,7 +60,16 @@ async fn what_is_missing_is_told_and_waited_for() {
 
         service(&sandbox, "cache", "redis").await;
         let message = until_unresolved(&sandbox, &name, "CredentialsNotFound").await;
-        assert_eq!(message, "Secret cache-credentials of service cache does not exist");
+        let expected =
+            "Secret cache-credentials of service cache does not exist; it needs the keys";
+        assert!(message.starts_with(&format!("{expected} HOST, PORT (")), "{message}");
+
+        // Every key at once.
+        sandbox.secret("cache-credentials", &[("PASSWORD", "first")]).await;
+        let message = until_unresolved(&sandbox, &name, "CredentialsInvalid").await;
+        let expected =
+            "Secret cache-credentials: no value for HOST and PORT; a redis service needs";
+        assert!(message.starts_with(expected), "{message}");
 
         let values = [("HOST", "cache"), ("PORT", "6379"), ("PASSWORD", "first")];
         sandbox.secret("cache-credentials", &values).await;
@@ -158,6 +167,46 @@ async fn database(short: &str, kind: ServiceKind) {
         sandbox.delete(&dropped).await;
         sandbox.until_gone("Function", &dropped).await;
         assert!(!has_database(kind, &database_of(&sandbox, kind, &dropped)).await);
+    })
+    .await;
+}
+
+/// A name that is misspelt makes no database, and what runs keeps the one it has.
+#[tokio::test]
+async fn only_a_database_that_exists_or_may_be_created_is_used() {
+    run("typo", |sandbox| async move {
+        let kind = ServiceKind::Postgres;
+        let (typo, name) = (sandbox.name("typo").replace('-', "_"), sandbox.name("typo"));
+        let address = reachable(kind).await;
+        service(&sandbox, "db", kind.as_str()).await;
+        credentials(&sandbox, address).await;
+        sandbox.apply(&name, bound("Delete")).await;
+        has_its_own(&sandbox, kind, &name, address).await;
+
+        let mut chosen = bound("Delete");
+        chosen["serviceBindings"][0]["database"] = json!(typo);
+        sandbox.apply(&name, chosen.clone()).await;
+        let message = until_unresolved(&sandbox, &name, "DatabaseNotFound").await;
+        let expected = format!("database {typo} does not exist on service db: correct the name");
+        assert!(message.starts_with(&expected), "{message}");
+        assert!(message.contains("--create-database"), "{message}");
+        assert!(!has_database(kind, &typo).await);
+        let secret = sandbox.object("Secret", &names::binding_secret(&name, "db")).await.unwrap();
+        let annotation = &secret["metadata"]["annotations"]["kipper.run/database"];
+        assert_eq!(*annotation, json!(database_of(&sandbox, kind, &name)));
+
+        chosen["serviceBindings"][0]["createDatabase"] = json!(true);
+        sandbox.apply(&name, chosen.clone()).await;
+        sandbox.until_ready(&name).await;
+        assert!(has_database(kind, &typo).await);
+
+        // What was created so stays in use without the word.
+        chosen["serviceBindings"][0].as_object_mut().unwrap().remove("createDatabase");
+        sandbox.apply(&name, chosen).await;
+        sandbox.until_ready(&name).await;
+        sandbox.delete(&name).await;
+        sandbox.until_gone("Function", &name).await;
+        assert!(!has_database(kind, &typo).await);
     })
     .await;
 }

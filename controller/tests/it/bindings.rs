@@ -37,6 +37,7 @@ scenarios![
     the_password_is_the_last_one_given,
     functions_are_kept_apart,
     a_chosen_name_that_is_free_is_created_and_dropped,
+    a_database_is_looked_for_and_nothing_made,
     a_chosen_database_of_others_is_shared_and_kept,
     functions_that_share_a_database_outlive_each_other,
     what_others_have_is_refused,
@@ -197,6 +198,22 @@ async fn a_chosen_name_that_is_free_is_created_and_dropped(kind: ServiceKind) {
     login(kind, &grant).await.unwrap().run("CREATE TABLE t (id int)").await.unwrap();
     take(kind, &grant).await.unwrap();
     assert!(!has_database(kind, "Chosen Name").await && !has_user(kind, &grant.user).await);
+}
+
+async fn a_database_is_looked_for_and_nothing_made(kind: ServiceKind) {
+    let exists = |name: &'static str| async move {
+        bindings::exists(kind, &server(kind), name, TIMEOUT).await
+    };
+    for name in ["looked_for", "looked'for\\", ""] {
+        assert_eq!(exists(name).await, Ok(false), "{name}");
+        assert!(!has_database(kind, name).await, "{name}");
+    }
+    create_database(kind, "looked_for").await;
+    assert_eq!(exists("looked_for").await, Ok(true));
+    assert_eq!(exists("looked_fo_").await, Ok(false));
+    let wrong = Server { password: "sesame-9".to_owned(), ..server(kind) };
+    let refused = bindings::exists(kind, &wrong, "looked_for", TIMEOUT).await;
+    assert_eq!(refused, Err(BindingError::Refused(ADMIN.to_owned())));
 }
 
 async fn a_chosen_database_of_others_is_shared_and_kept(kind: ServiceKind) {

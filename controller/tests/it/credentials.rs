@@ -39,9 +39,7 @@ fn the_secret_says_what_is_wrong_with_it() {
     assert_eq!((server.database.as_deref(), server.ca), (Some("app"), None));
     assert_eq!(secret(&[("NAME", None)]).unwrap().database, None);
 
-    let cases: [(&str, Option<&[u8]>, &str); 11] = [
-        ("HOST", None, "is missing"),
-        ("HOST", Some(b" "), "is empty"),
+    let cases: [(&str, Option<&[u8]>, &str); 8] = [
         ("HOST", Some(b"/run/postgresql"), "is not a host name"),
         ("HOST", Some(b"a b"), "is not a host name"),
         ("PORT", Some(b"0"), "is not a port number"),
@@ -49,7 +47,6 @@ fn the_secret_says_what_is_wrong_with_it() {
         ("PORT", Some(b"tcp://10.0.0.1:5432"), "is not a port number"),
         ("USERNAME", Some(b"\xff"), "is not UTF-8"),
         ("USERNAME", Some(b"a\0b"), "has a null character"),
-        ("PASSWORD", None, "is missing"),
         ("CA", Some(b"no certificate"), "holds no certificates in PEM"),
     ];
     for (key, value, expected) in cases {
@@ -57,6 +54,24 @@ fn the_secret_says_what_is_wrong_with_it() {
         assert_eq!(error, BindingError::Credentials { key, problem: expected });
         assert_eq!(error.to_string(), format!("key {key} of the service's credentials {expected}"));
     }
+}
+
+#[test]
+fn every_key_without_a_value_is_named_at_once() {
+    let data = |pairs: &[(&str, &str)]| -> BTreeMap<String, Vec<u8>> {
+        let pairs = pairs.iter();
+        pairs.map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+    };
+    let missing = |pairs: &[(&str, &str)]| {
+        let error = Server::from_secret(ServiceKind::Mongodb, &data(pairs)).unwrap_err();
+        assert_eq!(error.reason(), "InvalidCredentials");
+        match error {
+            BindingError::Incomplete(missing) => missing.keys,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(missing(&[]), ["HOST", "PORT", "USERNAME", "PASSWORD"]);
+    assert_eq!(missing(&[("HOST", "db"), ("PORT", "\n"), ("USERNAME", "u")]), ["PORT", "PASSWORD"]);
 }
 
 #[test]

@@ -322,6 +322,21 @@ fn without_tmp_a_pod_mounts_nothing() {
 }
 
 #[test]
+fn the_runtime_is_told_to_log_requests() {
+    let variable = |spec: &str| {
+        let objects = Case::new("f", spec).render();
+        let env = "/spec/template/spec/containers/0/env";
+        let env = of(&objects, Kind::Deployment).pointer(env).unwrap().as_array().unwrap().clone();
+        let found = env.into_iter().find(|variable| variable["name"] == "KIPPER_LOG_REQUESTS");
+        found.map(|variable| variable["value"].clone())
+    };
+    assert_eq!(variable("{source: {code: x}, logRequests: true}"), Some("true".into()));
+    assert_eq!(variable("{source: {code: x}}"), None);
+    // One that was stored before it was refused.
+    assert_eq!(variable("{image: x, logRequests: true}"), None);
+}
+
+#[test]
 fn the_digest_follows_what_pods_read_at_their_start() {
     let digest = |case: &Case| {
         let objects = case.render();

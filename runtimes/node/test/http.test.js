@@ -5,6 +5,8 @@ const http = require('node:http');
 const { once } = require('node:events');
 const { gzipSync } = require('node:zlib');
 const { test } = require('node:test');
+const net = require('node:net');
+const { shown } = require('../requestlog');
 const { raw, start } = require('./harness');
 
 test('an absolute target', async (t) => {
@@ -42,4 +44,29 @@ test('a fetched Response is readable: its body is decoded, so its header goes', 
   assert.deepEqual([decoded.text, decoded.headers['content-encoding'], decoded.headers['x-origin']], ['readable', undefined, 'o']);
   const kept = await run.get('/rot13');
   assert.deepEqual([kept.text, kept.headers['content-encoding']], ['coded', 'rot13'], 'one that fetch does not know');
+});
+
+test('what a line of the log quotes is one line with an end', () => {
+  for (const [text, expected] of [
+    ['/orders', '/orders'],
+    ['/a\nb\u001b[2J', '/a\\x0ab\\x1b[2J'],
+    ['/gr\u00fc\u00df', '/gr\\xfc\\xdf'],
+    [`/${'x'.repeat(20)}`, `/${'x'.repeat(9)}…`],
+  ]) assert.equal(shown(text, 10), expected);
+});
+
+test('readiness has one line, and a client that leaves is told', async (t) => {
+  const run = await start(t, `module.exports = (event, { path }) => new Promise((done) => {
+    console.log('working on', path);
+    if (path !== '/left') done('ok');
+  })`, { KIPPER_LOG_REQUESTS: 'true', KIPPER_DRAIN_SECONDS: '0' });
+  for (let at = 0; at < 3; at += 1) await run.get('/health');
+  const socket = net.connect(run.port, '127.0.0.1');
+  socket.write('GET /left HTTP/1.1\r\nHost: x\r\n\r\n');
+  await run.sees(/^working on \/left$/m);
+  socket.destroy();
+  await run.sees(/^kipper: request GET \/left - \d+ ms cold \d+ MiB, cut off$/m);
+  await run.get('/after');
+  await run.sees(/^kipper: request GET \/after 200 \d+ ms warm \d+ MiB$/m);
+  assert.equal(run.stdout.match(/^kipper: readiness /gm).length, 1, run.stdout);
 });

@@ -26,6 +26,7 @@ class Config:
         self.request_trigger = "http" if self.trigger in EVENT_KINDS else self.trigger
         self.event_token = env.get("KIPPER_EVENT_TOKEN") or ""
         self.error_detail = one_of(env, "KIPPER_ERROR_DETAIL", ("false", "true")) == "true"
+        self.log_requests = one_of(env, "KIPPER_LOG_REQUESTS", ("false", "true")) == "true"
         self.host = env.get("KIPPER_HOST") or "0.0.0.0"
         self.port = integer(env, "PORT", DEFAULT_PORT, 0, 65535)
         self.function_path = env.get("KIPPER_FUNCTION_PATH") or DEFAULT_FUNCTION_PATH

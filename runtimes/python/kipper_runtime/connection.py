@@ -20,6 +20,9 @@ LEAST_BYTES_PER_SECOND = 256
 # Read ahead of a running request; beyond it the client is left to wait.
 MAX_AHEAD = 64 * 1024
 
+# What a request that was understood is refused with before its body was read.
+BODY_REFUSED = (413, 503)
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 301: "Moved Permanently", 302: "Found"}
 REASONS |= {304: "Not Modified", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
@@ -46,6 +49,7 @@ class Connection:
         self._write_paused = False
         self._waiters = []
         self._chunked = False
+        self._status = None  # of the answer to the request being handled, once it is sent
         self._written = 0
         self._mark = None  # (since when, bytes taken by then) while something waits to be sent
 
@@ -106,7 +110,9 @@ class Connection:
             self._refuse(refusal)
             return
         if request is not None:
-            self.request, self._began = request, None
+            if self.server.request_log:
+                self.server.log_begin(request, self._began or self.loop.time())
+            self.request, self._began, self._status = request, None, None
             self.server.dispatch(request, self)
             return
         if self.parser.take_continue():
@@ -160,6 +166,10 @@ class Connection:
     def _refuse(self, refusal):
         """Answers without having read everything: closing now would reset the connection under the answer."""
         self.parser.hold.release()
+        request = self.parser.request
+        if self.server.request_log and request and refusal.status in BODY_REFUSED:
+            self.server.log_begin(request, self._began or self.loop.time())
+            self.server.request_log.end(request, refusal.status, False)
         answer = error_answer(refusal.status, {"error": str(refusal)}, refusal.headers)
         self._write(self._head(answer, keep_alive=False) + answer.body)
         self._lingering = True
@@ -174,6 +184,7 @@ class Connection:
         if self.lost:
             return self._finish(keep_alive=False)
         keep_alive = self._keep_alive()
+        self._status = answer.status
         head = self._head(answer, keep_alive)
         if answer.body and not bodyless(answer, self.request):
             if len(answer.body) > 16 * 1024:
@@ -188,6 +199,7 @@ class Connection:
         """Returns whether the body is wanted at all."""
         if self.lost:
             return False
+        self._status = answer.status
         wanted = not bodyless(answer, self.request)
         self._chunked = wanted and self.request.version == b"HTTP/1.1"
         keep_alive = self._keep_alive() and (self._chunked or not wanted)
@@ -212,10 +224,12 @@ class Connection:
     def abort_stream(self):
         """A body cut short must look cut short: the connection ends without the closing chunk."""
         self.transport.abort()
-        self._finish(keep_alive=False)
+        self._finish(keep_alive=False, is_cut=True)
 
-    def _finish(self, keep_alive):
-        self.request = None
+    def _finish(self, keep_alive, is_cut=False):
+        request, self.request = self.request, None
+        if self.server.request_log:
+            self.server.request_log.end(request, self._status, is_cut or self.lost)
         self.parser.hold.release()
         self.server.finished()
         if self.lost:

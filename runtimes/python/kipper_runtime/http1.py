@@ -17,7 +17,7 @@ HEAD, SIZED, CHUNK_LINE, CHUNK_DATA, TRAILERS = range(5)
 
 
 class Request:
-    __slots__ = ("method", "target", "version", "headers", "body", "hold", "keep_alive", "expects_continue")
+    __slots__ = ("method", "target", "version", "headers", "body", "hold", "keep_alive", "expects_continue", "trace")
 
 
 def parse(data, limits):
@@ -47,6 +47,11 @@ class Parser:
     def at_rest(self):
         """Between requests, with nothing received of the next one."""
         return self._state == HEAD and not self.buffer
+
+    @property
+    def request(self):
+        """The one whose body is read, or whose body was refused."""
+        return self._request
 
     @property
     def in_body(self):

@@ -48,6 +48,10 @@ def serve(handler, config, ready, leave):
     return 0
 
 
+def is_readiness(request):
+    return request.method in ("GET", "HEAD") and request.target.partition("?")[0] == "/health"
+
+
 def small_loop():
     from .loop import Loop
 
@@ -60,6 +64,12 @@ def asyncio_loop():
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     return loop
+
+
+def request_log():
+    from .requestlog import RequestLog
+
+    return RequestLog()
 
 
 class Server:
@@ -78,6 +88,7 @@ class Server:
             self.on_main = MainThread(handler.uses_asyncio)
         self._workers = self.on_main or Workers(config.threads, handler.uses_asyncio)
         self._tasks = set()
+        self.request_log = request_log() if config.log_requests else None
         self._background = None
         self._background_lock = threading.Lock()
 
@@ -105,9 +116,14 @@ class Server:
         self._connections.discard(connection)
         self._stop_when_done()
 
+    def log_begin(self, request, began):
+        """Notes a request that may have a line in the log."""
+        kind = "readiness" if is_readiness(request) else "event" if invoke.is_delivery(request) else "request"
+        self.request_log.begin(kind, request, began)
+
     def dispatch(self, request, connection):
         self._running += 1
-        if request.target.partition("?")[0] == "/health" and request.method in ("GET", "HEAD"):
+        if is_readiness(request):
             connection.respond(HEALTHY)
         elif not self._allowed(request):
             message = f"POST /event is for event deliveries, which carry {EVENT_TOKEN}"

@@ -5,6 +5,7 @@ import unittest
 
 from kipper_runtime.http1 import Parser, parse
 from kipper_runtime.limits import Limits, Refused
+from kipper_runtime.requestlog import shown
 
 from .harness import WrapperTest
 
@@ -27,6 +28,40 @@ class RecordTest(WrapperTest):
             run.get("/thread")
             run.sees("ZeroDivisionError")
             self.assertEqual(run.get("/").text, "alive")
+
+    def test_what_a_line_quotes_is_one_line_with_an_end(self):
+        for text, expected in (
+            ("/orders", "/orders"),
+            ("/a\nb\x1b[2J", r"/a\x0ab\x1b[2J"),
+            ("/gr\u00fc\u00df", r"/gr\xfc\xdf"),
+            ("/" + "x" * 20, "/" + "x" * 9 + "…"),
+        ):
+            self.assertEqual(shown(text, 10), expected)
+
+    def test_readiness_has_one_line_and_a_client_that_leaves_is_told(self):
+        leaving = """
+            import MODULE
+            gate = MODULE.Event()
+            DEF handler(event, context):
+                print('working on', context.path)
+                if context.path == '/left': WAIT
+                if context.path == '/release': gate.set()
+                return 'ok'
+        """
+        ways = (("threading", "gate.wait()"), ("asyncio", "await gate.wait()"))
+        for source, (module, wait) in zip(self.both(leaving), ways):
+            run = self.start(source.replace("MODULE", module).replace("WAIT", wait), KIPPER_LOG_REQUESTS="true")
+            for _ in range(3):
+                run.get("/health")
+            with socket.create_connection(("127.0.0.1", run.port)) as sock:
+                sock.sendall(b"GET /left HTTP/1.1\r\nHost: x\r\n\r\n")
+                run.sees("^working on /left$")
+                # A reset: an end of what is sent may be all that a client has to say.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            run.get("/release")
+            run.sees(r"^kipper: request GET /left - \d+ ms cold \d+ MiB, cut off$")
+            run.sees(r"^kipper: request GET /release 200 \d+ ms warm \d+ MiB$")
+            self.assertEqual(run.stdout.count("kipper: readiness "), 1, run.stdout)
 
     def test_output_is_prompt(self):
         run = self.start("def handler():\n    print('to stdout')")

@@ -5,9 +5,11 @@ use kipper_function::{Function, names::condition::READY};
 /// Reasons that no waiting helps against: the Function itself has to change, or what it meets with. A
 /// container that crashed is started again all the same, and may do better then: who waited knows why it
 /// did not come up, and can wait again.
-const FINAL: [&str; 13] = [
+const FINAL: [&str; 15] = [
     "ContainerCrashed",
     "ContainerNotStarted",
+    "CredentialsInvalid",
+    "DatabaseNotFound",
     "EnvironmentClash",
     "Evicted",
     "HostInvalid",

@@ -119,12 +119,16 @@ impl EventTrigger {
         }
         let source_name = trigger.source().to_owned();
         let authority = sources.authority(&source_name);
-        let url = sources.find(&source_name).ok_or(Unavailable::NoSource { source_name })?;
+        let url = sources.find(&source_name).ok_or(Unavailable::NoSource { source_name })?.0;
+        let url = match trigger.database() {
+            Some(database) => contract::url::with_database(&url, database),
+            None => url,
+        };
         let mut variables = vec![
             (Variable::Trigger, trigger.kind.to_string()),
             (Variable::Namespace, NAMESPACE.to_owned()),
             (Variable::Function, function.name.clone()),
-            (Variable::SourceUrl, url.0),
+            (Variable::SourceUrl, url),
         ];
         variables.extend(authority.map(|file| (Variable::SourceCa, file.display().to_string())));
         variables.extend(trigger.max_held().map(|held| (Variable::MaxHeld, held.to_string())));

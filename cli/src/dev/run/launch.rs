@@ -53,6 +53,8 @@ pub(crate) struct Launch {
     pub(crate) handler: Option<String>,
     /// The function's variables, then the command line's.
     pub(crate) env: Vec<(String, String)>,
+    /// It prints a line per request.
+    pub(crate) log_requests: bool,
     /// How long a stopping process may take.
     pub(crate) grace: Duration,
     /// How long a run of its schedule may take.
@@ -103,6 +105,7 @@ impl Launch {
             work: cache.folder("dependencies"),
             handler: function.spec.handler().map(str::to_owned),
             env: own.chain(env.iter().cloned()).collect(),
+            log_requests: true,
             grace,
             run_deadline: function.spec.cron_deadline(),
             serves: function
@@ -133,6 +136,7 @@ impl Launch {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("KIPPER_FUNCTION_PATH", &self.code)
             .env("KIPPER_WORK_DIR", &self.work)
+            .env("KIPPER_LOG_REQUESTS", self.log_requests.to_string())
             .env("KIPPER_DRAIN_SECONDS", drain_seconds(self.grace).to_string())
             .envs(self.handler.iter().map(|name| ("KIPPER_HANDLER", name)));
         let event_token =
@@ -243,6 +247,7 @@ mod tests {
         let serves = variables(redis.clone(), &[], Mode::Serve(9000));
         assert!(has(&serves, "KIPPER_EVENT_TOKEN=t0ken"), "{serves:?}");
         assert!(has(&serves, "KIPPER_ERROR_DETAIL=true"), "{serves:?}");
+        assert!(has(&serves, "KIPPER_LOG_REQUESTS=true"), "{serves:?}");
         // Removed: it says where packages go, and so does the runtime.
         assert!(has(&serves, "PIP_USER"), "{serves:?}");
 

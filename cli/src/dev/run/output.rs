@@ -17,8 +17,10 @@ use super::super::{
 const KEPT_LINES: usize = 40;
 /// How the runtimes say that they accept connections.
 const LISTENING: &str = "kipper: listening on ";
-/// Their other remark that is nothing new to the user.
+/// Their other remarks that are nothing new to the user: `kip` asks whether they are ready, and says
+/// what came of it.
 const DRAINING: &str = "kipper: draining, ";
+const READINESS: &str = "kipper: readiness ";
 
 /// Forwards every line until the other end is closed; returns the last ones of stderr. `listening`
 /// hears when the runtime says that it listens, which ends the muting.
@@ -52,7 +54,8 @@ pub(crate) async fn forward<R: AsyncRead + Unpin>(
             }
             kept.push_back(line.clone());
         }
-        if !is_muted {
+        let is_known = target == Target::Stdout && line.starts_with(READINESS);
+        if !is_muted && !is_known {
             for line in record(&line) {
                 voice.print(target, &line).await;
             }

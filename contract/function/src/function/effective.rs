@@ -267,6 +267,11 @@ impl Trigger {
 }
 
 impl ServiceBinding {
+    /// The database that the function is to use instead of its own one.
+    pub fn database(&self) -> Option<&str> {
+        text(&self.database)
+    }
+
     /// True when database and user go with the binding. An unknown word keeps them: what is dropped
     /// does not come back.
     pub fn deletes_database(&self) -> bool {

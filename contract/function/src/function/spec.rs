@@ -59,6 +59,11 @@ use super::{schema_default, status::FunctionStatus};
     .message("noTmp needs image: the runtimes of inline code write to /tmp")
     .field_path(".noTmp"),
     validation = Rule::new(
+        "!has(self.logRequests) || !self.logRequests || !has(self.image) || self.image.size() == 0"
+    )
+    .message("logRequests needs source.code: an image logs its requests itself")
+    .field_path(".logRequests"),
+    validation = Rule::new(
         "!has(self.triggers) || \
          self.triggers.filter(t, !(t.type in ['http', 'cron'])).size() <= 1"
     )
@@ -121,6 +126,11 @@ pub struct FunctionSpec {
     /// Turns the security headers added to responses off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_security_headers: bool,
+
+    /// Writes a line per request to the function's log: method, path, status, duration, whether it
+    /// was the first one of its process, and the memory of that. For inline code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log_requests: bool,
 
     /// External origins added to the Content-Security-Policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -221,10 +231,14 @@ pub struct ServiceBinding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = "^([A-Za-z_][A-Za-z0-9_]*)?$"))]
     pub prefix: Option<String>,
-    /// Database used instead of the function's own one.
+    /// Database used instead of the function's own one. It has to exist, unless createDatabase is
+    /// true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub database: Option<String>,
+    /// Creates that database where it does not exist. The function's own one always is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create_database: bool,
     /// What becomes of the function's database and user on the server when the binding or the
     /// function is removed: Retain (the default) keeps both, Delete drops the user, and the
     /// database too if it was created for this function and no other function uses it.
@@ -291,8 +305,8 @@ pub struct Trigger {
     #[schemars(range(min = 1, max = 604_800))]
     pub deadline_seconds: Option<i64>,
     /// Settings of an event trigger. All: source, batch, concurrency, maxHeld, maxAttempts,
-    /// pollInterval, deliverTimeout. postgres and mysql: query, key, markDone, onFailed. redis:
-    /// list, listEnd, lease. minio: bucket, prefix, suffix, lease.
+    /// pollInterval, deliverTimeout. postgres and mysql: database, query, key, markDone, onFailed.
+    /// redis: list, listEnd, lease. minio: bucket, prefix, suffix, lease.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub config: BTreeMap<String, String>,

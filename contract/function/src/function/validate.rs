@@ -119,6 +119,11 @@ impl FunctionSpec {
             "spec.noTmp",
             "needs an image: the runtimes of inline code write to /tmp",
         );
+        report.require(
+            !self.log_requests || !image,
+            "spec.logRequests",
+            "is for inline code: an image logs its requests itself",
+        );
         self.check_triggers(report);
         for (at, origin) in self.csp_allowlist.iter().enumerate() {
             // The header is built from these, so none may end it or start another directive.

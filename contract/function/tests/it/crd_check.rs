@@ -84,6 +84,10 @@ fn every_rule_refuses_with_its_words() {
             "spec.noTmp: Invalid value: noTmp needs image: the runtimes of inline code write to /tmp",
         ),
         (
+            object(&image(json!({ "logRequests": true }))),
+            "spec.logRequests: Invalid value: logRequests needs source.code: an image logs its requests itself",
+        ),
+        (
             object(&image(json!({ "triggers": [
                 { "type": "redis", "config": { "source": "s", "list": "l" } },
                 { "type": "minio", "config": { "source": "s", "bucket": "b" } },
@@ -202,7 +206,10 @@ fn good_functions_are_stored_with_their_defaults() {
         image(json!({ "serviceBindings": [
             { "name": "db", "prefix": "MAIN_", "database": "app", "deletionPolicy": "Delete" },
             { "name": "cache", "deletionPolicy": "Retain" },
+            { "name": "shop", "prefix": "SHOP_", "database": "shop", "createDatabase": true },
         ] })),
+        image(json!({ "logRequests": false })),
+        json!({ "source": { "code": "x" }, "logRequests": true }),
         image(
             json!({ "scaling": { "minReplicas": 3, "maxReplicas": 3, "targetRequestRate": 0.5 } }),
         ),
@@ -216,7 +223,7 @@ fn good_functions_are_stored_with_their_defaults() {
     let stored = |at: usize, path: &str| answer["objects"][at].pointer(path).cloned();
     assert_eq!(stored(0, "/spec/port"), Some(json!(8080)));
     assert_eq!(stored(0, "/spec/idleTimeoutSeconds"), Some(json!(300)));
-    assert_eq!(stored(7, "/spec/scaling/concurrency"), Some(json!(0)));
+    assert_eq!(stored(9, "/spec/scaling/concurrency"), Some(json!(0)));
     assert_eq!(stored(0, "/spec/scaling"), None);
     assert_eq!(stored(6, "/spec/serviceBindings/0/deletionPolicy"), Some(json!("Delete")));
 }

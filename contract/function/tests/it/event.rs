@@ -75,9 +75,9 @@ fn every_problem_of_a_setting_is_told() {
             "postgres",
             json!({ "source": "db", "query": "q", "markdone": "m", "list": "" }),
             &[
-                "list: is not a setting of a postgres trigger, which has source, batch, concurrency, maxHeld, \
+                "list: is not a setting of a postgres trigger, which has source, database, batch, concurrency, maxHeld, \
                  maxAttempts, pollInterval, deliverTimeout, query, key, markDone, onFailed",
-                "markdone: is not a setting of a postgres trigger, which has source, batch, concurrency, \
+                "markdone: is not a setting of a postgres trigger, which has source, database, batch, concurrency, \
                  maxHeld, maxAttempts, pollInterval, deliverTimeout, query, key, markDone, onFailed",
             ],
         ),
@@ -86,7 +86,7 @@ fn every_problem_of_a_setting_is_told() {
             json!({ "source": "db", "query": "q", "key": "id,,shop", "lease": "30s" }),
             &[
                 "key: must be columns separated by commas",
-                "lease: is not a setting of a mysql trigger, which has source, batch, concurrency, maxHeld, \
+                "lease: is not a setting of a mysql trigger, which has source, database, batch, concurrency, maxHeld, \
                  maxAttempts, pollInterval, deliverTimeout, query, key, markDone, onFailed",
             ],
         ),

@@ -147,11 +147,11 @@ fn nothing_stored_is_lost_on_the_way_through() {
             "runtime": "ruby", "port": 3000,
             "source": { "code": "x", "handler": "main", "dependencies": { "pg": "8.11.5" }, "npmrc": "a=b" },
             "env": { "A": "1" }, "resources": { "cpuRequest": "1", "tmpLimit": "1Gi" },
-            "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "deletionPolicy": "Delete" }],
+            "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "createDatabase": true, "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
             "triggers": [{ "type": "http" }, { "type": "cron", "schedule": "@daily", "deadlineSeconds": 5 },
                 { "type": "kafka", "config": { "source": "s" } }],
-            "noTmp": true, "noSecurityHeaders": true, "cspAllowlist": ["https://cdn.example.com"],
+            "noTmp": true, "noSecurityHeaders": true, "logRequests": true, "cspAllowlist": ["https://cdn.example.com"],
             "idleTimeoutSeconds": 60,
             "scaling": { "minReplicas": 1, "maxReplicas": 3, "targetRequestRate": 2.5, "concurrency": 4 },
             "timeouts": { "coldStartSeconds": 5, "responseHeaderSeconds": 6, "requestSeconds": 7 },
@@ -193,6 +193,11 @@ fn problems_are_reported_with_their_paths() {
         (
             json!({ "source": { "code": "x" }, "noTmp": true }),
             &["spec.noTmp: needs an image: the runtimes of inline code write to /tmp"],
+        ),
+        (json!({ "source": { "code": "x" }, "logRequests": true }), &[]),
+        (
+            json!({ "image": "i", "logRequests": true }),
+            &["spec.logRequests: is for inline code: an image logs its requests itself"],
         ),
         (json!({ "image": "i", "port": 70000 }), &["spec.port: must be between 1 and 65535"]),
         (

@@ -77,7 +77,7 @@ fn rules_have_messages() {
     let crd = serde_json::to_value(Function::crd()).unwrap();
     let mut rules = Vec::new();
     collect_rules(&crd, &mut rules);
-    assert_eq!(rules.len(), 12, "{rules:#?}");
+    assert_eq!(rules.len(), 13, "{rules:#?}");
     assert!(rules.iter().all(|rule| rule["message"].is_string()), "{rules:#?}");
 }
 

@@ -12,8 +12,18 @@ static CA: LazyLock<String> = LazyLock::new(|| {
 
 #[track_caller]
 fn check(kind: ServiceKind, secret: &[(&str, &str)], expected: &[(&str, &str)]) {
+    check_in(kind, secret, None, expected);
+}
+
+#[track_caller]
+fn check_in(
+    kind: ServiceKind,
+    secret: &[(&str, &str)],
+    database: Option<&str>,
+    expected: &[(&str, &str)],
+) {
     let pairs = secret.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));
-    let values = values(kind, &pairs.collect(), "shop-prod").unwrap();
+    let values = values(kind, &pairs.collect(), database, "shop-prod").unwrap();
     assert!(values.get(SecretKey::Ca).is_none_or(|ca| ca == CA.trim()));
     let values: BTreeMap<_, _> = values.iter().filter(|(key, _)| *key != "ca").collect();
     assert_eq!(values, expected.iter().copied().collect());
@@ -22,8 +32,8 @@ fn check(kind: ServiceKind, secret: &[(&str, &str)], expected: &[(&str, &str)]) 
 #[track_caller]
 fn check_refused(kind: ServiceKind, secret: &[(&str, &str)], expected: &str) {
     let pairs = secret.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()));
-    let error = values(kind, &pairs.collect(), "shop-prod").unwrap_err();
-    assert_eq!(error.to_string(), expected);
+    let error = values(kind, &pairs.collect(), None, "shop-prod").unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{error}");
 }
 
 /// Everything a URL would read in another way.
@@ -44,6 +54,18 @@ fn postgres() {
     let connection =
         format!("postgres://shop:{ENCODED}@db.shop-prod.svc:5432/my%20shop?sslmode=disable&{keda}");
     check(ServiceKind::Postgres, &secret, &[("url", &url), ("connection", &connection)]);
+    let elsewhere = |text: &str| text.replace("my%20shop", "orders%2F1");
+    check_in(
+        ServiceKind::Postgres,
+        &secret,
+        Some("orders/1"),
+        &[("url", &elsewhere(&url)), ("connection", &elsewhere(&connection))],
+    );
+    check_refused(
+        ServiceKind::Postgres,
+        &secret[1..3],
+        "no value for HOST and PASSWORD; a postgres service needs",
+    );
     let connection = connection.replace("disable", "require");
     check(
         ServiceKind::Postgres,
@@ -80,11 +102,29 @@ fn mysql() {
         &[&secret[..], &[("CA", CA.as_str())]].concat(),
         &[("url", &format!("{url}?ssl-mode=required")), ("connectionString", &connection)],
     );
+    check_refused(ServiceKind::Mysql, &secret[..4], "no value for NAME; a mysql service needs");
     check_refused(
         ServiceKind::Mysql,
-        &secret[..4],
-        "key NAME of the service's credentials is missing",
+        &[("HOST", "db"), ("PASSWORD", " ")],
+        "no value for PORT, USERNAME, PASSWORD and NAME; a mysql service needs HOST, PORT, \
+         USERNAME, PASSWORD and NAME (",
     );
+    for secret in [&secret[..], &secret[..4]] {
+        let url = format!("mysql://shop:{ENCODED}@10.0.0.7:3306/my%20orders");
+        check_in(
+            ServiceKind::Mysql,
+            secret,
+            Some("my orders"),
+            &[
+                ("url", &url),
+                ("host", "10.0.0.7"),
+                ("port", "3306"),
+                ("username", "shop"),
+                ("password", PASSWORD),
+                ("dbName", "my orders"),
+            ],
+        );
+    }
 }
 
 #[test]

@@ -59,6 +59,17 @@ fn a_source_is_a_url_or_a_name_that_is_known() {
 }
 
 #[test]
+fn a_trigger_may_name_another_database_of_its_source() {
+    let config = [("source", "shop-db"), ("query", "SELECT 1"), ("database", "orders")];
+    let trigger = EventTrigger::of(&function("postgres", &config), &sources()).unwrap().unwrap();
+    let url = |invocation: &Invocation| {
+        variable_of(invocation, Variable::SourceUrl).map(str::to_owned).unwrap()
+    };
+    assert_eq!(url(&trigger.check()), "postgres://u:p@h/orders");
+    assert_eq!(url(&trigger.poller(8080)), "postgres://u:p@h/orders");
+}
+
+#[test]
 fn only_who_delivers_has_the_token() {
     let function = function("redis", &[("source", "redis://h"), ("list", "jobs")]);
     let trigger = EventTrigger::of(&function, &sources()).unwrap().unwrap();

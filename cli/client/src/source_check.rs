@@ -1,0 +1,186 @@
+//! Whether a function reaches the source of its events, tried where it runs and with what it has.
+//!
+//! A Job is made of the poller in the function's own pods: its image, its credentials, its trigger. It
+//! asks the poller for its check instead of its work, so nothing is claimed and nothing delivered. It
+//! cleans itself up.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        batch::v1::{Job, JobSpec},
+        core::v1::{Container, PodSpec, PodTemplateSpec},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kipper_function::{names, test_run::TTL_SECONDS};
+use kube::{Api, ResourceExt as _, api::PostParams};
+
+use crate::{ApiError, Connection, FIELD_MANAGER};
+
+/// The poller's own command for it.
+const CHECK: &str = "check";
+/// A check that takes longer has failed: the poller gives a connection up much sooner, an image that
+/// is pulled may take its time.
+const DEADLINE_SECONDS: i64 = 120;
+/// Job numbers drawn before it is given up.
+const MAX_TRIES: u32 = 3;
+
+/// Why a source is not checked.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceCheckError {
+    /// The cluster said no.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// There is no poller to ask.
+    #[error("function {0} has no poller yet: `kip function describe` shows what it waits for")]
+    NoPoller(String),
+}
+
+/// Starts the check for a function; the name of its Job, which
+/// [`TestRuns::follow`](crate::test_run::TestRuns::follow) follows.
+///
+/// # Errors
+/// When the function has no poller, or the cluster says no.
+pub async fn start(connection: &Connection, function: &str) -> Result<String, SourceCheckError> {
+    let namespace = &connection.namespace;
+    let deployments: Api<Deployment> = Api::namespaced(connection.client.clone(), namespace);
+    let jobs: Api<Job> = Api::namespaced(connection.client.clone(), namespace);
+    let error = |what: String| move |error| ApiError::read(error, &what, namespace);
+    let found = deployments.get_opt(function).await;
+    let found = found.map_err(error(format!("deployment {function}")))?;
+    let no_poller = || SourceCheckError::NoPoller(function.to_owned());
+    let deployment = found.ok_or_else(no_poller)?;
+    let params =
+        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let mut tries = 0;
+    loop {
+        let job = job(&deployment, fastrand::u32(..)).ok_or_else(no_poller)?;
+        let name = job.name_any();
+        tries += 1;
+        match jobs.create(&params, &job).await.map_err(error(format!("job {name}"))) {
+            Ok(_) => return Ok(name),
+            // Another one drew the same number.
+            Err(ApiError::Exists { .. }) if tries < MAX_TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The Job of check `run`; `None` where the pods of the Deployment have no poller.
+fn job(deployment: &Deployment, run: u32) -> Option<Job> {
+    let name = deployment.metadata.name.as_deref()?;
+    let template = &deployment.spec.as_ref()?.template;
+    let pod = template.spec.as_ref()?;
+    let mut pollers = pod.init_containers.iter().flatten();
+    let poller = pollers.find(|container| container.name == names::POLLER_CONTAINER)?;
+    let container = Container {
+        args: Some(vec![CHECK.to_owned()]),
+        ports: None,
+        liveness_probe: None,
+        readiness_probe: None,
+        restart_policy: None,
+        ..poller.clone()
+    };
+    let is_mounted =
+        |volume: &str| container.volume_mounts.iter().flatten().any(|mount| mount.name == volume);
+    let volumes = pod.volumes.iter().flatten().filter(|volume| is_mounted(&volume.name));
+    let volumes: Vec<_> = volumes.cloned().collect();
+    // As far as network policies go it is a pod of the function; neither a Service nor the controller
+    // takes it for one.
+    let mut labels = template.metadata.as_ref()?.labels.clone().unwrap_or_default();
+    labels.remove(names::RESOURCE_TYPE);
+    labels.insert(names::COMPONENT.to_owned(), names::BATCH.to_owned());
+    labels.insert(names::TEST_RUN.to_owned(), "true".to_owned());
+    let meta = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
+    let spec = PodSpec {
+        containers: vec![container],
+        init_containers: None,
+        volumes: (!volumes.is_empty()).then_some(volumes),
+        restart_policy: Some("Never".to_owned()),
+        topology_spread_constraints: None,
+        ..pod.clone()
+    };
+    Some(Job {
+        metadata: ObjectMeta {
+            name: Some(names::test_job(name, run)),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            backoff_limit: Some(0),
+            active_deadline_seconds: Some(DEADLINE_SECONDS),
+            ttl_seconds_after_finished: Some(TTL_SECONDS),
+            template: PodTemplateSpec { metadata: Some(meta), spec: Some(spec) },
+            ..JobSpec::default()
+        }),
+        status: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(init_containers: &Value) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": { "name": "orders" },
+            "spec": { "selector": {}, "template": {
+                "metadata": {
+                    "labels": {
+                        "app": "orders",
+                        "app.kubernetes.io/component": "server",
+                        "kipper.run/resource-type": "function",
+                    },
+                    "annotations": { "kipper.run/trigger-digest": "d" },
+                },
+                "spec": {
+                    "automountServiceAccountToken": false,
+                    "containers": [{ "name": "function", "image": "registry/orders" }],
+                    "initContainers": init_containers,
+                    "topologySpreadConstraints": [
+                        { "maxSkew": 1, "topologyKey": "h", "whenUnsatisfiable": "ScheduleAnyway" },
+                    ],
+                    "volumes": [{ "name": "tmp" }, { "name": "source-ca" }],
+                },
+            } },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_poller_of_the_function_checks_its_source() {
+        let poller = json!({
+            "name": "kipper-poll", "image": "kipper/poller:1", "restartPolicy": "Always",
+            "env": [{ "name": "KIPPER_QUERY", "value": "SELECT 1" }],
+            "livenessProbe": { "tcpSocket": { "port": 1 } },
+            "volumeMounts": [{ "name": "source-ca", "mountPath": "/ca" }],
+        });
+        let job = job(&deployment(&json!([poller])), 7).unwrap();
+        let job = serde_json::to_value(job).unwrap();
+        assert_eq!(job["metadata"]["name"], "orders-test-00000007");
+        let labels = json!({
+            "app": "orders", "app.kubernetes.io/component": "batch", "kipper.run/test-run": "true",
+        });
+        assert_eq!(job["spec"]["backoffLimit"], 0);
+        assert_eq!(
+            job["spec"]["template"],
+            json!({
+                "metadata": { "labels": labels },
+                "spec": {
+                    "automountServiceAccountToken": false,
+                    "restartPolicy": "Never",
+                    "containers": [{
+                        "name": "kipper-poll", "image": "kipper/poller:1", "args": ["check"],
+                        "env": [{ "name": "KIPPER_QUERY", "value": "SELECT 1" }],
+                        "volumeMounts": [{ "name": "source-ca", "mountPath": "/ca" }],
+                    }],
+                    "volumes": [{ "name": "source-ca" }],
+                },
+            })
+        );
+        assert!(super::job(&deployment(&json!([])), 7).is_none());
+    }
+}
