@@ -27,6 +27,8 @@ pub mod render;
 
 mod apply;
 
+mod history;
+
 mod status;
 
 mod observe;

@@ -199,6 +199,7 @@ mod tests {
                 poller: Some(poller),
                 failure: None,
                 evicted_at: None,
+                code: None,
             };
             cache.pods.put(Key::new("shop", format!("f-{at}")), pod);
         }
@@ -230,6 +231,7 @@ mod tests {
                 workload: None,
                 runs: Some(Runs { active, last: last.map(at) }),
                 scaler: None,
+                revision: None,
                 holds_replicas: false,
             };
             cache.objects.put((Kind::CronJob, Key::new("shop", "f-cron")), observed);
@@ -262,6 +264,7 @@ mod tests {
             poller: None,
             failure: evicted.then(|| Failure { reason: "Evicted", message: "too much".to_owned() }),
             evicted_at: evicted.then(|| at(minute)),
+            code: None,
         };
         let told = |pods: &[Pod], ready_since: Option<&str>| {
             let conditions = ready_since.map(|since| {

@@ -29,7 +29,7 @@ use kube::{
 use crate::{
     apply::{self, Applier, ApplyError},
     cache::{Cache, Key},
-    gather,
+    gather, history,
     hosts::Hosts,
     metrics::Metrics,
     namespaces::{NamespaceError, Namespaces, SecretView},
@@ -244,7 +244,11 @@ impl Context {
             Some(Refusal { digest: digest.to_owned(), reason })
         });
         let notice = refusal.is_none().then(|| notice(function)).flatten();
-        let objects = draft.objects(refusal.is_some()).map_err(invalid)?;
+        let stamp = |name: &str| history::stamp(&self.cache, function, key, name);
+        // Applied after what it is a revision of.
+        let revision = draft.revision(stamp).map_err(invalid)?;
+        let mut objects = draft.objects(refusal.is_some()).map_err(invalid)?;
+        objects.push(revision);
         let clash = (!clashes.is_empty()).then(|| Reason::new("Precedence", clashes));
         Ok(Plan { objects, bindings, refusal, notice, clash })
     }
@@ -269,7 +273,8 @@ impl Context {
             }
             other => Some(other?),
         };
-        self.applier.prune(&owner, &plan.objects).await?;
+        let kept = history::kept(&self.cache, function, key);
+        self.applier.prune(&owner, &plan.objects, &kept).await?;
         trigger::prune(function, &self.namespaces).await?;
         let bindings = &plan.bindings;
         match gather::prune(function, bindings, &self.namespaces, &self.metrics).await {

@@ -99,9 +99,11 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     }
     let mut template = template(subject, names::SERVER, pod);
     let digest = subject.event().and(subject.trigger_digest.clone());
-    if let (Some(digest), Some(meta)) = (digest, &mut template.metadata) {
+    let restarted_at = subject.annotation(names::RESTARTED_AT).map(str::to_owned);
+    if let Some(meta) = &mut template.metadata {
         let annotations = meta.annotations.get_or_insert_default();
-        annotations.insert(names::TRIGGER_DIGEST.to_owned(), digest);
+        annotations.extend(digest.map(|digest| (names::TRIGGER_DIGEST.to_owned(), digest)));
+        annotations.extend(restarted_at.map(|time| (names::RESTARTED_AT.to_owned(), time)));
     }
     template
 }
