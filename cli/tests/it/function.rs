@@ -116,6 +116,13 @@ fn a_command_line_that_makes_no_sense_is_exit_2() {
         (&["function", "invoke", "hello", "-H", "x"], "expected NAME: VALUE"),
         (&["function", "logs", "hello", "--since=yesterday"], "--since"),
         (&["function", "apply"], "--filename"),
+        (&["function", "diff"], "either --filename, or a function and --revision, is required"),
+        (&["function", "diff", "hello"], "--revision <N>"),
+        (&["function", "diff", "--revision=1"], "<NAME>"),
+        (&["function", "diff", "hello", "--revision=1", "-f", "x"], "cannot be used with"),
+        (&["function", "history"], "<NAME>"),
+        (&["function", "rollback", "hello", "--to=first"], "--to <N>"),
+        (&["function", "restart"], "<NAME>"),
         (&["volume", "create", "Cache"], "volume Cache: the name must consist of"),
         (&["volume", "create", "cache", "--size=much"], "--size must be a quantity"),
     ] {
