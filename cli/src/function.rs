@@ -14,10 +14,13 @@ mod describe;
 mod diff;
 mod entry;
 mod env;
+mod history;
 mod invoke;
 mod list;
 mod logs;
 mod report;
+mod restart;
+mod rollback;
 mod secret;
 mod spec_args;
 mod test;
@@ -47,7 +50,7 @@ pub enum Command {
     Create(Box<create::Args>),
     /// Create or change functions to match files
     Apply(apply::Args),
-    /// Show what `apply` would change
+    /// Show what `apply` would change, or what has changed since a revision
     Diff(diff::Args),
     /// Change the given fields of a function, and nothing else
     Update(Box<update::Args>),
@@ -58,6 +61,12 @@ pub enum Command {
     Get(list::GetArgs),
     /// Show the details of a function
     Describe(describe::Args),
+    /// List the revisions of a function, or show one
+    History(history::Args),
+    /// Give a function the spec of an earlier revision again
+    Rollback(rollback::Args),
+    /// Replace the pods of a function
+    Restart(restart::Args),
     /// Delete functions
     Delete(delete::Args),
     /// Send a function a request
@@ -97,6 +106,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Command::List(args) => list::list(&args, scope).await,
         Command::Get(args) => list::get(&args, scope).await,
         Command::Describe(args) => describe::run(&args, scope).await,
+        Command::History(args) => history::run(&args, scope).await,
+        Command::Rollback(args) => rollback::run(&args, scope).await,
+        Command::Restart(args) => restart::run(&args, scope).await,
         Command::Delete(args) => delete::run(&args, scope).await,
         Command::Invoke(args) => invoke::run(&args, scope).await,
         Command::Test(args) => test::run(&args, scope).await,

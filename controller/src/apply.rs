@@ -5,7 +5,10 @@
 //! before it: a digest of all objects of a function is part of the function's status. An object of
 //! the same name that somebody else controls is never touched.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use kipper_function::names;
 use kube::{
@@ -28,7 +31,7 @@ use crate::{
 const REPLICAS_MANAGER: &str = "kipper-controller-create";
 
 /// All kinds, in the order they are applied.
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 9] = [
     Kind::ConfigMap,
     Kind::Service,
     Kind::NetworkPolicy,
@@ -37,13 +40,14 @@ pub(crate) const KINDS: [Kind; 8] = [
     Kind::ScaledObject,
     Kind::CronJob,
     Kind::Ingress,
+    Kind::ControllerRevision,
 ];
 
 /// The API resource of a kind.
 pub(crate) fn resource(kind: Kind) -> ApiResource {
     let (group, version) = match kind {
         Kind::ConfigMap | Kind::Service => ("", "v1"),
-        Kind::Deployment => ("apps", "v1"),
+        Kind::Deployment | Kind::ControllerRevision => ("apps", "v1"),
         Kind::TriggerAuthentication | Kind::ScaledObject => ("keda.sh", "v1alpha1"),
         Kind::CronJob => ("batch", "v1"),
         Kind::NetworkPolicy | Kind::Ingress => ("networking.k8s.io", "v1"),
@@ -274,17 +278,19 @@ impl Applier {
         self.cache.objects.put(wanted.id.clone(), observed);
     }
 
-    /// Removes what this function controls and does not need any more.
+    /// Removes what this function controls and does not need any more. What is `kept` stays, though it
+    /// is not rendered; it is in the function's namespace.
     pub(crate) async fn prune(
         &self,
         function: &Function,
         needed: &[Object],
+        kept: &HashSet<(Kind, String)>,
     ) -> Result<(), ApplyError> {
         let stale = self.cache.objects.filter(|(kind, key), observed| {
             let needed = needed.iter().any(|object| {
                 object.kind == *kind && object.name == key.name && object.namespace == key.namespace
             });
-            !needed && belongs(observed, function)
+            !needed && belongs(observed, function) && !kept.contains(&(*kind, key.name.clone()))
         });
         for ((kind, key), observed) in stale {
             self.delete(kind, &key, &observed.uid).await?;

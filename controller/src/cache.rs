@@ -10,7 +10,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kipper_function::{Function, names};
+use kipper_function::{Function, names, revision::Record};
 use kube::{
     api::{DynamicObject, ObjectMeta},
     runtime::reflector::ObjectRef,
@@ -61,6 +61,8 @@ pub(crate) struct Observed {
     pub(crate) runs: Option<Runs>,
     /// Of a ScaledObject only.
     pub(crate) scaler: Option<Scaler>,
+    /// Of a ControllerRevision only.
+    pub(crate) revision: Option<Box<Record>>,
     /// This controller owns `spec.replicas`, which is to be somebody else's: a Deployment whose
     /// creation was not finished.
     pub(crate) holds_replicas: bool,
@@ -80,6 +82,8 @@ pub(crate) struct Workload {
     pub(crate) desired: i32,
     pub(crate) ready: i32,
     pub(crate) updated: i32,
+    /// Every pod is of the present template.
+    pub(crate) rolled_out: bool,
 }
 
 /// What KEDA says of a ScaledObject.
@@ -132,14 +136,15 @@ impl Observed {
     pub(crate) fn new(kind: Kind, object: &DynamicObject) -> Self {
         let meta = &object.metadata;
         let workload = (kind == Kind::Deployment).then(|| {
-            let number = |path: &str| {
-                let value = object.data.pointer(path).and_then(serde_json::Value::as_i64);
-                value.and_then(|n| i32::try_from(n).ok()).unwrap_or(0)
-            };
+            let long = |path: &str| object.data.pointer(path).and_then(serde_json::Value::as_i64);
+            let number = |path: &str| long(path).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
+            let updated = number("/status/updatedReplicas");
             Workload {
                 desired: number("/spec/replicas"),
                 ready: number("/status/readyReplicas"),
-                updated: number("/status/updatedReplicas"),
+                updated,
+                rolled_out: long("/status/observedGeneration") >= meta.generation
+                    && number("/status/replicas") <= updated,
             }
         });
         Self {
@@ -149,6 +154,7 @@ impl Observed {
             workload,
             runs: (kind == Kind::CronJob).then(|| Runs::of(object)),
             scaler: (kind == Kind::ScaledObject).then(|| Scaler::of(object)),
+            revision: Record::read(meta).filter(|_| kind == Kind::ControllerRevision).map(Box::new),
             holds_replicas: kind == Kind::Deployment
                 && applied(meta).any(|fields| fields.pointer("/f:spec/f:replicas").is_some()),
         }
@@ -215,6 +221,8 @@ pub(crate) struct Pod {
     pub(crate) exit: Option<Exit>,
     /// When the kubelet evicted it, if it did; the object stays.
     pub(crate) evicted_at: Option<Timestamp>,
+    /// ConfigMap with its inline code, unless it has ended.
+    pub(crate) code: Option<String>,
 }
 
 /// How a container ended.
@@ -363,6 +371,26 @@ mod tests {
     fn observed(kind: Kind, status: serde_json::Value) -> Observed {
         let json = json!({ "apiVersion": "v1", "kind": "X", "metadata": {}, "status": status });
         Observed::new(kind, &serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn a_rollout_is_over_when_the_deployment_says_so_of_the_present_template() {
+        let over = |generation: i64, status: serde_json::Value| {
+            let metadata = json!({ "generation": generation });
+            let json = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+                "spec": {}, "status": status });
+            let observed = Observed::new(Kind::Deployment, &serde_json::from_value(json).unwrap());
+            observed.workload.unwrap().rolled_out
+        };
+        let status = |observed: i64, replicas: i32, updated: i32| {
+            let counts = (replicas, updated);
+            json!({ "observedGeneration": observed, "replicas": counts.0, "updatedReplicas": counts.1 })
+        };
+        assert!(!over(1, json!({})));
+        assert!(!over(2, status(1, 1, 1)));
+        assert!(!over(2, status(2, 2, 1)));
+        assert!(over(2, status(2, 2, 2)));
+        assert!(over(2, json!({ "observedGeneration": 2 })));
     }
 
     #[test]

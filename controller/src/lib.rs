@@ -30,6 +30,8 @@ pub mod render;
 
 mod apply;
 
+mod history;
+
 mod status;
 
 mod deliveries;

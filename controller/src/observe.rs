@@ -258,6 +258,7 @@ mod tests {
                 template: None,
                 exit: None,
                 evicted_at: None,
+                code: None,
             };
             cache.pods.put(Key::new("shop", format!("f-{at}")), pod);
         }
@@ -289,6 +290,7 @@ mod tests {
                 workload: None,
                 runs: Some(Runs { active, last: last.map(at) }),
                 scaler: None,
+                revision: None,
                 holds_replicas: false,
             };
             cache.objects.put((Kind::CronJob, Key::new("shop", "f-cron")), observed);
@@ -324,6 +326,7 @@ mod tests {
             template: None,
             exit: None,
             evicted_at: evicted.then(|| at(minute)),
+            code: None,
         };
         let told = |pods: &[Pod], ready_since: Option<&str>| {
             let conditions = ready_since.map(|since| {

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kipper_function::{function::SecretKeyStatus, names, service::ServiceKind};
 use kipper_trigger::SecretKey;
 
@@ -28,6 +29,8 @@ pub enum Kind {
     NetworkPolicy,
     /// Publication, in the interceptor's namespace.
     Ingress,
+    /// A spec that was applied.
+    ControllerRevision,
 }
 
 impl Kind {
@@ -42,6 +45,7 @@ impl Kind {
             Self::CronJob => "CronJob",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Ingress => "Ingress",
+            Self::ControllerRevision => "ControllerRevision",
         }
     }
 }
@@ -57,6 +61,17 @@ pub struct Object {
     pub name: String,
     /// The whole object, `apiVersion` and `kind` included.
     pub json: serde_json::Value,
+}
+
+/// Which revision of its function a spec is, and how it came to be the present one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its number.
+    pub number: i64,
+    /// When the function was given the spec.
+    pub changed_at: Option<Time>,
+    /// Field manager that gave it.
+    pub changed_by: Option<String>,
 }
 
 /// A bound service whose credentials exist.

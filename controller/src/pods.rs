@@ -71,6 +71,7 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         template: digests.and_then(|all| all.get(names::TEMPLATE_DIGEST).cloned()),
         exit: containers.iter().find(|it| it.name == names::CONTAINER).and_then(exit),
         evicted_at: evicted(pod).and_then(|_| unready.or(created)),
+        code: code(pod),
     })
 }
 
@@ -84,6 +85,17 @@ fn exit(container: &ContainerStatus) -> Option<Exit> {
         code: ended.exit_code,
         restarts: container.restart_count,
     })
+}
+
+/// The ConfigMap with the code that the pod would start again with.
+fn code(pod: &PodObject) -> Option<String> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let mut volumes = pod.spec.as_ref()?.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == names::CODE_VOLUME)?;
+    Some(volume.config_map.as_ref()?.name.clone())
 }
 
 /// Why the kubelet evicted the pod, if it did.
@@ -334,6 +346,31 @@ mod tests {
         });
         let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
         assert_eq!(pod.silent_since, expected.map(|minute| at(minute).parse().unwrap()));
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_needs_no_code() {
+        let check = |phase: &str, volumes: serde_json::Value, expected: Option<&str>| {
+            let pod = json!({
+                "metadata": {
+                    "namespace": "shop-dev",
+                    "labels": { names::RESOURCE_TYPE: names::FUNCTION, names::APP: "f" },
+                },
+                "spec": { "containers": [], "volumes": volumes },
+                "status": { "phase": phase },
+            });
+            let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
+            assert_eq!(pod.code.as_deref(), expected, "{phase}");
+        };
+        let code = || {
+            let tmp = json!({ "name": names::TMP_VOLUME, "emptyDir": {} });
+            json!([tmp, { "name": names::CODE_VOLUME, "configMap": { "name": "f-code-1" } }])
+        };
+        check("Pending", code(), Some("f-code-1"));
+        check("Running", code(), Some("f-code-1"));
+        check("Succeeded", code(), None);
+        check("Failed", code(), None);
+        check("Running", json!([]), None);
     }
 
     /// What a pod's poller is known by: ready, refused, and the failure of the pod.

@@ -6,13 +6,15 @@
 use std::{collections::HashSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision, coordination::v1::Lease, core::v1, networking::v1::Ingress,
+};
 use kipper_function::{Function, Service, function::Phase, names};
 use kipper_kubernetes::{Election, Leader};
 use kipper_process::{admin::AdminServer, metrics as process_metrics, readiness::Readiness};
 use kube::{
     Api, Client, Resource,
-    api::DynamicObject,
+    api::{DynamicObject, PartialObjectMeta},
     runtime::{
         controller::{self, applier},
         events::{Recorder, Reporter},
@@ -34,6 +36,7 @@ use crate::{
     hosts::Hosts,
     metrics::Metrics,
     namespaces::Namespaces,
+    plan::Kind,
     reconcile::{Context, reconcile, retry},
     watch::{self, Queue, Rows, rows},
 };
@@ -170,20 +173,24 @@ impl Watching {
         tasks: &mut JoinSet<()>,
         functions: &Store<Function>,
         own_namespace: &str,
-        synced: &Readiness,
+        readiness: &Readiness,
     ) {
         let cache = || Arc::clone(&self.cache);
         let done = |name: &'static str| {
-            let blocker = synced.block(name);
+            let blocker = readiness.block(name);
             move || blocker.ready()
         };
-        for kind in apply::KINDS {
+        for kind in apply::KINDS.into_iter().filter(|kind| *kind != Kind::ControllerRevision) {
             let resource = apply::resource(kind);
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
             let own_namespace = own_namespace.to_owned();
             let rows = rows::Objects { cache: cache(), kind, own_namespace };
             self.follow(tasks, api, names::FUNCTION_SELECTOR, rows, done(kind.name()));
         }
+        let revisions: Api<PartialObjectMeta<ControllerRevision>> = Api::all(self.client.clone());
+        let (rows, synced) = (rows::Revisions(cache()), done(Kind::ControllerRevision.name()));
+        self.follow(tasks, revisions, names::FUNCTION_SELECTOR, rows, synced);
+
         let pods: Api<v1::Pod> = Api::all(self.client.clone());
         self.follow(tasks, pods, names::FUNCTION_SELECTOR, rows::Pods(cache()), done("pods"));
 

@@ -30,7 +30,7 @@ use crate::{
     apply::{self, Applier, ApplyError},
     cache::{Cache, Key},
     check::{self, Checks, Judged},
-    gather,
+    gather, history,
     hosts::Hosts,
     metrics::Metrics,
     namespaces::{NamespaceError, Namespaces, SecretView},
@@ -255,7 +255,11 @@ impl Context {
         let source = observe::source(&self.cache, function, key, verdict.as_ref());
         let is_untried = has_trigger && observe::is_untried(function, verdict.as_ref());
         let notice = refusal.is_none().then(|| notice(function)).flatten();
-        let objects = draft.objects(refusal.is_some()).map_err(invalid)?;
+        let stamp = |name: &str| history::stamp(&self.cache, function, key, name);
+        // Applied after what it is a revision of.
+        let revision = draft.revision(stamp).map_err(invalid)?;
+        let mut objects = draft.objects(refusal.is_some()).map_err(invalid)?;
+        objects.push(revision);
         let clash = (!clashes.is_empty()).then(|| Reason::new("Precedence", clashes));
         let source = source.filter(|_| has_trigger);
         Ok(Plan { objects, bindings, refusal, source, is_untried, again, notice, clash })
@@ -297,7 +301,8 @@ impl Context {
             }
             other => Some(other?),
         };
-        self.applier.prune(&owner, &plan.objects).await?;
+        let kept = history::kept(&self.cache, function, key);
+        self.applier.prune(&owner, &plan.objects, &kept).await?;
         trigger::prune(function, &self.namespaces).await?;
         let bindings = &plan.bindings;
         match gather::prune(function, bindings, &self.namespaces, &self.metrics).await {

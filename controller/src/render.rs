@@ -15,6 +15,7 @@ mod input;
 mod network_policy;
 mod pod;
 mod poller;
+mod revision;
 mod scaled_object;
 mod service;
 mod subject;
@@ -24,7 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kipper_trigger::{Value, Variable};
 use serde::Serialize;
 
-use crate::plan::{Kind, Object};
+use crate::plan::{Kind, Object, Stamp};
 use subject::Subject;
 
 pub use env::{Clash, Holder};
@@ -66,7 +67,16 @@ impl<'a> Draft<'a> {
         &self.clashes
     }
 
-    /// Every object, in the order in which they are to be applied: what a pod mounts and who may
+    /// The spec as a revision of the function. `stamp` is asked for the number of the one with this name.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub fn revision(&self, stamp: impl FnOnce(&str) -> Stamp) -> Result<Object, RenderError> {
+        let revision = revision::revision(&self.subject, stamp)?;
+        object(Kind::ControllerRevision, &revision.metadata, &revision)
+    }
+
+    /// Every other object, in the order in which they are to be applied: what a pod mounts and who may
     /// reach it before the pods, the scaler after what it scales, publication last. `refused`: a
     /// poller found that this very trigger cannot work.
     ///

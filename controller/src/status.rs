@@ -393,7 +393,7 @@ mod tests {
     fn served(desired: i32, ready: i32) -> Facts {
         Facts {
             reservation: Some(Reservation::Reserved("fn-f.test".into())),
-            workload: Some(Workload { desired, ready, updated: ready }),
+            workload: Some(Workload { desired, ready, updated: ready, ..Workload::default() }),
             ..Facts::default()
         }
     }

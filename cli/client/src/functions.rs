@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use kipper_function::{Function, FunctionSpec, function::Problem};
+use kipper_function::{Function, FunctionSpec, function::Problem, names::CHANGE_CAUSE};
 use kipper_process::backoff::Backoff;
 use kube::{
     Api, ResourceExt as _,
@@ -234,25 +234,71 @@ impl Functions {
         name: &str,
         change: impl Fn(&mut FunctionSpec) -> Result<(), EditError>,
     ) -> Result<Written, ChangeError> {
+        self.change(name, |function| change(&mut function.spec)).await
+    }
+
+    /// Gives a Function the spec of one of its revisions again, with the cause of that one.
+    ///
+    /// # Errors
+    /// When the spec would be refused today.
+    pub async fn restore(
+        &self,
+        name: &str,
+        spec: &FunctionSpec,
+        cause: Option<&str>,
+    ) -> Result<Written, ChangeError> {
+        let restored = |function: &mut Function| {
+            function.spec = spec.clone();
+            let annotations = function.annotations_mut();
+            match cause {
+                Some(cause) => annotations.insert(CHANGE_CAUSE.to_owned(), cause.to_owned()),
+                None => annotations.remove(CHANGE_CAUSE),
+            };
+            Ok(())
+        };
+        self.change(name, restored).await
+    }
+
+    /// Gives a Function an annotation.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn annotate(
+        &self,
+        name: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<Written, ChangeError> {
+        let annotated = |function: &mut Function| {
+            function.annotations_mut().insert(key.to_owned(), value.to_owned());
+            Ok(())
+        };
+        self.change(name, annotated).await
+    }
+
+    /// Changes spec and annotations of a Function, under the version that it was read at.
+    async fn change(
+        &self,
+        name: &str,
+        change: impl Fn(&mut Function) -> Result<(), EditError>,
+    ) -> Result<Written, ChangeError> {
         let mut backoff = CONFLICTS;
         for _ in 0..MAX_TRIES {
             let before = self.get(name).await?;
-            let mut spec = before.spec.clone();
+            let mut after = before.clone();
             let edit = |source| ChangeError::Edit { name: name.to_owned(), source };
-            change(&mut spec).map_err(edit)?;
-            if spec == before.spec {
+            change(&mut after).map_err(edit)?;
+            let mut patch = patch(&before, &after);
+            if patch == json!({}) {
                 return Ok(Written { function: before, outcome: Outcome::Unchanged });
             }
             let known = check::spec(&before.spec);
-            let mut problems = check::spec(&spec);
+            let mut problems = check::spec(&after.spec);
             problems.retain(|problem| !known.contains(problem));
             if !problems.is_empty() {
                 return Err(ChangeError::Invalid { name: name.to_owned(), problems });
             }
-            let patch = json!({
-                "metadata": { "resourceVersion": before.resource_version() },
-                "spec": difference(&value(&before.spec), &value(&spec)),
-            });
+            patch["metadata"]["resourceVersion"] = json!(before.resource_version());
             match self.merge(name, &patch).await {
                 Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff.pause()).await,
                 Ok(function) => return Ok(Written { function, outcome: Outcome::Changed }),
@@ -302,6 +348,19 @@ fn value(spec: &FunctionSpec) -> Value {
     serde_json::to_value(spec).unwrap_or_default()
 }
 
+/// What of spec and annotations is another in `after`; without a difference it is empty.
+fn patch(before: &Function, after: &Function) -> Value {
+    let mut patch = json!({});
+    if before.spec != after.spec {
+        patch["spec"] = difference(&value(&before.spec), &value(&after.spec));
+    }
+    if before.annotations() != after.annotations() {
+        let (before, after) = (json!(before.annotations()), json!(after.annotations()));
+        patch["metadata"] = json!({ "annotations": difference(&before, &after) });
+    }
+    patch
+}
+
 /// The JSON merge patch (RFC 7396) that turns `before` into `after`. Fields the types do not know
 /// are in neither and stay. The recursion is as deep as the types are.
 fn difference(before: &Value, after: &Value) -> Value {
@@ -345,6 +404,22 @@ mod tests {
         ] {
             assert_eq!(difference(&before, &after), expected);
         }
+    }
+
+    #[test]
+    fn only_what_changed_is_written() {
+        let before = Function::new("hello", FunctionSpec::default());
+        assert_eq!(patch(&before, &before), json!({}));
+        let mut after = before.clone();
+        // No annotations and none at all are the same.
+        after.annotations_mut();
+        assert_eq!(patch(&before, &after), json!({}));
+        after.annotations_mut().insert("a".to_owned(), "1".to_owned());
+        assert_eq!(patch(&before, &after), json!({ "metadata": { "annotations": { "a": "1" } } }));
+        let removed = json!({ "metadata": { "annotations": { "a": null } } });
+        assert_eq!(patch(&after, &before), removed);
+        after.spec.port = Some(80);
+        assert_eq!(patch(&before, &after)["spec"], json!({ "port": 80 }));
     }
 
     #[test]

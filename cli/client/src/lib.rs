@@ -2,7 +2,8 @@
 //!
 //! `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
-//! of a spec and `credentials` as what a Service is made of; `events` and `wait` follow what becomes of one; `invoke` sends it a request, `test_run` runs its
+//! of a spec, `credentials` as what a Service is made of, and `history` as the specs a function had; `events` and `wait` follow
+//! what becomes of one; `invoke` sends it a request, `test_run` runs its
 //! schedule now and `source_check` tries to reach its source, `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
 //! cluster, and `hosts` who has a host in it. A later module may use an earlier one, never the
 //! other way round.
@@ -23,6 +24,8 @@ pub mod check;
 pub mod edits;
 
 pub mod functions;
+
+pub mod history;
 
 pub mod services;
 

@@ -32,13 +32,23 @@ pub(super) async fn after(
     args: WaitArgs,
     format: Option<Format>,
 ) -> anyhow::Result<()> {
-    let name = written.function.name_any();
-    let reported = write::outcome(&name, written.outcome);
+    let reported = write::outcome(&written.function.name_any(), written.outcome);
+    after_saying(session, &reported, &written.function, args, format).await
+}
+
+/// The same, of a write that is reported in these words.
+pub(super) async fn after_saying(
+    session: &Session,
+    reported: &str,
+    written: &Function,
+    args: WaitArgs,
+    format: Option<Format>,
+) -> anyhow::Result<()> {
     let (function, woken) = if args.wait {
         let deadline = Instant::now() + args.timeout;
-        waited(session, &written.function, deadline).await?
+        waited(session, written, deadline).await?
     } else {
-        (observed(session, &written.function).await?, None)
+        (observed(session, written).await?, None)
     };
     match format {
         Some(format) => output::object(format, output::FUNCTIONS, &function),
@@ -61,7 +71,7 @@ pub(super) async fn waited(
     let mut ready = wait::ready(&session.functions, function, deadline, tell).await?;
     if ready.spec.is_served() {
         progress.say(format!("waiting until the old pods of {name} are gone"));
-        if !wait::rolled_out(&session.connection, &name, deadline).await? {
+        if !wait::rolled_out(&session.connection, function, deadline).await? {
             let now = session.functions.get(&name).await?;
             let last = match wait::stage(&now, function.metadata.generation.unwrap_or_default()) {
                 Stage::Ready => "its new pods are not ready".to_owned(),

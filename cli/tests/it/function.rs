@@ -130,6 +130,13 @@ fn a_command_line_that_makes_no_sense_is_exit_2() {
         ),
         (&["service", "create", "db", "--type=postgres", "--password=x"], "unexpected argument"),
         (&["service", "update", "db"], "nothing to change: pass at least one flag"),
+        (&["function", "diff"], "either --filename, or a function and --revision, is required"),
+        (&["function", "diff", "hello"], "--revision <N>"),
+        (&["function", "diff", "--revision=1"], "<NAME>"),
+        (&["function", "diff", "hello", "--revision=1", "-f", "x"], "cannot be used with"),
+        (&["function", "history"], "<NAME>"),
+        (&["function", "rollback", "hello", "--to=first"], "--to <N>"),
+        (&["function", "restart"], "<NAME>"),
         (&["volume", "create", "Cache"], "volume Cache: the name must consist of"),
         (&["volume", "create", "cache", "--size=much"], "--size must be a quantity"),
     ] {

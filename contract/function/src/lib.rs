@@ -17,6 +17,7 @@ mod kinds;
 pub mod manifest;
 pub mod names;
 pub mod quantity;
+pub mod revision;
 pub mod service;
 pub mod test_run;
 mod words;

@@ -13,6 +13,9 @@ use crate::{
 /// Longest Function name: a CronJob's name has 52 characters and `-cron` takes five of them.
 pub const MAX_NAME_LEN: usize = 47;
 
+/// Characters of a digest in a name.
+pub const DIGEST_LEN: usize = 10;
+
 /// API group of our resources.
 pub const GROUP: &str = "kipper.run";
 /// Value of [`MANAGED_BY`] and [`PART_OF`].
@@ -56,6 +59,9 @@ pub const HTTP_PORT: &str = "http";
 /// Name of the container that runs the function, in every pod of it.
 pub const CONTAINER: &str = "function";
 
+/// Name of the volume with the inline code, in every pod that has some.
+pub const CODE_VOLUME: &str = "code";
+
 /// Name of the volume behind `/tmp`, in every pod that has one of its own.
 pub const TMP_VOLUME: &str = "tmp";
 
@@ -88,6 +94,15 @@ pub const FUNCTION_ANNOTATION: &str = "kipper.run/function";
 /// Annotation on `<fn>-secrets`: a JSON object, key to the time (RFC 3339) at which the key was
 /// last given another value.
 pub const SECRET_ROTATIONS: &str = "kipper.run/secret-rotations";
+
+/// Annotation on a Function, and from there on the template of the pods that serve: another value
+/// replaces the pods. `kip function restart` writes the time.
+pub const RESTARTED_AT: &str = "kipper.run/restarted-at";
+/// Annotation on a ControllerRevision: what is known of it beside its spec, as JSON
+/// ([`crate::revision::Record`]).
+pub const REVISION: &str = "kipper.run/revision";
+/// kubectl's annotation with the cause of a change; a Function's is copied to its revision.
+pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// Field manager of everything the controller applies.
 pub const FIELD_MANAGER: &str = "kipper-controller";
@@ -169,9 +184,24 @@ pub fn bucket_secret(namespace: &str, function: &str) -> String {
     format!("bucket.{namespace}.{function}")
 }
 
-/// ConfigMap with the inline code.
-pub fn code_config_map(function: &str) -> String {
+/// ConfigMap with the inline code whose digest this is. It is immutable: other code has another one.
+pub fn code_config_map(function: &str, digest: &str) -> String {
+    format!("{function}-code-{}", short(digest))
+}
+
+/// ConfigMap with the inline code from before there were revisions: the one of all code, overwritten.
+pub fn former_code_config_map(function: &str) -> String {
     format!("{function}-code")
+}
+
+/// ControllerRevision of the spec whose digest this is.
+pub fn revision(function: &str, digest: &str) -> String {
+    format!("{function}-{}", short(digest))
+}
+
+/// The part of a hex digest that names carry: with it the longest is still a DNS label.
+fn short(digest: &str) -> &str {
+    digest.get(..DIGEST_LEN).unwrap_or(digest)
 }
 
 /// Secret mounted as environment.

@@ -1,4 +1,5 @@
-//! What is sent to the API server for an object that is not there, or not whole, yet.
+//! What is sent to the API server for an object that is not there, or not whole, yet; and for one that is
+//! not needed any more.
 #![allow(clippy::unwrap_used)]
 
 use kipper_api_server::{ApiServer, Asked};
@@ -110,4 +111,40 @@ async fn a_creation_that_was_interrupted_is_finished() {
     let served = finished(&mut server);
     let (applied, ()) = tokio::join!(applier.apply_all(&function, &objects, None), served);
     applied.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_kept_is_not_removed_though_nothing_renders_it() {
+    let mut server = ApiServer::in_memory().await;
+    let cache = Arc::new(Cache::new());
+    let put = |name: &str, uid: &str| {
+        let owner = json!({ "apiVersion": "kipper.run/v1alpha1", "kind": "Function", "name": "f",
+            "uid": uid, "controller": true });
+        let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "namespace": "shop", "name": name, "uid": UID, "ownerReferences": [owner] } });
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let observed = Observed::new(Kind::ConfigMap, &object);
+        cache.objects.put((Kind::ConfigMap, Key::new("shop", name)), observed);
+    };
+    put("f-code-kept", "u");
+    put("f-code-stale", "u");
+    put("f-code-of-another", "other");
+    let applier = applier(&server, &cache);
+    let kept = HashSet::from([
+        (Kind::ConfigMap, "f-code-kept".to_owned()),
+        (Kind::ControllerRevision, "f-code-stale".to_owned()),
+    ]);
+    let served = async {
+        let asked = server.asked().await;
+        let stale = "/api/v1/namespaces/shop/configmaps/f-code-stale";
+        assert_eq!((asked.method.as_str(), asked.path.as_str()), ("DELETE", stale));
+        let body: Value = serde_json::from_str(&asked.body).unwrap();
+        assert_eq!(body["preconditions"], json!({ "uid": UID }));
+        asked.answer(200, &json!({ "kind": "Status", "status": "Success" }).to_string());
+    };
+    let function = function();
+    let (pruned, ()) = tokio::join!(applier.prune(&function, &[], &kept), served);
+    pruned.unwrap();
+    let left = cache.objects.filter(|_, _| true);
+    assert_eq!(left.len(), 2);
 }

@@ -1,16 +1,18 @@
-//! ConfigMap `<fn>-code`: inline code as the files its runtime loads.
+//! ConfigMap `<fn>-code-<digest>`: inline code as the files its runtime loads.
+//!
+//! It is immutable. Other code is another ConfigMap, so a pod of an earlier version that starts again
+//! finds the code of that version.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kipper_function::names;
 
-use super::subject::Subject;
+use super::subject::{Code, Subject};
 
 /// The ConfigMap; `None` for an image.
 pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {
-    let files = subject.code.clone()?;
-    let component = if subject.spec().is_served() { names::SERVER } else { names::BATCH };
+    let Code { files, config_map } = subject.code.clone()?;
     Some(ConfigMap {
-        metadata: subject.meta(names::code_config_map(subject.name), component),
+        metadata: subject.meta(config_map, subject.component()),
+        immutable: Some(true),
         data: Some(files),
         ..ConfigMap::default()
     })

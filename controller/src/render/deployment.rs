@@ -11,7 +11,8 @@ use kipper_function::names;
 
 use super::{pod, subject::Subject};
 
-/// One to undo to, one to look at; every other ReplicaSet is one object per change of a function.
+/// To look at; the way back is a revision of the function. Every other ReplicaSet is one object per
+/// change of a function.
 const REVISION_HISTORY: i32 = 2;
 /// Longer than the runtimes give an installation of packages (300 s): until then a new pod may
 /// still get ready.

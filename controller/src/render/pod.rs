@@ -103,6 +103,9 @@ pub(super) fn server(subject: &Subject<'_>) -> PodTemplateSpec {
     if let Some(digest) = digest {
         annotate(&mut template, names::TRIGGER_DIGEST, digest);
     }
+    if let Some(time) = subject.annotation(names::RESTARTED_AT) {
+        annotate(&mut template, names::RESTARTED_AT, time.to_owned());
+    }
     // A template is nothing but maps and texts, which always make JSON.
     let whole = serde_json::to_vec(&template).unwrap_or_default();
     annotate(&mut template, names::TEMPLATE_DIGEST, digest_of([whole.as_slice()]));

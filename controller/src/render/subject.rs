@@ -21,14 +21,30 @@ pub(super) struct Subject<'a> {
     pub(super) namespace: &'a str,
     uid: &'a str,
     pub(super) workload: Workload<'a>,
-    /// Files of inline code; `None` for an image.
-    pub(super) code: Option<BTreeMap<String, String>>,
+    /// `None` for an image.
+    pub(super) code: Option<Code>,
     /// Who declares which variable.
     pub(super) holders: Holders,
     /// Digest of all that the poller reads at its start, if there is an event trigger.
     pub(super) trigger_digest: Option<String>,
     /// A poller found that this very trigger cannot work.
     pub(super) refused: bool,
+}
+
+/// Inline code as a pod has it.
+#[derive(Clone)]
+pub(super) struct Code {
+    pub(super) files: BTreeMap<String, String>,
+    /// The ConfigMap with exactly these files.
+    pub(super) config_map: String,
+}
+
+impl Code {
+    fn new(function: &str, files: BTreeMap<String, String>) -> Self {
+        let parts = files.iter().flat_map(|(file, text)| [file.as_bytes(), text.as_bytes()]);
+        let config_map = names::code_config_map(function, &digest(parts));
+        Self { files, config_map }
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -42,7 +58,9 @@ impl<'a> Subject<'a> {
         let workload = input.function.spec.workload().ok_or(RenderError::NoWorkload)?;
         let code = match workload {
             Workload::Image(_) => None,
-            Workload::Inline(runtime, source) => Some(code::files(name, runtime, source)),
+            Workload::Inline(runtime, source) => {
+                Some(Code::new(name, code::files(name, runtime, source)))
+            }
         };
         Ok(Self {
             input,
@@ -62,10 +80,21 @@ impl<'a> Subject<'a> {
         &self.input.function.spec
     }
 
+    /// An annotation of the Function.
+    pub(super) fn annotation(&self, name: &str) -> Option<&'a str> {
+        let annotations = self.input.function.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(name)).map(String::as_str)
+    }
+
     /// The event trigger, if its poller is to run. A poller that ends at once would keep a pod from
     /// getting ready, so requests are served without it.
     pub(super) fn event(&self) -> Option<&'a Event> {
         self.input.event.filter(|_| !(self.refused && self.spec().is_http()))
+    }
+
+    /// What runs the function in the first place: its server, or its runs.
+    pub(super) fn component(&self) -> &'static str {
+        if self.spec().is_served() { names::SERVER } else { names::BATCH }
     }
 
     pub(super) fn labels(&self, component: &str) -> BTreeMap<String, String> {
@@ -93,7 +122,8 @@ impl<'a> Subject<'a> {
 
     /// Digest of what the pods read once, at their start: code, Secret, bindings.
     pub(super) fn config_digest(&self) -> String {
-        let files = self.code.iter().flatten().flat_map(|(file, text)| [file, text]);
+        let files = self.code.iter().flat_map(|code| &code.files);
+        let files = files.flat_map(|(file, text)| [file, text]);
         let bindings = self.input.bindings.iter().map(|binding| &binding.digest);
         let parts = files.map(String::as_str);
         let parts = parts.chain([self.input.secret_digest.unwrap_or_default()]);

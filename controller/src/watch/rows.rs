@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{coordination::v1::Lease, core::v1, networking::v1::Ingress};
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision, coordination::v1::Lease, core::v1, networking::v1::Ingress,
+};
 use kipper_function::{Function, Service, names};
 use kube::{
     ResourceExt as _,
@@ -49,6 +51,34 @@ impl Rows<DynamicObject> for Objects {
 
     fn listed(&self, (kind, _): &Self::Key) -> bool {
         *kind == self.kind
+    }
+
+    fn concerned(&self, _: &Self::Key, row: &Observed) -> Vec<ObjectRef<Function>> {
+        row.owner.iter().map(|Owner { function, .. }| function.function()).collect()
+    }
+}
+
+/// Revisions of functions: of these, which may be large, the metadata.
+pub(crate) struct Revisions(pub(crate) Arc<Cache>);
+
+impl Rows<PartialObjectMeta<ControllerRevision>> for Revisions {
+    type Key = (Kind, Key);
+    type Row = Observed;
+
+    fn table(&self) -> &Table<Self::Key, Observed> {
+        &self.0.objects
+    }
+
+    fn row(&self, object: &PartialObjectMeta<ControllerRevision>) -> (Self::Key, Option<Observed>) {
+        let (metadata, data) = (object.metadata.clone(), serde_json::Value::Null);
+        let object = DynamicObject { types: None, metadata, data };
+        let observed = Observed::new(Kind::ControllerRevision, &object);
+        let is_ours = observed.owner.as_ref().is_some_and(|owner| owner.uid.is_some());
+        ((Kind::ControllerRevision, Key::of(&object.metadata)), is_ours.then_some(observed))
+    }
+
+    fn listed(&self, (kind, _): &Self::Key) -> bool {
+        *kind == Kind::ControllerRevision
     }
 
     fn concerned(&self, _: &Self::Key, row: &Observed) -> Vec<ObjectRef<Function>> {

@@ -66,11 +66,15 @@ async fn a_function_with_traffic_goes_whole() {
             ("Service", name.clone()),
             ("ScaledObject", name.clone()),
             ("CronJob", names::cron_job(&name)),
-            ("ConfigMap", names::code_config_map(&name)),
             ("RoleBinding", ROLE_BINDING.to_owned()),
         ] {
             sandbox.until_gone(kind, &object).await;
         }
+        until("the end of its code and its history", || async {
+            let left = [sandbox.codes(&name).await, sandbox.revisions(&name).await].concat();
+            expect(left.is_empty(), || format!("{} objects", left.len()))
+        })
+        .await;
         until("the end of its pods", || async {
             let pods = sandbox.pods(&name).await;
             expect(pods.is_empty(), || format!("{} pods", pods.len()))

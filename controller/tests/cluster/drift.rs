@@ -18,11 +18,18 @@ fn spec() -> Value {
     })
 }
 
+/// The name of the one object in a list.
+fn the_one(objects: &[Value]) -> String {
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    objects[0]["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
 /// Kind, namespace and name of everything rendered.
-fn rendered(sandbox: &Sandbox, name: &str) -> Vec<(&'static str, String, String)> {
+async fn rendered(sandbox: &Sandbox, name: &str) -> Vec<(&'static str, String, String)> {
     let here = |kind, object: String| (kind, sandbox.namespace.clone(), object);
     vec![
-        here("ConfigMap", names::code_config_map(name)),
+        here("ConfigMap", the_one(&sandbox.codes(name).await)),
+        here("ControllerRevision", the_one(&sandbox.revisions(name).await)),
         here("Service", name.to_owned()),
         here("Deployment", name.to_owned()),
         here("ScaledObject", name.to_owned()),
@@ -47,7 +54,7 @@ async fn what_others_change_is_put_back() {
         let name = sandbox.name("drift");
         sandbox.apply(&name, spec()).await;
         sandbox.until_ready(&name).await;
-        let code = names::code_config_map(&name);
+        let code = the_one(&sandbox.codes(&name).await);
         let cron = names::cron_job(&name);
         let container = "/spec/template/spec/containers/0/image";
         let deployment = sandbox.object("Deployment", &name).await.unwrap();
@@ -57,9 +64,11 @@ async fn what_others_change_is_put_back() {
         replace(&sandbox, "Deployment", &name, other).await;
         until_back(&sandbox, "Deployment", &name, container, image).await;
 
-        let data = json!({ "data": { "index.js": "theirs" } });
-        objects::merge(&sandbox.client, "ConfigMap", &sandbox.namespace, &code, data).await;
-        until_back(&sandbox, "ConfigMap", &code, "/data/index.js", &json!(CODE)).await;
+        // Code cannot be changed at all; what can be is put back.
+        let label = json!({ "metadata": { "labels": { names::TRIGGER: "theirs" } } });
+        objects::merge(&sandbox.client, "ConfigMap", &sandbox.namespace, &code, label).await;
+        let pointer = "/metadata/labels/kipper.run~1trigger";
+        until_back(&sandbox, "ConfigMap", &code, pointer, &json!("http")).await;
 
         let schedule = json!({ "spec": { "schedule": "* * * * *" } });
         objects::merge(&sandbox.client, "CronJob", &sandbox.namespace, &cron, schedule).await;
@@ -90,7 +99,7 @@ async fn what_others_delete_comes_back() {
         let name = sandbox.name("deleted");
         sandbox.apply(&name, spec()).await;
         sandbox.until_ready(&name).await;
-        for (kind, namespace, object) in rendered(&sandbox, &name) {
+        for (kind, namespace, object) in rendered(&sandbox, &name).await {
             let before = objects::get(&sandbox.client, kind, &namespace, &object).await.unwrap();
             objects::delete(&sandbox.client, kind, &namespace, &object).await;
             until(&format!("another {kind} {object}"), || async {
@@ -169,7 +178,7 @@ async fn touch(sandbox: &Sandbox, name: &str) {
 
 async fn versions(sandbox: &Sandbox, name: &str) -> Vec<(&'static str, String)> {
     let mut versions = Vec::new();
-    for (kind, namespace, object) in rendered(sandbox, name) {
+    for (kind, namespace, object) in rendered(sandbox, name).await {
         let object = objects::get(&sandbox.client, kind, &namespace, &object).await.unwrap();
         // A status is written by whoever observes the object; what it should be is not.
         let managers = object["metadata"]["managedFields"].as_array().unwrap();

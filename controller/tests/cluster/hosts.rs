@@ -161,11 +161,11 @@ async fn ingress(sandbox: &Sandbox, ingress: &str, name: &str) {
 
 /// An object of somebody else that has a function's name stays as it is; without it the function
 /// comes to be.
-async fn foreign(short: &str, kind: &str, suffix: &str, mut json: Value) {
-    let (kind, suffix) = (kind.to_owned(), suffix.to_owned());
+async fn foreign(short: &str, kind: &str, mut json: Value) {
+    let kind = kind.to_owned();
     run(short, |sandbox| async move {
         let name = sandbox.name("taken");
-        let object = format!("{name}{suffix}");
+        let object = if kind == "ConfigMap" { code(&sandbox, &name).await } else { name.clone() };
         json["metadata"] = json!({ "name": object });
         objects::create(&sandbox.client, &kind, &sandbox.namespace, json).await;
         let before = contents(sandbox.object(&kind, &object).await.unwrap());
@@ -189,6 +189,18 @@ async fn foreign(short: &str, kind: &str, suffix: &str, mut json: Value) {
     .await;
 }
 
+/// The name that the code of function `name` gives a ConfigMap; the function is gone again.
+async fn code(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.apply(name, says("mine")).await;
+    sandbox.until_ready(name).await;
+    let codes = sandbox.codes(name).await;
+    let object = codes[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    sandbox.delete(name).await;
+    sandbox.until_gone("Function", name).await;
+    sandbox.until_gone("ConfigMap", &object).await;
+    object
+}
+
 /// An object without what the cluster keeps up by itself.
 fn contents(mut object: Value) -> Value {
     object["status"] = Value::Null;
@@ -207,16 +219,16 @@ async fn a_foreign_deployment_is_not_touched() {
     let template = json!({ "metadata": { "labels": labels }, "spec": pod });
     let spec =
         json!({ "replicas": 0, "selector": { "matchLabels": labels }, "template": template });
-    foreign("deployment", "Deployment", "", json!({ "spec": spec })).await;
+    foreign("deployment", "Deployment", json!({ "spec": spec })).await;
 }
 
 #[tokio::test]
 async fn a_foreign_service_is_not_touched() {
     let spec = json!({ "ports": [{ "port": 80 }] });
-    foreign("service", "Service", "", json!({ "spec": spec })).await;
+    foreign("service", "Service", json!({ "spec": spec })).await;
 }
 
 #[tokio::test]
 async fn a_foreign_config_map_is_not_touched() {
-    foreign("configmap", "ConfigMap", "-code", json!({ "data": { "index.js": "theirs" } })).await;
+    foreign("configmap", "ConfigMap", json!({ "data": { "index.js": "theirs" } })).await;
 }

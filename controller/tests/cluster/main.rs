@@ -15,6 +15,7 @@ mod deletion;
 mod disturbing;
 mod drift;
 mod events;
+mod history;
 mod hosts;
 mod recorder;
 mod replicas;

@@ -18,8 +18,8 @@ async fn inline_node_answers_from_zero() {
         let name = sandbox.name("node");
         let spec = json!({ "runtime": "node", "source": { "code": NODE } });
         answers_from_zero(&sandbox, &name, spec, Some("node /")).await;
-        let code = sandbox.object("ConfigMap", &names::code_config_map(&name)).await.unwrap();
-        assert_eq!(code["data"]["index.js"], NODE);
+        let code = sandbox.codes(&name).await;
+        assert_eq!((code.len(), &code[0]["data"]["index.js"]), (1, &json!(NODE)));
     })
     .await;
 }
@@ -30,8 +30,8 @@ async fn inline_python_answers_from_zero() {
         let name = sandbox.name("python");
         let spec = json!({ "runtime": "python", "source": { "code": PYTHON } });
         answers_from_zero(&sandbox, &name, spec, Some("python /")).await;
-        let code = sandbox.object("ConfigMap", &names::code_config_map(&name)).await.unwrap();
-        assert_eq!(code["data"]["handler.py"], PYTHON);
+        let code = sandbox.codes(&name).await;
+        assert_eq!((code.len(), &code[0]["data"]["handler.py"]), (1, &json!(PYTHON)));
     })
     .await;
 }
@@ -54,7 +54,7 @@ async fn an_image_answers_from_zero() {
     run("image", |sandbox| async move {
         let name = sandbox.name("image");
         answers_from_zero(&sandbox, &name, json!({ "image": SERVER_IMAGE }), None).await;
-        assert_eq!(sandbox.object("ConfigMap", &names::code_config_map(&name)).await, None);
+        assert_eq!(sandbox.codes(&name).await, Vec::<Value>::new());
     })
     .await;
 }

@@ -5,6 +5,7 @@
 
 mod events;
 pub(crate) mod fixtures;
+mod history;
 
 use std::collections::BTreeSet;
 

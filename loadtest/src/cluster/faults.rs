@@ -18,6 +18,7 @@ mod ledger;
 mod many_active;
 mod pods;
 mod registry_down;
+mod rollback;
 mod rollout;
 mod scale_in;
 mod traffic;
@@ -41,6 +42,13 @@ pub(super) const FAULTS: &[Scenario] = &[
         shares: true,
         max_time: MINUTE.saturating_mul(4),
         start: |run, cluster| Box::pin(rollout::run(run, cluster)),
+    },
+    Scenario {
+        name: "rollback",
+        about: "Back to earlier code under load",
+        shares: true,
+        max_time: MINUTE.saturating_mul(4),
+        start: |run, cluster| Box::pin(rollback::run(run, cluster)),
     },
     Scenario {
         name: "scale_in",

@@ -11,12 +11,13 @@ use serde_json::Value;
 use crate::names::FIELD_MANAGER;
 
 /// Kinds the tests look at: group, version, kind, plural.
-const KINDS: [(&str, &str, &str, &str); 16] = [
+const KINDS: [(&str, &str, &str, &str); 17] = [
     ("", "v1", "ConfigMap", "configmaps"),
     ("", "v1", "Endpoints", "endpoints"),
     ("", "v1", "Pod", "pods"),
     ("", "v1", "Secret", "secrets"),
     ("", "v1", "Service", "services"),
+    ("apps", "v1", "ControllerRevision", "controllerrevisions"),
     ("apps", "v1", "Deployment", "deployments"),
     ("apps", "v1", "ReplicaSet", "replicasets"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),

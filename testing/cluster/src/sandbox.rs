@@ -219,6 +219,23 @@ impl Sandbox {
         objects::list(&self.client, "Pod", &self.namespace, &selector).await
     }
 
+    /// ConfigMaps with the code of a function, of whatever version.
+    pub async fn codes(&self, function: &str) -> Vec<Value> {
+        self.objects_of("ConfigMap", function).await
+    }
+
+    /// Revisions of a function, oldest first.
+    pub async fn revisions(&self, function: &str) -> Vec<Value> {
+        let mut revisions = self.objects_of("ControllerRevision", function).await;
+        revisions.sort_by_key(|revision| revision["revision"].as_i64());
+        revisions
+    }
+
+    async fn objects_of(&self, kind: &str, function: &str) -> Vec<Value> {
+        let selector = format!("app={function},{}", kipper::FUNCTION_SELECTOR);
+        objects::list(&self.client, kind, &self.namespace, &selector).await
+    }
+
     /// Reason and note of the Events about a function.
     pub async fn events(&self, function: &str) -> Vec<(String, String)> {
         let events = objects::list(&self.client, "Event", &self.namespace, "").await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
 use k8s_openapi::api::apps::v1::Deployment;
-use kipper_function::{Function, function::effective::Readiness};
+use kipper_function::{Function, function::effective::Readiness, names::RESTARTED_AT};
 use kube::{Api, ResourceExt as _};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,16 +27,17 @@ const RETRY_PERIOD: Duration = Duration::from_millis(250);
 /// Longest answer that is read when a wake is tried.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// Waits until every pod that serves a function is one of its present spec; false if some are not at
-/// `deadline`. Who may not look at Deployments does not wait.
+/// Waits until every pod that serves a function is one of its present spec, and was started after its
+/// last restart was asked for; false if some are not at `deadline`. Who may not look at Deployments does not wait.
 ///
 /// # Errors
 /// When the Deployment cannot be watched.
 pub async fn rolled_out(
     connection: &Connection,
-    name: &str,
+    function: &Function,
     deadline: Instant,
 ) -> Result<bool, ApiError> {
+    let name = &function.name_any();
     let namespace = connection.namespace.clone();
     let api: Api<Deployment> = Api::namespaced(connection.streams.clone(), &namespace);
     let mut states = Box::pin(watched(api, name, format!("deployment {name}"), namespace));
@@ -46,10 +47,20 @@ pub async fn rolled_out(
             Err(ApiError::Forbidden(_)) => return Ok(true),
             other => other?.flatten(),
         };
-        if state.as_ref().is_none_or(is_rolled_out) {
+        if state.as_ref().is_none_or(|found| is_restarted(found, function) && is_rolled_out(found))
+        {
             return Ok(true);
         }
     }
+}
+
+/// Whether the controller has taken up the last restart that was asked for.
+fn is_restarted(deployment: &Deployment, function: &Function) -> bool {
+    let Some(asked) = function.annotations().get(RESTARTED_AT) else { return true };
+    let spec = deployment.spec.as_ref();
+    let meta = spec.and_then(|spec| spec.template.metadata.as_ref());
+    let annotations = meta.and_then(|meta| meta.annotations.as_ref());
+    annotations.and_then(|all| all.get(RESTARTED_AT)) == Some(asked)
 }
 
 /// As `kubectl rollout status` sees it.
@@ -161,6 +172,28 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_restart_has_to_be_taken_up() {
+        let check = |asked: Option<&str>, template: Option<&str>, expected: bool| {
+            let annotations = |time: Option<&str>| time.map(|time| json!({ RESTARTED_AT: time }));
+            let function: Function = serde_json::from_value(json!({
+                "apiVersion": "kipper.run/v1alpha1", "kind": "Function", "spec": {},
+                "metadata": { "name": "f", "annotations": annotations(asked) },
+            }))
+            .unwrap_or_else(|error| panic!("{error}"));
+            let template = json!({ "metadata": { "annotations": annotations(template) } });
+            let deployment = json!({ "spec": { "selector": {}, "template": template } });
+            let deployment: Deployment = serde_json::from_value(deployment).unwrap_or_default();
+            assert_eq!(is_restarted(&deployment, &function), expected, "{asked:?}");
+        };
+        check(None, None, true);
+        check(Some("10:00"), None, false);
+        check(Some("10:00"), Some("09:00"), false);
+        check(Some("10:00"), Some("10:00"), true);
+        // Its controller has the rest of the change still to make, which the rollout tells.
+        check(None, Some("10:00"), true);
+    }
 
     #[test]
     fn a_rollout_ends_with_the_last_old_pod() {

@@ -10,5 +10,6 @@ mod go;
 mod host;
 mod manifest;
 mod names;
+mod revision;
 mod schema;
 mod test_run;

@@ -31,7 +31,12 @@ fn function_names_are_short_dns_labels() {
 
 #[test]
 fn names_are_derived_in_one_place() {
-    assert_eq!(names::code_config_map("f"), "f-code");
+    assert_eq!(names::code_config_map("f", "0123456789abcdef"), "f-code-0123456789");
+    assert_eq!(names::former_code_config_map("f"), "f-code");
+    assert_eq!(names::revision("f", "0123456789abcdef"), "f-0123456789");
+    assert_eq!(names::revision("f", "01"), "f-01");
+    let longest = "f".repeat(names::MAX_NAME_LEN);
+    assert_eq!(names::code_config_map(&longest, "0123456789abcdef").len(), 63);
     assert_eq!(names::secrets("f"), "f-secrets");
     assert_eq!(names::cron_job("f"), "f-cron");
     assert_eq!(names::test_job("f", 0xab), "f-test-000000ab");

@@ -13,17 +13,17 @@ use crate::render::subject::Subject;
 
 /// Where the runtimes find inline code.
 pub(super) const CODE_PATH: &str = "/app/function";
-const CODE: &str = "code";
+const CODE: &str = names::CODE_VOLUME;
 const TMP_PATH: &str = "/tmp";
 const TMP: &str = names::TMP_VOLUME;
 
 pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
     let mut volumes = Vec::new();
-    if subject.code.is_some() {
+    if let Some(code) = &subject.code {
         volumes.push(Volume {
             name: CODE.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
-                name: names::code_config_map(subject.name),
+                name: code.config_map.clone(),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()

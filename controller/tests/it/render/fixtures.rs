@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kipper_controller::{
-    plan::{Binding, Event, Object},
+    plan::{Binding, Event, Object, Stamp},
     render::{Clash, Draft, IngressSettings, Input, RenderError, Settings},
 };
 use kipper_function::{Function, service::ServiceKind};
@@ -116,6 +116,18 @@ impl Case {
 
     pub(crate) fn try_render(&self) -> Result<Vec<Object>, RenderError> {
         Draft::new(&self.input(), &self.settings)?.objects(self.refused)
+    }
+
+    /// The spec as revision `number`.
+    pub(crate) fn revision(&self, number: i64) -> Object {
+        let stamp = |_: &str| Stamp { number, changed_at: None, changed_by: Some("kip".into()) };
+        Draft::new(&self.input(), &self.settings).unwrap().revision(stamp).unwrap()
+    }
+
+    pub(crate) fn annotate(mut self, name: &str, value: &str) -> Self {
+        let annotations = self.function.metadata.annotations.get_or_insert_default();
+        annotations.insert(name.to_owned(), value.to_owned());
+        self
     }
 
     pub(crate) fn clashes(&self) -> Vec<Clash> {

@@ -21,8 +21,8 @@ const DELAY: Duration = Duration::from_millis(20);
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let namespace = cluster.namespace("rollout").await?;
     let ledger = Ledger::start(cluster).await?;
-    let version = |number| replicas(ledger.function(NAME, &version(number), DELAY), REPLICAS);
-    let host = serve(cluster, &namespace, &version(0), REPLICAS).await?;
+    let function = |number| replicas(ledger.function(NAME, &version(number), DELAY), REPLICAS);
+    let host = serve(cluster, &namespace, &function(0), REPLICAS).await?;
 
     let traffic = Traffic::start(cluster, &host, "rollout");
     let mut late = 0;
@@ -30,33 +30,39 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         ledger.until_more(WARM_UP).await?;
         let old = pods::of(&namespace, NAME).await?;
         let begun = Instant::now();
-        namespace.apply(&version(number)).await?;
+        namespace.apply(&function(number)).await?;
         for pod in old {
             pods::until_gone(&namespace.api(), &pod.name_any()).await?;
         }
         pods::until_rolled_out(&namespace.api(), NAME, PATIENCE).await?;
         let over = Instant::now();
         ledger.until_more(WARM_UP).await?;
-        late += report(number, begun, over, &ledger.executed());
+        late += report(&version(number), begun, over, &ledger.executed());
     }
     let sent = traffic.end().await?;
     run.outcome.condition("rollout_old_code_afterwards", late)?;
     Fates::of(&sent, &ledger.executed()).judge_all(run, "rollout")
 }
 
-fn version(number: u32) -> String {
+/// What the code of a version answers.
+pub(super) fn version(number: u32) -> String {
     format!("v{number}")
 }
 
-/// Prints a rollout; how many requests the old code still executed after it.
-fn report(number: u32, begun: Instant, over: Instant, executed: &[Execution]) -> usize {
+/// Prints a rollout of `version`; how many requests the old code still executed after it.
+pub(super) fn report(
+    version: &str,
+    begun: Instant,
+    over: Instant,
+    executed: &[Execution],
+) -> usize {
     let during = executed.iter().filter(|one| one.at >= begun && one.at <= over);
-    let (new, old): (Vec<_>, Vec<_>) = during.partition(|one| one.version == version(number));
+    let (new, old): (Vec<_>, Vec<_>) = during.partition(|one| one.version == version);
     println!(
         "   rolled out in {:.1} s: {} executed by old code, {} by new",
         (over - begun).as_secs_f64(),
         old.len(),
         new.len()
     );
-    executed.iter().filter(|one| one.at > over && one.version != version(number)).count()
+    executed.iter().filter(|one| one.at > over && one.version != version).count()
 }

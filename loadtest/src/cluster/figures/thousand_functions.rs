@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{ControllerRevision, Deployment},
     core::v1::{ConfigMap, Pod, Service},
     networking::v1::Ingress,
 };
@@ -212,6 +212,8 @@ impl Versions {
         add(&mut all, "Deployment", &namespace.api::<Deployment>(), by_version).await?;
         add(&mut all, "Service", &namespace.api::<Service>(), by_version).await?;
         add(&mut all, "ConfigMap", &namespace.api::<ConfigMap>(), by_version).await?;
+        let revisions = namespace.api::<ControllerRevision>();
+        add(&mut all, "ControllerRevision", &revisions, by_version).await?;
         // KEDA writes the status of its objects whenever it likes; the spec is ours.
         add(&mut all, "ScaledObject", &namespace.scaled_objects(), by_generation).await?;
         let ingresses: Api<Ingress> = Api::namespaced(cluster.client.clone(), SYSTEM);
@@ -227,8 +229,16 @@ impl Versions {
         self.0.keys().filter(|(of, _)| *of == kind).count()
     }
 
-    fn kinds() -> [&'static str; 6] {
-        ["Function", "Deployment", "Service", "ConfigMap", "ScaledObject", "Ingress"]
+    fn kinds() -> [&'static str; 7] {
+        [
+            "Function",
+            "Deployment",
+            "Service",
+            "ConfigMap",
+            "ScaledObject",
+            "Ingress",
+            "ControllerRevision",
+        ]
     }
 
     fn missing(&self, count: usize) -> usize {
