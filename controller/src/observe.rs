@@ -422,6 +422,7 @@ mod tests {
                 workload: None,
                 runs: None,
                 scaler,
+                revision: None,
                 holds_replicas: false,
             };
             cache.objects.put((Kind::ScaledObject, key.clone()), observed);
@@ -472,6 +473,7 @@ mod tests {
                     code: 1,
                     restarts: 0,
                 }),
+                code: None,
                 evicted_at: None,
             };
             (Key::new("shop", name), pod)

@@ -113,6 +113,8 @@ fn code_stays_for_revisions_pods_and_an_unfinished_rollout() {
         silent_since: None,
         poller: None,
         failure: None,
+        template: None,
+        exit: None,
         evicted_at: None,
         code: code.map(str::to_owned),
     };
