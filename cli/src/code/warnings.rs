@@ -1,114 +1,116 @@
-//! The file of `--code-file`: its text, what runs it, and what it needs that is not in it.
+//! What code needs that a cluster will not have, named before a pod fails for the lack of it. Found by
+//! reading the text, not by running it: a warning, never a refusal.
 //!
-//! A Function holds one file. What lies beside it runs in `kip dev` and is not there in a cluster, so
-//! it is named before a pod fails for the lack of it. Found by reading the text, not by running it:
-//! a warning, never a refusal.
+//! A file is deployed alone: what lies beside it runs in `kip dev` only, unless its folder is deployed.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use anyhow::Context as _;
-use kipper_function::function::{Runtime, validate::MAX_CODE_BYTES};
-use kipper_process::exit::UsageError;
+use kipper_function::{code, function::Runtime};
 
-use crate::typescript;
+use super::entry;
 
 /// What Node tries for a path without an ending.
 const NODE_ENDINGS: [&str; 6] = ["", ".js", ".cjs", ".mjs", ".json", "/index.js"];
 /// How a callback is usually called.
 const CALLBACKS: [&str; 4] = ["callback", "cb", "done", "next"];
 
-/// Inline code and what runs it.
-#[derive(Clone, Debug)]
-pub(super) struct Code {
-    pub(super) text: String,
-    pub(super) runtime: Runtime,
-    /// Where the file is; `None` for stdin.
-    folder: Option<PathBuf>,
+/// Of the text of a handler's file.
+pub(super) fn of_handler(runtime: Runtime, text: &str) -> impl Iterator<Item = String> {
+    let callback = "the handler seems to take a callback as its third argument; there is none: return \
+                    the answer, or a promise of it";
+    let takes_one = runtime == Runtime::Node && takes_callback(text);
+    takes_one.then(|| callback.to_owned()).into_iter()
 }
 
-impl Code {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or nothing says what runs it.
-    pub(super) fn read(path: &Path, runtime: Option<Runtime>) -> anyhow::Result<Self> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if let Some(why) = typescript::refusal(path) {
-            return Err(UsageError::new(why).into());
-        }
-        let by_ending = || match ending {
-            "js" | "cjs" | "mjs" => Some(Runtime::Node),
-            "py" => Some(Runtime::Python),
-            _ => None,
-        };
-        let runtime = runtime.or_else(by_ending);
-        let runtime =
-            runtime.ok_or_else(|| UsageError::new("--code-file needs --runtime node or python"))?;
-        let text = read(path).with_context(|| path.display().to_string())?;
-        let is_stdin = path.as_os_str() == "-";
-        let folder = path.parent().filter(|_| !is_stdin).map(|folder| {
-            if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
-        });
-        Ok(Self { text, runtime, folder })
+/// Of a file that is deployed alone. `given` are the packages that are installed.
+pub(super) fn of_file(
+    runtime: Runtime,
+    text: &str,
+    path: &Path,
+    given: &BTreeSet<&str>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let instead = instead(runtime, path, folder);
+    let missing = match runtime {
+        Runtime::Node => node_files(text, folder),
+        Runtime::Python => python_files(text, folder),
+    };
+    if !missing.is_empty() {
+        let files: Vec<_> = missing.into_iter().collect();
+        warnings.push(format!(
+            "only the code file itself is deployed; it refers to {}, which a pod will not have: \
+             {instead}",
+            files.join(", ")
+        ));
     }
-
-    /// What is worth knowing before it runs in a cluster. `given` are the packages that are installed.
-    pub(super) fn warnings(&self, given: &BTreeSet<&str>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.runtime == Runtime::Node && takes_callback(&self.text) {
-            warnings.push(
-                "the handler seems to take a callback as its third argument; there is none: return \
-                 the answer, or a promise of it"
-                    .to_owned(),
-            );
-        }
-        let Some(folder) = &self.folder else { return warnings };
-        let missing = match self.runtime {
-            Runtime::Node => node_files(&self.text, folder),
-            Runtime::Python => python_files(&self.text, folder),
-        };
-        if !missing.is_empty() {
-            let files: Vec<_> = missing.into_iter().collect();
-            warnings.push(format!(
-                "only the code file itself is deployed; it refers to {}, which a pod will not have: \
-                 bundle them into one file",
-                files.join(", ")
-            ));
-        }
-        let (manifest, packages) = match self.runtime {
-            Runtime::Node => ("package.json", package_json(folder)),
-            Runtime::Python => ("requirements.txt", requirements(folder)),
-        };
-        let packages: Vec<_> =
-            packages.into_iter().filter(|name| !given.contains(name.as_str())).collect();
-        if !packages.is_empty() {
-            warnings.push(format!(
-                "{manifest} beside the code file is not deployed; give its packages with \
-                 --dependency: {}",
-                packages.join(", ")
-            ));
-        }
-        warnings
+    let list = code::package_list(runtime);
+    let packages = fs::read_to_string(folder.join(list)).unwrap_or_default();
+    let packages = code::packages_of(runtime, &packages);
+    let packages: Vec<_> =
+        packages.keys().filter(|name| !given.contains(name.as_str())).cloned().collect();
+    if !packages.is_empty() {
+        warnings.push(format!(
+            "{list} beside the code file is not deployed; {instead}, or give its packages with \
+             --dependency: {}",
+            packages.join(", ")
+        ));
     }
+    warnings
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    // One byte more than there may be tells that there are too many.
-    let limit = u64::try_from(MAX_CODE_BYTES)? + 1;
-    let mut text = String::new();
-    if path.as_os_str() == "-" {
-        io::stdin().lock().take(limit).read_to_string(&mut text)?;
-    } else {
-        fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+/// How what lies beside a file is deployed with it.
+fn instead(runtime: Runtime, path: &Path, folder: &Path) -> String {
+    let flag = format!("deploy the folder instead: --code-file {}", folder.display());
+    let entry = entry::entry_of_folder(folder, runtime);
+    if entry.is_some_and(|entry| path.file_name() == Some(OsStr::new(&entry))) {
+        return flag;
     }
-    anyhow::ensure!(text.len() <= MAX_CODE_BYTES, "code must be at most {MAX_CODE_BYTES} bytes");
-    anyhow::ensure!(!text.trim().is_empty(), "the file contains no code");
-    Ok(text)
+    let name = match runtime {
+        Runtime::Node => format!("index.{}", entry::typescript_ending(path).unwrap_or("js")),
+        Runtime::Python => code::PYTHON_ENTRY.to_owned(),
+    };
+    format!("{flag}, with the handler in {name}")
+}
+
+/// Of the files of a folder: what they refer to outside of it.
+pub(super) fn of_folder(
+    runtime: Runtime,
+    files: &BTreeMap<String, String>,
+) -> impl Iterator<Item = String> {
+    let code = files.iter().filter(move |(path, _)| {
+        runtime == Runtime::Node && entry::runtime_of_file(Path::new(path)) == Some(Runtime::Node)
+    });
+    code.filter_map(|(path, text)| {
+        let depth = path.matches('/').count();
+        let imported = imports(text).filter(|(_, is_required)| *is_required);
+        let outside: BTreeSet<_> =
+            imported.map(|(literal, _)| literal).filter(|literal| leaves(literal, depth)).collect();
+        let outside = outside.into_iter().collect::<Vec<_>>().join(", ");
+        (!outside.is_empty()).then(|| {
+            format!("{path} refers to {outside}, outside the folder, which a pod will not have")
+        })
+    })
+}
+
+/// Does a relative path go up further than `depth` folders?
+fn leaves(literal: &str, depth: usize) -> bool {
+    let mut depth = Some(depth);
+    for part in literal.split('/') {
+        depth = match (depth, part) {
+            (None, _) => return true,
+            (depth, "" | ".") => depth,
+            (Some(depth), "..") => depth.checked_sub(1),
+            (Some(depth), _) => Some(depth + 1),
+        };
+    }
+    depth.is_none()
 }
 
 /// Whether there is a list of parameters such as `(event, context, callback)`.
@@ -137,26 +139,28 @@ fn declares(before: &str, after: &str) -> bool {
 
 /// Files that the text names by a path relative to it.
 fn node_files(text: &str, folder: &Path) -> BTreeSet<String> {
-    let mut files = BTreeSet::new();
-    for quote in ['\'', '"', '`'] {
-        for (at, _) in text.match_indices(quote) {
+    let exists = |literal: &str| {
+        NODE_ENDINGS.iter().any(|ending| folder.join(format!("{literal}{ending}")).is_file())
+    };
+    let named = imports(text).filter(|(literal, is_required)| *is_required || exists(literal));
+    named.map(|(literal, _)| literal.to_owned()).collect()
+}
+
+/// Literals that may be relative paths, and whether they are those of a module.
+fn imports(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let quotes = ['\'', '"', '`'].into_iter();
+    quotes.flat_map(move |quote| {
+        text.match_indices(quote).filter_map(move |(at, _)| {
             let literal = text[at + 1..].split_once(quote).map_or("", |(inside, _)| inside);
             let is_path = literal.starts_with("./") || literal.starts_with("../");
             if !is_path || literal.contains(['\n', '$', ' ']) {
-                continue;
+                return None;
             }
             let before = text[..at].trim_end();
-            let is_required =
-                ["require(", "from", "import(", "import"].iter().any(|word| before.ends_with(word));
-            let exists = NODE_ENDINGS
-                .iter()
-                .any(|ending| folder.join(format!("{literal}{ending}")).is_file());
-            if is_required || exists {
-                files.insert(literal.to_owned());
-            }
-        }
-    }
-    files
+            let words = ["require(", "from", "import(", "import"];
+            Some((literal, words.iter().any(|word| before.ends_with(word))))
+        })
+    })
 }
 
 /// Modules that the text imports and that lie beside it.
@@ -186,23 +190,6 @@ fn python_files(text: &str, folder: &Path) -> BTreeSet<String> {
     files
 }
 
-fn package_json(folder: &Path) -> Vec<String> {
-    let text = fs::read(folder.join("package.json")).unwrap_or_default();
-    let package: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let dependencies = package.get("dependencies").and_then(serde_json::Value::as_object);
-    dependencies.map(|all| all.keys().cloned().collect()).unwrap_or_default()
-}
-
-fn requirements(folder: &Path) -> Vec<String> {
-    let text = fs::read_to_string(folder.join("requirements.txt")).unwrap_or_default();
-    let name = |line: &str| {
-        let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
-        line[..end.unwrap_or(line.len())].to_owned()
-    };
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '-']));
-    lines.map(name).filter(|name| !name.is_empty()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -216,8 +203,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let code = Code::read(&folder.path().join(name), None).unwrap();
-        code.warnings(&given.iter().copied().collect())
+        let path = folder.path().join(name);
+        let runtime = entry::runtime_of_file(&path).unwrap();
+        of_file(runtime, code, &path, &given.iter().copied().collect())
     }
 
     #[test]
@@ -228,6 +216,10 @@ mod tests {
                     const d = require('pg'), e = './no such thing', f = './nothing'\n";
         let [told] = &warnings("main.js", code, &beside, &[])[..] else { panic!() };
         assert!(told.contains(" ./data.json, ./gone, ./helper, ./lib, "), "{told}");
+        assert!(told.contains(": deploy the folder instead: --code-file /"), "{told}");
+        assert!(told.ends_with(", with the handler in index.js"), "{told}");
+        let [told] = &warnings("index.js", "require('./lib')", &beside, &[])[..] else { panic!() };
+        assert!(!told.contains("with the handler in"), "{told}");
 
         let beside = [("helper.py", "x"), ("pkg/__init__.py", ""), ("other.py", "")];
         let code = "import os, helper\nfrom pkg.sub import x\nfrom .other import y  # here\n\
@@ -267,8 +259,25 @@ mod tests {
     }
 
     #[test]
-    fn typescript_is_refused_whatever_is_to_run_it() {
-        let error = Code::read(Path::new("src/hello.ts"), Some(Runtime::Node)).unwrap_err();
-        assert!(error.to_string().contains("esbuild"), "{error}");
+    fn what_a_folder_refers_to_outside_is_named() {
+        let files = [
+            ("index.js", "require('./lib/a'); require('../shared/x'); const s = '../no/module'"),
+            (
+                "lib/a.js",
+                "import '../b.js'; export * from \"../../c/d.mjs\"; import('../lib/../..')",
+            ),
+            ("notes.md", "require('../x')"),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), text.to_owned())).into();
+        let found: Vec<_> = of_folder(Runtime::Node, &files).collect();
+        assert_eq!(
+            found,
+            [
+                "index.js refers to ../shared/x, outside the folder, which a pod will not have",
+                "lib/a.js refers to ../../c/d.mjs, ../lib/../.., outside the folder, which a pod will \
+                 not have",
+            ]
+        );
+        assert_eq!(of_folder(Runtime::Python, &files).count(), 0);
     }
 }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod edits;
+mod folders;
 mod ingress;
 mod kip;
 mod life;

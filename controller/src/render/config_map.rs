@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kipper_function::names;
 
-use super::subject::Subject;
+use super::{code, subject::Subject};
 
 /// The ConfigMap; `None` for an image.
 pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {
@@ -11,7 +11,7 @@ pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {
     let component = if subject.spec().is_served() { names::SERVER } else { names::BATCH };
     Some(ConfigMap {
         metadata: subject.meta(names::code_config_map(subject.name), component),
-        data: Some(files),
+        data: Some(files.into_iter().map(|(path, text)| (code::key(&path), text)).collect()),
         ..ConfigMap::default()
     })
 }

@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use crate::render::subject::Subject;
+use crate::render::{code, subject::Subject};
 
 /// Where the runtimes find inline code.
 pub(super) const CODE_PATH: &str = "/app/function";
@@ -19,11 +19,12 @@ const TMP: &str = names::TMP_VOLUME;
 
 pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
     let mut volumes = Vec::new();
-    if subject.code.is_some() {
+    if let Some(files) = &subject.code {
         volumes.push(Volume {
             name: CODE.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
                 name: names::code_config_map(subject.name),
+                items: code::items(files.keys()),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()
