@@ -186,7 +186,12 @@ impl Dev {
         let cache = Cache::open()?;
         let mut interpreters = BTreeMap::new();
         for function in functions {
-            resolve(&mut interpreters, function.runtime, &args, &cache).await?;
+            let interpreter = resolve(&mut interpreters, function.runtime, &args, &cache).await?;
+            // Where there are others, they run, and this one is told why it does not start.
+            let refusal = function.handler_file().and_then(|file| interpreter.refusal(&file));
+            if let (Some(why), 1) = (refusal, functions.len()) {
+                anyhow::bail!(why);
+            }
         }
         let watch = (!args.no_watch).then(Watch::start).transpose();
         let watch = watch.context("cannot watch files, try --no-watch")?;

@@ -1,12 +1,11 @@
 //! `kip function`: what a user does with the functions of a cluster.
 //!
-//! One module per group of commands. `spec_args`, `trigger_args`, `entry` and `code_file` are the flags
+//! One module per group of commands. `spec_args`, `trigger_args` and `entry` are the flags
 //! that make or change a Function, `report` says what a write did. Everything that talks to the cluster is in
 //! `kipper-client`; here are flags, words and exit codes.
 
 mod apply;
 mod bind;
-mod code_file;
 mod create;
 mod delete;
 mod deps;

@@ -1,13 +1,14 @@
 //! What the `kip` command does: one module per subcommand.
 //!
 //! `dev` runs functions on this machine. `function`, `service`, `volume` and `version` are about a
-//! cluster, by way of `kipper-client`. They share `settings` (which cluster, which namespace) and `session` (the
+//! cluster, by way of `kipper-client`. What a file or a folder of code is, `code` tells both. They share `settings` (which cluster, which namespace) and `session` (the
 //! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
 //! from) and `write` (how, and what came of it), `output` (what is printed), `visible` (what of others' text reaches a
 //! terminal), `progress` and `prompt`
 //! (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C does) and `failure` (how a
 //! command ends).
 
+mod code;
 pub mod dev;
 
 mod env_flag;
@@ -24,7 +25,6 @@ mod session;
 pub mod settings;
 pub mod shell;
 pub mod trigger_flags;
-mod typescript;
 pub mod version;
 pub mod visible;
 pub mod volume;

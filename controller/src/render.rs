@@ -4,6 +4,7 @@
 //! No I/O, clock, randomness or environment. Objects are complete for server-side apply by one
 //! field manager: what is left out is somebody else's (`spec.replicas` is KEDA's) or is removed.
 
+mod code;
 mod config_map;
 mod container;
 mod cron_job;

@@ -5,7 +5,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 const CHECK_MS = 5_000;
-const ENTRIES = ['index.js', 'index.mjs', 'index.cjs'];
+const ENTRIES = ['index.js', 'index.mjs', 'index.cjs', 'index.ts', 'index.mts', 'index.cts'];
+const TYPESCRIPT = /\.[mc]?ts$/;
 
 /** A failure whose message says everything: no stack is printed for it. */
 class LoadError extends Error {
@@ -88,6 +89,11 @@ function checked(handler, file) {
 }
 
 async function loadModule(file, manifest) {
+  if (TYPESCRIPT.test(file) && !process.features.typescript) {
+    throw new LoadError(`${file} is TypeScript, whose types Node ${process.version} does not strip: use Node 22.18 or `
+      + 'newer, or make JavaScript of it, for example with '
+      + `npx esbuild ${path.basename(file)} --bundle --platform=node --outfile=index.js`);
+  }
   if (!declaredAsModule(file, manifest)) {
     try {
       return require(file);
@@ -112,7 +118,7 @@ function showPlace(error, file) {
 
 function declaredAsModule(file, manifest) {
   const extension = path.extname(file);
-  return extension === '.mjs' || (extension === '.js' && manifest?.type === 'module');
+  return /^\.m[jt]s$/.test(extension) || (/^\.[jt]s$/.test(extension) && manifest?.type === 'module');
 }
 
 function pick(exported) {

@@ -20,7 +20,8 @@ const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Run functions on this machine, as a cluster would: from zero, up, and back to zero.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// A .js, .mjs, .cjs or .py file, a .yaml file with Functions, or a folder of them
+    /// A .js, .mjs, .cjs, .ts or .py file, the folder of a function, a .yaml file with Functions, or a
+    /// folder of such files
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub sources: Vec<PathBuf>,
 

@@ -3,10 +3,11 @@
 //! Reads files and decides nothing else. A code file is an http function with every default, named
 //! after the file (`index.js` and `handler.py` after their folder); a manifest holds Functions as
 //! a cluster stores them; a folder is one function when it has an entry file, else everything in
-//! it that can be one. What cannot run without a cluster is left out with a notice.
+//! it that can be one. What cannot run without a cluster is left out with a notice, and so is told what
+//! runs here and could not be deployed.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::OsStr,
     fs, io,
     path::{Component, Path, PathBuf},
@@ -14,30 +15,28 @@ use std::{
 
 use kipper_function::{
     Function, FunctionSpec,
+    code::{Ambiguous, NODE_ENTRIES, PYTHON_ENTRY},
     function::{Problem, Runtime},
     manifest::{self, ManifestError},
     names::{self, NameError},
 };
 
-use crate::typescript;
+use crate::code::{self, entry};
 
 /// Namespace of every local function.
 pub(crate) const NAMESPACE: &str = "local";
 /// Functions run at once: each keeps a stream open on one connection.
 pub(crate) const MAX_FUNCTIONS: usize = 100;
-/// Entry files of a folder that is one function.
-const NODE_ENTRIES: [&str; 3] = ["index.js", "index.mjs", "index.cjs"];
-const PYTHON_ENTRY: &str = "handler.py";
 
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{}: not a .js, .mjs, .cjs, .py or .yaml file", .0.display())]
+    #[error("{}: not a .js, .mjs, .cjs, .ts, .mts, .cts, .py or .yaml file", .0.display())]
     Unsupported(PathBuf),
     #[error("{0}")]
-    TypeScript(String),
+    Jsx(String),
     #[error("{}: a hidden file is no function", .0.display())]
     Hidden(PathBuf),
     #[error("{}: {source}", path.display())]
@@ -52,8 +51,8 @@ pub(crate) enum LoadError {
     Twice { path: PathBuf, name: String, first: usize, second: usize },
     #[error("{}: no functions found", .0.display())]
     Empty(PathBuf),
-    #[error("{}: contains both {node} and {PYTHON_ENTRY}", path.display())]
-    Ambiguous { node: &'static str, path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    Ambiguous { path: PathBuf, source: Ambiguous },
     #[error("more than {MAX_FUNCTIONS} functions")]
     TooMany,
 }
@@ -86,6 +85,19 @@ pub(crate) struct LocalFunction {
     pub(crate) origin: PathBuf,
 }
 
+impl LocalFunction {
+    /// The file of this machine that has the handler.
+    pub(crate) fn handler_file(&self) -> Option<PathBuf> {
+        match &self.code {
+            Code::File(file) => Some(file.clone()),
+            Code::Folder(folder) => {
+                entry::entry_of_folder(folder, self.runtime).map(|entry| folder.join(entry))
+            }
+            Code::Inline => None,
+        }
+    }
+}
+
 /// What was found, and what was left out.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
@@ -115,7 +127,9 @@ pub(crate) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
 /// Folders whose files are functions, one each: a file that is added there is one more.
 pub(crate) fn folders(sources: &[PathBuf]) -> Vec<PathBuf> {
     let absolute = sources.iter().filter_map(|source| source.canonicalize().ok());
-    absolute.filter(|path| path.is_dir() && matches!(entry(path), Ok(None))).collect()
+    absolute
+        .filter(|path| path.is_dir() && matches!(entry::runtime_of_folder(path), Ok(None)))
+        .collect()
 }
 
 /// Does it hold functions, going by its name?
@@ -146,7 +160,9 @@ fn load_file(path: &Path, typed: &Path, loaded: &mut Loaded) -> Result<(), LoadE
         Some(Kind::Code(runtime)) => {
             let name = file_name_of(typed);
             let code = Code::File(path.to_owned());
-            loaded.functions.push(plain(name, runtime, code, path)?);
+            let function = plain(name, runtime, code, path)?;
+            loaded.notices.extend(undeployed(&function, path));
+            loaded.functions.push(function);
         }
         Some(Kind::Manifest) => {
             let mut found = load_manifest(path)?;
@@ -157,8 +173,8 @@ fn load_file(path: &Path, typed: &Path, loaded: &mut Loaded) -> Result<(), LoadE
             loaded.notices.append(&mut found.notices);
         }
         None => {
-            return Err(match typescript::refusal(path) {
-                Some(why) => LoadError::TypeScript(why),
+            return Err(match entry::refusal(path) {
+                Some(why) => LoadError::Jsx(why),
                 None => LoadError::Unsupported(path.to_owned()),
             });
         }
@@ -172,10 +188,13 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 fn load_folder(folder: &Path, typed: &Path, loaded: &mut Loaded) -> Result<(), LoadError> {
-    if let Some(runtime) = entry(folder)? {
+    let ambiguous = |source| LoadError::Ambiguous { path: folder.to_owned(), source };
+    if let Some(runtime) = entry::runtime_of_folder(folder).map_err(ambiguous)? {
         let name = name_of(typed.file_name());
         let code = Code::Folder(folder.to_owned());
-        loaded.functions.push(plain(name, runtime, code, folder)?);
+        let function = plain(name, runtime, code, folder)?;
+        loaded.notices.extend(undeployed(&function, folder));
+        loaded.functions.push(function);
         return Ok(());
     }
     let read = |source| LoadError::Read { path: folder.to_owned(), source };
@@ -255,32 +274,23 @@ enum Kind {
 }
 
 fn kind(path: &Path) -> Option<Kind> {
-    match path.extension()?.to_str()? {
-        "js" | "mjs" | "cjs" => Some(Kind::Code(Runtime::Node)),
-        "py" => Some(Kind::Code(Runtime::Python)),
-        "yaml" | "yml" => Some(Kind::Manifest),
-        _ => None,
+    if let Some(runtime) = entry::runtime_of_file(path) {
+        return Some(Kind::Code(runtime));
     }
+    let ending = path.extension()?.to_str()?;
+    matches!(ending, "yaml" | "yml").then_some(Kind::Manifest)
 }
 
-/// Runtime of a folder that is one function.
-fn entry(folder: &Path) -> Result<Option<Runtime>, LoadError> {
-    let node = NODE_ENTRIES.into_iter().find(|name| folder.join(name).is_file());
-    match (node, folder.join(PYTHON_ENTRY).is_file()) {
-        (Some(node), true) => Err(LoadError::Ambiguous { node, path: folder.to_owned() }),
-        (Some(_), false) => Ok(Some(Runtime::Node)),
-        (None, true) => Ok(Some(Runtime::Python)),
-        (None, false) if main_of_package(folder).is_some() => Ok(Some(Runtime::Node)),
-        (None, false) => Ok(None),
-    }
-}
-
-/// The file that `package.json` names, when it is there.
-fn main_of_package(folder: &Path) -> Option<PathBuf> {
-    let text = fs::read(folder.join("package.json")).ok()?;
-    let package: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    let main = folder.join(package.get("main")?.as_str()?);
-    main.is_file().then_some(main)
+/// What of a function's code `kip function create --code-file` would not take along.
+fn undeployed(function: &LocalFunction, path: &Path) -> Vec<String> {
+    let name = &function.name;
+    let told = match (code::Code::read(path, Some(function.runtime)), &function.code) {
+        (Ok(code), _) => code.warnings(&BTreeSet::new()),
+        // What is wrong with a file, its runtime says as well.
+        (Err(_), Code::File(_)) => Vec::new(),
+        (Err(why), _) => vec![format!("it cannot be deployed as it is: {why}")],
+    };
+    told.into_iter().map(|text| format!("{name}: {text}")).collect()
 }
 
 /// An http function with every default.

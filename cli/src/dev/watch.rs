@@ -18,6 +18,7 @@ use notify::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::load::{Code, LocalFunction};
+use crate::code::{entry, left_out::is_ignored};
 
 /// A batch is over when nothing changed for this long …
 const QUIET: Duration = Duration::from_millis(40);
@@ -29,8 +30,6 @@ const EVENTS: usize = 256;
 /// Folders watched at most, and how deep they are looked for below a function's folder.
 const MAX_FOLDERS: usize = 1000;
 const MAX_DEPTH: usize = 8;
-/// Folders of no interest: what tools write, and what is never edited.
-const IGNORED: [&str; 2] = ["node_modules", "__pycache__"];
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,10 +148,6 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn is_ignored(name: &OsStr) -> bool {
-    name.to_str().is_none_or(|name| name.starts_with('.') || IGNORED.contains(&name))
-}
-
 /// Does a change of `path` concern the code of `function`? `own` are the files that are functions
 /// of their own. What a function could not load is its data, and may be written by itself.
 pub(crate) fn concerns(function: &LocalFunction, path: &Path, own: &BTreeSet<PathBuf>) -> bool {
@@ -177,7 +172,8 @@ fn is_loadable(path: &Path, runtime: Runtime) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     match runtime {
         Runtime::Node => {
-            !name.starts_with('.') && matches!(ending, "js" | "mjs" | "cjs" | "json" | "node")
+            let is_code = entry::runtime_of_file(path) == Some(Runtime::Node);
+            !name.starts_with('.') && (is_code || matches!(ending, "json" | "node"))
         }
         Runtime::Python => !name.starts_with('.') && (ending == "py" || name == "requirements.txt"),
     }
@@ -219,6 +215,7 @@ mod tests {
         check(file("/d/c.py"), Python, "/d/lib.js", false);
         check(file("/d/c.py"), Python, "/d/requirements.txt", true);
         check(Code::Folder("/d".into()), Node, "/d/lib/x.js", true);
+        check(Code::Folder("/d".into()), Node, "/d/lib/x.ts", true);
         check(Code::Folder("/d".into()), Node, "/d/data/x.db", false);
         check(Code::Folder("/d".into()), Node, "/d/node_modules/x/index.js", false);
         check(Code::Folder("/d".into()), Node, "/d/.git/index", false);

@@ -1,7 +1,10 @@
 //! `kip function deps`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args as ClapArgs, Subcommand};
 use kipper_client::edits;
+use kipper_function::{code, function::effective::Workload};
 
 use crate::{
     output::{self, OutputArgs},
@@ -53,10 +56,14 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
     let (name, written) = match args.command {
         Command::List { name, output } => {
-            let source = session.functions.get(&name).await?.spec.source.unwrap_or_default();
+            let spec = session.functions.get(&name).await?.spec;
+            let packages = match spec.workload() {
+                Some(Workload::Inline(runtime, source)) => code::packages(runtime, source),
+                Some(Workload::Image(_)) | None => BTreeMap::new(),
+            };
             let headings = ["NAME", "VERSION"];
             let keys = ["name", "version"];
-            return output::pairs(output.output, headings, keys, source.dependencies);
+            return output::pairs(output.output, headings, keys, packages);
         }
         Command::Add { name, packages } => {
             let add = |spec: &mut _| edits::add_dependencies(spec, &packages);

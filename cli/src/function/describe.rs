@@ -9,7 +9,7 @@ use kipper_client::{
     services::{Services, injected},
 };
 use kipper_function::{
-    Function, Timestamp,
+    Function, Timestamp, code,
     function::{ServiceBinding, effective::Workload},
     names::service_credentials,
 };
@@ -83,8 +83,14 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
     let runs = match spec.workload() {
         Some(Workload::Image(image)) => format!("image {image}"),
         Some(Workload::Inline(runtime, source)) => {
-            let lines = source.code.as_deref().map_or(0, |code| code.lines().count());
-            format!("{runtime}, {lines} lines of code")
+            let texts = source.code.iter().chain(source.files.values());
+            let lines: usize = texts.map(|text| text.lines().count()).sum();
+            let files = match source.files.len() {
+                0 => String::new(),
+                1 => " in 1 file".to_owned(),
+                files => format!(" in {files} files"),
+            };
+            format!("{runtime}, {lines} lines of code{files}")
         }
         None => "nothing".to_owned(),
     };
@@ -167,9 +173,15 @@ fn bindings(bindings: &[ServiceBinding], services: &Services) -> Vec<String> {
 }
 
 fn dependencies(function: &Function) -> Vec<String> {
-    let source = function.spec.source.iter();
-    let all = source.flat_map(|source| &source.dependencies);
-    all.map(|(name, version)| format!("{name}@{version}")).collect()
+    let Some(Workload::Inline(runtime, source)) = function.spec.workload() else {
+        return Vec::new();
+    };
+    let all = code::packages(runtime, source).into_iter();
+    all.map(|(name, version)| match version.as_str() {
+        "" => name,
+        version => format!("{name}@{version}"),
+    })
+    .collect()
 }
 
 fn volumes(function: &Function) -> Vec<String> {
@@ -320,6 +332,21 @@ memory    64Mi reserved, at most 256Mi"
         };
         assert_eq!(about(None), "database  the one of Secret db-credentials");
         assert_eq!(about(Some("shop")), "database  shop");
+    }
+
+    #[test]
+    fn a_folder_has_files_and_a_list_of_packages() {
+        let spec = json!({ "source": { "files": {
+            "index.js": "a\nb\n", "lib/c.js": "c\n",
+            "package.json": "{\"dependencies\": {\"pg\": \"^8\", \"any\": \"\"}}",
+        } } });
+        let function = Function::new("f", serde_json::from_value(spec).unwrap());
+        let about = about(&function, Timestamp::UNIX_EPOCH);
+        assert!(
+            about.contains(&"runs      node, 4 lines of code in 3 files".to_owned()),
+            "{about:?}"
+        );
+        assert_eq!(dependencies(&function), ["any", "pg@^8"]);
     }
 
     #[test]

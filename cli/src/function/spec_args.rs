@@ -14,10 +14,10 @@ use kipper_function::{
 use kipper_process::exit::UsageError;
 
 use super::{
-    code_file::Code,
     entry::{Entry, binding, dependency, image_pull_secret, origin, runtime, variable, volume},
     trigger_args::TriggerArgs,
 };
+use crate::code::{Code, CodeError};
 
 /// What a function is.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -26,11 +26,11 @@ pub struct SpecArgs {
     #[arg(long, value_name = "IMAGE", conflicts_with = "code_file")]
     pub image: Option<String>,
 
-    /// Source file with the handler; `-` reads it from stdin
+    /// File with the handler, or the folder of the function; `-` reads a file from stdin
     #[arg(long, value_name = "PATH")]
     pub code_file: Option<PathBuf>,
 
-    /// Runtime of --code-file: node or python [default: by the file extension]
+    /// Runtime of --code-file: node or python [default: by the file extension or the folder's entry file]
     #[arg(long, value_name = "RUNTIME", value_parser = runtime)]
     pub runtime: Option<Runtime>,
 
@@ -135,7 +135,7 @@ pub struct SpecArgs {
     pub image_pull_secret: Vec<Entry<ImagePullSecret>>,
 }
 
-/// The flags, with the file that one of them names.
+/// The flags, with the file or folder that one of them names.
 #[derive(Clone, Debug)]
 pub(super) struct Change<'a> {
     args: &'a SpecArgs,
@@ -149,8 +149,11 @@ impl SpecArgs {
     /// # Errors
     /// When the file cannot be read, or nothing says what runs it.
     pub(super) fn read(&self) -> anyhow::Result<Change<'_>> {
-        let code =
-            self.code_file.as_ref().map(|path| Code::read(path, self.runtime)).transpose()?;
+        let code = self.code_file.as_ref().map(|path| Code::read(path, self.runtime)).transpose();
+        let code = code.map_err(|error: CodeError| match error.is_usage() {
+            true => anyhow::Error::from(UsageError::new(error)),
+            false => error.into(),
+        })?;
         Ok(Change { args: self, code, npmrc: self.npmrc()? })
     }
 
@@ -256,8 +259,7 @@ impl Change<'_> {
         if let Some(code) = &self.code {
             spec.image = None;
             spec.runtime = Some(code.runtime.as_str().to_owned());
-            let source = spec.source.get_or_insert_default();
-            source.code = Some(code.text.clone());
+            code.put(spec.source.get_or_insert_default());
         } else if let Some(runtime) = self.args.runtime {
             inline(spec, "--runtime")?;
             spec.runtime = Some(runtime.as_str().to_owned());

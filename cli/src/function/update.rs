@@ -1,6 +1,10 @@
 //! `kip function update`: changes what the flags say, under the version it was read at.
 
 use clap::Args as ClapArgs;
+use kipper_function::{
+    FunctionSpec, code,
+    function::{Source, effective::Workload},
+};
 use kipper_process::exit::UsageError;
 use kipper_trigger::Setting;
 
@@ -44,8 +48,13 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let change = args.spec.read()?;
     let session = Session::open(scope).await?;
     references(args, &change, &session).await?;
+    let before = match &args.spec.code_file {
+        Some(_) => session.functions.get(&args.name).await?.spec.source.unwrap_or_default(),
+        None => Source::default(),
+    };
     let written = session.functions.edit(&args.name, |spec| change.update(spec)).await?;
-    for warning in change.warnings(&written.function.spec) {
+    let spec = &written.function.spec;
+    for warning in change.warnings(spec).into_iter().chain(dropped(&before, spec)) {
         output::note(format!("warning: {warning}"));
     }
     report::after(&session, written, args.wait, args.output.output).await
@@ -72,4 +81,52 @@ async fn references(args: &Args, change: &Change<'_>, session: &Session) -> anyh
         }
     }
     preflight::image_pull_secrets(session, image_pull_secret.iter().filter_map(Entry::added)).await
+}
+
+/// Packages that were declared for the code before, and that the list of a folder does not name.
+fn dropped(before: &Source, after: &FunctionSpec) -> Option<String> {
+    let Some(Workload::Inline(runtime, source)) = after.workload() else { return None };
+    let packages = code::packages(runtime, source);
+    let dropped = before.dependencies.keys().filter(|name| !packages.contains_key(*name));
+    let dropped: Vec<_> = dropped.map(String::as_str).collect();
+    let list = code::package_list(runtime);
+    (!dropped.is_empty()).then(|| {
+        format!(
+            "the folder's {list} does not list these packages, which are no longer installed: {}",
+            dropped.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(after: Value, expected: Option<&str>) {
+        let before = json!({ "code": "x", "dependencies": { "ms": "2", "pg": "8" } });
+        let before: Source = serde_json::from_value(before).unwrap();
+        let after: FunctionSpec = serde_json::from_value(after).unwrap();
+        assert_eq!(dropped(&before, &after).as_deref(), expected);
+    }
+
+    #[test]
+    fn packages_that_a_folder_does_not_bring_are_named() {
+        let folder =
+            |list: &str| json!({ "source": { "files": { "index.js": "", "package.json": list } } });
+        check(folder("{\"dependencies\": {\"pg\": \"8\", \"ms\": \"2\"}}"), None);
+        check(
+            folder("{\"dependencies\": {\"pg\": \"8\"}}"),
+            Some(
+                "the folder's package.json does not list these packages, which are no longer \
+                 installed: ms",
+            ),
+        );
+        let kept = json!({ "source": { "code": "y", "dependencies": { "ms": "2", "pg": "8" } } });
+        check(kept, None);
+        check(json!({ "image": "i" }), None);
+    }
 }

@@ -28,11 +28,13 @@ pub(crate) struct Kip {
 }
 
 impl Kip {
-    /// With these files in its folder.
+    /// With these files in its folder, some of them in folders below.
     pub(crate) async fn new(sandbox: &Sandbox, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            fs::write(folder.path().join(name), text).unwrap();
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
         }
         let service = objects::get(&sandbox.client, "Service", SYSTEM, INTERCEPTOR).await.unwrap();
         let ip = service["spec"]["clusterIP"].as_str().unwrap();

@@ -7,6 +7,7 @@
 
 mod apply;
 mod edits;
+mod folders;
 mod history;
 mod ingress;
 mod kip;

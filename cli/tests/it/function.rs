@@ -16,7 +16,7 @@ fn end(output: Output) -> End {
 }
 
 /// Runs `kip` in `home`, where nothing else says which cluster is meant.
-fn run(home: &Path, environment: &[(&str, &str)], flags: &[&str]) -> End {
+pub(crate) fn run(home: &Path, environment: &[(&str, &str)], flags: &[&str]) -> End {
     let mut command = kip();
     for variable in ["KUBECONFIG", "KIP_CONFIG", "KIP_CONTEXT", "KIP_KUBECONFIG", "KIP_NAMESPACE"] {
         command.env_remove(variable);
@@ -323,7 +323,11 @@ fn files_are_all_checked_before_one_is_applied() {
 
     for (name, text, expected) in [
         ("c.yaml", function("c", "{image: x, prot: 1}"), "spec.prot: is not a known field"),
-        ("c.yaml", function("c", "{port: 1}"), "image or source.code is required"),
+        (
+            "c.yaml",
+            function("c", "{port: 1}"),
+            "one of image, source.code and source.files is required",
+        ),
         ("c.yaml", function("a", "{image: z}"), "function a is defined twice"),
         ("c.yaml", "a: [".to_owned(), "not valid YAML"),
     ] {

@@ -5,6 +5,7 @@ mod buckets;
 mod cron;
 mod database;
 mod events;
+mod folders;
 mod function;
 mod interrupt;
 mod lifecycle;

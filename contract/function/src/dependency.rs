@@ -16,7 +16,7 @@ const LOCAL_PREFIXES: [&str; 8] =
 /// Operators of PEP 440, the longer ones first.
 const OPERATORS: [&str; 8] = ["===", "==", "~=", "!=", "<=", ">=", "<", ">"];
 
-const NEEDS_GIT: &str = "packages from git need git, which the runtimes' images do not have; give the \
+pub(crate) const NEEDS_GIT: &str = "packages from git need git, which the runtimes' images do not have; give the \
                          URL of an archive, such as \
                          https://github.com/<owner>/<repository>/archive/<tag>.tar.gz";
 const IS_LOCAL: &str = "only the function's code is in the cluster, not what lies beside it; give a \

@@ -9,6 +9,7 @@
 mod defaults;
 pub mod effective;
 mod event;
+mod problem;
 mod schema_default;
 mod spec;
 mod status;
@@ -18,9 +19,9 @@ pub use crate::{
     kinds::{DeletionPolicy, Phase, Protocol, Runtime, TriggerKind},
     names::MAX_NAME_LEN,
 };
+pub use problem::Problem;
 pub use spec::{
     Function, FunctionSpec, ImagePullSecret, Resources, Scaling, ServiceBinding, Source, Timeouts,
     Trigger, Volume,
 };
 pub use status::{ExitStatus, FunctionStatus, SecretKeyStatus};
-pub use validate::Problem;

@@ -5,7 +5,10 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::subject::{Code, Subject};
+use super::{
+    code,
+    subject::{Code, Subject},
+};
 
 /// The ConfigMap; `None` for an image.
 pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {
@@ -13,7 +16,7 @@ pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {
     Some(ConfigMap {
         metadata: subject.meta(config_map, subject.component()),
         immutable: Some(true),
-        data: Some(files),
+        data: Some(files.into_iter().map(|(path, text)| (code::key(&path), text)).collect()),
         ..ConfigMap::default()
     })
 }

@@ -25,7 +25,11 @@ fn cases() -> Vec<(Value, &'static str)> {
         { "type": "minio", "config": { "source": "s", "bucket": "b" } },
     ] });
     vec![
-        (json!({}), "exactly one of image and source.code must be set"),
+        (json!({}), "exactly one of image, source.code and source.files must be set"),
+        (
+            json!({ "source": { "files": { "index.js": "x", "/etc/passwd": "x" } } }),
+            "the path of a file must be relative to the function's folder and have at most 253 characters",
+        ),
         (json!({ "source": { "code": "x" }, "runtime": "ruby" }), "runtime must be node or python"),
         (
             json!({ "source": { "code": "x" }, "noTmp": true }),

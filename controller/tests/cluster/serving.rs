@@ -6,7 +6,7 @@ use kipper_cluster::{
     sandbox::{Sandbox, run},
     wait::{expect, until},
 };
-use kipper_function::{function::validate::Problem, names};
+use kipper_function::{function::Problem, names};
 use serde_json::{Value, json};
 
 const NODE: &str = "module.exports = async (event, context) => 'node ' + context.path";

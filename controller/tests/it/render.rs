@@ -76,6 +76,40 @@ fn inline_node_with_dependencies() {
 }
 
 #[test]
+fn node_folder() {
+    insta::assert_snapshot!(yaml(&fixtures::node_folder().render()));
+}
+
+#[test]
+fn python_package() {
+    insta::assert_snapshot!(yaml(&fixtures::python_package().render()));
+}
+
+#[test]
+fn the_pods_change_with_every_file_of_a_folder() {
+    let digest = |change: &dyn Fn(&mut std::collections::BTreeMap<String, String>)| {
+        let mut case = fixtures::node_folder();
+        change(&mut case.function.spec.source.as_mut().unwrap().files);
+        let objects = case.render();
+        let template = template(objects.iter().find(|o| o.kind == Kind::Deployment).unwrap());
+        let annotations = template.unwrap().pointer("/metadata/annotations").unwrap();
+        annotations[names::CONFIG_DIGEST].as_str().unwrap().to_owned()
+    };
+    let moved = |files: &mut std::collections::BTreeMap<String, String>| {
+        let text = files.remove("lib/shout.js").unwrap();
+        files.insert("lib/other.js".to_owned(), text);
+    };
+    let digests = BTreeSet::from([
+        digest(&|_| {}),
+        digest(&|files| drop(files.insert("lib/shout.js".to_owned(), String::new()))),
+        digest(&|files| drop(files.insert("lib/more.js".to_owned(), String::new()))),
+        digest(&|files| drop(files.remove("templates/hello world.txt"))),
+        digest(&moved),
+    ]);
+    assert_eq!(digests.len(), 5, "{digests:?}");
+}
+
+#[test]
 fn env_secrets_and_bindings() {
     insta::assert_snapshot!(yaml(&fixtures::environment().render()));
 }

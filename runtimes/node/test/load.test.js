@@ -9,3 +9,32 @@ test('a port that is taken is one line and exit code 1', async (t) => {
   assert.equal(await second.exited, 1);
   assert.match(second.stderr, /^kipper: cannot listen: .*EADDRINUSE.*\n$/);
 });
+
+test('a folder is loaded with the folders in it', async (t) => {
+  const run = await start(t, {
+    'index.js': "const { shout } = require('./lib/shout'); module.exports = async (event, context) => shout(context.path)",
+    'lib/shout.js': "exports.shout = (text) => text.toUpperCase() + require('../words.json').end",
+    'words.json': '{ "end": "!" }',
+    'package.json': '{ "private": true }',
+  });
+  assert.equal((await run.get('/hello')).text, '/HELLO!');
+});
+
+const typed = {
+  'index.ts': "import { shout } from './lib/shout.ts'\n"
+    + 'export default async (event: unknown, context: { path: string }): Promise<string> => shout(context.path)',
+  'lib/shout.ts': 'export const shout = (text: string): string => text.toUpperCase()',
+};
+
+test('TypeScript runs where Node strips its types', { skip: !process.features.typescript }, async (t) => {
+  for (const files of [typed, { ...typed, 'package.json': '{ "type": "module" }' }]) {
+    const run = await start(t, files);
+    assert.equal((await run.get('/hello')).text, '/HELLO');
+  }
+});
+
+test('TypeScript elsewhere is one line that says what to do', { skip: process.features.typescript }, async (t) => {
+  const run = launch(t, folder(t, typed));
+  assert.equal(await run.exited, 1);
+  assert.match(run.stderr, /^kipper: cannot load the function: .*index\.ts is TypeScript, .* use Node 22\.18 or newer, .*\n$/);
+});

@@ -58,11 +58,42 @@ fn an_entry_file_makes_its_folder_one_function() {
         ("sync/handler.py", ""),
         ("app/package.json", r#"{"main": "src/app.js"}"#),
         ("app/src/app.js", ""),
+        ("typed/index.ts", ""),
+        ("both/index.ts", ""),
+        ("both/handler.py", ""),
     ]);
-    let expected =
-        [named("api", Runtime::Node), named("sync", Runtime::Python), named("app", Runtime::Node)];
-    let sources = ["api", "sync/handler.py", "app"].map(|name| dir.path().join(name));
+    let expected = [
+        named("api", Runtime::Node),
+        named("sync", Runtime::Python),
+        named("app", Runtime::Node),
+        named("typed", Runtime::Node),
+    ];
+    let sources = ["api", "sync/handler.py", "app", "typed"].map(|name| dir.path().join(name));
     assert_eq!(names(&sources), expected);
+    let error = load(&[dir.path().join("both")]).unwrap_err().to_string();
+    assert!(error.ends_with("both: contains both index.ts and handler.py"), "{error}");
+}
+
+#[test]
+fn what_a_cluster_would_not_have_is_told() {
+    let dir = folder(&[
+        ("one/index.js", "require('../shared')"),
+        ("one/.env", "A=1"),
+        ("two/main.js", "require('./lib')"),
+        ("two/lib.js", ""),
+        ("three/handler.py", ""),
+        (".gitignore", "index.js\n"),
+        ("four/index.js", ""),
+        ("four/.gitignore", "index.js\n"),
+    ]);
+    let sources = ["one", "two/main.js", "three", "four"].map(|name| dir.path().join(name));
+    let notices = load(&sources).unwrap().notices;
+    let [secret, outside, beside, ignored] = &notices[..] else { panic!("{notices:?}") };
+    assert!(secret.starts_with("one: .env is not deployed: it looks like a secret"), "{secret}");
+    assert!(outside.starts_with("one: index.js refers to ../shared, outside"), "{outside}");
+    assert!(beside.starts_with("main: only the code file itself is deployed"), "{beside}");
+    let begins = "four: it cannot be deployed as it is: ";
+    assert!(ignored.starts_with(begins) && ignored.contains("index.js is ignored"), "{ignored}");
 }
 
 #[test]
@@ -99,13 +130,18 @@ fn every_mistake_is_one_clear_line() {
     let other = CRON.replace("python", "ruby");
     let cases = [
         ("gone.js", None, "cannot read DIR/gone.js: No such file or directory (os error 2)"),
-        ("a.rb", Some(""), "DIR/a.rb: not a .js, .mjs, .cjs, .py or .yaml file"),
+        ("a.rb", Some(""), "DIR/a.rb: not a .js, .mjs, .cjs, .ts, .mts, .cts, .py or .yaml file"),
+        (
+            "a.d.ts",
+            Some(""),
+            "DIR/a.d.ts: not a .js, .mjs, .cjs, .ts, .mts, .cts, .py or .yaml file",
+        ),
         (".a.js", Some(""), "DIR/.a.js: a hidden file is no function"),
         (
-            "a.ts",
+            "a.tsx",
             Some(""),
-            "DIR/a.ts: neither TypeScript nor JSX is run; make JavaScript of it, for example with \
-             `npx esbuild DIR/a.ts --bundle --platform=node --outfile=a.js`",
+            "DIR/a.tsx: JSX is not run; make JavaScript of it, for example with `npx esbuild DIR/a.tsx \
+             --bundle --platform=node --outfile=a.js`",
         ),
         ("a.yaml", Some("a: 1\n"), "DIR/a.yaml: no functions found"),
         (

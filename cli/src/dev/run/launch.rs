@@ -157,21 +157,32 @@ impl Launch {
 }
 
 /// Lays inline code out as a folder. The folder's name stays over saves, so that dependencies are
-/// installed once and not once per save.
+/// installed once and not once per save. What the function itself wrote there stays as well: only files
+/// that were laid out before go.
 fn write_inline(function: &LocalFunction, cache: &Cache) -> io::Result<PathBuf> {
     let mut hash = DefaultHasher::new();
     function.origin.hash(&mut hash);
-    let folder = cache.folder(&format!("source-{}-{:016x}", function.name, hash.finish()));
+    let name = format!("source-{}-{:016x}", function.name, hash.finish());
+    let (folder, written) = (cache.folder(&name), cache.folder(&format!("{name}.files")));
     let source = function.spec.source.clone().unwrap_or_default();
     let files = code::files(&function.name, function.runtime, &source);
-    for (name, text) in &files {
-        forget_compiled(&folder.join(name));
-        write_if_changed(&folder.join(name), text, |found| found == text.as_bytes())?;
-    }
-    for manifest in code::MANIFESTS.iter().filter(|name| !files.contains_key(**name)) {
-        if folder.join(manifest).exists() {
-            fs::remove_file(folder.join(manifest))?;
+    // A path has no control characters. Without a record nothing was laid out.
+    let before = fs::read_to_string(&written).unwrap_or_default();
+    for path in before.lines().filter(|path| !files.contains_key(*path)) {
+        forget_compiled(&folder.join(path));
+        match fs::remove_file(folder.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        // A file may have the name of a folder that is empty now.
+        let mut below = Path::new(path).ancestors().skip(1).filter(|at| *at != Path::new(""));
+        while below.next().is_some_and(|at| fs::remove_dir(folder.join(at)).is_ok()) {}
+    }
+    let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+    write_if_changed(&written, &paths.join("\n"), |_| false)?;
+    for (path, text) in &files {
+        forget_compiled(&folder.join(path));
+        write_if_changed(&folder.join(path), text, |found| found == text.as_bytes())?;
     }
     Ok(folder)
 }
@@ -227,7 +238,8 @@ mod tests {
             ..Sources::default()
         };
         let events = EventTrigger::of(&function, &sources).and_then(Result::ok);
-        let interpreter = Interpreter { program: "node".into(), entry: "main.js".into() };
+        let interpreter =
+            Interpreter { program: "node".into(), entry: "main.js".into(), strips_types: false };
         let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let cache = Cache::open().unwrap();
         let launch =
@@ -238,6 +250,38 @@ mod tests {
             format!("{}{value}", name.display())
         });
         variables.collect()
+    }
+
+    #[test]
+    fn inline_code_is_laid_out_and_what_goes_is_taken_away() {
+        let cache = Cache::open().unwrap();
+        let origin = tempfile::tempdir().unwrap();
+        let lay_out = |source: serde_json::Value| {
+            let function = LocalFunction {
+                name: "laid-out".to_owned(),
+                spec: serde_json::from_value(json!({ "source": source })).unwrap(),
+                retry_idempotent: false,
+                runtime: Runtime::Node,
+                code: Code::Inline,
+                origin: origin.path().join("f.yaml"),
+            };
+            write_inline(&function, &cache).unwrap()
+        };
+        let folder = lay_out(json!({ "files": {
+            "index.js": "1", "lib/a/b.js": "2", "package.json": "{}",
+        } }));
+        assert_eq!(fs::read_to_string(folder.join("lib/a/b.js")).unwrap(), "2");
+        fs::write(folder.join("data.db"), "mine").unwrap();
+        let same = lay_out(json!({ "files": { "index.js": "1", "lib": "3" } }));
+        assert_eq!(same, folder);
+        assert_eq!(fs::read_to_string(folder.join("lib")).unwrap(), "3");
+        assert!(!folder.join("package.json").exists());
+        lay_out(json!({ "code": "4", "dependencies": { "pg": "8" } }));
+        assert_eq!(fs::read_to_string(folder.join("index.js")).unwrap(), "4");
+        assert!(folder.join("package.json").exists() && !folder.join("lib").exists());
+        assert!(folder.join("data.db").exists());
+        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_file(format!("{}.files", folder.display())).unwrap();
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::{
 use kipper_function::function::Runtime;
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::code::entry;
+
 /// The files of both runtimes, written by the build script.
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/runtimes.rs"));
@@ -72,6 +74,8 @@ pub(crate) struct Interpreter {
     pub(crate) program: PathBuf,
     /// The runtime's entry point, its first argument.
     pub(crate) entry: PathBuf,
+    /// It runs TypeScript: Node from 22.18 on.
+    pub(crate) strips_types: bool,
 }
 
 impl Interpreter {
@@ -88,7 +92,21 @@ impl Interpreter {
         };
         let folder = folder.join(runtime.as_str());
         unpack(files, &folder).map_err(|error| RuntimeError::Cache(folder.clone(), error))?;
-        Ok(Self { program: ask(runtime, program).await?, entry: folder.join(entry) })
+        let Answer { program, strips_types } = ask(runtime, program).await?;
+        Ok(Self { program, entry: folder.join(entry), strips_types })
+    }
+
+    /// Why it does not run this file, and what to do.
+    pub(crate) fn refusal(&self, file: &Path) -> Option<String> {
+        let is_refused = entry::typescript_ending(file).is_some() && !self.strips_types;
+        let (file, program) = (file.display(), self.program.display());
+        is_refused.then(|| {
+            format!(
+                "{file} is TypeScript, whose types {program} does not strip: pass a Node 22.18 or newer \
+                 with --node, or make JavaScript of it, for example with `npx esbuild {file} --bundle \
+                 --platform=node --outfile=index.js`"
+            )
+        })
     }
 }
 
@@ -119,9 +137,19 @@ pub(crate) fn write_if_changed(
     Ok(())
 }
 
-async fn ask(runtime: Runtime, program: &Path) -> Result<PathBuf, RuntimeError> {
+/// What an interpreter says of itself.
+#[derive(Debug)]
+struct Answer {
+    program: PathBuf,
+    strips_types: bool,
+}
+
+async fn ask(runtime: Runtime, program: &Path) -> Result<Answer, RuntimeError> {
     let (arguments, wanted, flag) = match runtime {
-        Runtime::Node => (["-p", "process.execPath"], "Node 20.19 or newer", "--node"),
+        Runtime::Node => {
+            let asked = "process.execPath + '\\n' + (process.features.typescript ? 'strips' : '')";
+            (["-p", asked], "Node 20.19 or newer", "--node")
+        }
         Runtime::Python => {
             (["-c", "import sys; print(sys.executable)"], "Python 3.11 or newer", "--python")
         }
@@ -141,9 +169,11 @@ async fn ask(runtime: Runtime, program: &Path) -> Result<PathBuf, RuntimeError> 
         Ok(Err(error)) => return Err(unusable(error.to_string())),
         Ok(Ok(output)) => output,
     };
-    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if output.status.success() && path.is_absolute() {
-        return Ok(path);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let mut lines = stdout.lines().map(str::trim);
+    let program = PathBuf::from(lines.next().unwrap_or_default());
+    if output.status.success() && program.is_absolute() {
+        return Ok(Answer { program, strips_types: lines.next() == Some("strips") });
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = stderr.lines().find(|line| !line.trim().is_empty());
@@ -174,6 +204,22 @@ mod tests {
         assert!(has(embedded::NODE, "main.js") && has(embedded::NODE, "http.js"));
         assert!(has(embedded::PYTHON, "main.py"));
         assert!(has(embedded::PYTHON, "kipper_runtime/start.py"));
+    }
+
+    #[test]
+    fn typescript_needs_a_node_that_strips_types() {
+        let refusal = |file: &str, strips_types| {
+            let (program, entry) = ("/bin/node".into(), "main.js".into());
+            Interpreter { program, entry, strips_types }.refusal(Path::new(file))
+        };
+        let refused = refusal("/d/index.ts", false).unwrap();
+        assert!(
+            refused.starts_with("/d/index.ts is TypeScript, whose types /bin/node"),
+            "{refused}"
+        );
+        for (file, strips_types) in [("index.ts", true), ("index.js", false), ("a.py", false)] {
+            assert_eq!(refusal(file, strips_types), None, "{file}");
+        }
     }
 
     #[tokio::test]

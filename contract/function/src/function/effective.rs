@@ -54,7 +54,8 @@ impl FunctionSpec {
 
     /// The inline code, when there is some.
     pub fn inline(&self) -> Option<&Source> {
-        self.source.as_ref().filter(|source| text(&source.code).is_some())
+        let has_code = |source: &&Source| text(&source.code).is_some() || !source.files.is_empty();
+        self.source.as_ref().filter(has_code)
     }
 
     /// Name of the inline code's handler, where it is not one that the runtime looks for.

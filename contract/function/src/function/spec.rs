@@ -43,10 +43,12 @@ use super::{schema_default, status::FunctionStatus};
 )]
 #[x_kube(
     validation = Rule::new(
-        "(has(self.image) && self.image.size() > 0) != \
-         (has(self.source) && has(self.source.code) && self.source.code.size() > 0)"
+        "[has(self.image) && self.image.size() > 0, \
+         has(self.source) && has(self.source.code) && self.source.code.size() > 0, \
+         has(self.source) && has(self.source.files) && self.source.files.size() > 0]\
+         .exists_one(given, given)"
     )
-    .message("exactly one of image and source.code must be set"),
+    .message("exactly one of image, source.code and source.files must be set"),
     validation = Rule::new(
         "(has(self.image) && self.image.size() > 0) || !has(self.runtime) || \
          self.runtime in ['', 'node', 'python']"
@@ -87,7 +89,7 @@ pub struct FunctionSpec {
     #[schemars(length(max = 63))]
     pub runtime: Option<String>,
 
-    /// Inline code; excludes `image`.
+    /// Inline code, of one file or of a folder; excludes `image`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 
@@ -169,19 +171,45 @@ pub struct FunctionSpec {
     pub image_pull_secrets: Vec<ImagePullSecret>,
 }
 
-/// Inline code of a function.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Inline code of a function: one file, or the files of a folder.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.files) || self.files.all(path, path.size() > 0 && path.size() <= 253 && \
+         !path.startsWith('/') && !path.startsWith('..') && !path.endsWith('/'))"
+    )
+    .message(
+        "the path of a file must be relative to the function's folder and have at most 253 characters"
+    )
+    .field_path(".files"),
+    validation = Rule::new(
+        "!has(self.files) || \
+         self.files.map(path, path.size() + self.files[path].size()).sum() <= 1000000"
+    )
+    .message("all files together must be at most 1000000 bytes")
+    .field_path(".files")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// The handler's source text. It is mounted from a ConfigMap, which holds at most 1 MiB.
+    /// The handler's source text, of one file; excludes `files`. It is mounted from a ConfigMap, which
+    /// holds at most 1 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1_000_000))]
     pub code: Option<String>,
+    /// The files of the function's folder, relative path (`lib/shout.js`) to text; excludes `code`. The
+    /// handler is in what `main` of its `package.json` names, in `index.js` (or `.mjs`, `.cjs`, `.ts`,
+    /// `.mts`, `.cts`) or in `handler.py`. Packages are those of its `package.json` or
+    /// `requirements.txt`, or, where it has none, `dependencies`. At most 1,000,000 bytes together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub files: BTreeMap<String, String>,
     /// Name of the exported handler, where it is not the runtime's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub handler: Option<String>,
-    /// Packages installed when the pod starts: name to version, range or URL of an archive.
+    /// Packages installed when the pod starts: name to version, range or URL of an archive. Excludes a
+    /// `package.json` or `requirements.txt` among `files`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub dependencies: BTreeMap<String, String>,

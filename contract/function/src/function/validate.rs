@@ -3,12 +3,16 @@
 //! `kip` and `kip dev` call this; the API server says the same through the CRD's schema and CEL
 //! rules, one problem at a time. All problems are collected, each with the path of its field.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt::Display};
 
 use kipper_trigger::EventTrigger;
 
-use super::spec::{Function, FunctionSpec, Resources, Trigger};
+use super::{
+    problem::Problem,
+    spec::{Function, FunctionSpec, Resources, Trigger},
+};
 use crate::{
+    code,
     cron::Schedule,
     dependency, env_name,
     kinds::{DeletionPolicy, Protocol, Runtime, TriggerKind},
@@ -16,8 +20,6 @@ use crate::{
     quantity,
 };
 
-/// Largest code, in bytes, that fits a ConfigMap beside its manifest of dependencies.
-pub const MAX_CODE_BYTES: usize = 1_000_000;
 /// Longest timeout.
 const MAX_TIMEOUT_SECONDS: i64 = 86_400;
 /// Longest idle time: thirty days.
@@ -33,30 +35,15 @@ const MAX_CONCURRENCY: i32 = 1_000_000;
 /// Where the runtimes find the code; nothing else may be mounted there.
 const CODE_PATH: &str = "/app/function";
 
-/// One problem of a Function.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Path of the field: `spec.triggers[0].schedule`.
-    pub path: String,
-    /// What is wrong with it.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
-
 /// Collects problems below one path.
 struct Report(Vec<Problem>);
 
 impl Report {
-    fn add(&mut self, path: impl Into<String>, message: impl fmt::Display) {
+    fn add(&mut self, path: impl Into<String>, message: impl Display) {
         self.0.push(Problem { path: path.into(), message: message.to_string() });
     }
 
-    fn check<E: fmt::Display>(&mut self, path: impl Into<String>, result: Result<(), E>) {
+    fn check<E: Display>(&mut self, path: impl Into<String>, result: Result<(), E>) {
         if let Err(error) = result {
             self.add(path, error);
         }
@@ -68,13 +55,7 @@ impl Report {
         }
     }
 
-    fn range<T: PartialOrd + fmt::Display>(
-        &mut self,
-        path: &str,
-        value: Option<T>,
-        min: T,
-        max: T,
-    ) {
+    fn range<T: PartialOrd + Display>(&mut self, path: &str, value: Option<T>, min: T, max: T) {
         if value.is_some_and(|value| value < min || value > max) {
             self.add(path, format_args!("must be between {min} and {max}"));
         }
@@ -156,7 +137,9 @@ impl FunctionSpec {
     fn check_workload(&self, report: &mut Report) {
         match (self.image(), self.inline()) {
             (Some(_), Some(_)) => report.add("spec", "only one of image and source can be set"),
-            (None, None) => report.add("spec", "image or source.code is required"),
+            (None, None) => {
+                report.add("spec", "one of image, source.code and source.files is required")
+            }
             _ => {}
         }
         if let Some(image) = self.image() {
@@ -169,9 +152,14 @@ impl FunctionSpec {
             report.add("spec.runtime", format_args!("must be {}", known.join(" or ")));
         }
         let size = source.code.as_ref().map_or(0, String::len);
-        report.require(size <= MAX_CODE_BYTES, "spec.source.code", "must be at most 1000000 bytes");
+        let fits = size <= code::MAX_CODE_BYTES;
+        report.require(fits, "spec.source.code", "must be at most 1000000 bytes");
+        let is_one = size == 0 || source.files.is_empty();
+        report.require(is_one, "spec.source", "only one of code and files can be set");
         // An image that was given too wins.
-        let Some(runtime) = self.effective_runtime() else { return };
+        let runtime = self.effective_runtime();
+        report.0.extend(code::check(source, runtime));
+        let Some(runtime) = runtime else { return };
         for (name, version) in &source.dependencies {
             let checked = dependency::check(runtime, name, version);
             report.check(format!("spec.source.dependencies.{name}"), checked);
@@ -287,7 +275,10 @@ impl FunctionSpec {
 }
 
 /// A Function is read by many; what is secret stands in its Secret.
-fn check_npmrc(runtime: Runtime, text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+/// When these settings are not for this runtime, are too long, or hold a token.
+pub fn check_npmrc(runtime: Runtime, text: &str) -> Result<(), &'static str> {
     if runtime != Runtime::Node {
         return Err(
             "is for npm; pip reads PIP_INDEX_URL and PIP_EXTRA_INDEX_URL, which may be secrets",

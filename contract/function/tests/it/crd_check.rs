@@ -69,11 +69,25 @@ fn every_rule_refuses_with_its_words() {
         ),
         (
             object(&json!({})),
-            "spec: Invalid value: exactly one of image and source.code must be set",
+            "spec: Invalid value: exactly one of image, source.code and source.files must be set",
         ),
         (
             object(&image(json!({ "source": { "code": "x" } }))),
-            "spec: Invalid value: exactly one of image and source.code must be set",
+            "spec: Invalid value: exactly one of image, source.code and source.files must be set",
+        ),
+        (
+            object(&json!({ "source": { "code": "x", "files": { "index.js": "x" } } })),
+            "spec: Invalid value: exactly one of image, source.code and source.files must be set",
+        ),
+        (
+            object(&json!({ "source": { "files": { "index.js": "x", "/etc/passwd": "x" } } })),
+            "spec.source.files: Invalid value: the path of a file must be relative to the function's folder and have at most 253 characters",
+        ),
+        (
+            object(
+                &json!({ "source": { "files": { "index.js": "x".repeat(500_000), "a.js": "x".repeat(500_000) } } }),
+            ),
+            "spec.source.files: Invalid value: all files together must be at most 1000000 bytes",
         ),
         (
             object(&json!({ "source": { "code": "x" }, "runtime": "ruby" })),
@@ -140,6 +154,11 @@ fn every_rule_refuses_with_its_words() {
     }
 }
 
+fn many_files(count: usize) -> Value {
+    let others = (1..count).map(|number| (format!("lib/{number}.js"), json!("x")));
+    Value::Object(others.chain([("index.js".to_owned(), json!("x"))]).collect())
+}
+
 #[test]
 fn the_schema_refuses_what_no_rule_needs_to() {
     let cases = [
@@ -176,6 +195,10 @@ fn the_schema_refuses_what_no_rule_needs_to() {
             "spec.volumes[0].mountPath: Invalid value: \"data\": spec.volumes[0].mountPath in body should match '^/[^:]*$'",
         ),
         (
+            json!({ "source": { "files": many_files(101) } }),
+            "spec.source.files: Too many: 101: must have at most 100 items",
+        ),
+        (
             image(
                 json!({ "triggers": [{ "type": "cron", "schedule": "* * * * *" }, { "type": "http" }, { "type": "redis" }, { "type": "minio" }] }),
             ),
@@ -195,6 +218,8 @@ fn good_functions_are_stored_with_their_defaults() {
         image(json!({})),
         json!({ "source": { "code": "x" } }),
         json!({ "source": { "code": "x", "handler": "h", "dependencies": { "pg": "8" } }, "runtime": "python" }),
+        // What costs the rules most.
+        json!({ "source": { "files": many_files(100) } }),
         // What clusters of old hold beside an image.
         image(json!({ "runtime": "ruby", "source": {} })),
         image(json!({ "triggers": [] })),
@@ -223,7 +248,7 @@ fn good_functions_are_stored_with_their_defaults() {
     let stored = |at: usize, path: &str| answer["objects"][at].pointer(path).cloned();
     assert_eq!(stored(0, "/spec/port"), Some(json!(8080)));
     assert_eq!(stored(0, "/spec/idleTimeoutSeconds"), Some(json!(300)));
-    assert_eq!(stored(9, "/spec/scaling/concurrency"), Some(json!(0)));
+    assert_eq!(stored(10, "/spec/scaling/concurrency"), Some(json!(0)));
     assert_eq!(stored(0, "/spec/scaling"), None);
-    assert_eq!(stored(6, "/spec/serviceBindings/0/deletionPolicy"), Some(json!("Delete")));
+    assert_eq!(stored(7, "/spec/serviceBindings/0/deletionPolicy"), Some(json!("Delete")));
 }

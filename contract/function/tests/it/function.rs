@@ -54,6 +54,8 @@ fn runtime_counts_for_inline_code_only() {
     for (spec, expected) in cases {
         assert_eq!(function(spec.clone()).spec.effective_runtime(), expected, "{spec}");
     }
+    let folder = function(json!({ "source": { "files": { "index.js": "x" } } })).spec;
+    assert!(matches!(folder.workload(), Some(Workload::Inline(Runtime::Node, _))));
     let inline = function(json!({ "source": { "code": "x" } })).spec;
     assert_eq!(inline.readiness(), Readiness::Http("/health"));
     assert!(matches!(inline.workload(), Some(Workload::Inline(Runtime::Node, _))));
@@ -145,7 +147,7 @@ fn nothing_stored_is_lost_on_the_way_through() {
         "metadata": { "name": "hello", "namespace": "shop-dev", "annotations": { "kipper.run/retry-idempotent": "true" } },
         "spec": {
             "runtime": "ruby", "port": 3000,
-            "source": { "code": "x", "handler": "main", "dependencies": { "pg": "8.11.5" }, "npmrc": "a=b" },
+            "source": { "code": "x", "files": { "lib/a.js": "y" }, "handler": "main", "dependencies": { "pg": "8.11.5" }, "npmrc": "a=b" },
             "env": { "A": "1" }, "resources": { "cpuRequest": "1", "tmpLimit": "1Gi" },
             "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "createDatabase": true, "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
@@ -178,8 +180,11 @@ fn problems_are_reported_with_their_paths() {
     let cases: &[(Value, &[&str])] = &[
         (json!({ "image": "i" }), &[]),
         (json!({ "source": { "code": "x" }, "runtime": "python" }), &[]),
-        (json!({}), &["spec: image or source.code is required"]),
-        (json!({ "source": { "handler": "x" } }), &["spec: image or source.code is required"]),
+        (json!({}), &["spec: one of image, source.code and source.files is required"]),
+        (
+            json!({ "source": { "handler": "x", "files": {} } }),
+            &["spec: one of image, source.code and source.files is required"],
+        ),
         (
             json!({ "image": "i", "source": { "code": "x" } }),
             &["spec: only one of image and source can be set"],

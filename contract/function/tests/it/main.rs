@@ -1,6 +1,7 @@
 //! Tables and properties of the rules that every part shares.
 #![allow(clippy::unwrap_used)]
 
+mod code;
 mod crd_check;
 mod cron;
 mod cron_differential;

@@ -29,6 +29,9 @@ fn every_list_and_map_is_bounded_and_lists_merge_by_key() {
     assert_eq!(key("volumes").unwrap(), "mountPath");
     assert_eq!(key("imagePullSecrets").unwrap(), "name");
     assert_eq!(spec.pointer("/properties/cspAllowlist/x-kubernetes-list-type").unwrap(), "set");
+    // The files of a folder belong together: whoever applies them replaces all of them.
+    let files = spec.pointer("/properties/source/properties/files/x-kubernetes-map-type");
+    assert_eq!(files.unwrap(), "atomic");
     check_bounds("spec", &spec);
 }
 
@@ -77,7 +80,7 @@ fn rules_have_messages() {
     let crd = serde_json::to_value(Function::crd()).unwrap();
     let mut rules = Vec::new();
     collect_rules(&crd, &mut rules);
-    assert_eq!(rules.len(), 13, "{rules:#?}");
+    assert_eq!(rules.len(), 15, "{rules:#?}");
     assert!(rules.iter().all(|rule| rule["message"].is_string()), "{rules:#?}");
 }
 

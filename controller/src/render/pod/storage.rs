@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kipper_function::names;
 
-use crate::render::subject::Subject;
+use crate::render::{code, subject::Subject};
 
 /// Where the runtimes find inline code.
 pub(super) const CODE_PATH: &str = "/app/function";
@@ -24,6 +24,7 @@ pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
             name: CODE.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
                 name: code.config_map.clone(),
+                items: code::items(code.files.keys()),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()

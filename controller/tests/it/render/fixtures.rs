@@ -175,6 +175,35 @@ source:
     Case::new("slugs", spec)
 }
 
+pub(crate) fn node_folder() -> Case {
+    let spec = r#"
+source:
+  files:
+    index.js: "module.exports = async (event) => require('./lib/shout')(event)\n"
+    lib/shout.js: "module.exports = (text) => `${text}!`\n"
+    package.json: "{\"dependencies\": {\"slugify\": \"1.6.6\"}}\n"
+    templates/hello world.txt: "Hello\n"
+  npmrc: "registry=https://npm.example.com/\n"
+"#;
+    Case::new("shout", spec)
+}
+
+/// By requests and on a schedule: both kinds of pods mount the same files.
+pub(crate) fn python_package() -> Case {
+    let spec = r#"
+runtime: python
+source:
+  files:
+    handler.py: "from pkg.sub import greet\n\ndef handler(event):\n    return greet(event)\n"
+    pkg/__init__.py: ""
+    pkg/sub/__init__.py: "from .words import greet\n"
+    pkg/sub/words.py: "def greet(name):\n    return f'hello {name}'\n"
+  dependencies: {six: 1.16.0}
+triggers: [{type: http}, {type: cron, schedule: "@daily"}]
+"#;
+    Case::new("greet", spec)
+}
+
 /// Names on every level, some of them declared twice.
 pub(crate) fn environment() -> Case {
     let spec = r#"
@@ -321,6 +350,8 @@ pub(crate) fn all() -> Vec<Case> {
         node_hello(),
         python_with_dependencies(),
         node_with_dependencies(),
+        node_folder(),
+        python_package(),
         environment(),
         image(),
         cron(),
