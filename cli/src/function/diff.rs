@@ -112,17 +112,20 @@ fn without_code(spec: &FunctionSpec) -> anyhow::Result<String> {
     let mut spec = spec.clone();
     if let Some(source) = &mut spec.source {
         source.code = None;
+        source.files.clear();
     }
     Ok(serde_saphyr::to_string(&spec)?)
 }
 
-/// Inline code by file. Manifests are left out: the spec has what they are made of.
+/// Inline code by file, without those that are made of the spec.
 fn code_files(name: &str, spec: &FunctionSpec) -> BTreeMap<String, String> {
     let Some(Workload::Inline(runtime, source)) = spec.workload() else {
         return BTreeMap::new();
     };
     let mut files = code::files(name, runtime, source);
-    files.retain(|file, _| !code::MANIFESTS.contains(&file.as_str()));
+    let list = code::package_list(runtime);
+    let is_given = |file: &String| source.files.contains_key(file);
+    files.retain(|file, _| is_given(file) || (file != list && file != code::NPMRC));
     files
 }
 
