@@ -153,7 +153,7 @@ impl<C> Dispatcher<C> {
 
     /// Events that failed and wait for another attempt.
     pub(crate) fn failing(&self) -> usize {
-        self.resting.len()
+        self.resting.len() + self.waiting.len()
     }
 
     /// Takes in a claimed event.

@@ -149,8 +149,14 @@ async fn what_cannot_become_ready_ends_the_wait() {
         let create =
             ["function", "create", &name, "--code-file", "crash.js", "--wait", "--timeout", "45s"];
         let stderr = kip.fails(1, &create).await;
-        assert!(stderr.contains("was not ready in time"), "{stderr}");
-        assert!(stderr.contains("no such ledger"), "{stderr}");
+        let told = "is not ready: ContainerCrashed: exit code 1: kipper: cannot load the function: \
+                    no such ledger\n";
+        assert!(stderr.contains(told), "{stderr}");
+        let stderr = kip.fails(1, &["function", "invoke", &name]).await;
+        assert!(
+            stderr.contains(&format!("function {name} cannot start: ContainerCrashed")),
+            "{stderr}"
+        );
     })
     .await;
 }

@@ -35,6 +35,10 @@ fn cases() -> Vec<(Value, &'static str)> {
             json!({ "source": { "code": "x" }, "noTmp": true }),
             "noTmp needs image: the runtimes of inline code write to /tmp",
         ),
+        (
+            image(json!({ "logRequests": true })),
+            "logRequests needs inline code: an image logs its requests itself",
+        ),
         (image(two), "at most one event trigger is allowed"),
         (cron(json!("")), "a cron trigger needs a schedule"),
         (

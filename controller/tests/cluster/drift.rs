@@ -68,7 +68,7 @@ async fn what_others_change_is_put_back() {
         let label = json!({ "metadata": { "labels": { names::TRIGGER: "theirs" } } });
         objects::merge(&sandbox.client, "ConfigMap", &sandbox.namespace, &code, label).await;
         let pointer = "/metadata/labels/kipper.run~1trigger";
-        until_back(&sandbox, "ConfigMap", &code, pointer, &json!("http")).await;
+        until_back(&sandbox, "ConfigMap", &code, pointer, &json!("cron")).await;
 
         let schedule = json!({ "spec": { "schedule": "* * * * *" } });
         objects::merge(&sandbox.client, "CronJob", &sandbox.namespace, &cron, schedule).await;

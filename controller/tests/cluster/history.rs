@@ -21,7 +21,7 @@ const MAX_REVISIONS: i64 = 10;
 /// way through a revision.
 fn spec(says: &str) -> Value {
     let code =
-        format!("module.exports = async () => 1 < 2 && '{says}' // <&> \u{2028} \\u003e \"ä\"");
+        format!("module.exports = async () => 1 < 2 && '{says}' /* <&> \u{2028} \\u003e \"ä\" */");
     // One pod, that stays.
     json!({ "source": { "code": code }, "scaling": { "minReplicas": 1, "maxReplicas": 1 } })
 }

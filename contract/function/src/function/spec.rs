@@ -63,7 +63,7 @@ use super::{schema_default, status::FunctionStatus};
     validation = Rule::new(
         "!has(self.logRequests) || !self.logRequests || !has(self.image) || self.image.size() == 0"
     )
-    .message("logRequests needs source.code: an image logs its requests itself")
+    .message("logRequests needs inline code: an image logs its requests itself")
     .field_path(".logRequests"),
     validation = Rule::new(
         "!has(self.triggers) || \

@@ -99,7 +99,7 @@ fn every_rule_refuses_with_its_words() {
         ),
         (
             object(&image(json!({ "logRequests": true }))),
-            "spec.logRequests: Invalid value: logRequests needs source.code: an image logs its requests itself",
+            "spec.logRequests: Invalid value: logRequests needs inline code: an image logs its requests itself",
         ),
         (
             object(&image(json!({ "triggers": [

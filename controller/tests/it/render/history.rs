@@ -100,12 +100,19 @@ fn the_largest_code_fits_into_a_revision() {
 fn a_restart_is_another_template_and_nothing_else() {
     let plain = fixtures::http_and_cron().render();
     let restarted = fixtures::http_and_cron().annotate(names::RESTARTED_AT, "10:00").render();
-    let mut deployment = of(&restarted, Kind::Deployment).clone();
-    let annotations = "/spec/template/metadata/annotations";
-    let annotations: &mut Value = deployment.pointer_mut(annotations).unwrap();
-    let time = annotations.as_object_mut().unwrap().remove(names::RESTARTED_AT);
+    let take = |objects: &[Object], annotation: &str| {
+        let mut deployment = of(objects, Kind::Deployment).clone();
+        let annotations = "/spec/template/metadata/annotations";
+        let annotations: &mut Value = deployment.pointer_mut(annotations).unwrap();
+        let annotations = annotations.as_object_mut().unwrap();
+        let template = annotations.remove(names::TEMPLATE_DIGEST).unwrap();
+        (annotations.remove(annotation), template, deployment)
+    };
+    let (time, template, deployment) = take(&restarted, names::RESTARTED_AT);
+    let (_, plain_template, plain_deployment) = take(&plain, names::RESTARTED_AT);
     assert_eq!(time, Some("10:00".into()));
-    assert_eq!(deployment, *of(&plain, Kind::Deployment));
+    assert_ne!(template, plain_template);
+    assert_eq!(deployment, plain_deployment);
     let others = |objects: Vec<Object>| {
         objects.into_iter().filter(|object| object.kind != Kind::Deployment).collect::<Vec<_>>()
     };

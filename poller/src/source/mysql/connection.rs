@@ -140,10 +140,27 @@ impl Connector {
             Ok(conn)
         };
         let conn = match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(|error| unreachable(&error))?,
+            Ok(connected) => connected.map_err(|error| self.unreachable(&error))?,
             Err(_) => return Err(SourceError::Lost("no answer to a connection".to_owned())),
         };
         Ok(Link { role, conn: Mutex::new(Some(conn)) })
+    }
+
+    /// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
+    fn unreachable(&self, error: &Error) -> SourceError {
+        match error {
+            Error::Server(answer) if REFUSALS.contains(&answer.code) => invalid(cause(error)),
+            Error::Driver(
+                DriverError::NoClientSslFlagFromServer
+                | DriverError::UnknownAuthPlugin { .. }
+                | DriverError::MysqlOldPasswordDisabled
+                | DriverError::CleartextPluginDisabled,
+            ) => invalid(cause(error)),
+            _ => {
+                let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
+                SourceError::Lost(format!("{host}:{port}: {}", cause(error)))
+            }
+        }
     }
 }
 
@@ -376,20 +393,6 @@ fn cause(error: &Error) -> String {
         Error::Io(error) => error.to_string(),
         Error::Driver(error) => error.to_string(),
         error => error.to_string(),
-    }
-}
-
-/// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
-fn unreachable(error: &Error) -> SourceError {
-    match error {
-        Error::Server(answer) if REFUSALS.contains(&answer.code) => invalid(cause(error)),
-        Error::Driver(
-            DriverError::NoClientSslFlagFromServer
-            | DriverError::UnknownAuthPlugin { .. }
-            | DriverError::MysqlOldPasswordDisabled
-            | DriverError::CleartextPluginDisabled,
-        ) => invalid(cause(error)),
-        _ => SourceError::Lost(cause(error)),
     }
 }
 

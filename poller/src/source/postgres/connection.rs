@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::{
     Client, Config, NoTls, SimpleQueryMessage,
-    config::SslMode,
+    config::{Host, SslMode},
     error::{Severity, SqlState},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -13,6 +13,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::url::Address;
 use crate::source::{SourceError, tls, url::Tls};
 
+/// Where a URL names none.
+const DEFAULT_PORT: u16 = 5432;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A dead peer is noticed within 15 + 3 × 5 seconds on this end, and by the settings below on the
 /// server's, where it frees the locks.
@@ -107,13 +109,17 @@ impl Connector {
     pub(super) async fn connect(&self, role: Role) -> Result<Client, SourceError> {
         let client = match &self.tls {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
+                let (client, connection) =
+                    self.config.connect(NoTls).await.map_err(|error| self.unreachable(&error))?;
                 tokio::spawn(connection);
                 client
             }
             Some(tls) => {
-                let (client, connection) =
-                    self.config.connect(tls.clone()).await.map_err(unreachable)?;
+                let (client, connection) = self
+                    .config
+                    .connect(tls.clone())
+                    .await
+                    .map_err(|error| self.unreachable(&error))?;
                 tokio::spawn(connection);
                 client
             }
@@ -131,6 +137,35 @@ impl Connector {
         );
         client.simple_query(&sql).await.map_err(|error| explain(role, &error))?;
         Ok(client)
+    }
+
+    /// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
+    fn unreachable(&self, error: &tokio_postgres::Error) -> SourceError {
+        match error.code() {
+            Some(
+                &(SqlState::INVALID_PASSWORD
+                | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                | SqlState::INVALID_CATALOG_NAME),
+            ) => invalid(cause(error)),
+            _ if cause(error).contains(NO_TLS) => {
+                let words = "the server does not support TLS: sslmode=disable connects without it";
+                invalid(words)
+            }
+            _ => SourceError::Lost(format!("{}: {}", self.address(), cause(error))),
+        }
+    }
+
+    /// Hosts and ports that are connected to.
+    fn address(&self) -> String {
+        let ports = self.config.get_ports();
+        let servers = self.config.get_hosts().iter().enumerate().map(|(at, host)| {
+            let port = ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
+            match host {
+                Host::Tcp(host) => format!("{host}:{port}"),
+                Host::Unix(path) => path.display().to_string(),
+            }
+        });
+        servers.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -183,22 +218,6 @@ async fn run(client: &Client, role: Role, sql: &str) -> Result<(), SourceError> 
 
 pub(super) fn invalid(text: impl Into<String>) -> SourceError {
     SourceError::Invalid(text.into())
-}
-
-/// A failed attempt to connect: what is wrong with the configuration, and what only with the moment.
-fn unreachable(error: tokio_postgres::Error) -> SourceError {
-    match error.code() {
-        Some(
-            &(SqlState::INVALID_PASSWORD
-            | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-            | SqlState::INVALID_CATALOG_NAME),
-        ) => invalid(cause(&error)),
-        _ if cause(&error).contains(NO_TLS) => {
-            let words = "the server does not support TLS: sslmode=disable connects without it";
-            invalid(words)
-        }
-        _ => SourceError::Lost(cause(&error)),
-    }
 }
 
 /// What an error says of the connection it came from.

@@ -98,7 +98,14 @@ impl Connector {
         if self.config.tls.is_some() && words.contains(NO_TLS) {
             return SourceError::Lost(format!("{words}: {WITHOUT_TLS}"));
         }
-        SourceError::Lost(words.to_owned())
+        SourceError::Lost(format!("{}: {words}", self.address()))
+    }
+
+    /// Hosts and ports that are connected to.
+    fn address(&self) -> String {
+        let servers = self.config.server.hosts();
+        let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+        servers.join(", ")
     }
 
     /// True where sentinels say who the master is.
@@ -238,9 +245,14 @@ impl Script {
     }
 }
 
-/// The client's words; those of the operating system it gives as Rust's own notation.
+/// The client's words; those of the operating system it gives in Rust's own notation.
 fn in_words(error: &Error) -> String {
     let words = error.details();
+    if let Some((_, said)) =
+        words.split_once(", error: \"").filter(|_| words.starts_with("Custom {"))
+    {
+        return said.trim_end_matches("\" }").to_owned();
+    }
     let code = words.strip_prefix("Os { code: ").and_then(|rest| rest.split(',').next());
     match code.and_then(|code| code.parse().ok()) {
         Some(code) => io::Error::from_raw_os_error(code).to_string(),
