@@ -8,6 +8,8 @@ use kipper_function::names;
 
 use crate::cache::{Failure, Key, Pod, Poller};
 
+/// Label by which Kubernetes names the Job of a pod.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Longest part of a container's last words in a condition, in characters.
 const MAX_MESSAGE: usize = 800;
 
@@ -52,8 +54,14 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     // Another container may be what the pod is not ready for.
     let silent = containers.iter().filter(|container| !container.ready);
     let started = silent.filter_map(running_since).max();
+    let has_run = containers.iter().any(|container| {
+        let states = [container.state.as_ref(), container.last_state.as_ref()];
+        states.into_iter().flatten().any(|s| s.running.is_some() || s.terminated.is_some())
+    });
     Some(Pod {
         function,
+        job: labels.get(JOB_NAME).cloned(),
+        has_run,
         server: labels.get(names::COMPONENT).map(String::as_str) == Some(names::SERVER),
         created,
         ready,

@@ -98,6 +98,7 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
     ];
     pairs.extend(report::schedule(function, now));
     if spec.cron_trigger().is_some() {
+        pairs.push(("last run", list::last_run(function, now)));
         let deadline = humantime::format_duration(spec.cron_deadline());
         pairs.push(("deadline", format!("a run is ended after {deadline}")));
     }
@@ -218,6 +219,31 @@ idle      to zero after 5m
 cpu       50m reserved, no limit
 memory    64Mi reserved, at most 256Mi"
         );
+    }
+
+    #[test]
+    fn a_schedule_has_its_deadline_and_its_last_run() {
+        let function: Function = serde_json::from_value(json!({
+            "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+            "metadata": { "name": "nightly" },
+            "spec": { "image": "x", "triggers": [
+                { "type": "cron", "schedule": "0 2 * * *", "timeZone": "Europe/Berlin" },
+            ] },
+            "status": { "schedule": { "lastRun": {
+                "job": "nightly-cron-1", "result": "Failed",
+                "completionTime": "2026-01-01T00:57:00Z",
+            } } },
+        }))
+        .unwrap();
+        let lines = about(&function, "2026-01-01T01:00:00Z".parse().unwrap());
+        for expected in [
+            "schedule  Every day at 02:00 Europe/Berlin",
+            "next      2026-01-02 02:00 CET",
+            "last run  Failed 3m ago",
+            "deadline  a run is ended after 1h",
+        ] {
+            assert!(lines.iter().any(|line| line == expected), "{expected}: {lines:#?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use clap::Args as ClapArgs;
 use kipper_client::ApiError;
-use kipper_function::{Function, Timestamp, function::Phase};
+use kipper_function::{
+    Function, Timestamp,
+    function::{Phase, RunResult},
+};
 use kube::ResourceExt as _;
 
 use crate::{
@@ -78,17 +81,29 @@ pub(super) async fn get(args: &GetArgs, scope: &ScopeArgs) -> anyhow::Result<()>
     failure::one_of(missing, args.names.len())
 }
 
+/// Columns that are there where a function needs them.
+#[derive(Clone, Copy)]
+struct Columns {
+    namespace: bool,
+    /// Last run and next one.
+    runs: bool,
+}
+
 fn table(functions: &[Function], with_namespace: bool, now: Timestamp) -> String {
+    let runs = functions.iter().any(|function| function.spec.cron_trigger().is_some());
+    let columns = Columns { namespace: with_namespace, runs };
     let mut headings = vec!["NAME", "TRIGGER", "PHASE", "REPLICAS", "URL", "AGE"];
-    if with_namespace {
+    if columns.runs {
+        headings.splice(5..5, ["LAST RUN", "NEXT RUN"]);
+    }
+    if columns.namespace {
         headings.insert(0, "NAMESPACE");
     }
-    let rows: Vec<_> =
-        functions.iter().map(|function| row(function, with_namespace, now)).collect();
+    let rows: Vec<_> = functions.iter().map(|function| row(function, columns, now)).collect();
     output::table(&headings, &rows)
 }
 
-fn row(function: &Function, with_namespace: bool, now: Timestamp) -> Vec<String> {
+fn row(function: &Function, columns: Columns, now: Timestamp) -> Vec<String> {
     let status = function.status.as_ref();
     let created = function.creation_timestamp().map(|time| time.0);
     let mut row = vec![
@@ -99,10 +114,43 @@ fn row(function: &Function, with_namespace: bool, now: Timestamp) -> Vec<String>
         status.and_then(|status| status.endpoint.clone()).unwrap_or_else(|| "-".to_owned()),
         output::age(created, now),
     ];
-    if with_namespace {
+    if columns.runs {
+        row.splice(5..5, [last_run(function, now), next_run(function, now)]);
+    }
+    if columns.namespace {
         row.insert(0, function.namespace().unwrap_or_default());
     }
     row
+}
+
+/// `Failed 3m ago`, in a colour, or that a run goes on.
+pub(super) fn last_run(function: &Function, now: Timestamp) -> String {
+    let schedule = function.status.as_ref().and_then(|status| status.schedule.as_ref());
+    let Some(schedule) = schedule else { return "-".to_owned() };
+    if let Some(active) = &schedule.active_run {
+        let started = active.start_time.as_ref().map(|time| time.0);
+        return output::coloured(&format!("Running {}", output::age(started, now)), Colour::Green);
+    }
+    let Some(last) = &schedule.last_run else { return "-".to_owned() };
+    let ended = last.completion_time.as_ref().or(last.start_time.as_ref()).map(|time| time.0);
+    let result = last.result.as_deref().unwrap_or_default();
+    let text = format!("{result} {} ago", output::age(ended, now));
+    match RunResult::parse(result) {
+        Some(RunResult::Failed) => output::coloured(&text, Colour::Red),
+        _ => text,
+    }
+}
+
+/// `in 5h`, or that none will start.
+fn next_run(function: &Function, now: Timestamp) -> String {
+    let Some(trigger) = function.spec.cron_trigger() else { return "-".to_owned() };
+    if trigger.suspend {
+        return "suspended".to_owned();
+    }
+    match function.spec.schedule().and_then(|schedule| schedule.next(now)) {
+        Some(next) => format!("in {}", output::age(Some(now), next)),
+        None => "-".to_owned(),
+    }
 }
 
 /// `http,cron`.
@@ -144,7 +192,7 @@ mod tests {
                 "name": "hello", "namespace": "shop-dev",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
             },
-            "spec": { "triggers": [{ "type": "http" }, { "type": "cron", "schedule": "@daily" }] },
+            "spec": { "triggers": [{ "type": "http" }] },
             "status": { "phase": "Idle", "replicas": 0, "endpoint": "https://fn-hello.test" },
         }))
         .unwrap();
@@ -155,9 +203,43 @@ mod tests {
         assert_eq!(
             table(&[function, pending], true, now),
             "\
-NAMESPACE   NAME    TRIGGER     PHASE     REPLICAS   URL                     AGE
-shop-dev    hello   http,cron   Idle      0          https://fn-hello.test   60s
-shop-dev    hello   http        Pending   0          -                       60s
+NAMESPACE   NAME    TRIGGER   PHASE     REPLICAS   URL                     AGE
+shop-dev    hello   http      Idle      0          https://fn-hello.test   60s
+shop-dev    hello   http      Pending   0          -                       60s
+"
+        );
+    }
+
+    #[test]
+    fn schedules_have_their_last_run_and_their_next() {
+        let function = |name: &str, suspend: bool, schedule: serde_json::Value| -> Function {
+            serde_json::from_value(json!({
+                "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+                "metadata": { "name": name, "creationTimestamp": "2026-01-01T00:00:00Z" },
+                "spec": { "triggers": [
+                    { "type": "cron", "schedule": "0 2 * * *", "suspend": suspend },
+                ] },
+                "status": { "phase": "Idle", "schedule": schedule },
+            }))
+            .unwrap()
+        };
+        let run = |result: &str| json!({ "job": "f-1", "result": result, "completionTime": "2026-01-01T00:57:00Z" });
+        let failed = function("failed", false, json!({ "lastRun": run("Failed") }));
+        let paused = function("paused", true, json!({ "lastRun": run("Succeeded") }));
+        let active = json!({ "job": "f-2", "startTime": "2026-01-01T00:59:50Z" });
+        let busy = json!({ "lastRun": run("Failed"), "activeRun": active });
+        let busy = function("busy", false, busy);
+        let mut http = function("new", false, json!(null));
+        http.spec.triggers.clear();
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        assert_eq!(
+            table(&[failed, paused, busy, http], false, now),
+            "\
+NAME     TRIGGER   PHASE   REPLICAS   URL   LAST RUN           NEXT RUN    AGE
+failed   cron      Idle    0          -     Failed 3m ago      in 60m      60m
+paused   cron      Idle    0          -     Succeeded 3m ago   suspended   60m
+busy     cron      Idle    0          -     Running 10s        in 60m      60m
+new      http      Idle    0          -     -                  -           60m
 "
         );
     }

@@ -484,6 +484,9 @@ mod tests {
             &["--bind=db,name=x"],
             &["--trigger=kafka"],
             &["--schedule=often"],
+            &["--schedule=0 0 30 2 *"],
+            &["--time-zone=Europe/Berln"],
+            &["--deadline=0"],
         ] {
             parse(flags).unwrap_err();
         }

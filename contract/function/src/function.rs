@@ -15,12 +15,12 @@ mod status;
 pub mod validate;
 
 pub use crate::{
-    kinds::{DeletionPolicy, Phase, Protocol, Runtime, TriggerKind},
+    kinds::{DeletionPolicy, Phase, Protocol, RunResult, Runtime, TriggerKind},
     names::MAX_NAME_LEN,
 };
 pub use spec::{
     Function, FunctionSpec, ImagePullSecret, Resources, Scaling, ServiceBinding, Source, Timeouts,
     Trigger, Volume,
 };
-pub use status::{FunctionStatus, SecretKeyStatus};
+pub use status::{FunctionStatus, RunStatus, ScheduleStatus, SecretKeyStatus};
 pub use validate::Problem;

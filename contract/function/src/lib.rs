@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod names;
 pub mod quantity;
 pub mod service;
+pub mod suggest;
 pub mod test_run;
 mod words;
 
@@ -25,4 +26,4 @@ pub use function::{Function, FunctionSpec, FunctionStatus};
 pub use service::{Service, ServiceSpec};
 
 /// Time type of this crate's interfaces, re-exported so that callers need no version of their own.
-pub use k8s_openapi::jiff::Timestamp;
+pub use k8s_openapi::jiff::{Timestamp, Zoned};

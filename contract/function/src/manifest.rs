@@ -10,7 +10,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use crate::function::{Function, Problem};
+use crate::{
+    function::{Function, Problem},
+    suggest,
+};
 
 /// Most documents in one text.
 pub const MAX_DOCUMENTS: usize = 1000;
@@ -179,7 +182,11 @@ fn check_fields(
             }
             (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
             (None, _) => {
-                problems.push(Problem { path, message: "is not a known field".to_owned() })
+                let known = schema.properties.iter().flat_map(|known| known.keys());
+                let meant = suggest::closest(key, known.map(String::as_str));
+                let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+                let message = format!("is not a known field{}", meant.unwrap_or_default());
+                problems.push(Problem { path, message });
             }
         }
     }
