@@ -10,6 +10,7 @@
 
 pub mod dev;
 
+mod env_file;
 mod env_flag;
 pub mod failure;
 pub mod function;

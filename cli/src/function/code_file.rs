@@ -46,7 +46,16 @@ impl Code {
             "py" => Some(Runtime::Python),
             _ => None,
         };
-        let runtime = runtime.or_else(by_ending);
+        let runtime = match (runtime, by_ending()) {
+            (Some(given), Some(ending)) if given != ending => {
+                return Err(UsageError::new(format!(
+                    "--runtime {given} does not fit {}, whose ending is that of {ending}",
+                    path.display()
+                ))
+                .into());
+            }
+            (given, ending) => given.or(ending),
+        };
         let runtime =
             runtime.ok_or_else(|| UsageError::new("--code-file needs --runtime node or python"))?;
         let text = read(path).with_context(|| path.display().to_string())?;

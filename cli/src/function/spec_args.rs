@@ -14,7 +14,7 @@ use kipper_function::{
 use kipper_process::exit::UsageError;
 
 use super::{code_file::Code, trigger_args::TriggerArgs};
-use crate::env_flag::variable;
+use crate::{env_file, env_flag::variable};
 
 /// What a function is.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -46,6 +46,10 @@ pub struct SpecArgs {
     /// Environment variable (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
+
+    /// File with environment variables, a line NAME=VALUE each; --env overrides it (may be repeated)
+    #[arg(long, value_name = "PATH")]
+    pub env_file: Vec<PathBuf>,
 
     /// Service to bind (may be repeated)
     #[arg(long, value_name = "SERVICE[,prefix=P][,database=D]", value_parser = binding)]
@@ -128,6 +132,8 @@ pub(super) struct Change<'a> {
     args: &'a SpecArgs,
     code: Option<Code>,
     npmrc: Option<String>,
+    /// Of the files, then those of the command line.
+    env: Vec<(String, String)>,
 }
 
 impl SpecArgs {
@@ -138,7 +144,9 @@ impl SpecArgs {
     pub(super) fn read(&self) -> anyhow::Result<Change<'_>> {
         let code =
             self.code_file.as_ref().map(|path| Code::read(path, self.runtime)).transpose()?;
-        Ok(Change { args: self, code, npmrc: self.npmrc()? })
+        let mut env = env_file::read_all(&self.env_file)?;
+        env.extend(self.env.iter().cloned());
+        Ok(Change { args: self, code, npmrc: self.npmrc()?, env })
     }
 
     /// The settings of npm, if there are some.
@@ -185,7 +193,7 @@ impl Change<'_> {
         if let Some(port) = args.port {
             spec.port = Some(port.into());
         }
-        edits::set_env(spec, &args.env);
+        edits::set_env(spec, &self.env);
         for binding in &args.bind {
             edits::bind(spec, binding);
         }
@@ -412,7 +420,10 @@ mod tests {
         };
         assert_eq!(create(&file("a.py", "x"), &[]).unwrap(), "python");
         assert_eq!(create(&file("a.mjs", "x"), &[]).unwrap(), "node");
-        assert_eq!(create(&file("a.js", "x"), &["--runtime=python"]).unwrap(), "python");
+        assert_eq!(create(&file("b", "x"), &["--runtime=python"]).unwrap(), "python");
+        assert_eq!(create(&file("a.js", "x"), &["--runtime=node"]).unwrap(), "node");
+        let other = create(&file("a.py", "x"), &["--runtime=node"]).unwrap_err();
+        assert!(other.ends_with("a.py, whose ending is that of python"), "{other}");
         let unknown = create(&file("a", "x"), &[]).unwrap_err();
         assert_eq!(unknown, "--code-file needs --runtime node or python");
         let empty = create(&file("b.js", " \n"), &[]).unwrap_err();
@@ -424,6 +435,16 @@ mod tests {
         let nothing = parse(&[]).unwrap();
         let error = nothing.read().unwrap().create().unwrap_err();
         assert_eq!(error.to_string(), "either --image or --code-file is required");
+    }
+
+    #[test]
+    fn variables_come_from_files_and_flags() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env").to_str().unwrap().to_owned();
+        fs::write(&path, "A=1\nB=2\n").unwrap();
+        let args = parse(&["--image=x", "--env=B=3", "--env-file", &path]).unwrap();
+        let spec = args.read().unwrap().create().unwrap();
+        assert_eq!(serde_json::to_value(spec.env).unwrap(), json!({ "A": "1", "B": "3" }));
     }
 
     #[test]
