@@ -87,11 +87,16 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = parse();
     let is_dev = matches!(cli.command, Command::Dev(_));
+    let flags = match &cli.command {
+        Command::Function(args) => args.scope.flags(),
+        Command::Volume(args) => args.scope.flags(),
+        _ => String::new(),
+    };
     match run(cli) {
         // `kip dev` is a server while it runs, and ends as servers do.
         result if is_dev => exit::main_result(result),
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, &flags),
     }
 }
 

@@ -50,6 +50,20 @@ pub(super) async fn after(
     }
 }
 
+/// Waits for a function whose pods a change replaces, if that was asked, and says that it is ready.
+pub(super) async fn settle(
+    session: &Session,
+    function: &Function,
+    args: WaitArgs,
+) -> anyhow::Result<()> {
+    if !args.wait {
+        return Ok(());
+    }
+    let (function, woken) = waited(session, function, Instant::now() + args.timeout).await?;
+    let awake = woken.as_ref().map(|woken| format!(", {}", awake(woken)));
+    output::line(format!("function {} ready{}", function.name_any(), awake.unwrap_or_default()))
+}
+
 /// The function once it is ready and, if requests reach it, has answered one.
 pub(super) async fn waited(
     session: &Session,
@@ -122,11 +136,16 @@ fn text(reported: &str, function: &Function, settings: &Settings, woken: Option<
         add("events", format!("{} {}", event.kind, event.source()));
     }
     if let Some(woken) = woken {
-        let phases = invoke::phases(&woken.phases).map(|phases| format!(" ({phases})"));
-        let (status, took) = (woken.status.as_u16(), output::duration(woken.took));
-        add("awake", format!("{status} after {took}{}", phases.unwrap_or_default()));
+        add("awake", awake(woken));
     }
     lines.join("\n") + "\n"
+}
+
+/// `200 after 1.2 s (cold start: …)`.
+fn awake(woken: &Woken) -> String {
+    let phases = invoke::phases(&woken.phases).map(|phases| format!(" ({phases})"));
+    let (status, took) = (woken.status.as_u16(), output::duration(woken.took));
+    format!("{status} after {took}{}", phases.unwrap_or_default())
 }
 
 /// The schedule in English and when it fires next; nothing where there is none.
@@ -137,10 +156,17 @@ pub(super) fn schedule(function: &Function, now: Timestamp) -> Vec<(&'static str
         return vec![("schedule", format!("{}, suspended", schedule.describe()))];
     }
     let mut lines = vec![("schedule", schedule.describe())];
-    for (at, time) in schedule.upcoming(now, FIRINGS).into_iter().enumerate() {
+    for (at, time) in upcoming(function, now).into_iter().enumerate() {
         lines.push((if at == 0 { "next" } else { "" }, minute(&schedule, time)));
     }
     lines
+}
+
+/// The next runs of its schedule; none while it is suspended.
+pub(super) fn upcoming(function: &Function, now: Timestamp) -> Vec<Timestamp> {
+    let is_suspended = function.spec.cron_trigger().is_some_and(|trigger| trigger.suspend);
+    let schedule = function.spec.schedule().filter(|_| !is_suspended);
+    schedule.map(|schedule| schedule.upcoming(now, FIRINGS)).unwrap_or_default()
 }
 
 /// `2026-01-02 03:04:05 CET` on the clocks of a schedule, without seconds where there are none.
