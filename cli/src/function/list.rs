@@ -1,7 +1,11 @@
 //! `kip function list` and `get`.
 
 use clap::Args as ClapArgs;
-use kipper_client::ApiError;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kipper_client::{
+    ApiError,
+    functions::{Seen, Selection},
+};
 use kipper_function::{
     Function, Timestamp,
     function::{Phase, RunResult},
@@ -22,6 +26,14 @@ pub struct ListArgs {
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
+    /// List only functions with these labels, such as team=web or tier!=test
+    #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
+    pub selector: String,
+
+    /// After the list, print each function that changes, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+
     /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -41,11 +53,11 @@ pub struct GetArgs {
 
 pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
-    let functions = if args.all_namespaces {
-        session.functions.list_everywhere().await?
-    } else {
-        session.functions.list().await?
-    };
+    let selection = Selection { everywhere: args.all_namespaces, labels: args.selector.clone() };
+    if args.watch {
+        return watch(args, &session, &selection).await;
+    }
+    let functions = session.functions.select(&selection).await?;
     if let Some(format) = args.output.output {
         return output::objects(format, output::FUNCTIONS, functions);
     }
@@ -58,6 +70,64 @@ pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<(
         output::note(format!("no functions found in {place}"));
     }
     output::print(table(&functions, args.all_namespaces, Timestamp::now()))
+}
+
+async fn watch(args: &ListArgs, session: &Session, selection: &Selection) -> anyhow::Result<()> {
+    let mut printed = Ok(());
+    let mut watched = Watched::new(args.output.output, args.all_namespaces);
+    let take = |seen: Seen| {
+        if printed.is_ok() {
+            printed = watched.print(seen);
+        }
+    };
+    session.functions.watch(selection, take).await?;
+    printed
+}
+
+/// Prints functions as a watch brings them: the columns stay as wide as those of the first table.
+struct Watched {
+    format: Option<Format>,
+    columns: Columns,
+    widths: Vec<usize>,
+}
+
+impl Watched {
+    fn new(format: Option<Format>, namespace: bool) -> Self {
+        Self { format, columns: Columns { namespace, runs: false }, widths: Vec::new() }
+    }
+
+    fn print(&mut self, seen: Seen) -> anyhow::Result<()> {
+        match (seen, self.format) {
+            (Seen::All(all), Some(format)) => {
+                all.iter().try_for_each(|f| output::object(format, output::FUNCTIONS, f))
+            }
+            (Seen::Changed(one) | Seen::Gone(one), Some(format)) => {
+                output::object(format, output::FUNCTIONS, &*one)
+            }
+            (seen, None) => output::print(self.lines(seen, Timestamp::now())),
+        }
+    }
+
+    fn lines(&mut self, seen: Seen, now: Timestamp) -> String {
+        match seen {
+            Seen::All(all) => {
+                self.columns.runs = has_runs(&all);
+                let headings = self.columns.headings();
+                let row = |function: &Function| row(function, self.columns, now);
+                let rows: Vec<_> = all.iter().map(row).collect();
+                self.widths = output::widths(&headings, &rows);
+                let headings = headings.into_iter().map(str::to_owned).collect();
+                let lines = std::iter::once(&headings).chain(&rows);
+                lines.map(|line| output::aligned(line, &self.widths)).collect()
+            }
+            Seen::Changed(one) => output::aligned(&row(&one, self.columns, now), &self.widths),
+            Seen::Gone(mut one) => {
+                // That it was asked to go is what its phase says.
+                one.metadata.deletion_timestamp.get_or_insert(Time(now));
+                output::aligned(&row(&one, self.columns, now), &self.widths)
+            }
+        }
+    }
 }
 
 pub(super) async fn get(args: &GetArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
@@ -89,16 +159,26 @@ struct Columns {
     runs: bool,
 }
 
+impl Columns {
+    fn headings(self) -> Vec<&'static str> {
+        let mut headings = vec!["NAME", "TRIGGER", "PHASE", "REPLICAS", "URL", "AGE"];
+        if self.runs {
+            headings.splice(5..5, ["LAST RUN", "NEXT RUN"]);
+        }
+        if self.namespace {
+            headings.insert(0, "NAMESPACE");
+        }
+        headings
+    }
+}
+
+fn has_runs(functions: &[Function]) -> bool {
+    functions.iter().any(|function| function.spec.cron_trigger().is_some())
+}
+
 fn table(functions: &[Function], with_namespace: bool, now: Timestamp) -> String {
-    let runs = functions.iter().any(|function| function.spec.cron_trigger().is_some());
-    let columns = Columns { namespace: with_namespace, runs };
-    let mut headings = vec!["NAME", "TRIGGER", "PHASE", "REPLICAS", "URL", "AGE"];
-    if columns.runs {
-        headings.splice(5..5, ["LAST RUN", "NEXT RUN"]);
-    }
-    if columns.namespace {
-        headings.insert(0, "NAMESPACE");
-    }
+    let columns = Columns { namespace: with_namespace, runs: has_runs(functions) };
+    let headings = columns.headings();
     let rows: Vec<_> = functions.iter().map(|function| row(function, columns, now)).collect();
     output::table(&headings, &rows)
 }
@@ -208,6 +288,36 @@ shop-dev    hello   http      Idle      0          https://fn-hello.test   60s
 shop-dev    hello   http      Pending   0          -                       60s
 "
         );
+    }
+
+    #[test]
+    fn a_watch_keeps_its_columns() {
+        let function = |name: &str, phase: &str| -> Box<Function> {
+            Box::new(
+                serde_json::from_value(json!({
+                    "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+                    "metadata": { "name": name, "creationTimestamp": "2026-01-01T00:00:00Z" },
+                    "spec": {}, "status": { "phase": phase, "replicas": 1 },
+                }))
+                .unwrap(),
+            )
+        };
+        let now = "2026-01-01T00:01:00Z".parse().unwrap();
+        let mut watched = Watched::new(None, false);
+        let mut printed = watched.lines(Seen::All(vec![*function("hello", "Running")]), now);
+        printed += &watched.lines(Seen::Changed(function("hello", "Idle")), now);
+        printed += &watched.lines(Seen::Gone(function("hi", "Idle")), now);
+        assert_eq!(
+            printed,
+            "\
+NAME    TRIGGER   PHASE     REPLICAS   URL   AGE
+hello   http      Running   1          -     60s
+hello   http      Idle      1          -     60s
+hi      http      Deleting   1          -     60s
+"
+        );
+        let mut none = Watched::new(None, false);
+        assert!(none.lines(Seen::All(Vec::new()), now).starts_with("NAME   TRIGGER"));
     }
 
     #[test]

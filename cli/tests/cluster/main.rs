@@ -9,6 +9,7 @@ mod apply;
 mod edits;
 mod ingress;
 mod kip;
+mod kubectl;
 mod life;
 mod loki;
 mod page;
