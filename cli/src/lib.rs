@@ -100,15 +100,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line, or the end of the process. A usage error of `kip dev` is one line and exit code
-/// 64, as with every server; any other is printed as clap does, with exit code 2.
+/// The command line, or the end of the process. A usage error is printed as clap does; its exit code is
+/// 64 for `kip dev`, as with every server, and 2 for any other.
 fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
         let lenient = Cli::command().ignore_errors(true).try_get_matches();
-        match lenient {
-            Ok(matches) if matches.subcommand_name() == Some("dev") => exit::parse(),
-            _ => error.exit(),
+        let is_dev = lenient.is_ok_and(|matches| matches.subcommand_name() == Some("dev"));
+        if !is_dev || !error.use_stderr() {
+            error.exit();
         }
+        // A closed stderr is no reason to end otherwise.
+        let _ = error.print();
+        std::process::exit(exit::USAGE_EXIT_CODE.into())
     })
 }
 

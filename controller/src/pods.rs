@@ -380,7 +380,7 @@ mod tests {
         );
         let installs = message(ended("OOMKilled", 137, "kipper: installing 3 packages with npm\n"));
         assert!(installs.contains("256Mi while it installed packages; "), "{installs}");
-        let done = "kipper: installing 1 packages with npm\nkipper: installed in 9 ms\n";
+        let done = "kipper: installing 1 package with npm\nkipper: installed in 9 ms\n";
         assert!(!message(ended("OOMKilled", 137, done)).contains("installed packages"));
         let gyp = "kipper: cannot load the function: npm install failed: gyp ERR! stack Error";
         assert!(message(ended("Error", 1, gyp)).ends_with("use an image of your own"));
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(clipped(&long), long);
         assert_eq!(clipped(&format!("a\n{long}")), format!("…{long}"));
         let why = "kipper: cannot load the function: npm install failed: ";
-        let said = clipped(&format!("kipper: installing 1 packages with npm\n{why}{long}"));
+        let said = clipped(&format!("kipper: installing 1 package with npm\n{why}{long}"));
         assert!(said.starts_with(why) && said.ends_with("x…"), "{said}");
         assert_eq!(said.chars().count(), MAX_MESSAGE + 1);
         assert_eq!(clipped(&format!("{long}\n{why}")), why.trim_end());
