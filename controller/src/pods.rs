@@ -243,24 +243,28 @@ fn ended(state: &ContainerState, limit: Option<&str>) -> Option<Failure> {
 
 /// What our runtimes begin their own lines with.
 const RUNTIME_LINE: &str = "kipper: ";
+/// How those lines go on that tell of progress, and so never why something ended.
+const PROGRESS: [&str; 4] = ["installing ", "installed ", "listening ", "draining"];
 
-/// The part of a text that says why: what a runtime said last, else the end.
+/// The part of a text that says why: the line that a runtime said last, without the stack behind it,
+/// else the end.
 fn clipped(text: &str) -> String {
     let text = text.trim();
-    let over = text.chars().count().saturating_sub(MAX_MESSAGE);
-    if over == 0 {
-        return text.to_owned();
-    }
-    let line = text.rfind(&format!("\n{RUNTIME_LINE}")).map(|newline| newline + 1);
-    if let Some(said) = line.or_else(|| text.starts_with(RUNTIME_LINE).then_some(0)) {
-        let said = &text[said..];
-        return match said.char_indices().nth(MAX_MESSAGE) {
-            Some((end, _)) => format!("{}…", &said[..end]),
-            None => said.to_owned(),
+    if let Some(line) = text.lines().rev().find(|line| says_why(line)) {
+        return match line.char_indices().nth(MAX_MESSAGE) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line.trim_end().to_owned(),
         };
     }
-    let tail: String = text.chars().skip(over).collect();
-    format!("…{tail}")
+    match text.chars().count().saturating_sub(MAX_MESSAGE) {
+        0 => text.to_owned(),
+        over => format!("…{}", text.chars().skip(over).collect::<String>()),
+    }
+}
+
+fn says_why(line: &str) -> bool {
+    let said = line.strip_prefix(RUNTIME_LINE);
+    said.is_some_and(|said| !PROGRESS.iter().any(|word| said.starts_with(word)))
 }
 
 #[cfg(test)]
@@ -408,6 +412,10 @@ mod tests {
         assert!(said.starts_with(why) && said.ends_with("x…"), "{said}");
         assert_eq!(said.chars().count(), MAX_MESSAGE + 1);
         assert_eq!(clipped(&format!("{long}\n{why}")), why.trim_end());
+        let run = "kipper: the run failed: no ledger\nError: no ledger\n    at f (index.js:3:9)\n";
+        assert_eq!(clipped(run), "kipper: the run failed: no ledger");
+        let own = "kipper: installed in 9 ms\nno ledger\n";
+        assert_eq!(clipped(own), own.trim());
     }
 
     #[test]

@@ -116,7 +116,7 @@ async fn set(
         let reported: BTreeMap<_, _> = keys.map(|key| (&key.name, &key.rotated_at)).collect();
         stored.iter().all(|(key, rotated_at)| reported.get(key) == Some(&rotated_at))
     };
-    taken_note(&session, name, has_it).await?;
+    taken_note(&session, name, wait, has_it).await?;
     output::line(format!("secret {key} of function {name} set"))?;
     report::settle(&session, &function, wait).await
 }
@@ -134,21 +134,29 @@ async fn delete(
         let mut reported = function.status.iter().flat_map(|status| &status.secret_keys);
         reported.all(|key| !keys.contains(&key.name))
     };
-    taken_note(&session, name, has_none).await?;
+    taken_note(&session, name, wait, has_none).await?;
     for key in keys {
         output::line(format!("secret {key} of function {name} deleted"))?;
     }
     report::settle(&session, &function, wait).await
 }
 
-/// Waits until the controller has seen the change, and says so if it does not.
+/// Waits until the controller has seen the change, and says so if it does not. Whoever waits for pods
+/// with it has to know: those of before are ready, too.
 async fn taken_note(
     session: &Session,
     name: &str,
+    wait: WaitArgs,
     holds: impl Fn(&Function) -> bool,
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LOOK;
+    let patience = if wait.wait { wait.timeout } else { LOOK };
+    let deadline = Instant::now() + patience;
     if !wait::told_by_status(&session.functions, name, deadline, holds).await? {
+        anyhow::ensure!(
+            !wait.wait,
+            "the controller has not processed the change within {}",
+            humantime::format_duration(patience)
+        );
         output::note(
             "warning: the controller has not processed the change yet; pods keep the old values \
              until it has",
