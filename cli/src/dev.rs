@@ -38,6 +38,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use args::Args;
 
+use crate::env_file;
+
 use child::Groups;
 use console::Console;
 use data_plane::DataPlane;
@@ -66,7 +68,8 @@ pub fn main(args: Args, log_filter: &str) -> anyhow::Result<()> {
     runtime.block_on(serve(args, LogFilter::new(log_filter)))
 }
 
-async fn serve(args: Args, log: LogFilter) -> anyhow::Result<()> {
+async fn serve(mut args: Args, log: LogFilter) -> anyhow::Result<()> {
+    args.env.splice(..0, env_file::read_all(&args.env_file)?);
     let mut loaded = load::load(&args.sources)?;
     trigger::declare(&args.trigger, &mut loaded.functions)?;
     let sources = Sources {

@@ -40,6 +40,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
 
+    /// File with environment variables, a line NAME=VALUE each; --env overrides it; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub env_file: Vec<PathBuf>,
+
     /// URL of a source that a Function's event trigger names; may be repeated
     /// [env: KIPPER_SOURCE_<NAME>]
     #[arg(long, value_name = "NAME=URL", value_parser = source)]
