@@ -19,6 +19,11 @@ use crate::{
     settings::ScopeArgs,
 };
 
+/// Heading of the phases.
+const PHASE: &str = "PHASE";
+/// The longest of them, which is nobody's but this command's.
+const DELETING: &str = "Deleting";
+
 /// List functions.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ListArgs {
@@ -116,6 +121,10 @@ impl Watched {
                 let row = |function: &Function| row(function, self.columns, now);
                 let rows: Vec<_> = all.iter().map(row).collect();
                 self.widths = output::widths(&headings, &rows);
+                let phase = headings.iter().position(|heading| *heading == PHASE);
+                if let Some(width) = phase.and_then(|at| self.widths.get_mut(at)) {
+                    *width = DELETING.len().max(*width);
+                }
                 let headings = headings.into_iter().map(str::to_owned).collect();
                 let lines = std::iter::once(&headings).chain(&rows);
                 lines.map(|line| output::aligned(line, &self.widths)).collect()
@@ -161,7 +170,7 @@ struct Columns {
 
 impl Columns {
     fn headings(self) -> Vec<&'static str> {
-        let mut headings = vec!["NAME", "TRIGGER", "PHASE", "REPLICAS", "URL", "AGE"];
+        let mut headings = vec!["NAME", "TRIGGER", PHASE, "REPLICAS", "URL", "AGE"];
         if self.runs {
             headings.splice(5..5, ["LAST RUN", "NEXT RUN"]);
         }
@@ -245,7 +254,7 @@ pub(super) fn triggers(function: &Function) -> String {
 /// Its phase, in a colour; one that is being deleted has none any more.
 pub(super) fn phase(function: &Function) -> String {
     if function.metadata.deletion_timestamp.is_some() {
-        return output::coloured("Deleting", Colour::Yellow);
+        return output::coloured(DELETING, Colour::Yellow);
     }
     let status = function.status.as_ref();
     match status.and_then(|status| status.phase()) {
@@ -310,9 +319,9 @@ shop-dev    hello   http      Pending   0          -                       60s
         assert_eq!(
             printed,
             "\
-NAME    TRIGGER   PHASE     REPLICAS   URL   AGE
-hello   http      Running   1          -     60s
-hello   http      Idle      1          -     60s
+NAME    TRIGGER   PHASE      REPLICAS   URL   AGE
+hello   http      Running    1          -     60s
+hello   http      Idle       1          -     60s
 hi      http      Deleting   1          -     60s
 "
         );

@@ -71,7 +71,7 @@ fn join(problems: &[Problem]) -> String {
 /// [`Function::validate`] for their meaning.
 pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| ManifestError::Syntax(error.without_snippet().to_string()))?;
+        .map_err(|error| ManifestError::Syntax(readable(&error.without_snippet().to_string())))?;
     if documents.len() > MAX_DOCUMENTS {
         return Err(ManifestError::TooMany);
     }
@@ -94,6 +94,11 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         }
     }
     Ok(manifest)
+}
+
+/// What the parser says, without what only a program can do about it.
+fn readable(message: &str) -> String {
+    message.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn is_function(value: &Value) -> bool {

@@ -104,6 +104,8 @@ fn a_syntax_error_has_its_line() {
     let error = manifest::parse("kind: Function\nspec: [1, 2\nmore: x: y").unwrap_err();
     assert!(matches!(error, ManifestError::Syntax(_)));
     assert!(error.to_string().contains("line"), "{error}");
+    let twice = manifest::parse("a: 1\na: 2\n").unwrap_err().to_string();
+    assert_eq!(twice, "not valid YAML: duplicate mapping key: a at line 2, column 1");
 }
 
 #[test]
