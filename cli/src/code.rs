@@ -30,6 +30,8 @@ use left_out::LeftOut;
 pub(crate) enum CodeError {
     #[error("--code-file needs --runtime node or python")]
     NoRuntime,
+    #[error("--runtime {given} does not fit {}, whose ending is that of {ending}", path.display())]
+    Misfit { path: PathBuf, given: Runtime, ending: Runtime },
     #[error("{0}")]
     Jsx(String),
     #[error("{}: {source}", path.display())]
@@ -51,7 +53,10 @@ pub(crate) enum CodeError {
 impl CodeError {
     /// The command line is wrong, whatever the files are.
     pub(crate) const fn is_usage(&self) -> bool {
-        matches!(self, Self::NoRuntime | Self::Jsx(_) | Self::Ambiguous { .. })
+        matches!(
+            self,
+            Self::NoRuntime | Self::Misfit { .. } | Self::Jsx(_) | Self::Ambiguous { .. }
+        )
     }
 }
 
@@ -92,8 +97,12 @@ impl Code {
         if let Some(why) = entry::refusal(path) {
             return Err(CodeError::Jsx(why));
         }
-        let runtime = runtime.or_else(|| entry::runtime_of_file(path));
-        let runtime = runtime.ok_or(CodeError::NoRuntime)?;
+        let runtime = match (runtime, entry::runtime_of_file(path)) {
+            (Some(given), Some(ending)) if given != ending => {
+                return Err(CodeError::Misfit { path: path.to_owned(), given, ending });
+            }
+            (given, ending) => given.or(ending).ok_or(CodeError::NoRuntime)?,
+        };
         let text = read(path)?;
         // What strips the types goes by the file's name.
         let content = match entry::typescript_ending(path).filter(|_| runtime == Runtime::Node) {

@@ -8,6 +8,7 @@
 
 mod args;
 mod console;
+mod input;
 
 mod load;
 mod watch;
@@ -25,6 +26,7 @@ mod function;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::{self, IsTerminal as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -36,6 +38,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use args::Args;
 
+use crate::env_file;
+
 use child::Groups;
 use console::Console;
 use data_plane::DataPlane;
@@ -46,6 +50,7 @@ use events::{
     trigger::{self, EventTrigger, Sources, Unavailable},
 };
 use function::{Periods, Platform, Running};
+use input::Input;
 use load::{Code, LoadError, Loaded, LocalFunction};
 use run::{
     launch::{self, Launch},
@@ -63,7 +68,8 @@ pub fn main(args: Args, log_filter: &str) -> anyhow::Result<()> {
     runtime.block_on(serve(args, LogFilter::new(log_filter)))
 }
 
-async fn serve(args: Args, log: LogFilter) -> anyhow::Result<()> {
+async fn serve(mut args: Args, log: LogFilter) -> anyhow::Result<()> {
+    args.env.splice(..0, env_file::read_all(&args.env_file)?);
     let mut loaded = load::load(&args.sources)?;
     trigger::declare(&args.trigger, &mut loaded.functions)?;
     let sources = Sources {
@@ -158,6 +164,7 @@ struct Dev {
     args: Args,
     sources: Sources,
     console: Console,
+    input: Input,
     groups: Groups,
     log: LogFilter,
     tracker: TaskTracker,
@@ -201,6 +208,7 @@ impl Dev {
             args,
             sources,
             console,
+            input: Input::start()?,
             groups,
             log,
             tracker: TaskTracker::new(),
@@ -228,17 +236,31 @@ impl Dev {
         for (voice, summary) in started {
             voice.say(summary);
         }
+        if io::stdin().is_terminal() && self.running.values().any(Running::is_scheduled) {
+            self.console.say("type `run NAME` and Enter to run a cron function now");
+        }
         Ok(())
     }
 
     async fn serve(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         loop {
-            let changed = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 error = self.data_plane.failed() => return Err(error),
-                changed = next_change(&mut self.watch) => changed,
-            };
-            self.apply(&changed).await;
+                changed = next_change(&mut self.watch) => self.apply(&changed).await,
+                line = self.input.next() => self.obey(&line),
+            }
+        }
+    }
+
+    /// Carries out what the user typed.
+    fn obey(&self, line: &str) {
+        let scheduled = self.running.iter().filter(|(_, running)| running.is_scheduled());
+        let scheduled: Vec<_> = scheduled.map(|(name, _)| name.as_str()).collect();
+        match input::run(line, &scheduled) {
+            Ok(None) => {}
+            Ok(Some(name)) => self.running.get(name).into_iter().for_each(Running::run_now),
+            Err(why) => self.console.warn(why),
         }
     }
 

@@ -29,14 +29,34 @@ const OF_LOKI: &str = "`--pods` reads what the pods there are still have";
 #[error("{0}")]
 pub struct Report(pub String);
 
-/// Prints the error; the exit code.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    output::note(format!("error: {}", chain(error)));
+/// Prints the error; the exit code. `flags` are those that said which cluster and namespace.
+pub fn report(error: &anyhow::Error, flags: &str) -> ExitCode {
+    output::note(format!("error: {}", with_flags(&chain(error), flags)));
     if let Some(hint) = hint(error) {
-        output::note(format!("hint: {hint}"));
+        output::note(format!("hint: {}", with_flags(&hint, flags)));
     }
     let is_usage = error.chain().any(|cause| cause.is::<UsageError>());
     if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+/// How a command begins that a text gives for pasting.
+const COMMAND: &str = "`kip ";
+
+/// The text with these flags behind each command of `kip` in it, so that it can be pasted.
+fn with_flags(text: &str, flags: &str) -> String {
+    let mut parts = text.split(COMMAND);
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        result.push_str(COMMAND);
+        match part.split_once('`') {
+            Some((command, rest)) => {
+                let given = if command.ends_with(flags) { "" } else { flags };
+                result.extend([command, given, "`", rest]);
+            }
+            None => result.push_str(part),
+        }
+    }
+    result
 }
 
 /// The chain of causes in one line; what a cause's parent says already is not said again.
@@ -85,6 +105,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         let test = cause.downcast_ref::<TestRunError>().and_then(of_test);
         let check = cause.downcast_ref::<SourceCheckError>().and_then(of_check);
         let wait = cause.downcast_ref::<WaitError>().and_then(of_wait);
+
         connect
             .or(loki)
             .or(api)
@@ -94,8 +115,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             .or(invoke)
             .or(test)
             .or(check)
-            .or(wait)
             .map(str::to_owned)
+            .or(wait)
     })
 }
 
@@ -195,21 +216,23 @@ fn of_check(error: &SourceCheckError) -> Option<&'static str> {
     }
 }
 
-fn of_wait(error: &WaitError) -> Option<&'static str> {
-    match error {
-        WaitError::Api(error) => of_api(error),
-        WaitError::TooLate { .. } => {
-            Some("`kip function describe` and `kip function logs` show more")
+fn of_wait(error: &WaitError) -> Option<String> {
+    Some(match error {
+        WaitError::Api(error) => of_api(error)?.to_owned(),
+        WaitError::TooLate { name, .. } => {
+            format!("`kip function describe {name}` and `kip function logs {name}` show more")
         }
         WaitError::Broken { stage: Stage::NotReady { reason, .. }, .. }
             if reason == "HostTaken" =>
         {
-            Some("hosts are unique in the cluster: choose another name for the function")
+            "hosts are unique in the cluster: choose another name for the function".to_owned()
         }
-        WaitError::Broken { .. } => Some("`kip function describe` shows more"),
-        WaitError::CannotStart { .. } => Some("`kip function logs` shows what it said"),
-        WaitError::Deleted(_) => None,
-    }
+        WaitError::Broken { name, .. } => format!("`kip function describe {name}` shows more"),
+        WaitError::CannotStart { name, .. } => {
+            format!("`kip function logs {name}` shows what it said")
+        }
+        WaitError::Deleted(_) => return None,
+    })
 }
 
 #[cfg(test)]
@@ -223,5 +246,18 @@ mod tests {
         assert_eq!(chain(&error), "edit: function a does not exist in namespace n");
         assert!(hint(&error).is_some_and(|hint| hint.contains("kip function list")));
         assert_eq!(hint(&anyhow::anyhow!("boom")), None);
+    }
+
+    #[test]
+    fn commands_can_be_pasted() {
+        for (text, flags, expected) in [
+            ("`kip function list` shows it", " -n shop", "`kip function list -n shop` shows it"),
+            ("`kip a` and `kip b`", " -n x", "`kip a -n x` and `kip b -n x`"),
+            ("`kip a -n x`", " -n x", "`kip a -n x`"),
+            ("`kip a`, `kubectl b`", "", "`kip a`, `kubectl b`"),
+            ("kip a, `kubectl b` `kip c", " -n x", "kip a, `kubectl b` `kip c"),
+        ] {
+            assert_eq!(with_flags(text, flags), expected);
+        }
     }
 }

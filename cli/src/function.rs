@@ -11,6 +11,7 @@ mod delete;
 mod deps;
 mod describe;
 mod diff;
+mod edit;
 mod entry;
 mod env;
 mod history;
@@ -53,6 +54,8 @@ pub enum Command {
     Diff(diff::Args),
     /// Change the given fields of a function, and nothing else
     Update(Box<update::Args>),
+    /// Edit a function as YAML in an editor: KUBE_EDITOR, EDITOR, or vi
+    Edit(edit::Args),
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
@@ -98,10 +101,11 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let scope = &args.scope;
     match args.command {
-        Command::Create(args) => create::run(&args, scope).await,
+        Command::Create(args) => Box::pin(create::run(&args, scope)).await,
         Command::Apply(args) => apply::run(&args, scope).await,
         Command::Diff(args) => diff::run(&args, scope).await,
         Command::Update(args) => update::run(&args, scope).await,
+        Command::Edit(args) => edit::run(&args, scope).await,
         Command::List(args) => list::list(&args, scope).await,
         Command::Get(args) => list::get(&args, scope).await,
         Command::Describe(args) => describe::run(&args, scope).await,

@@ -11,6 +11,7 @@
 mod code;
 pub mod dev;
 
+mod env_file;
 mod env_flag;
 pub mod failure;
 pub mod function;
@@ -89,23 +90,32 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = parse();
     let is_dev = matches!(cli.command, Command::Dev(_));
+    let flags = match &cli.command {
+        Command::Function(args) => args.scope.flags(),
+        Command::Service(args) => args.scope.flags(),
+        Command::Volume(args) => args.scope.flags(),
+        _ => String::new(),
+    };
     match run(cli) {
         // `kip dev` is a server while it runs, and ends as servers do.
         result if is_dev => exit::main_result(result),
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, &flags),
     }
 }
 
-/// The command line, or the end of the process. A usage error of `kip dev` is one line and exit code
-/// 64, as with every server; any other is printed as clap does, with exit code 2.
+/// The command line, or the end of the process. A usage error is printed as clap does; its exit code is
+/// 64 for `kip dev`, as with every server, and 2 for any other.
 fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
         let lenient = Cli::command().ignore_errors(true).try_get_matches();
-        match lenient {
-            Ok(matches) if matches.subcommand_name() == Some("dev") => exit::parse(),
-            _ => error.exit(),
+        let is_dev = lenient.is_ok_and(|matches| matches.subcommand_name() == Some("dev"));
+        if !is_dev || !error.use_stderr() {
+            error.exit();
         }
+        // A closed stderr is no reason to end otherwise.
+        let _ = error.print();
+        std::process::exit(exit::USAGE_EXIT_CODE.into())
     })
 }
 

@@ -100,7 +100,11 @@ pub fn value(format: Format, value: &impl Serialize) -> anyhow::Result<()> {
     }
 }
 
-fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+/// A value as YAML.
+///
+/// # Errors
+/// When it has no such form.
+pub fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
     let text = serde_saphyr::to_string(value)?;
     Ok(if text.ends_with('\n') { text } else { text + "\n" })
 }
@@ -187,23 +191,28 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
         return String::new();
     }
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
-    let width = |column: usize| {
-        let cells = all.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| columns(cell)).max().unwrap_or(0)
+    let widths = widths(&headings, rows);
+    std::iter::once(&headings).chain(rows).map(|row| aligned(row, &widths)).collect()
+}
+
+/// Widths of the columns of a table.
+pub fn widths<T: AsRef<str>>(headings: &[T], rows: &[Vec<String>]) -> Vec<usize> {
+    let width = |(column, heading): (usize, &T)| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| columns(cell)).fold(columns(heading.as_ref()), usize::max)
     };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut text = String::new();
-    for row in all {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.push_str(&" ".repeat(width.saturating_sub(columns(cell)) + 3));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
+    headings.iter().enumerate().map(width).collect()
+}
+
+/// A line of a table whose columns are so wide.
+pub fn aligned(row: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (cell, width) in row.iter().zip(widths) {
+        line.push_str(cell);
+        line.push_str(&" ".repeat(width.saturating_sub(columns(cell)) + 3));
     }
-    text
+    line.truncate(line.trim_end().len());
+    line + "\n"
 }
 
 /// Characters of a cell that take room: colours do not.

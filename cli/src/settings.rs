@@ -82,6 +82,8 @@ pub struct Settings {
     pub system_namespace: String,
     /// Whether flags name the namespace, which nothing else may then contradict.
     pub is_flagged: bool,
+    /// The flags that were given, as a command that is to be pasted needs them: with a space before.
+    pub flags: String,
 }
 
 impl ScopeArgs {
@@ -102,7 +104,22 @@ impl ScopeArgs {
             loki_tenant: variable("KIP_LOKI_TENANT"),
             system_namespace: variable("KIP_SYSTEM_NAMESPACE"),
         };
-        resolve(&[self.layer(), environment, file()?]).map_err(anyhow::Error::new)
+        let settings = resolve(&[self.layer(), environment, file()?])?;
+        Ok(Settings { flags: self.flags(), ..settings })
+    }
+
+    /// The flags that were given, as they are written behind another command; with a space before.
+    pub fn flags(&self) -> String {
+        let flags = [
+            ("-n", &self.namespace),
+            ("--project", &self.project),
+            ("--environment", &self.environment),
+            ("--context", &self.context),
+            ("--kubeconfig", &self.kubeconfig),
+            ("--interceptor", &self.interceptor),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        given.map(|(flag, value)| format!(" {flag} {}", quoted(value))).collect()
     }
 
     fn layer(&self) -> Layer {
@@ -119,6 +136,15 @@ impl ScopeArgs {
             system_namespace: None,
         }
     }
+}
+
+/// A word of a shell's command line.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// `KIP_CONFIG`, or `kip/config.yaml` where configuration is kept; only the latter may be absent.
@@ -175,6 +201,7 @@ fn resolve(layers: &[Layer; 3]) -> Result<Settings, UsageError> {
         system_namespace: first(|layer| &layer.system_namespace)
             .unwrap_or_else(|| SYSTEM_NAMESPACE.to_owned()),
         is_flagged,
+        flags: String::new(),
     })
 }
 

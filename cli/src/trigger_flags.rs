@@ -1,7 +1,10 @@
 //! Flags of triggers that `kip dev` and `kip function create` call the same. Pure.
 
 use clap::Args;
-use kipper_function::{cron::Schedule, function::TriggerKind};
+use kipper_function::{
+    cron::Schedule,
+    function::{Trigger, TriggerKind},
+};
 use kipper_trigger::Setting;
 
 /// What events are, and what becomes of them.
@@ -40,6 +43,61 @@ pub struct EventArgs {
     pub object_suffix: Option<String>,
 }
 
+/// When a function runs by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CronArgs {
+    /// Cron expression for --trigger cron
+    #[arg(long, value_name = "CRON", value_parser = schedule)]
+    pub schedule: Option<String>,
+
+    /// IANA name of the schedule's time zone, such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", value_parser = time_zone)]
+    pub time_zone: Option<String>,
+
+    /// Suspend the schedule: no more runs are started; --suspend=false resumes it
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub suspend: Option<bool>,
+
+    /// Seconds after which a run of the schedule is ended [default: 3600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=604_800))]
+    pub deadline: Option<i64>,
+}
+
+impl CronArgs {
+    /// The first of these flags that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--schedule", self.schedule.is_some()),
+            ("--time-zone", self.time_zone.is_some()),
+            ("--suspend", self.suspend.is_some()),
+            ("--deadline", self.deadline.is_some()),
+        ];
+        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+
+    /// Makes a cron trigger be as the flags say; where none is about a field, it stays.
+    pub(crate) fn apply(&self, trigger: &mut Trigger) {
+        if let Some(schedule) = &self.schedule {
+            trigger.schedule = Some(schedule.clone());
+        }
+        if let Some(zone) = &self.time_zone {
+            trigger.time_zone = Some(zone.clone());
+        }
+        if let Some(suspend) = self.suspend {
+            trigger.suspend = suspend;
+        }
+        if self.deadline.is_some() {
+            trigger.deadline_seconds = self.deadline;
+        }
+    }
+}
+
 /// A flag, the setting of a trigger's `config` that it is, and its value.
 pub(crate) type Flag<'a> = (&'static str, Setting, &'a Option<String>);
 
@@ -57,11 +115,6 @@ impl EventArgs {
             ("--object-suffix", Setting::Suffix, &self.object_suffix),
         ]
     }
-}
-
-/// The first flag that was given and is about a schedule.
-pub(crate) fn of_cron(schedule: Option<&String>, deadline: Option<i64>) -> Option<&'static str> {
-    schedule.map(|_| "--schedule").or(deadline.map(|_| "--deadline"))
 }
 
 /// Do the flags that were given go with a trigger of this kind? `cron` is one about a schedule,
@@ -89,6 +142,12 @@ pub(crate) fn kind(text: &str) -> Result<TriggerKind, String> {
 }
 
 /// The value of `--schedule`.
-pub(crate) fn schedule(text: &str) -> Result<String, String> {
-    Schedule::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+fn schedule(text: &str) -> Result<String, String> {
+    let fires = Schedule::parse(text).and_then(|schedule| schedule.check_fires());
+    fires.map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// The value of `--time-zone`.
+fn time_zone(text: &str) -> Result<String, String> {
+    Schedule::check_zone(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }

@@ -20,6 +20,8 @@ use crate::{
     settings::ScopeArgs,
 };
 
+/// Smallest size of a volume, 1Mi: whoever asks for less forgot the unit.
+const MIN_SIZE: f64 = 1_048_576.0;
 /// Plural of the claims that volumes are.
 const RESOURCE: &str = "persistentvolumeclaims";
 /// How long the end of a volume is waited for: without a pod that mounts it, it is immediate.
@@ -129,11 +131,25 @@ fn check(args: &CreateArgs) -> Result<(), UsageError> {
     // The claim's name is longer, and may have no more characters either.
     names::check_label(&names::volume_claim(name))
         .map_err(|error| UsageError::new(format!("volume {name}: shared-{name} {error}")))?;
-    match quantity::parse(&args.size) {
-        Ok(size) if size > 0.0 => Ok(()),
-        Ok(_) => Err(UsageError::new("--size must be greater than zero")),
-        Err(error) => Err(UsageError::new(format!("--size {error}"))),
+    check_size(&args.size).map_err(UsageError::new)
+}
+
+/// Is this a size that a volume may have?
+fn check_size(text: &str) -> Result<(), String> {
+    let size = quantity::parse(text).map_err(|error| format!("--size {error}"))?;
+    if size <= 0.0 {
+        return Err("--size must be greater than zero".to_owned());
     }
+    if size >= MIN_SIZE {
+        return Ok(());
+    }
+    // `500m` is half a byte.
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = if text.ends_with('m') { "Mi" } else { "Gi" };
+    Err(format!(
+        "--size {text} is less than 1Mi: a number without a unit counts bytes; did you mean \
+         {number}{unit}?"
+    ))
 }
 
 async fn create(args: &CreateArgs, connection: &Connection) -> anyhow::Result<()> {
@@ -233,4 +249,35 @@ async fn one(connection: &Connection, volumes: &Volumes, name: &str) -> Result<S
         true => format!("volume {name} deleted"),
         false => format!("volume {name} is deleted as soon as no pod mounts it"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(size: &str, expected: Result<(), &str>) {
+        let found = check_size(size);
+        assert!(
+            match (&found, expected) {
+                (Ok(()), Ok(())) => true,
+                (Err(error), Err(part)) => error.contains(part),
+                _ => false,
+            },
+            "{size}: {found:?}"
+        );
+    }
+
+    #[test]
+    fn a_size_without_its_unit_is_refused_with_what_was_meant() {
+        check("1Gi", Ok(()));
+        check("1Mi", Ok(()));
+        check("1048576", Ok(()));
+        check("5", Err("did you mean 5Gi?"));
+        check("1.5", Err("did you mean 1.5Gi?"));
+        check("500m", Err("did you mean 500Mi?"));
+        check("5Ki", Err("did you mean 5Gi?"));
+        check("0", Err("must be greater than zero"));
+        check("much", Err("--size "));
+    }
 }

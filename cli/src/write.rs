@@ -38,7 +38,7 @@ impl WriteArgs {
 /// How a Function is waited for.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct WaitArgs {
-    /// Wait until it is ready and has answered a request
+    /// Wait until the function is ready, its old pods are gone, and it has answered a request
     #[arg(long)]
     pub wait: bool,
 

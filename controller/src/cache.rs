@@ -132,6 +132,25 @@ impl Runs {
     }
 }
 
+/// One run of a schedule: a Job of the function's CronJob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) function: Key,
+    pub(crate) started: Option<Timestamp>,
+    /// How and when it ended.
+    pub(crate) ended: Option<(Outcome, Option<Timestamp>)>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Succeeded,
+    /// It was ended after this many seconds.
+    TooLate(i64),
+    /// In the words of Kubernetes.
+    Failed(String),
+}
+
 impl Observed {
     pub(crate) fn new(kind: Kind, object: &DynamicObject) -> Self {
         let meta = &object.metadata;
@@ -209,6 +228,10 @@ pub(crate) struct Failure {
 pub(crate) struct Pod {
     pub(crate) function: Key,
     pub(crate) server: bool,
+    /// Its Job, if it has one.
+    pub(crate) job: Option<String>,
+    /// A container of it runs, or did.
+    pub(crate) has_run: bool,
     pub(crate) created: Option<Timestamp>,
     pub(crate) ready: bool,
     /// The function runs but is not ready since then.
@@ -337,6 +360,8 @@ pub(crate) struct SecretMeta {
 pub(crate) struct Cache {
     pub(crate) objects: Table<(Kind, Key), Observed>,
     pub(crate) pods: Table<Key, Pod>,
+    /// Runs of schedules; a CronJob keeps a few.
+    pub(crate) runs: Table<Key, Run>,
     /// Kipper Services: their type's word.
     pub(crate) services: Table<Key, String>,
     pub(crate) foreign: Table<Key, Foreign>,
@@ -352,6 +377,7 @@ impl Cache {
         Self {
             objects: Table::new(),
             pods: Table::new(),
+            runs: Table::new(),
             services: Table::new(),
             foreign: Table::new(),
             claims: Table::new(),

@@ -13,6 +13,7 @@ mod cache;
 mod claim;
 mod digest;
 mod pods;
+mod runs;
 mod watch;
 
 mod namespaces;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kipper_function::{
     Function,
-    cron::Schedule,
     names::{
         self,
         condition::{READY, TRIGGER_VALID},
@@ -20,6 +19,7 @@ use crate::{
     cache::{Cache, Failure, Key, Pod, Scaler},
     check::Verdict,
     plan::{Kind, Reason},
+    runs::{self, Start},
     status::{Punctuality, Seen},
 };
 
@@ -48,11 +48,18 @@ pub(crate) fn workload(
         workload: deployment.and_then(|observed| observed.workload),
         scaler: scaler(cache, key),
         schedule,
+        runs: runs::status(cache, function, key),
         failure: failure(&pods, function),
         deliveries: cache.deliveries.get(key),
         exit: pods.iter().filter_map(|pod| pod.exit.clone()).max_by_key(|exit| exit.at),
+        has_run: false,
         again: next.flatten(),
     };
+    match runs::start(cache, function, key) {
+        Start::Impossible(failure) => seen.failure = Some(failure),
+        Start::Done => seen.has_run = true,
+        Start::Unknown => {}
+    }
     let limit = function.spec.cold_start_timeout();
     for (since, failure) in pods.iter().filter_map(|pod| silent(pod, function, limit)) {
         let silent = now.duration_since(since).unsigned_abs();
@@ -77,7 +84,7 @@ fn schedule(
     let trigger = function.spec.cron_trigger()?;
     let cron_job = Key::new(&key.namespace, names::cron_job(&key.name));
     let runs = cache.objects.get(&(Kind::CronJob, cron_job))?.runs?;
-    let next = trigger.schedule().and_then(|text| Schedule::parse(text).ok());
+    let next = function.spec.schedule().filter(|_| !trigger.suspend);
     let (true, Some(last), Some(next)) = (runs.active, runs.last, next) else {
         return Some((Punctuality::OnTime, None));
     };
@@ -250,6 +257,8 @@ mod tests {
             let pod = Pod {
                 function: Key::new("shop", "f"),
                 server: true,
+                job: None,
+                has_run: true,
                 created: None,
                 ready: poller.ready,
                 silent_since: None,
@@ -314,10 +323,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_follows_time_zone_and_suspension() {
+        let punctuality = |more: serde_json::Value| {
+            let mut cron = json!({ "type": "cron", "schedule": "0 12 * * *" });
+            cron.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let cache = Cache::new();
+            let cron_job = json!({
+                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {},
+                "status": {
+                    "active": [{ "name": "f-cron-1" }], "lastScheduleTime": "2026-01-01T10:00:00Z",
+                },
+            });
+            let observed = Observed::new(Kind::CronJob, &serde_json::from_value(cron_job).unwrap());
+            cache.objects.put((Kind::CronJob, Key::new("shop", "f-cron")), observed);
+            let function = function(json!([cron]), None);
+            let seen = workload(&cache, &function, &Key::new("shop", "f"), at("11:30:00"), None);
+            seen.schedule.unwrap()
+        };
+        // 12:00 in Berlin is 11:00 in UTC.
+        let berlin = json!({ "timeZone": "Europe/Berlin" });
+        assert!(matches!(punctuality(berlin), Punctuality::Skipped(_)));
+        let suspended = json!({ "timeZone": "Europe/Berlin", "suspend": true });
+        assert_eq!(punctuality(suspended), Punctuality::OnTime);
+        assert_eq!(punctuality(json!({})), Punctuality::OnTime);
+    }
+
+    #[test]
     fn an_eviction_counts_until_a_pod_was_ready_after_it() {
         let pod = |minute: &str, evicted: bool| Pod {
             function: Key::new("shop", "f"),
             server: true,
+            job: None,
+            has_run: true,
             created: Some(at(minute)),
             ready: !evicted,
             silent_since: None,
@@ -461,6 +498,8 @@ mod tests {
             let pod = Pod {
                 function: Key::new("shop", "f"),
                 server: true,
+                job: None,
+                has_run: true,
                 created: Some(at("10:00:00")),
                 ready: false,
                 silent_since: None,

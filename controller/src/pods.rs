@@ -10,6 +10,8 @@ use kipper_function::names;
 
 use crate::cache::{Exit, Failure, Key, Pod, Poller};
 
+/// Label by which Kubernetes names the Job of a pod.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Longest part of a container's last words in a condition, in characters.
 const MAX_MESSAGE: usize = 800;
 
@@ -57,8 +59,14 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
     // Another container may be what the pod is not ready for.
     let silent = containers.iter().filter(|container| !container.ready);
     let started = silent.filter_map(running_since).max();
+    let has_run = containers.iter().any(|container| {
+        let states = [container.state.as_ref(), container.last_state.as_ref()];
+        states.into_iter().flatten().any(|s| s.running.is_some() || s.terminated.is_some())
+    });
     Some(Pod {
         function,
+        job: labels.get(JOB_NAME).cloned(),
+        has_run,
         server: labels.get(names::COMPONENT).map(String::as_str) == Some(names::SERVER),
         created,
         ready,
@@ -272,24 +280,17 @@ fn ended(state: &ContainerState, limit: Option<&str>) -> Option<Failure> {
         (_, Some(signal)) if signal != 0 => format!("killed by signal {signal}"),
         _ => format!("exit code {}", terminated.exit_code),
     };
-    // Stacks and the rest are in the log.
-    let words = own_line(words).unwrap_or(words);
     let message = if words.is_empty() { how } else { format!("{how}: {}", clipped(words)) };
     Some(Failure { reason: "ContainerCrashed", message })
 }
 
 /// What our runtimes begin their own lines with.
 const RUNTIME_LINE: &str = "kipper: ";
+/// How those lines go on that tell of progress, and so never why something ended.
+const PROGRESS: [&str; 4] = ["installing ", "installed ", "listening ", "draining"];
 
-/// How they say that they end before they serve.
-const CANNOT_LOAD: &str = "kipper: cannot load the function: ";
 /// How they begin the line of a request (`logRequests`), which says nothing of an end.
 const REQUEST_LINES: [&str; 3] = ["kipper: request ", "kipper: event ", "kipper: readiness "];
-
-/// The line in which a runtime says why it ended; stacks and the rest are in the log.
-fn own_line(text: &str) -> Option<&str> {
-    text.lines().rfind(|line| line.starts_with(CANNOT_LOAD)).map(str::trim_end)
-}
 
 /// What was said beside the lines of requests.
 fn without_requests(words: &str) -> String {
@@ -297,23 +298,25 @@ fn without_requests(words: &str) -> String {
     words.lines().filter(is_other).collect::<Vec<_>>().join("\n")
 }
 
-/// The part of a text that says why: what a runtime said last, else the end.
+/// The part of a text that says why: the line that a runtime said last, without the stack behind it,
+/// else the end.
 fn clipped(text: &str) -> String {
     let text = text.trim();
-    let over = text.chars().count().saturating_sub(MAX_MESSAGE);
-    if over == 0 {
-        return text.to_owned();
-    }
-    let line = text.rfind(&format!("\n{RUNTIME_LINE}")).map(|newline| newline + 1);
-    if let Some(said) = line.or_else(|| text.starts_with(RUNTIME_LINE).then_some(0)) {
-        let said = &text[said..];
-        return match said.char_indices().nth(MAX_MESSAGE) {
-            Some((end, _)) => format!("{}…", &said[..end]),
-            None => said.to_owned(),
+    if let Some(line) = text.lines().rev().find(|line| says_why(line)) {
+        return match line.char_indices().nth(MAX_MESSAGE) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line.trim_end().to_owned(),
         };
     }
-    let tail: String = text.chars().skip(over).collect();
-    format!("…{tail}")
+    match text.chars().count().saturating_sub(MAX_MESSAGE) {
+        0 => text.to_owned(),
+        over => format!("…{}", text.chars().skip(over).collect::<String>()),
+    }
+}
+
+fn says_why(line: &str) -> bool {
+    let said = line.strip_prefix(RUNTIME_LINE);
+    said.is_some_and(|said| !PROGRESS.iter().any(|word| said.starts_with(word)))
 }
 
 #[cfg(test)]
@@ -458,7 +461,7 @@ mod tests {
         );
         let installs = message(ended("OOMKilled", 137, "kipper: installing 3 packages with npm\n"));
         assert!(installs.contains("256Mi while it installed packages; "), "{installs}");
-        let done = "kipper: installing 1 packages with npm\nkipper: installed in 9 ms\n";
+        let done = "kipper: installing 1 package with npm\nkipper: installed in 9 ms\n";
         assert!(!message(ended("OOMKilled", 137, done)).contains("installed packages"));
         let gyp = "kipper: cannot load the function: npm install failed: gyp ERR! stack Error";
         assert!(message(ended("Error", 1, gyp)).ends_with("use an image of your own"));
@@ -506,10 +509,14 @@ mod tests {
         assert_eq!(clipped(&long), long);
         assert_eq!(clipped(&format!("a\n{long}")), format!("…{long}"));
         let why = "kipper: cannot load the function: npm install failed: ";
-        let said = clipped(&format!("kipper: installing 1 packages with npm\n{why}{long}"));
+        let said = clipped(&format!("kipper: installing 1 package with npm\n{why}{long}"));
         assert!(said.starts_with(why) && said.ends_with("x…"), "{said}");
         assert_eq!(said.chars().count(), MAX_MESSAGE + 1);
         assert_eq!(clipped(&format!("{long}\n{why}")), why.trim_end());
+        let run = "kipper: the run failed: no ledger\nError: no ledger\n    at f (index.js:3:9)\n";
+        assert_eq!(clipped(run), "kipper: the run failed: no ledger");
+        let own = "kipper: installed in 9 ms\nno ledger\n";
+        assert_eq!(clipped(own), own.trim());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::{collections::HashSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::{
-    apps::v1::ControllerRevision, coordination::v1::Lease, core::v1, networking::v1::Ingress,
+    apps::v1::ControllerRevision, batch::v1::Job, coordination::v1::Lease, core::v1,
+    networking::v1::Ingress,
 };
 use kipper_function::{Function, Service, function::Phase, names};
 use kipper_kubernetes::{Election, Leader};
@@ -193,6 +194,9 @@ impl Watching {
 
         let pods: Api<v1::Pod> = Api::all(self.client.clone());
         self.follow(tasks, pods, names::FUNCTION_SELECTOR, rows::Pods(cache()), done("pods"));
+
+        let jobs: Api<Job> = Api::all(self.client.clone());
+        self.follow(tasks, jobs, names::FUNCTION_SELECTOR, rows::Runs(cache()), done("jobs"));
 
         let services: Api<Service> = Api::all(self.client.clone());
         let rows = rows::Services { cache: cache(), functions: functions.clone() };

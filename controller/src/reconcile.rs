@@ -12,7 +12,7 @@ use kipper_function::{
     function::SecretKeyStatus,
     names::{
         self,
-        condition::{EVENTS_DELIVERED, ON_SCHEDULE, READY},
+        condition::{EVENTS_DELIVERED, LAST_RUN_SUCCEEDED, ON_SCHEDULE, READY},
     },
 };
 use kipper_process::backoff::Backoff;
@@ -25,6 +25,7 @@ use kube::{
         finalizer::{self, finalizer},
     },
 };
+use serde_json::Value;
 
 use crate::{
     apply::{self, Applier, ApplyError},
@@ -344,7 +345,7 @@ impl Context {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             other => drop(other?),
         }
-        for type_ in [READY, ON_SCHEDULE, EVENTS_DELIVERED] {
+        for type_ in [READY, ON_SCHEDULE, LAST_RUN_SUCCEEDED, EVENTS_DELIVERED] {
             self.announce(function, previous, &wanted, type_).await;
         }
         self.announce_exit(function, previous, &wanted).await;
@@ -491,15 +492,50 @@ fn forbidden(error: &ReconcileError) -> bool {
 fn replaced(
     previous: Option<&FunctionStatus>,
     wanted: &FunctionStatus,
-) -> serde_json::Result<serde_json::Value> {
+) -> serde_json::Result<Value> {
     let mut new = serde_json::to_value(wanted)?;
-    let former = previous.map(serde_json::to_value).transpose()?;
-    if let (Some(new), Some(former)) =
-        (new.as_object_mut(), former.as_ref().and_then(serde_json::Value::as_object))
-    {
-        for field in former.keys() {
-            new.entry(field.clone()).or_insert(serde_json::Value::Null);
-        }
+    if let Some(former) = previous.map(serde_json::to_value).transpose()? {
+        retract(&former, &mut new);
     }
     Ok(new)
+}
+
+/// Adds null for each field of `former` that `new` does not have, in objects within objects as well:
+/// the recursion is as deep as the types are.
+fn retract(former: &Value, new: &mut Value) {
+    let (Some(former), Some(new)) = (former.as_object(), new.as_object_mut()) else { return };
+    for (field, value) in former {
+        match new.get_mut(field) {
+            Some(new) => retract(value, new),
+            None => drop(new.insert(field.clone(), Value::Null)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_replaced_with_all_that_is_in_it() {
+        let status = |json: Value| -> FunctionStatus { serde_json::from_value(json).unwrap() };
+        let previous = status(json!({
+            "phase": "Idle", "endpoint": "https://fn-f.test",
+            "schedule": { "activeRun": { "job": "f-1" }, "lastRun": { "job": "f-0", "reason": "R" } },
+        }));
+        let wanted =
+            status(json!({ "phase": "Idle", "schedule": { "lastRun": { "job": "f-1" } } }));
+        assert_eq!(
+            replaced(Some(&previous), &wanted).unwrap(),
+            json!({
+                "phase": "Idle", "endpoint": null,
+                "schedule": { "activeRun": null, "lastRun": { "job": "f-1", "reason": null } },
+            })
+        );
+        let first = replaced(None, &wanted).unwrap();
+        assert_eq!(first, serde_json::to_value(&wanted).unwrap());
+    }
 }

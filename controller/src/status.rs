@@ -11,10 +11,10 @@ use k8s_openapi::{
 };
 use kipper_function::{
     Function, FunctionStatus,
-    function::{ExitStatus, Phase, SecretKeyStatus},
+    function::{ExitStatus, Phase, RunResult, RunStatus, ScheduleStatus, SecretKeyStatus},
     names::condition::{
-        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, EVENTS_DELIVERED, HOST_RESERVED, NAME_TAKEN,
-        ON_SCHEDULE, READY, SCALER_READY, TRIGGER_VALID,
+        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, EVENTS_DELIVERED, HOST_RESERVED, LAST_RUN_SUCCEEDED,
+        NAME_TAKEN, ON_SCHEDULE, READY, SCALER_READY, TRIGGER_VALID,
     },
 };
 
@@ -68,6 +68,10 @@ pub(crate) struct Facts {
     pub(crate) scaler: Option<Scaler>,
     /// How the runs of its schedule start, if there is a CronJob.
     pub(crate) schedule: Option<Punctuality>,
+    /// The runs of its schedule, if there is a CronJob.
+    pub(crate) runs: Option<ScheduleStatus>,
+    /// A run of its schedule got as far as its container.
+    pub(crate) has_run: bool,
     pub(crate) secret_keys: Vec<SecretKeyStatus>,
     /// Digest of the objects, if all are as rendered.
     pub(crate) applied: Option<String>,
@@ -87,12 +91,15 @@ pub(crate) struct Seen {
     pub(crate) workload: Option<Workload>,
     pub(crate) scaler: Option<Scaler>,
     pub(crate) schedule: Option<Punctuality>,
+    pub(crate) runs: Option<ScheduleStatus>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
     /// How one of them ended last.
     pub(crate) exit: Option<Exit>,
     /// How its events fare, while a poller runs.
     pub(crate) deliveries: Option<Deliveries>,
+    /// A run of a function that has only those got as far as its container.
+    pub(crate) has_run: bool,
     /// Nothing will tell when it is time to look again; then it is.
     pub(crate) again: Option<Duration>,
 }
@@ -107,6 +114,8 @@ impl Facts {
             workload: seen.workload,
             scaler: seen.scaler,
             schedule: seen.schedule,
+            runs: seen.runs,
+            has_run: seen.has_run,
             failure: seen.failure,
             exit: seen.exit,
             deliveries: seen.deliveries,
@@ -208,6 +217,10 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         }
         None => {}
     }
+    let last_run = facts.runs.as_ref().and_then(|runs| runs.last_run.as_ref());
+    if let Some((succeeded, why)) = last_run.map(verdict) {
+        add(LAST_RUN_SUCCEEDED, succeeded, why);
+    }
     if let Some(deliveries) = facts.deliveries {
         add(EVENTS_DELIVERED, deliveries.failing == 0, delivered(function, deliveries));
     }
@@ -235,6 +248,7 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
             former.filter(|_| previous.observed_generation == generation).unwrap_or(Time(now))
         }),
         last_exit: last_exit(&previous, generation, facts.exit.as_ref()),
+        schedule: facts.runs.clone(),
     }
 }
 
@@ -263,6 +277,19 @@ fn delivered(function: &Function, deliveries: Deliveries) -> Reason {
     let message = format!("{what} tried again; the function's log says why{way_out}{given_up}");
     Reason::new("EventsFailing", message)
 }
+
+/// Whether a run that ended did so well, and why not.
+fn verdict(run: &RunStatus) -> (bool, Reason) {
+    if run.result.as_deref() == Some(RunResult::Succeeded.as_str()) {
+        return (true, Reason::new("Succeeded", ""));
+    }
+    let reason = run.reason.as_deref().unwrap_or_default();
+    let known = RUN_REASONS.into_iter().chain(POD_REASONS).find(|known| *known == reason);
+    (false, Reason::new(known.unwrap_or("RunFailed"), run.message.clone().unwrap_or_default()))
+}
+
+/// Reasons of failed runs beside those that pods give.
+const RUN_REASONS: [&str; 2] = ["DeadlineExceeded", "RunFailed"];
 
 fn phase(workload: Workload, broken: bool) -> Phase {
     if broken && workload.ready == 0 {
@@ -341,8 +368,12 @@ fn kept_failure(
         return present;
     }
     let former = || {
-        let workload = facts.workload?;
-        if workload.ready > 0 || previous.observed_generation != generation {
+        let is_over = match facts.workload {
+            Some(workload) => workload.ready > 0,
+            // There is nothing but runs.
+            None => facts.runs.is_none() || facts.has_run,
+        };
+        if is_over || previous.observed_generation != generation {
             return None;
         }
         let former = previous.condition(READY).filter(|c| c.status == "False")?;
@@ -455,6 +486,50 @@ mod tests {
         let on_time = Facts { schedule: Some(Punctuality::OnTime), ..Facts::default() };
         assert!(check(&on_time, "Idle", "Reconciled").is_true(ON_SCHEDULE));
         assert_eq!(check(&served(0, 0), "Idle", "Reconciled").condition(ON_SCHEDULE), None);
+    }
+
+    #[test]
+    fn a_failed_run_is_told_and_leaves_the_function_ready() {
+        let told = |result: RunResult, reason: Option<&str>| {
+            let last_run = Some(RunStatus {
+                job: "f-cron-1".to_owned(),
+                result: Some(result.as_str().to_owned()),
+                reason: reason.map(str::to_owned),
+                message: reason.map(|_| "why".to_owned()),
+                ..RunStatus::default()
+            });
+            let runs = Some(ScheduleStatus { last_run, ..ScheduleStatus::default() });
+            let facts = Facts { runs: runs.clone(), ..Facts::default() };
+            let status = check(&facts, "Idle", "Reconciled");
+            assert_eq!(status.schedule, runs);
+            let condition = status.condition(LAST_RUN_SUCCEEDED);
+            condition.map(|c| format!("{} {}: {}", c.status, c.reason, c.message))
+        };
+        let told_well = told(RunResult::Succeeded, None);
+        assert_eq!(told_well.as_deref(), Some("True Succeeded: "));
+        for (reason, expected) in [
+            ("OutOfMemory", "False OutOfMemory: why"),
+            ("DeadlineExceeded", "False DeadlineExceeded: why"),
+            ("OfALaterVersion", "False RunFailed: why"),
+        ] {
+            assert_eq!(told(RunResult::Failed, Some(reason)).as_deref(), Some(expected));
+        }
+        let none = Facts { runs: Some(ScheduleStatus::default()), ..Facts::default() };
+        assert_eq!(check(&none, "Idle", "Reconciled").condition(LAST_RUN_SUCCEEDED), None);
+    }
+
+    #[test]
+    fn runs_that_cannot_start_stay_a_failure_until_one_did() {
+        let failure = Failure { reason: "ImagePullFailed", message: "no such image".into() };
+        let runs = Facts { runs: Some(ScheduleStatus::default()), ..Facts::default() };
+        let failing = Facts { failure: Some(failure), ..runs.clone() };
+        let failed = check(&failing, "Failed", "ImagePullFailed");
+        let later = |facts: &Facts| {
+            let status = status(&function(Some(failed.clone()), 1), facts, Timestamp::UNIX_EPOCH);
+            status.condition(READY).map(|c| c.reason.clone()).unwrap_or_default()
+        };
+        assert_eq!(later(&runs), "ImagePullFailed");
+        assert_eq!(later(&Facts { has_run: true, ..runs }), "Reconciled");
     }
 
     #[test]

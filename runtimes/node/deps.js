@@ -28,7 +28,8 @@ async function prepare(found, manifest, config) {
   const installed = path.join(work, `node-${key}`);
   if (!fs.existsSync(path.join(installed, STAMP))) {
     const started = Date.now();
-    log(`installing ${Object.keys({ ...wanted.dependencies, ...wanted.optionalDependencies }).length} packages with npm`);
+    const count = Object.keys({ ...wanted.dependencies, ...wanted.optionalDependencies }).length;
+    log(`installing ${count} ${count === 1 ? 'package' : 'packages'} with npm`);
     await fill(installed, (folder) => install(folder, found.root, wanted, config));
     log(`installed in ${Date.now() - started} ms`);
   }

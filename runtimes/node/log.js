@@ -18,6 +18,27 @@ function showFolderAs(folder, shown) {
   shownAs.push([`${folder}/`, `${shown}/`]);
 }
 
+/**
+ * What a handler prints of an error has the paths that people know as well. Node finds the mounted files where their
+ * links lead and has those paths in its stacks.
+ */
+function showStacksReadable() {
+  const { prepareStackTrace } = Error;
+  Error.prepareStackTrace = (error, frames) => {
+    const stack = prepareStackTrace ? prepareStackTrace(error, frames) : [header(error), ...frames].join('\n    at ');
+    return typeof stack === 'string' ? readable(stack) : stack;
+  };
+}
+
+/** The first line of a stack. An error may be anything, and its texts may throw. */
+function header(error) {
+  try {
+    return Error.prototype.toString.call(error);
+  } catch {
+    return 'Error';
+  }
+}
+
 function readable(text) {
   let shown = text.includes('/..') ? text.replace(DATA_FOLDER, '') : text;
   for (const [from, to] of shownAs) shown = shown.replaceAll(from, to);
@@ -107,4 +128,4 @@ function print(text) {
   write(text, 1);
 }
 
-module.exports = { log, logOnce, print, fail, isError, asError, messageOf, showFolderAs };
+module.exports = { log, logOnce, print, fail, isError, asError, messageOf, showFolderAs, showStacksReadable };

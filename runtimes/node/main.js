@@ -5,7 +5,7 @@
 
 const { readConfig } = require('./config');
 const { locate, readManifest, needsInstall, loadHandler } = require('./load');
-const { log, fail, showFolderAs } = require('./log');
+const { log, fail, showFolderAs, showStacksReadable } = require('./log');
 
 let phase = 'starting';
 
@@ -47,7 +47,14 @@ async function load(config) {
     found = await require('./deps').prepare(found, manifest, config);
     showFolderAs(found.root, root);
   }
-  return { handler: await loadHandler(found.file, manifest, config.handler), file: found.file };
+  const handler = await loadHandler(found.file, manifest, config.handler);
+  if (isLink(found.file)) showStacksReadable();
+  return { handler, file: found.file };
+}
+
+/** A ConfigMap's files are links. */
+function isLink(file) {
+  return require('node:fs').lstatSync(file).isSymbolicLink();
 }
 
 main();

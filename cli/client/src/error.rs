@@ -117,7 +117,7 @@ impl ApiError {
                 fields if fields.is_empty() => Self::Conflict(what_owned),
                 fields => Self::Owned { what: what_owned, fields },
             },
-            400 | 413 | 422 => Self::Refused { what: what_owned, message },
+            400 | 413 | 422 => Self::Refused { what: what_owned, message: refusal(status) },
             code if message.is_empty() => Self::Other(format!("status {code}")),
             _ => Self::Other(message),
         }
@@ -149,6 +149,39 @@ pub(crate) fn is_lasting(error: &kube::Error) -> bool {
 fn kind_of(what: &str) -> String {
     let kind = what.split(' ').next().unwrap_or(what);
     if kind.ends_with('s') { kind.to_owned() } else { format!("{kind}s") }
+}
+
+/// Why an object was refused: each field with what is wrong with it, or the server's message.
+fn refusal(status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in causes.filter(|cause| !cause.message.is_empty()).map(readable) {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    if reasons.is_empty() { status.message.clone() } else { reasons.join("; ") }
+}
+
+/// What is wrong with a field. `Invalid value: 0: spec.port in body should be at least 1` says the
+/// field twice, and a value that may be the whole object.
+fn readable(cause: &StatusCause) -> String {
+    let text = match cause.message.strip_prefix("Invalid value: ") {
+        Some(rest) => without_value(rest),
+        None => &cause.message,
+    };
+    let field = cause.field.as_str();
+    let text =
+        text.strip_prefix(field).and_then(|rest| rest.strip_prefix(" in body ")).unwrap_or(text);
+    if field.is_empty() || field == "<nil>" { text.to_owned() } else { format!("{field}: {text}") }
+}
+
+/// The text behind a value, which is JSON, and a colon.
+fn without_value(text: &str) -> &str {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+    let is_value = values.next().is_some_and(|value| value.is_ok());
+    let rest = text.get(values.byte_offset()..).filter(|_| is_value);
+    rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text)
 }
 
 fn owned(status: &Status) -> Vec<OwnedField> {
@@ -233,6 +266,32 @@ mod tests {
             "function hello was changed in the meantime",
         );
         check(json!({ "code": 503 }), "the cluster failed: status 503");
+    }
+
+    #[test]
+    fn what_the_schema_refuses_is_told_by_its_fields() {
+        let refused = |causes: &[(&str, &str)], expected: &str| {
+            let causes = causes.iter().map(|(field, message)| {
+                json!({ "reason": "FieldValueInvalid", "field": field, "message": message })
+            });
+            let details = json!({ "causes": causes.collect::<Vec<_>>() });
+            let message = "Function.kipper.run \"hello\" is invalid: [spec.port: Invalid value: …]";
+            let status = json!({ "code": 422, "message": message, "details": details });
+            check(status, &format!("the cluster refused function hello: {expected}"));
+        };
+        let port = "Invalid value: 0: spec.port in body should be greater than or equal to 1";
+        let cron = "Invalid value: \"object\": a cron trigger needs a schedule";
+        refused(
+            &[("spec.port", port), ("spec.triggers[0]", cron), ("spec.port", port)],
+            "spec.port: should be greater than or equal to 1; spec.triggers[0]: a cron trigger needs \
+             a schedule",
+        );
+        let kind = "Unsupported value: \"kafka\": supported values: \"http\", \"cron\"";
+        refused(&[("spec.triggers[0].type", kind)], &format!("spec.triggers[0].type: {kind}"));
+        let rule = "Invalid value: name must be a DNS-1035 label of at most 47 characters";
+        refused(&[("<nil>", rule)], "name must be a DNS-1035 label of at most 47 characters");
+        let quoted = "Invalid value: \"a: b\": spec.image in body should match '^x$'";
+        refused(&[("spec.image", quoted)], "spec.image: should match '^x$'");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! not overwritten. A change of a few fields reads the Function and writes the difference under the
 //! version it was read at; when somebody was quicker it is made again on what they left.
 
+mod watch;
+
 use std::time::Duration;
 
 use kipper_function::{Function, FunctionSpec, function::Problem, names::CHANGE_CAUSE};
@@ -15,6 +17,8 @@ use kube::{
 use serde_json::{Map, Value, json};
 
 use crate::{ApiError, Connection, FIELD_MANAGER, check, edits::EditError, error::OwnedField};
+
+pub use watch::Seen;
 
 /// Functions per page of a list.
 const PAGE_SIZE: u32 = 500;
@@ -93,7 +97,17 @@ pub struct Functions {
     api: Api<Function>,
     all: Api<Function>,
     watched: Api<Function>,
+    watched_all: Api<Function>,
     namespace: String,
+}
+
+/// Which Functions are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Those of every namespace.
+    pub everywhere: bool,
+    /// A label selector; empty selects all.
+    pub labels: String,
 }
 
 /// A function as users know it.
@@ -109,6 +123,7 @@ impl Functions {
             api: Api::namespaced(connection.client.clone(), &namespace),
             all: Api::all(connection.client.clone()),
             watched: Api::namespaced(connection.streams.clone(), &namespace),
+            watched_all: Api::all(connection.streams.clone()),
             namespace,
         }
     }
@@ -153,15 +168,33 @@ impl Functions {
     /// # Errors
     /// Whatever the cluster says.
     pub async fn list(&self) -> Result<Vec<Function>, ApiError> {
-        self.pages(&self.api, "").await
+        self.select(&Selection::default()).await
     }
 
-    /// All of the cluster, by namespace and name.
+    /// Those that are selected, by namespace and name.
     ///
     /// # Errors
     /// Whatever the cluster says.
-    pub async fn list_everywhere(&self) -> Result<Vec<Function>, ApiError> {
-        self.pages(&self.all, "").await
+    pub async fn select(&self, selection: &Selection) -> Result<Vec<Function>, ApiError> {
+        let api = if selection.everywhere { &self.all } else { &self.api };
+        let params = ListParams::default();
+        self.pages(api, params.labels(&selection.labels)).await
+    }
+
+    /// Hands over those that are selected, and then each that is added, changed or deleted, forever.
+    ///
+    /// # Errors
+    /// When they cannot be watched.
+    pub async fn watch(
+        &self,
+        selection: &Selection,
+        take: impl FnMut(Seen) + Send,
+    ) -> Result<(), ApiError> {
+        let api = if selection.everywhere { &self.watched_all } else { &self.watched };
+        let settings = kipper_kubernetes::Settings::labels(selection.labels.as_str());
+        let ended = kipper_kubernetes::follow(api.clone(), settings, watch::Watching::new(take));
+        let read = |error| ApiError::read(error, "functions", &self.namespace);
+        ended.await.map(|never| match never {}).map_err(read)
     }
 
     /// Those of that name in other namespaces: a host is a name, whatever the namespace.
@@ -169,16 +202,18 @@ impl Functions {
     /// # Errors
     /// [`ApiError::Forbidden`] where the user may not look there.
     pub async fn namesakes(&self, name: &str) -> Result<Vec<Function>, ApiError> {
-        let mut found = self.pages(&self.all, &format!("metadata.name={name}")).await?;
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let mut found = self.pages(&self.all, params).await?;
         found.retain(|f| f.namespace().as_deref() != Some(self.namespace.as_str()));
         Ok(found)
     }
 
-    async fn pages(&self, api: &Api<Function>, fields: &str) -> Result<Vec<Function>, ApiError> {
-        let mut params = ListParams::default().limit(PAGE_SIZE);
-        if !fields.is_empty() {
-            params = params.fields(fields);
-        }
+    async fn pages(
+        &self,
+        api: &Api<Function>,
+        params: ListParams,
+    ) -> Result<Vec<Function>, ApiError> {
+        let mut params = params.limit(PAGE_SIZE);
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
             let page = api.list(&params).await;
@@ -292,12 +327,7 @@ impl Functions {
             if patch == json!({}) {
                 return Ok(Written { function: before, outcome: Outcome::Unchanged });
             }
-            let known = check::spec(&before.spec);
-            let mut problems = check::spec(&after.spec);
-            problems.retain(|problem| !known.contains(problem));
-            if !problems.is_empty() {
-                return Err(ChangeError::Invalid { name: name.to_owned(), problems });
-            }
+            check_change(name, &before.spec, &after.spec)?;
             patch["metadata"]["resourceVersion"] = json!(before.resource_version());
             match self.merge(name, &patch).await {
                 Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff.pause()).await,
@@ -306,6 +336,28 @@ impl Functions {
             }
         }
         Err(ChangeError::Contended(name.to_owned()))
+    }
+
+    /// Makes a Function be as `after` says where that differs from `before`, which is how it was read.
+    /// Labels and annotations count as well.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when it was changed since, and when `after` is wrong where `before` was
+    /// not.
+    pub async fn replace(
+        &self,
+        before: &Function,
+        after: &Function,
+    ) -> Result<Written, ChangeError> {
+        let mut patch = patch(before, after);
+        if patch == json!({}) {
+            return Ok(Written { function: before.clone(), outcome: Outcome::Unchanged });
+        }
+        let name = before.name_any();
+        check_change(&name, &before.spec, &after.spec)?;
+        patch["metadata"]["resourceVersion"] = json!(before.resource_version());
+        let function = self.merge(&name, &patch).await?;
+        Ok(Written { function, outcome: Outcome::Changed })
     }
 
     async fn merge(&self, name: &str, patch: &Value) -> Result<Function, ApiError> {
@@ -322,6 +374,21 @@ impl Functions {
         self.api.delete(name, &DeleteParams::background()).await.map_err(self.error(name))?;
         Ok(())
     }
+}
+
+/// Is a change wrong where the Function was not before?
+fn check_change(
+    name: &str,
+    before: &FunctionSpec,
+    after: &FunctionSpec,
+) -> Result<(), ChangeError> {
+    let known = check::spec(before);
+    let mut problems = check::spec(after);
+    problems.retain(|problem| !known.contains(problem));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ChangeError::Invalid { name: name.to_owned(), problems })
 }
 
 fn is_ours(field: &OwnedField) -> bool {
@@ -348,15 +415,19 @@ fn value(spec: &FunctionSpec) -> Value {
     serde_json::to_value(spec).unwrap_or_default()
 }
 
-/// What of spec and annotations is another in `after`; without a difference it is empty.
+/// What of spec, labels and annotations is another in `after`; without a difference it is empty.
 fn patch(before: &Function, after: &Function) -> Value {
     let mut patch = json!({});
     if before.spec != after.spec {
         patch["spec"] = difference(&value(&before.spec), &value(&after.spec));
     }
+    if before.labels() != after.labels() {
+        let (before, after) = (json!(before.labels()), json!(after.labels()));
+        patch["metadata"]["labels"] = difference(&before, &after);
+    }
     if before.annotations() != after.annotations() {
         let (before, after) = (json!(before.annotations()), json!(after.annotations()));
-        patch["metadata"] = json!({ "annotations": difference(&before, &after) });
+        patch["metadata"]["annotations"] = difference(&before, &after);
     }
     patch
 }
@@ -418,6 +489,9 @@ mod tests {
         assert_eq!(patch(&before, &after), json!({ "metadata": { "annotations": { "a": "1" } } }));
         let removed = json!({ "metadata": { "annotations": { "a": null } } });
         assert_eq!(patch(&after, &before), removed);
+        after.labels_mut().insert("l".to_owned(), "2".to_owned());
+        let both = json!({ "labels": { "l": "2" }, "annotations": { "a": "1" } });
+        assert_eq!(patch(&before, &after), json!({ "metadata": both }));
         after.spec.port = Some(80);
         assert_eq!(patch(&before, &after)["spec"], json!({ "port": 80 }));
     }

@@ -52,12 +52,22 @@ pub struct Query {
     pub since: Duration,
     /// Only lines that contain this text.
     pub search: Option<String>,
+    /// Only so many lines, the last ones.
+    pub tail: Option<usize>,
+    /// Those of containers before they were restarted, instead of those that run or ran last.
+    pub previous: bool,
 }
 
 impl Query {
     /// Lines of every pod of a function.
     pub fn function(function: &str, since: Duration) -> Self {
-        Self { selector: format!("{}={function}", names::APP), since, search: None }
+        Self {
+            selector: format!("{}={function}", names::APP),
+            since,
+            search: None,
+            tail: None,
+            previous: false,
+        }
     }
 
     fn takes(&self, text: &str) -> bool {
@@ -66,6 +76,19 @@ impl Query {
 
     fn seconds(&self) -> Option<i64> {
         i64::try_from(self.since.as_secs().max(1)).ok()
+    }
+
+    /// Lines that are read of one container; a search needs all there are.
+    fn lines(&self) -> i64 {
+        let tail = self.tail.filter(|_| self.search.is_none());
+        tail.and_then(|tail| i64::try_from(tail).ok()).map_or(MAX_LINES, |tail| tail.min(MAX_LINES))
+    }
+
+    /// Keeps the last ones, of lines in their order.
+    pub fn cut(&self, lines: &mut Vec<Line>) {
+        if let Some(tail) = self.tail {
+            lines.drain(..lines.len().saturating_sub(tail));
+        }
     }
 }
 
@@ -125,16 +148,20 @@ impl Logs {
         for pod in &pods {
             let name = pod.name_any();
             for container in containers(pod) {
-                let Run::Started(_) = container.run else {
+                let Run::Started(restarts) = container.run else {
                     recent.notices.push(format!("{name}: {}", container.run));
                     continue;
                 };
+                if query.previous && restarts == 0 {
+                    continue;
+                }
                 let params = LogParams {
                     container: Some(container.name.clone()),
                     limit_bytes: Some(MAX_BYTES),
                     since_seconds: query.seconds(),
-                    tail_lines: Some(MAX_LINES),
+                    tail_lines: Some(query.lines()),
                     timestamps: true,
+                    previous: query.previous,
                     ..LogParams::default()
                 };
                 let text = match self.pods.logs(&name, &params).await {
@@ -154,6 +181,7 @@ impl Logs {
         }
         // The sort is stable: lines of one container at one time stay as they are.
         recent.lines.sort_by_key(|line| line.time);
+        query.cut(&mut recent.lines);
         Ok(recent)
     }
 
@@ -316,6 +344,7 @@ async fn stream(
         container: Some(container.clone()),
         follow: true,
         since_seconds: query.seconds(),
+        tail_lines: query.tail.map(|_| query.lines()),
         timestamps: true,
         ..LogParams::default()
     };
@@ -359,5 +388,29 @@ mod tests {
         query.search = Some("a.*[b]".to_owned());
         assert!(query.takes("x a.*[b] y"));
         assert!(!query.takes("a1b"));
+    }
+
+    #[test]
+    fn a_tail_is_of_what_is_shown() {
+        let query = |tail, search: Option<&str>| Query {
+            tail,
+            search: search.map(str::to_owned),
+            ..Query::function("hello", Duration::ZERO)
+        };
+        assert_eq!(query(None, None).lines(), MAX_LINES);
+        assert_eq!(query(Some(5), None).lines(), 5);
+        assert_eq!(query(Some(usize::MAX), None).lines(), MAX_LINES);
+        // The last ones that contain it may be anywhere.
+        assert_eq!(query(Some(5), Some("x")).lines(), MAX_LINES);
+        let left = |tail| {
+            let line = |text: &str| line("p", "function", text);
+            let mut lines = ["a", "b", "c"].map(line).to_vec();
+            query(tail, None).cut(&mut lines);
+            lines.iter().map(|line| line.text.clone()).collect::<String>()
+        };
+        let expected = [(None, "abc"), (Some(5), "abc"), (Some(2), "bc"), (Some(0), "")];
+        for (tail, expected) in expected {
+            assert_eq!(left(tail), expected);
+        }
     }
 }

@@ -93,6 +93,7 @@ impl Loki {
         let mut pages: Vec<Vec<Entry>> = Vec::new();
         let mut edge: HashSet<Entry> = HashSet::new();
         let mut is_cut = false;
+        let wanted = query.tail.unwrap_or(MAX_LINES).min(MAX_LINES);
         let is_all = loop {
             let page = self.page(&logql, start, end).await?;
             let is_last = page.len() < PAGE;
@@ -107,7 +108,7 @@ impl Loki {
             if is_last {
                 break true;
             }
-            if pages.iter().map(Vec::len).sum::<usize>() >= MAX_LINES {
+            if pages.iter().map(Vec::len).sum::<usize>() >= wanted {
                 break false;
             }
             // A page of nothing but one nanosecond is as much of it as can be had.
@@ -117,12 +118,13 @@ impl Loki {
         // Of lines of one nanosecond Loki keeps no order; what it has is left as it is.
         let mut found: Vec<Entry> = pages.into_iter().rev().flatten().collect();
         found.sort_by_key(|entry| entry.time);
-        let left_out = found.len().saturating_sub(MAX_LINES);
+        let left_out = found.len().saturating_sub(wanted);
         let lines: Vec<Line> = found.drain(left_out..).map(Line::from).collect();
         let pods = lines.iter().map(|line| &line.pod).collect::<HashSet<_>>().len();
         let last = format!("only the last {MAX_LINES} lines");
         let cut = format!("only {PAGE} lines of one nanosecond");
-        let notices = [(!is_all || left_out > 0, last), (is_cut, cut)];
+        let is_short = query.tail.is_none_or(|tail| tail > MAX_LINES);
+        let notices = [(is_short && (!is_all || left_out > 0), last), (is_cut, cut)];
         let notices = notices.into_iter().filter_map(|(is_so, notice)| is_so.then_some(notice));
         Ok(Recent { lines, pods, notices: notices.collect() })
     }

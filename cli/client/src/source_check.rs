@@ -32,7 +32,7 @@ pub enum SourceCheckError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// There is no poller to ask.
-    #[error("function {0} has no poller yet: `kip function describe` shows what it waits for")]
+    #[error("function {0} has no poller yet: `kip function describe {0}` shows what it waits for")]
     NoPoller(String),
 }
 

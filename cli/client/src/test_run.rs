@@ -113,7 +113,7 @@ impl TestRuns {
     /// # Errors
     /// When the run or its pods cannot be watched.
     pub async fn follow(&self, job: &str, take: impl FnMut(Line)) -> Result<Verdict, TestRunError> {
-        let query = Query { selector: format!("{JOB_NAME}={job}"), since: SINCE, search: None };
+        let query = Query { selector: format!("{JOB_NAME}={job}"), ..Query::function("", SINCE) };
         let following = self.logs.follow(query.clone());
         let ended = following.until(self.ended(job), LAST_LINES, take).await??;
         Ok(match ended {

@@ -264,6 +264,8 @@ fn typescript_keeps_its_ending_and_jsx_is_refused() {
     let mut source = of("hello.ts");
     Code::read(&folder.path().join("hello.js"), None).unwrap().put(&mut source);
     assert_eq!(source, of("hello.js"));
+    let error = Code::read(Path::new("hello.ts"), Some(Runtime::Python)).unwrap_err();
+    assert!(error.is_usage(), "{error}");
     let error = Code::read(Path::new("src/hello.tsx"), Some(Runtime::Node)).unwrap_err();
     assert!(error.is_usage() && error.to_string().contains("esbuild"), "{error}");
 }

@@ -9,7 +9,7 @@ use kipper_trigger::Setting;
 
 use crate::{
     env_flag::variable,
-    trigger_flags::{self, EventArgs},
+    trigger_flags::{self, CronArgs, EventArgs},
 };
 
 /// Shortest polling interval: below it the player would mostly measure itself.
@@ -40,6 +40,10 @@ pub struct Args {
     /// Environment variable for every function; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<(String, String)>,
+
+    /// File with environment variables, a line NAME=VALUE each; --env overrides it; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub env_file: Vec<PathBuf>,
 
     /// URL of a source that a Function's event trigger names; may be repeated
     /// [env: KIPPER_SOURCE_<NAME>]
@@ -116,13 +120,9 @@ pub struct TriggerArgs {
     #[arg(long, value_name = "TYPE", value_parser = trigger_flags::kind)]
     pub trigger: Option<TriggerKind>,
 
-    /// Cron expression, in UTC
-    #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
-    pub schedule: Option<String>,
-
-    /// Seconds after which a run of the schedule is ended [default: 3600]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=604_800))]
-    pub deadline: Option<i64>,
+    /// What `kip function create` calls the same.
+    #[command(flatten)]
+    pub cron: CronArgs,
 
     /// URL of the event source, with user and password
     #[arg(long, value_name = "URL", env = "KIPPER_SOURCE_URL", hide_env_values = true)]
@@ -136,17 +136,12 @@ pub struct TriggerArgs {
 impl TriggerArgs {
     /// The first of these flags that was given; the URL may stand in the environment unasked.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        self.of_cron().or_else(|| self.settings().next().map(|(flag, _)| flag))
+        self.cron.given().or_else(|| self.settings().next().map(|(flag, _)| flag))
     }
 
     /// Do the flags that were given go with a trigger of this kind?
     pub(crate) fn fit(&self, kind: TriggerKind) -> Result<(), String> {
-        trigger_flags::fit(kind, self.of_cron(), self.settings())
-    }
-
-    /// The first flag that was given and is about a schedule.
-    fn of_cron(&self) -> Option<&'static str> {
-        trigger_flags::of_cron(self.schedule.as_ref(), self.deadline)
+        trigger_flags::fit(kind, self.cron.given(), self.settings())
     }
 
     /// Flags of settings that were given, with the settings' names.
@@ -158,7 +153,8 @@ impl TriggerArgs {
     /// A flag without which a trigger of this kind is none.
     pub(crate) fn missing(&self, kind: TriggerKind) -> Option<&'static str> {
         let Some(kind) = kind.event() else {
-            return (kind == TriggerKind::Cron && self.schedule.is_none()).then_some("--schedule");
+            let is_missing = kind == TriggerKind::Cron && self.cron.schedule.is_none();
+            return is_missing.then_some("--schedule");
         };
         let is_missing = |setting: Setting| match setting {
             Setting::Source => self.source_url.is_none().then_some("--source-url"),

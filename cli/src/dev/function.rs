@@ -57,7 +57,13 @@ pub(crate) struct Running {
     starter: Starter,
     launch: watch::Sender<Launch>,
     server: Option<Server>,
-    cron: Option<AbortOnDropHandle<()>>,
+    cron: Option<Cron>,
+}
+
+/// What starts its runs.
+struct Cron {
+    asked: mpsc::Sender<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// What serves its requests and handles its events.
@@ -128,12 +134,24 @@ impl Running {
             server.keda =
                 play(&function, &launch, platform, &server.replicas, &server.orders, &self.starter);
         }
-        if schedule(&function) != schedule(&self.function) {
+        if timetable(&function) != timetable(&self.function) {
             self.cron = start_cron(&function, self.launch.subscribe(), &self.starter);
         }
         self.function = function;
         if launch != *self.launch.borrow() || self.launch_reads_other_code() {
             self.reload(launch).await;
+        }
+    }
+
+    /// Does it have a cron trigger?
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.cron.is_some()
+    }
+
+    /// Runs it now, or after the run that goes on.
+    pub(crate) fn run_now(&self) {
+        if self.cron.as_ref().is_some_and(|cron| cron.asked.try_send(()).is_err()) {
+            self.voice.warn("another run is waiting already");
         }
     }
 
@@ -184,9 +202,10 @@ fn start_cron(
     function: &LocalFunction,
     launch: watch::Receiver<Launch>,
     starter: &Starter,
-) -> Option<AbortOnDropHandle<()>> {
-    let running = cron::run(schedule(function)?, launch, starter.clone());
-    Some(AbortOnDropHandle::new(tokio::spawn(running)))
+) -> Option<Cron> {
+    let (asked, asking) = mpsc::channel(cron::ASKED);
+    let running = cron::run(timetable(function)?, asking, launch, starter.clone());
+    Some(Cron { asked, _task: AbortOnDropHandle::new(tokio::spawn(running)) })
 }
 
 /// Does it have processes that stay, for requests or for events?
@@ -225,9 +244,12 @@ fn idle_timeout(function: &LocalFunction, periods: Periods) -> Duration {
     periods.idle_timeout.unwrap_or_else(|| function.spec.idle_timeout())
 }
 
-fn schedule(function: &LocalFunction) -> Option<Schedule> {
+/// When a function with a cron trigger runs by itself: never, while that is suspended.
+fn timetable(function: &LocalFunction) -> Option<Option<Schedule>> {
+    let is_suspended = function.spec.cron_trigger()?.suspend;
     // Validated when it was loaded.
-    Schedule::parse(function.spec.cron_trigger()?.schedule()?).ok()
+    let schedule = function.spec.schedule()?;
+    Some((!is_suspended).then_some(schedule))
 }
 
 /// `fn-<name>-localhost`, as a cluster forms it, and `fn-<name>.localhost`, which every browser
@@ -258,9 +280,14 @@ pub(crate) fn summary(
     if function.spec.is_http() {
         parts.push(format!("curl {url}/_fn/{}/", function.name));
     }
-    if let Some(schedule) = schedule(function) {
-        let next = schedule.next(Timestamp::now()).map(|next| format!(", next {next}"));
-        parts.push(format!("{}{}", schedule.describe(), next.unwrap_or_default()));
+    if let Some(schedule) = function.spec.schedule() {
+        let is_suspended = function.spec.cron_trigger().is_some_and(|trigger| trigger.suspend);
+        let next = schedule.next(Timestamp::now()).filter(|_| !is_suspended);
+        let when = match next {
+            Some(next) => schedule.local(next).strftime("next %Y-%m-%d %H:%M:%S %Z").to_string(),
+            None => "suspended".to_owned(),
+        };
+        parts.push(format!("{}, {when}", schedule.describe()));
     }
     match (function.spec.event(), events) {
         (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.kind)),

@@ -6,10 +6,11 @@ use kipper_client::{
     functions::Outcome,
     services::{Services, injected},
 };
-use kipper_function::function::ServiceBinding;
+use kipper_function::{Function, function::ServiceBinding};
+
+use crate::{output, preflight, session::Session, settings::ScopeArgs, write::WaitArgs};
 
 use super::report;
-use crate::{output, preflight, session::Session, settings::ScopeArgs};
 
 /// Bind a service.
 #[derive(Clone, Debug, ClapArgs)]
@@ -31,6 +32,10 @@ pub struct BindArgs {
     /// Create that database if it does not exist
     #[arg(long, requires = "database")]
     pub create_database: bool,
+
+    /// How it is waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// Remove the binding of a service.
@@ -41,6 +46,10 @@ pub struct UnbindArgs {
 
     /// Name of the service
     pub service: String,
+
+    /// How it is waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
@@ -66,14 +75,12 @@ pub(super) async fn bind(args: &BindArgs, scope: &ScopeArgs) -> anyhow::Result<(
         _ => format!("service {service} bound to function {name}"),
     };
     output::line(reported)?;
-    if args.database.is_some() {
+    if args.database.is_some() && !args.wait.wait {
         // Only the controller can ask the server whether it has that database.
         report::observed(&session, &written.function).await?;
     }
-    let bound = written.function.spec.service_bindings;
-    let Some(bound) = bound.iter().find(|bound| bound.name == *service) else { return Ok(()) };
-    let names = names(&session, bound).await?;
-    if names.is_empty() { Ok(()) } else { output::line(format!("injects   {}", names.join(" "))) }
+    say_names(&session, "injects", &written.function, service).await?;
+    report::settle(&session, &written.function, args.wait).await
 }
 
 pub(super) async fn unbind(args: &UnbindArgs, scope: &ScopeArgs) -> anyhow::Result<()> {
@@ -81,12 +88,23 @@ pub(super) async fn unbind(args: &UnbindArgs, scope: &ScopeArgs) -> anyhow::Resu
     let (name, service) = (&args.name, &args.service);
     let before = session.functions.get(name).await?;
     let unbind = |spec: &mut _| edits::unbind(spec, service).map(drop);
-    session.functions.edit(name, unbind).await?;
+    let written = session.functions.edit(name, unbind).await?;
     output::line(format!("service {service} unbound from function {name}"))?;
-    let bindings = before.spec.service_bindings;
-    let Some(bound) = bindings.iter().find(|bound| bound.name == *service) else { return Ok(()) };
-    let names = names(&session, bound).await?;
-    if names.is_empty() { Ok(()) } else { output::line(format!("removes   {}", names.join(" "))) }
+    say_names(&session, "removes", &before, service).await?;
+    report::settle(&session, &written.function, args.wait).await
+}
+
+/// A line with the variables that the binding of a service injects, if it is known which.
+async fn say_names(
+    session: &Session,
+    what: &str,
+    function: &Function,
+    service: &str,
+) -> anyhow::Result<()> {
+    let mut bindings = function.spec.service_bindings.iter();
+    let Some(bound) = bindings.find(|bound| bound.name == service) else { return Ok(()) };
+    let names = names(session, bound).await?;
+    if names.is_empty() { Ok(()) } else { output::line(format!("{what:<10}{}", names.join(" "))) }
 }
 
 /// The variables of a binding; none where the service is gone or the user may not look.

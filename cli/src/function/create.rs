@@ -96,11 +96,12 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let written = write(args, &session, &function, &keys).await?;
     let kept = edits::beyond(&function.spec, &written.function.spec);
     if !kept.is_empty() {
+        let name = &args.name;
         output::note(format!(
-            "note: function {} keeps what other commands added: {}; `kip function update` removes \
-             it, for example with --volume NAME-",
-            args.name,
-            kept.join(", ")
+            "note: function {name} keeps what other commands added: {}; `kip function update \
+             {name}{}` removes it, for example with --volume NAME-",
+            kept.join(", "),
+            session.settings.flags
         ));
     }
     report::after(&session, written, args.wait, args.output.output).await

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use clap::{Args as ClapArgs, Subcommand};
 use kipper_client::edits;
 use kipper_function::{code, function::effective::Workload};
+use kube::ResourceExt as _;
 
 use crate::{
     output::{self, OutputArgs},
     session::Session,
     settings::ScopeArgs,
-    write,
+    write::{self, WaitArgs},
 };
 
-use super::entry::dependency;
+use super::{entry::dependency, report};
 
 /// Packages of inline code.
 #[derive(Clone, Debug, ClapArgs)]
@@ -33,6 +34,9 @@ pub enum Command {
         /// The packages
         #[arg(required = true, value_name = "NAME@VERSION", value_parser = dependency)]
         packages: Vec<(String, String)>,
+        /// How it is waited for.
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// Remove packages
     Remove {
@@ -41,6 +45,9 @@ pub enum Command {
         /// Names of packages
         #[arg(required = true, value_name = "NAME")]
         packages: Vec<String>,
+        /// How it is waited for.
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// List the packages
     List {
@@ -54,7 +61,7 @@ pub enum Command {
 
 pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
-    let (name, written) = match args.command {
+    let (written, wait) = match args.command {
         Command::List { name, output } => {
             let spec = session.functions.get(&name).await?.spec;
             let packages = match spec.workload() {
@@ -65,16 +72,15 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             let keys = ["name", "version"];
             return output::pairs(output.output, headings, keys, packages);
         }
-        Command::Add { name, packages } => {
+        Command::Add { name, packages, wait } => {
             let add = |spec: &mut _| edits::add_dependencies(spec, &packages);
-            let written = session.functions.edit(&name, add).await?;
-            (name, written)
+            (session.functions.edit(&name, add).await?, wait)
         }
-        Command::Remove { name, packages } => {
+        Command::Remove { name, packages, wait } => {
             let remove = |spec: &mut _| edits::remove_dependencies(spec, &packages);
-            let written = session.functions.edit(&name, remove).await?;
-            (name, written)
+            (session.functions.edit(&name, remove).await?, wait)
         }
     };
-    output::line(write::outcome(&name, written.outcome))
+    output::line(write::outcome(&written.function.name_any(), written.outcome))?;
+    report::settle(&session, &written.function, wait).await
 }

@@ -1,6 +1,6 @@
 //! `kip function describe`: everything about a function, for people.
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kipper_client::{
     ApiError,
@@ -15,6 +15,7 @@ use kipper_function::{
 };
 use kipper_trigger::Setting;
 use kube::ResourceExt as _;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::{output, session::Session, settings::ScopeArgs, visible::visible};
@@ -29,6 +30,20 @@ const EVENTS: usize = 10;
 pub struct Args {
     /// Name of the function
     pub name: String,
+
+    /// Output format, instead of text for people: the function with its pods, Events, bindings and
+    /// next runs
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Form>,
+}
+
+/// Forms of a description for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// One object
+    Json,
+    /// The same as YAML
+    Yaml,
 }
 
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
@@ -42,6 +57,13 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let events = ApiError::allowed(events::about(&session.connection, &args.name).await)?
         .unwrap_or_default();
     let now = Timestamp::now();
+    if let Some(form) = args.output {
+        let format = match form {
+            Form::Json => output::Format::Json,
+            Form::Yaml => output::Format::Yaml,
+        };
+        return output::value(format, &whole(function, pods, &events, &services, now)?);
+    }
     let mut text = String::new();
     for (what, lines) in [
         ("", about(&function, now)),
@@ -57,6 +79,44 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         section(&mut text, what, &lines);
     }
     output::print(text)
+}
+
+/// All of it as one object.
+fn whole(
+    mut function: Function,
+    pods: Vec<Pod>,
+    events: &[Reported],
+    services: &Services,
+    now: Timestamp,
+) -> anyhow::Result<Value> {
+    let bindings = function.spec.service_bindings.iter().map(|binding| {
+        let kind = services.kind(&binding.name).ok();
+        json!({
+            "name": binding.name,
+            "type": kind.map(|kind| kind.as_str()),
+            "variables": kind.map(|kind| injected(binding, kind)).unwrap_or_default(),
+        })
+    });
+    let bindings: Vec<_> = bindings.collect();
+    let events = events.iter().map(|event| {
+        json!({
+            "time": event.time.map(|time| time.to_string()), "type": event.type_,
+            "reason": event.reason, "message": event.message,
+        })
+    });
+    let events: Vec<_> = events.collect();
+    let next: Vec<_> =
+        report::upcoming(&function, now).iter().map(|time| time.to_string()).collect();
+    function.metadata.managed_fields = None;
+    let pods = pods.into_iter().map(|mut pod| {
+        pod.metadata.managed_fields = None;
+        serde_json::to_value(pod)
+    });
+    let pods: Vec<_> = pods.collect::<Result<_, _>>()?;
+    Ok(json!({
+        "function": function, "pods": pods, "events": events, "bindings": bindings,
+        "next_runs": next,
+    }))
 }
 
 fn section(text: &mut String, heading: &str, lines: &[String]) {
@@ -105,6 +165,7 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
     ];
     pairs.extend(report::schedule(function, now));
     if spec.cron_trigger().is_some() {
+        pairs.push(("last run", list::last_run(function, now)));
         let deadline = humantime::format_duration(spec.cron_deadline());
         pairs.push(("deadline", format!("a run is ended after {deadline}")));
     }
@@ -248,8 +309,6 @@ fn event_lines(events: &[Reported], now: Timestamp) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -347,6 +406,60 @@ memory    64Mi reserved, at most 256Mi"
             "{about:?}"
         );
         assert_eq!(dependencies(&function), ["any", "pg@^8"]);
+    }
+
+    #[test]
+    fn a_schedule_has_its_deadline_and_its_last_run() {
+        let function: Function = serde_json::from_value(json!({
+            "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+            "metadata": { "name": "nightly" },
+            "spec": { "image": "x", "triggers": [
+                { "type": "cron", "schedule": "0 2 * * *", "timeZone": "Europe/Berlin" },
+            ] },
+            "status": { "schedule": { "lastRun": {
+                "job": "nightly-cron-1", "result": "Failed",
+                "completionTime": "2026-01-01T00:57:00Z",
+            } } },
+        }))
+        .unwrap();
+        let lines = about(&function, "2026-01-01T01:00:00Z".parse().unwrap());
+        for expected in [
+            "schedule  Every day at 02:00 Europe/Berlin",
+            "next      2026-01-02 02:00 CET",
+            "last run  Failed 3m ago",
+            "deadline  a run is ended after 1h",
+        ] {
+            assert!(lines.iter().any(|line| line == expected), "{expected}: {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn programs_get_all_of_it_as_one_object() {
+        let function: Function = serde_json::from_value(json!({
+            "apiVersion": "kipper.run/v1alpha1", "kind": "Function",
+            "metadata": { "name": "nightly", "managedFields": [{ "manager": "kip" }] },
+            "spec": {
+                "image": "x", "serviceBindings": [{ "name": "db" }],
+                "triggers": [{ "type": "cron", "schedule": "0 2 * * *" }],
+            },
+        }))
+        .unwrap();
+        let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "p" } })).unwrap();
+        let event = Reported {
+            time: None,
+            type_: "Warning".to_owned(),
+            reason: "RunFailed".to_owned(),
+            message: "m".to_owned(),
+        };
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        let whole = whole(function, vec![pod], &[event], &Services::default(), now).unwrap();
+        let text = |path: &str| whole.pointer(path).and_then(Value::as_str).unwrap_or("-");
+        assert_eq!(text("/function/metadata/name"), "nightly");
+        assert_eq!(whole.pointer("/function/metadata/managedFields"), None);
+        assert_eq!(text("/pods/0/metadata/name"), "p");
+        assert_eq!(text("/events/0/reason"), "RunFailed");
+        assert_eq!(text("/bindings/0/name"), "db");
+        assert_eq!(text("/next_runs/0"), "2026-01-01T02:00:00Z");
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args as ClapArgs;
 use kipper_client::{functions::Apply, history};
-use kipper_function::{Function, FunctionSpec, code, function::effective::Workload};
+use kipper_function::{
+    Function, FunctionSpec, code,
+    function::{Source, effective::Workload},
+};
 use kipper_process::exit::UsageError;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -117,16 +120,13 @@ fn without_code(spec: &FunctionSpec) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(&spec)?)
 }
 
-/// Inline code by file, without those that are made of the spec.
+/// Inline code by file. A list of packages that is made of the spec is left out: the spec has it.
 fn code_files(name: &str, spec: &FunctionSpec) -> BTreeMap<String, String> {
     let Some(Workload::Inline(runtime, source)) = spec.workload() else {
         return BTreeMap::new();
     };
-    let mut files = code::files(name, runtime, source);
-    let list = code::package_list(runtime);
-    let is_given = |file: &String| source.files.contains_key(file);
-    files.retain(|file, _| is_given(file) || (file != list && file != code::NPMRC));
-    files
+    let own = Source { dependencies: BTreeMap::new(), npmrc: None, ..source.clone() };
+    code::files(name, runtime, &own)
 }
 
 /// What of a Function a user writes, as YAML.
@@ -207,5 +207,23 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains("package.json"), "{shown}");
+    }
+
+    #[test]
+    fn a_folder_is_compared_file_by_file() {
+        let folder = |code: &str| {
+            let files = json!({ "index.js": "x\n", "lib/a.js": code, "package.json": "{}\n" });
+            json!({ "source": { "files": files } })
+        };
+        check_since(
+            folder("a\n"),
+            folder("b\n"),
+            "--- revision-2/lib/a.js\n+++ current/lib/a.js\n@@ -1 +1 @@\n-a\n+b\n",
+        );
+        let file = json!({ "runtime": "node", "source": { "code": "x\n" } });
+        let gone = "--- revision-2/package.json\n+++ current/package.json\n@@ -1 +0,0 @@\n-{}\n";
+        let spec = |spec: Value| serde_json::from_value::<FunctionSpec>(spec).unwrap();
+        let shown = between("f", 2, &spec(folder("a\n")), &spec(file)).unwrap();
+        assert!(shown.ends_with(gone) && !shown.contains("index.js"), "{shown}");
     }
 }

@@ -1,15 +1,21 @@
 //! `kip function env`.
 
+use std::path::PathBuf;
+
 use clap::{Args as ClapArgs, Subcommand};
 use kipper_client::edits;
+use kube::ResourceExt as _;
 
 use crate::{
+    env_file,
     env_flag::variable,
     output::{self, Format, OutputArgs},
     session::Session,
     settings::ScopeArgs,
-    write,
+    write::{self, WaitArgs},
 };
+
+use super::report;
 
 /// Environment variables.
 #[derive(Clone, Debug, ClapArgs)]
@@ -27,8 +33,18 @@ pub enum Command {
         /// Name of the function
         name: String,
         /// The variables
-        #[arg(required = true, value_name = "KEY=VALUE", value_parser = variable)]
+        #[arg(
+            required_unless_present = "env_file",
+            value_name = "KEY=VALUE",
+            value_parser = variable
+        )]
         variables: Vec<(String, String)>,
+        /// File with variables, a line KEY=VALUE each; those above override it (may be repeated)
+        #[arg(long, value_name = "PATH")]
+        env_file: Vec<PathBuf>,
+        /// How it is waited for.
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// List the variables
     List {
@@ -45,28 +61,35 @@ pub enum Command {
         /// Names of variables
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
+        /// How it is waited for.
+        #[command(flatten)]
+        wait: WaitArgs,
     },
 }
 
 pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
-    let session = Session::open(scope).await?;
-    let (name, written) = match args.command {
-        Command::List { name, output } => return list(&session, &name, output.output).await,
-        Command::Set { name, variables } => {
+    let (written, wait, session) = match args.command {
+        Command::List { name, output } => {
+            return list(&Session::open(scope).await?, &name, output.output).await;
+        }
+        Command::Set { name, variables, env_file, wait } => {
+            let mut all = env_file::read_all(&env_file)?;
+            all.extend(variables);
+            let session = Session::open(scope).await?;
             let set = |spec: &mut _| {
-                edits::set_env(spec, &variables);
+                edits::set_env(spec, &all);
                 Ok(())
             };
-            let written = session.functions.edit(&name, set).await?;
-            (name, written)
+            (session.functions.edit(&name, set).await?, wait, session)
         }
-        Command::Delete { name, keys } => {
+        Command::Delete { name, keys, wait } => {
+            let session = Session::open(scope).await?;
             let delete = |spec: &mut _| edits::delete_env(spec, &keys);
-            let written = session.functions.edit(&name, delete).await?;
-            (name, written)
+            (session.functions.edit(&name, delete).await?, wait, session)
         }
     };
-    output::line(write::outcome(&name, written.outcome))
+    output::line(write::outcome(&written.function.name_any(), written.outcome))?;
+    report::settle(&session, &written.function, wait).await
 }
 
 async fn list(session: &Session, name: &str, format: Option<Format>) -> anyhow::Result<()> {

@@ -34,12 +34,12 @@ pub struct Args {
     /// Name of the function
     pub name: String,
 
-    /// Body of the request
-    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    /// Body of the request; @PATH reads it from a file, as it is, and @- from stdin
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]
     pub data: Option<String>,
 
     /// File with the body; `-` reads it from stdin
-    #[arg(long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH")]
     pub file: Option<PathBuf>,
 
     /// Header field (may be repeated)
@@ -121,9 +121,10 @@ fn url(function: &Function) -> anyhow::Result<String> {
 
 impl Args {
     fn request(&self) -> anyhow::Result<Request> {
-        let body = match (&self.data, &self.file) {
-            (Some(data), _) => Some(data.clone().into_bytes()),
-            (None, Some(path)) => Some(read(path).with_context(|| path.display().to_string())?),
+        let named = self.data.as_deref().and_then(|data| data.strip_prefix('@')).map(PathBuf::from);
+        let body = match (&self.data, named.as_ref().or(self.file.as_ref())) {
+            (_, Some(path)) => Some(read(path).with_context(|| path.display().to_string())?),
+            (Some(data), None) => Some(data.clone().into_bytes()),
             (None, None) => None,
         };
         let usual = if body.is_some() { Method::POST } else { Method::GET };
@@ -246,6 +247,25 @@ mod tests {
         for flags in [&["--data=a", "--file=b"][..], &["-H", "x"], &["-H", ": y"]] {
             Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_body_may_be_in_a_file_as_for_curl() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("order.json");
+        std::fs::write(&path, "{\n \"id\": 7 }\n").unwrap();
+        let path = path.to_str().unwrap();
+        let body = |flags: &[&str]| {
+            let args = Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap().args;
+            args.request().map(|request| request.body).map_err(|error| format!("{error:#}"))
+        };
+        let expected = "{\n \"id\": 7 }\n".as_bytes();
+        for flags in [&["-d", &format!("@{path}")][..], &["--file", path], &["-f", path]] {
+            assert_eq!(body(flags).unwrap(), expected, "{flags:?}");
+        }
+        assert_eq!(body(&["-d", "me@example.com"]).unwrap(), "me@example.com".as_bytes());
+        let gone = body(&["-d", "@no/such/file"]).unwrap_err();
+        assert!(gone.starts_with("no/such/file: No such file"), "{gone}");
     }
 
     #[test]

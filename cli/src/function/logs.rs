@@ -21,9 +21,17 @@ pub struct Args {
     /// Name of the function
     pub name: String,
 
-    /// Only lines newer than this: 5m, 15m, 1h, 6h, 24h, 7d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
-    pub since: Duration,
+    /// Only lines newer than this: 5m, 15m, 1h, 6h, 24h, 7d [default: 1h, with --tail or --previous 7d]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+
+    /// Only this many lines, the last ones
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<usize>,
+
+    /// Print what containers logged before their last restart
+    #[arg(short, long, conflicts_with_all = ["follow", "loki", "loki_tenant"])]
+    pub previous: bool,
 
     /// Only lines that contain this text
     #[arg(long, value_name = "TEXT")]
@@ -60,7 +68,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let loki = loki(args, &session).await?;
     let function = session.functions.get(&args.name).await?;
     let logs = Logs::new(&session.connection);
-    let query = Query { search: args.search.clone(), ..Query::function(&args.name, args.since) };
+    let query = args.query();
     let mut shown = Shown { args, pods: BTreeSet::new(), result: Ok(()) };
     if args.follow {
         return follow(&mut shown, &logs, loki.as_ref(), query).await;
@@ -71,11 +79,14 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     };
     shown.recent(&recent);
     if recent.lines.is_empty() {
-        let (name, since) = (&args.name, humantime::format_duration(args.since));
+        let (name, since) = (&args.name, humantime::format_duration(query.since));
         match recent.pods {
             _ if loki.is_some() => {
                 output::note(format!("no matching lines of {name} in the last {since}"))
             }
+            _ if args.previous => output::note(format!(
+                "no container of {name} that logged in the last {since} has been restarted"
+            )),
             0 if function.spec.is_served() => output::note(format!(
                 "{name} is scaled to zero: it has no pods, and the logs of former pods are gone"
             )),
@@ -86,9 +97,28 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     shown.result
 }
 
+/// How far back lines are shown.
+const SINCE: Duration = Duration::from_secs(3600);
+/// The same where something else says how many.
+const SINCE_OF_FEW: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Args {
+    fn query(&self) -> Query {
+        let few = self.tail.is_some() || self.previous;
+        let since = self.since.unwrap_or(if few { SINCE_OF_FEW } else { SINCE });
+        Query {
+            search: self.search.clone(),
+            tail: self.tail,
+            previous: self.previous,
+            ..Query::function(&self.name, since)
+        }
+    }
+}
+
 /// The flags' before the one that is set elsewhere, and that before the cluster's.
 async fn loki(args: &Args, session: &Session) -> Result<Option<Loki>, ApiError> {
-    if args.pods {
+    // A Loki does not know which lines were before a restart.
+    if args.pods || args.previous {
         return Ok(None);
     }
     let settings = &session.settings;
@@ -194,6 +224,18 @@ mod tests {
 
     fn args(flags: &[&str]) -> Args {
         Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap().args
+    }
+
+    #[test]
+    fn a_query_reaches_back_as_far_as_it_must() {
+        let since = |flags: &[&str]| args(flags).query().since.as_secs();
+        assert_eq!(since(&[]), 3600);
+        assert_eq!(since(&["--tail=10"]), 604_800);
+        assert_eq!(since(&["-p"]), 604_800);
+        assert_eq!(since(&["--tail=10", "--since=5m"]), 300);
+        for flags in [&["-p", "-f"][..], &["-p", "--loki=monitoring/loki"], &["--tail=-1"]] {
+            Example::try_parse_from([&["x", "hello"], flags].concat()).unwrap_err();
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     output::{self, Format},
     progress::Progress,
     session::Session,
+    settings::Settings,
     write::{self, WaitArgs},
 };
 
@@ -54,9 +55,23 @@ pub(super) async fn after_saying(
         Some(format) => output::object(format, output::FUNCTIONS, &function),
         None => {
             let reported = format!("{reported} in namespace {}", session.namespace());
-            output::print(text(&reported, &function, &session.settings.gateway, woken.as_ref()))
+            output::print(text(&reported, &function, &session.settings, woken.as_ref()))
         }
     }
+}
+
+/// Waits for a function whose pods a change replaces, if that was asked, and says that it is ready.
+pub(super) async fn settle(
+    session: &Session,
+    function: &Function,
+    args: WaitArgs,
+) -> anyhow::Result<()> {
+    if !args.wait {
+        return Ok(());
+    }
+    let (function, woken) = waited(session, function, Instant::now() + args.timeout).await?;
+    let awake = woken.as_ref().map(|woken| format!(", {}", awake(woken)));
+    output::line(format!("function {} ready{}", function.name_any(), awake.unwrap_or_default()))
 }
 
 /// The function once it is ready and, if requests reach it, has answered one.
@@ -97,8 +112,9 @@ pub(super) async fn observed(session: &Session, function: &Function) -> anyhow::
     let deadline = Instant::now() + LOOK;
     let Some(observed) = wait::observed(&session.functions, function, deadline).await? else {
         output::note(format!(
-            "warning: the controller has not processed {name} yet; `kip function get {name}` shows \
-             its URL once it has"
+            "warning: the controller has not processed {name} yet; `kip function get {name}{}` shows \
+             its URL once it has",
+            session.settings.flags
         ));
         return Ok(function.clone());
     };
@@ -111,50 +127,63 @@ pub(super) async fn observed(session: &Session, function: &Function) -> anyhow::
 }
 
 /// The lines of a report.
-fn text(reported: &str, function: &Function, gateway: &Gateway, woken: Option<&Woken>) -> String {
+fn text(reported: &str, function: &Function, settings: &Settings, woken: Option<&Woken>) -> String {
     let mut lines = vec![reported.to_owned()];
     let mut add = |what: &str, value: String| lines.push(format!("{what:<10}{value}"));
     let url = function.status.as_ref().and_then(|status| status.endpoint.as_deref());
     if let Some(url) = url {
         add("url", url.to_owned());
-        add("try", curl(url, gateway));
+        add("try", curl(url, &settings.gateway));
     }
     for line in schedule(function, Timestamp::now()) {
         let (what, value) = line;
         add(what, value);
     }
     if function.spec.cron_trigger().is_some() {
-        add("try", format!("kip function test {}", function.name_any()));
+        add("try", format!("kip function test {}{}", function.name_any(), settings.flags));
     }
     if let Some(event) = function.spec.event() {
         add("events", format!("{} {}", event.kind, event.source()));
     }
     if let Some(woken) = woken {
-        let phases = invoke::phases(&woken.phases).map(|phases| format!(" ({phases})"));
-        let (status, took) = (woken.status.as_u16(), output::duration(woken.took));
-        add("awake", format!("{status} after {took}{}", phases.unwrap_or_default()));
+        add("awake", awake(woken));
     }
     lines.join("\n") + "\n"
 }
 
+/// `200 after 1.2 s (cold start: …)`.
+fn awake(woken: &Woken) -> String {
+    let phases = invoke::phases(&woken.phases).map(|phases| format!(" ({phases})"));
+    let (status, took) = (woken.status.as_u16(), output::duration(woken.took));
+    format!("{status} after {took}{}", phases.unwrap_or_default())
+}
+
 /// The schedule in English and when it fires next; nothing where there is none.
 pub(super) fn schedule(function: &Function, now: Timestamp) -> Vec<(&'static str, String)> {
-    let schedule = function.spec.cron_trigger().and_then(|trigger| trigger.schedule());
-    let Some(schedule) = schedule.and_then(|text| Schedule::parse(text).ok()) else {
-        return Vec::new();
-    };
+    let spec = &function.spec;
+    let Some(schedule) = spec.schedule() else { return Vec::new() };
+    if spec.cron_trigger().is_some_and(|trigger| trigger.suspend) {
+        return vec![("schedule", format!("{}, suspended", schedule.describe()))];
+    }
     let mut lines = vec![("schedule", schedule.describe())];
-    for (at, time) in schedule.upcoming(now, FIRINGS).into_iter().enumerate() {
-        lines.push((if at == 0 { "next" } else { "" }, minute(time)));
+    for (at, time) in upcoming(function, now).into_iter().enumerate() {
+        lines.push((if at == 0 { "next" } else { "" }, minute(&schedule, time)));
     }
     lines
 }
 
-/// `2026-01-02 03:04:05 UTC`, without seconds where there are none.
-pub(super) fn minute(time: Timestamp) -> String {
+/// The next runs of its schedule; none while it is suspended.
+pub(super) fn upcoming(function: &Function, now: Timestamp) -> Vec<Timestamp> {
+    let is_suspended = function.spec.cron_trigger().is_some_and(|trigger| trigger.suspend);
+    let schedule = function.spec.schedule().filter(|_| !is_suspended);
+    schedule.map(|schedule| schedule.upcoming(now, FIRINGS)).unwrap_or_default()
+}
+
+/// `2026-01-02 03:04:05 CET` on the clocks of a schedule, without seconds where there are none.
+pub(super) fn minute(schedule: &Schedule, time: Timestamp) -> String {
     let form =
-        if time.as_second() % 60 == 0 { "%Y-%m-%d %H:%M UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
-    time.strftime(form).to_string()
+        if time.as_second() % 60 == 0 { "%Y-%m-%d %H:%M %Z" } else { "%Y-%m-%d %H:%M:%S %Z" };
+    schedule.local(time).strftime(form).to_string()
 }
 
 /// A command that sends the function a request.
@@ -183,7 +212,8 @@ mod tests {
         let url = "https://fn-hello.example.com";
         let endpoint = Some(url.to_owned());
         function.status = Some(FunctionStatus { endpoint, ..FunctionStatus::default() });
-        let reported = text("function hello created", &function, &Gateway::default(), None);
+        let settings = Settings::default();
+        let reported = text("function hello created", &function, &settings, None);
         assert_eq!(
             reported,
             format!("function hello created\nurl       {url}\ntry       curl {url}\n")
@@ -191,23 +221,39 @@ mod tests {
         let gateway = Gateway { interceptor: Some("http://10.0.0.7".parse().unwrap()) };
         let expected = "curl -H 'Host: fn-hello.example.com' http://10.0.0.7";
         assert_eq!(curl(url, &gateway), expected);
+
+        let cron = json!({ "triggers": [{ "type": "cron", "schedule": "@daily" }] });
+        let nightly = Function::new("nightly", serde_json::from_value(cron).unwrap());
+        let settings = Settings { flags: " -n shop-dev".to_owned(), ..Settings::default() };
+        let reported = text("function nightly created", &nightly, &settings, None);
+        assert!(
+            reported.ends_with("try       kip function test nightly -n shop-dev\n"),
+            "{reported}"
+        );
     }
 
     #[test]
     fn a_schedule_is_told_in_english() {
-        let spec = |schedule: &str| -> FunctionSpec {
-            serde_json::from_value(
-                json!({ "triggers": [{ "type": "cron", "schedule": schedule }] }),
-            )
-            .unwrap()
+        let spec = |schedule: &str, zone: &str, suspend: bool| -> FunctionSpec {
+            let cron = json!({
+                "type": "cron", "schedule": schedule, "timeZone": zone, "suspend": suspend,
+            });
+            serde_json::from_value(json!({ "triggers": [cron] })).unwrap()
         };
         let now = "2026-01-01T01:00:00Z".parse().unwrap();
-        let reported = schedule(&Function::new("f", spec("0 2 * * *")), now);
+        let reported = schedule(&Function::new("f", spec("0 2 * * *", "", false)), now);
         assert_eq!(reported.len(), 1 + FIRINGS);
         assert_eq!(reported[0], ("schedule", "Every day at 02:00 UTC".to_owned()));
         assert_eq!(reported[1], ("next", "2026-01-01 02:00 UTC".to_owned()));
         assert_eq!(reported[2], ("", "2026-01-02 02:00 UTC".to_owned()));
         assert_eq!(schedule(&Function::new("f", FunctionSpec::default()), now), []);
-        assert_eq!(minute("2026-01-01T00:00:05Z".parse().unwrap()), "2026-01-01 00:00:05 UTC");
+        let berlin = schedule(&Function::new("f", spec("0 2 * * *", "Europe/Berlin", false)), now);
+        assert_eq!(berlin[0], ("schedule", "Every day at 02:00 Europe/Berlin".to_owned()));
+        assert_eq!(berlin[1], ("next", "2026-01-02 02:00 CET".to_owned()));
+        let suspended = schedule(&Function::new("f", spec("@daily", "", true)), now);
+        assert_eq!(suspended, [("schedule", "Every day at midnight UTC, suspended".to_owned())]);
+        let every = Schedule::parse("@every 5s").unwrap();
+        let second = minute(&every, "2026-01-01T00:00:05Z".parse().unwrap());
+        assert_eq!(second, "2026-01-01 00:00:05 UTC");
     }
 }

@@ -19,7 +19,10 @@ use crate::{
     secret_value::{from_file, from_stdin, prompted},
     session::Session,
     settings::ScopeArgs,
+    write::WaitArgs,
 };
+
+use super::report;
 
 /// How long the controller is waited for to take note: it does at once.
 const LOOK: Duration = Duration::from_secs(10);
@@ -44,6 +47,9 @@ pub enum Command {
         /// Read the value from this file, without the newline at its end
         #[arg(long, value_name = "PATH")]
         from_file: Option<PathBuf>,
+        /// How it is waited for.
+        #[command(flatten)]
+        wait: WaitArgs,
     },
     /// List the secrets: their names, and whether they had another value before
     List {
@@ -60,14 +66,19 @@ pub enum Command {
         /// Names of secrets
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
+        /// How it is waited for.
+        #[command(flatten)]
+        wait: WaitArgs,
     },
 }
 
 pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     match args.command {
-        Command::Set { name, key, from_file } => set(scope, &name, &key, from_file).await,
+        Command::Set { name, key, from_file, wait } => {
+            set(scope, &name, &key, from_file, wait).await
+        }
         Command::List { name, output } => list(scope, &name, output.output).await,
-        Command::Delete { name, keys } => delete(scope, &name, &keys).await,
+        Command::Delete { name, keys, wait } => delete(scope, &name, &keys, wait).await,
     }
 }
 
@@ -76,6 +87,7 @@ async fn set(
     name: &str,
     key: &str,
     file: Option<PathBuf>,
+    wait: WaitArgs,
 ) -> anyhow::Result<()> {
     if let Some((key, _)) = key.split_once('=') {
         return Err(UsageError::new(format!(
@@ -104,30 +116,47 @@ async fn set(
         let reported: BTreeMap<_, _> = keys.map(|key| (&key.name, &key.rotated_at)).collect();
         stored.iter().all(|(key, rotated_at)| reported.get(key) == Some(&rotated_at))
     };
-    taken_note(&session, name, has_it).await?;
-    output::line(format!("secret {key} of function {name} set"))
+    taken_note(&session, name, wait, has_it).await?;
+    output::line(format!("secret {key} of function {name} set"))?;
+    report::settle(&session, &function, wait).await
 }
 
-async fn delete(scope: &ScopeArgs, name: &str, keys: &[String]) -> anyhow::Result<()> {
+async fn delete(
+    scope: &ScopeArgs,
+    name: &str,
+    keys: &[String],
+    wait: WaitArgs,
+) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
-    session.functions.get(name).await?;
+    let function = session.functions.get(name).await?;
     Secrets::new(&session.connection).delete(name, keys).await?;
     let has_none = |function: &Function| {
         let mut reported = function.status.iter().flat_map(|status| &status.secret_keys);
         reported.all(|key| !keys.contains(&key.name))
     };
-    taken_note(&session, name, has_none).await?;
-    keys.iter().try_for_each(|key| output::line(format!("secret {key} of function {name} deleted")))
+    taken_note(&session, name, wait, has_none).await?;
+    for key in keys {
+        output::line(format!("secret {key} of function {name} deleted"))?;
+    }
+    report::settle(&session, &function, wait).await
 }
 
-/// Waits until the controller has seen the change, and says so if it does not.
+/// Waits until the controller has seen the change, and says so if it does not. Whoever waits for pods
+/// with it has to know: those of before are ready, too.
 async fn taken_note(
     session: &Session,
     name: &str,
+    wait: WaitArgs,
     holds: impl Fn(&Function) -> bool,
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LOOK;
+    let patience = if wait.wait { wait.timeout } else { LOOK };
+    let deadline = Instant::now() + patience;
     if !wait::told_by_status(&session.functions, name, deadline, holds).await? {
+        anyhow::ensure!(
+            !wait.wait,
+            "the controller has not processed the change within {}",
+            humantime::format_duration(patience)
+        );
         output::note(
             "warning: the controller has not processed the change yet; pods keep the old values \
              until it has",

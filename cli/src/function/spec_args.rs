@@ -17,7 +17,10 @@ use super::{
     entry::{Entry, binding, dependency, image_pull_secret, origin, runtime, variable, volume},
     trigger_args::TriggerArgs,
 };
-use crate::code::{Code, CodeError};
+use crate::{
+    code::{Code, CodeError},
+    env_file,
+};
 
 /// What a function is.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -49,6 +52,10 @@ pub struct SpecArgs {
     /// Environment variable, or NAME- to remove one (may be repeated)
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub env: Vec<Entry<(String, String)>>,
+
+    /// File with environment variables, a line NAME=VALUE each; --env overrides it (may be repeated)
+    #[arg(long, value_name = "PATH")]
+    pub env_file: Vec<PathBuf>,
 
     /// Service to bind; a database has to exist unless create-database is added (may be repeated)
     #[arg(long, value_name = "SERVICE[,prefix=P][,database=D]", value_parser = binding)]
@@ -141,6 +148,8 @@ pub(super) struct Change<'a> {
     args: &'a SpecArgs,
     code: Option<Code>,
     npmrc: Option<String>,
+    /// Of the files, then those of the command line.
+    env: Vec<Entry<(String, String)>>,
 }
 
 impl SpecArgs {
@@ -154,7 +163,9 @@ impl SpecArgs {
             true => anyhow::Error::from(UsageError::new(error)),
             false => error.into(),
         })?;
-        Ok(Change { args: self, code, npmrc: self.npmrc()? })
+        let of_files = env_file::read_all(&self.env_file)?.into_iter().map(Entry::Add);
+        let env = of_files.chain(self.env.iter().cloned()).collect();
+        Ok(Change { args: self, code, npmrc: self.npmrc()?, env })
     }
 
     /// The settings of npm, if there are some.
@@ -201,7 +212,7 @@ impl Change<'_> {
         if let Some(port) = args.port {
             spec.port = Some(port.into());
         }
-        for entry in &args.env {
+        for entry in &self.env {
             match entry {
                 Entry::Add(variable) => edits::set_env(spec, std::slice::from_ref(variable)),
                 Entry::Remove(name) => edits::delete_env(spec, std::slice::from_ref(name))?,
@@ -403,7 +414,10 @@ mod tests {
         };
         assert_eq!(create(&file("a.py", "x"), &[]).unwrap(), "python");
         assert_eq!(create(&file("a.mjs", "x"), &[]).unwrap(), "node");
-        assert_eq!(create(&file("a.js", "x"), &["--runtime=python"]).unwrap(), "python");
+        assert_eq!(create(&file("b", "x"), &["--runtime=python"]).unwrap(), "python");
+        assert_eq!(create(&file("a.js", "x"), &["--runtime=node"]).unwrap(), "node");
+        let other = create(&file("a.py", "x"), &["--runtime=node"]).unwrap_err();
+        assert!(other.ends_with("a.py, whose ending is that of python"), "{other}");
         let unknown = create(&file("a", "x"), &[]).unwrap_err();
         assert_eq!(unknown, "--code-file needs --runtime node or python");
         let empty = create(&file("b.js", " \n"), &[]).unwrap_err();
@@ -415,6 +429,20 @@ mod tests {
         let nothing = parse(&[]).unwrap();
         let error = nothing.read().unwrap().create().unwrap_err();
         assert_eq!(error.to_string(), "either --image or --code-file is required");
+    }
+
+    #[test]
+    fn variables_come_from_files_and_flags() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env").to_str().unwrap().to_owned();
+        fs::write(&path, "A=1\nB=2\n").unwrap();
+        let args = parse(&["--image=x", "--env=B=3", "--env-file", &path]).unwrap();
+        let spec = args.read().unwrap().create().unwrap();
+        assert_eq!(serde_json::to_value(spec.env).unwrap(), json!({ "A": "1", "B": "3" }));
+        // What a flag removes is gone, though a file sets it.
+        let before = json!({ "image": "x", "env": { "C": "4" } });
+        let after = update(before, &["--env=B-", "--env=C-", "--env-file", &path]).unwrap();
+        assert_eq!(after["env"], json!({ "A": "1" }));
     }
 
     #[test]
@@ -491,6 +519,9 @@ mod tests {
             &["--bind=db,name=x"],
             &["--trigger=kafka"],
             &["--schedule=often"],
+            &["--schedule=0 0 30 2 *"],
+            &["--time-zone=Europe/Berln"],
+            &["--deadline=0"],
         ] {
             parse(flags).unwrap_err();
         }

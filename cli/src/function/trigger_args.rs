@@ -7,7 +7,7 @@ use kipper_function::{
 };
 use kipper_trigger::Setting;
 
-use crate::trigger_flags::{self, EventArgs, Flag};
+use crate::trigger_flags::{self, CronArgs, EventArgs, Flag};
 
 /// What invokes a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -17,13 +17,9 @@ pub struct TriggerArgs {
     #[arg(long, value_name = "TYPE", value_parser = trigger_flags::kind)]
     pub trigger: Option<TriggerKind>,
 
-    /// Cron expression for --trigger cron, in UTC
-    #[arg(long, value_name = "CRON", value_parser = trigger_flags::schedule)]
-    pub schedule: Option<String>,
-
-    /// Seconds after which a run of --trigger cron is ended [default: 3600]
-    #[arg(long, value_name = "SECONDS")]
-    pub deadline: Option<i64>,
+    /// What `kip dev` calls the same.
+    #[command(flatten)]
+    pub cron: CronArgs,
 
     /// Service that events come from
     #[arg(long, value_name = "SERVICE")]
@@ -57,7 +53,7 @@ impl TriggerArgs {
             return Ok(());
         };
         let given = settings.iter().map(|(flag, name, _)| (flag.as_str(), name.as_str()));
-        trigger_flags::fit(kind, self.of_cron(), given)?;
+        trigger_flags::fit(kind, self.cron.given(), given)?;
         let there = spec.triggers.iter().position(|trigger| trigger.kind() == Some(kind));
         let at = match there {
             Some(at) => at,
@@ -67,12 +63,7 @@ impl TriggerArgs {
             }
         };
         let trigger = &mut spec.triggers[at];
-        if let Some(schedule) = &self.schedule {
-            trigger.schedule = Some(schedule.clone());
-        }
-        if self.deadline.is_some() {
-            trigger.deadline_seconds = self.deadline;
-        }
+        self.cron.apply(trigger);
         for (_, key, value) in settings {
             trigger.config.insert(key, value);
         }
@@ -105,7 +96,7 @@ impl TriggerArgs {
         if self.trigger.is_some() {
             return Ok(self.trigger);
         }
-        let there = match (self.of_cron(), settings.first()) {
+        let there = match (self.cron.given(), settings.first()) {
             (None, None) => return Ok(None),
             (Some(_), None) => spec.cron_trigger(),
             (None, Some(_)) => spec.event_trigger(),
@@ -114,14 +105,9 @@ impl TriggerArgs {
             }
         };
         let event = settings.first().map(|(flag, ..)| flag.as_str());
-        let flag = event.or(self.of_cron()).unwrap_or("--schedule");
+        let flag = event.or(self.cron.given()).unwrap_or("--schedule");
         let needed = || format!("{flag} needs --trigger");
         there.and_then(Trigger::kind).ok_or_else(needed).map(Some)
-    }
-
-    /// The first flag that was given and is about a schedule.
-    fn of_cron(&self) -> Option<&'static str> {
-        trigger_flags::of_cron(self.schedule.as_ref(), self.deadline)
     }
 
     /// The flags that are settings of their own, given or not.
@@ -175,7 +161,9 @@ mod tests {
         let reported = spec.triggers.iter().map(|trigger| {
             let config: Vec<_> = trigger.config.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let deadline = trigger.deadline_seconds.map(|seconds| format!(" {seconds} s"));
-            let schedule = trigger.schedule.clone().unwrap_or_default();
+            let mut schedule = trigger.schedule.clone().unwrap_or_default();
+            schedule.extend(trigger.time_zone.iter().map(|zone| format!(" {zone}")));
+            schedule.push_str(if trigger.suspend { " suspended" } else { "" });
             let schedule = schedule + &deadline.unwrap_or_default();
             format!("{} {schedule} {}", trigger.type_, config.join(" ")).trim().to_owned()
         });
@@ -194,6 +182,9 @@ mod tests {
             create(&["--trigger", "cron", "--schedule", "0 2 * * *"]).unwrap(),
             "cron 0 2 * * *"
         );
+        let berlin =
+            ["--trigger=cron", "--schedule=@daily", "--time-zone=Europe/Berlin", "--suspend"];
+        assert_eq!(create(&berlin).unwrap(), "cron @daily Europe/Berlin suspended");
         let minio = ["--trigger=minio", "--source=s3", "--bucket=b", "--object-suffix=.jpg"];
         assert_eq!(create(&minio).unwrap(), "minio  bucket=b source=s3 suffix=.jpg");
         let batch = ["--trigger=redis", "--source=c", "--list=l", "--trigger-setting=batch=5"];
@@ -222,6 +213,8 @@ mod tests {
             ),
             (&["--schedule", "@daily", "--list=l"], "--schedule does not go with --list"),
             (&["--deadline=5"], "--deadline needs --trigger"),
+            (&["--suspend"], "--suspend needs --trigger"),
+            (&["--trigger=http", "--time-zone=UTC"], "--time-zone is for --trigger cron, not http"),
             (&["--trigger=http", "--deadline=5"], "--deadline is for --trigger cron, not http"),
         ] {
             assert_eq!(create(flags).unwrap_err(), expected, "{flags:?}");
@@ -241,6 +234,11 @@ mod tests {
         assert_eq!(update(&both, &["--schedule", "@hourly"]).unwrap(), "http; cron @hourly");
         assert_eq!(update(&both, &["--deadline=5"]).unwrap(), "http; cron @daily 5 s");
         assert_eq!(update(&both, &["--trigger=http"]).unwrap(), "http; cron @daily");
+        assert_eq!(update(&both, &["--suspend"]).unwrap(), "http; cron @daily suspended");
+        let mut suspended = cron("@daily");
+        suspended.suspend = true;
+        let resumed = update(&[suspended], &["--suspend=false", "--time-zone=Asia/Tokyo"]);
+        assert_eq!(resumed.unwrap(), "cron @daily Asia/Tokyo");
         assert_eq!(
             update(&postgres, &["--query=SELECT 2"]).unwrap(),
             "postgres  query=SELECT 2 source=db"

@@ -38,13 +38,13 @@ pub(super) async fn test(args: &TestArgs, connection: &Connection) -> anyhow::Re
     let takers = uses.iter().filter(|it| matches!(it.purpose, Purpose::Events(_)));
     let takers: Vec<_> = takers.map(|it| it.function.as_str()).collect();
     if takers.is_empty() {
-        let who = match &args.function {
-            Some(name) => format!("function {name} does not take"),
-            None => "no function takes".to_owned(),
+        let (who, name) = match &args.function {
+            Some(name) => (format!("function {name} does not take"), name.as_str()),
+            None => ("no function takes".to_owned(), "NAME"),
         };
         anyhow::bail!(
             "{who} events from service {service}; a binding is tried by the controller, and \
-             `kip function describe` shows what came of it"
+             `kip function describe {name}` shows what came of it"
         );
     }
     let mut failures = Vec::new();

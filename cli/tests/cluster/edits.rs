@@ -10,6 +10,40 @@ use crate::kip::{Kip, service};
 /// People who change one function at once, each in two ways.
 const PEOPLE: usize = 5;
 
+/// An editor's text is checked and written; what is refused stays in its file.
+#[tokio::test]
+async fn an_editor_changes_a_function() {
+    run("editor", |sandbox| async move {
+        let kip = Kip::new(&sandbox, &[]).await;
+        let name = sandbox.name("editor");
+        kip.ok(&["function", "create", &name, "--image", SERVER_IMAGE, "--env", "A=1"]).await;
+        let edit = |script: &str| {
+            let mut command = kip.command(&["function", "edit", &name]);
+            command.env("KUBE_EDITOR", format!("sed -i '{script}'"));
+            command
+        };
+        let output = edit("s/A: .1./A: \"2\"/").output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let spec = kip.json(&["function", "get", &name, "-o", "json"]).await["spec"].clone();
+        assert_eq!(spec["env"], json!({ "A": "2" }));
+
+        let output = edit("s/nothing/at all/").output().await.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.contains("no changes made"), "{stderr}");
+
+        // The second round of this editor changes nothing.
+        let output = edit("s/^  env:/  envs:/").output().await.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("did you mean env?"), "{stderr}");
+        let kept = stderr.lines().find_map(|line| line.split_once("your text is kept in "));
+        let path = kept.map(|(_, path)| path.to_owned()).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("  envs:"));
+        std::fs::remove_file(path).unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nobody_loses_a_change_to_another() {
     run("crowd", |sandbox| async move {

@@ -11,6 +11,7 @@ mod folders;
 mod history;
 mod ingress;
 mod kip;
+mod kubectl;
 mod life;
 mod loki;
 mod page;

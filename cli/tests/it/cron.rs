@@ -33,6 +33,44 @@ spec:
   triggers: [{type: cron, schedule: "@every 1s", deadlineSeconds: 2}]
 "#;
 
+const ON_DEMAND: &str = r#"
+apiVersion: kipper.run/v1alpha1
+kind: Function
+metadata: {name: nightly}
+spec:
+  source: {code: "module.exports = () => console.log('ran as', process.env.KIPPER_TRIGGER)"}
+  triggers: [{type: cron, schedule: "0 2 1 1 *", timeZone: Europe/Berlin}]
+---
+apiVersion: kipper.run/v1alpha1
+kind: Function
+metadata: {name: paused}
+spec:
+  source: {code: "module.exports = () => console.log('ran as', process.env.KIPPER_TRIGGER)"}
+  triggers: [{type: cron, schedule: "@every 1s", suspend: true}]
+"#;
+
+#[test]
+fn a_run_can_be_asked_for() {
+    let folder = folder(&[("f.yaml", ON_DEMAND)]);
+    let mut kip = Kip::start(folder.path(), &[]);
+    let line = kip.wait_for("On day 1 of the month at 02:00 Europe/Berlin in January, next ");
+    assert!(line.ends_with("-01-01 02:00:00 CET"), "{line}");
+    kip.wait_for("Every second, suspended");
+    kip.enter("run nightly");
+    kip.wait_for("nightly | ran as test");
+    kip.wait_for("nightly  run finished in ");
+    kip.enter("run paused");
+    kip.wait_for("paused  | ran as test");
+    kip.wait_for("paused   run finished in ");
+    kip.enter("run");
+    kip.wait_for("which one? `run nightly` or `run paused`");
+    // Nothing but what was asked for, and the end of the input is not the end of `kip`.
+    let runs = kip.lines().iter().filter(|line| line.contains("| ran as")).count();
+    assert_eq!(runs, 2, "{:#?}", kip.lines());
+    kip.end_input();
+    assert_eq!(kip.get("fn-nightly-localhost", "/").0, 404);
+}
+
 #[test]
 fn a_run_that_never_ends_is_ended() {
     let folder = folder(&[("f.yaml", ENDLESS)]);

@@ -128,3 +128,15 @@ fn load_brings_more_replicas_and_quiet_takes_them_away() {
     kip.wait_for("idle, scaled to 0");
     until("no process runs", || kip.children().is_empty());
 }
+
+/// As `kip function create` reads them.
+#[test]
+fn variables_come_from_a_file_and_the_command_line() {
+    let code = "module.exports = async () => [process.env.A, process.env.B].join(' ')";
+    let folder = folder(&[("f.js", code)]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "# both\nexport A='one'\nB=two\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let kip = Kip::start(folder.path(), &["--env-file", path, "--env", "B=2"]);
+    assert_eq!(kip.get("fn-f-localhost", "/"), (200, "one 2".to_owned()));
+}

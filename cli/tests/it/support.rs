@@ -93,6 +93,7 @@ impl Kip {
             .args(["dev", "--port", "0"])
             .arg(folder)
             .args(flags)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -104,6 +105,16 @@ impl Kip {
         let line = kip.wait_for("kip dev listening on http://");
         kip.address = line.rsplit('/').next().unwrap().parse().unwrap();
         kip
+    }
+
+    /// Types a line.
+    pub(crate) fn enter(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Closes its stdin.
+    pub(crate) fn end_input(&mut self) {
+        self.child.stdin = None;
     }
 
     /// Everything printed so far.

@@ -18,12 +18,11 @@ fn run(flags: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn bad_flags_are_one_line_and_exit_64() {
+fn bad_flags_are_told_as_everywhere_and_exit_64() {
     for flags in [
         &["--port", "x", "a.js"][..],
         &["--env", "PORT=1", "a.js"],
         &["--idle-timeout", "soon", "a.js"],
-        &["--log-level", "a=b=c", "a.js"],
         &["--source", "db", "a.js"],
         &["--source-ca", "db=/no/such/file", "a.js"],
         &["--unknown"],
@@ -31,8 +30,16 @@ fn bad_flags_are_one_line_and_exit_64() {
     ] {
         let (code, stdout, stderr) = run(flags);
         assert_eq!((code, stdout.as_str()), (64, ""), "{flags:?}: {stderr}");
-        assert!(stderr.starts_with("error: ") && !stderr.contains('\n'), "{flags:?}: {stderr}");
+        let [first, .., last] = &stderr.lines().collect::<Vec<_>>()[..] else {
+            panic!("{flags:?}: {stderr}");
+        };
+        assert!(first.starts_with("error: ") && last.contains("--help"), "{flags:?}: {stderr}");
     }
+    let (code, _, stderr) = run(&["--log-level", "a=b=c", "a.js"]);
+    assert_eq!(code, 64, "{stderr}");
+    assert!(stderr.starts_with("error: ") && !stderr.contains('\n'), "{stderr}");
+    let (code, stdout, _) = run(&["--help"]);
+    assert!(code == 0 && stdout.contains("Usage: kip dev"), "{stdout}");
 }
 
 #[test]

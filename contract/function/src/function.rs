@@ -16,7 +16,7 @@ mod status;
 pub mod validate;
 
 pub use crate::{
-    kinds::{DeletionPolicy, Phase, Protocol, Runtime, TriggerKind},
+    kinds::{DeletionPolicy, Phase, Protocol, RunResult, Runtime, TriggerKind},
     names::MAX_NAME_LEN,
 };
 pub use problem::Problem;
@@ -24,4 +24,4 @@ pub use spec::{
     Function, FunctionSpec, ImagePullSecret, Resources, Scaling, ServiceBinding, Source, Timeouts,
     Trigger, Volume,
 };
-pub use status::{ExitStatus, FunctionStatus, SecretKeyStatus};
+pub use status::{ExitStatus, FunctionStatus, RunStatus, ScheduleStatus, SecretKeyStatus};

@@ -99,3 +99,13 @@ words! {
         Failed = "Failed",
     }
 }
+
+words! {
+    /// How a run of a schedule ended.
+    RunResult {
+        /// Well.
+        Succeeded = "Succeeded",
+        /// Not so, or not in time.
+        Failed = "Failed",
+    }
+}

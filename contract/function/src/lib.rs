@@ -19,6 +19,7 @@ pub mod names;
 pub mod quantity;
 pub mod revision;
 pub mod service;
+pub mod suggest;
 pub mod test_run;
 mod words;
 
@@ -26,4 +27,4 @@ pub use function::{Function, FunctionSpec, FunctionStatus};
 pub use service::{Service, ServiceSpec};
 
 /// Time type of this crate's interfaces, re-exported so that callers need no version of their own.
-pub use k8s_openapi::jiff::Timestamp;
+pub use k8s_openapi::jiff::{Timestamp, Zoned};

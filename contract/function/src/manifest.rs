@@ -10,7 +10,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use crate::function::{Function, Problem};
+use crate::{
+    function::{Function, Problem},
+    suggest,
+};
 
 /// Most documents in one text.
 pub const MAX_DOCUMENTS: usize = 1000;
@@ -68,7 +71,7 @@ fn join(problems: &[Problem]) -> String {
 /// [`Function::validate`] for their meaning.
 pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| ManifestError::Syntax(error.without_snippet().to_string()))?;
+        .map_err(|error| ManifestError::Syntax(readable(&error.without_snippet().to_string())))?;
     if documents.len() > MAX_DOCUMENTS {
         return Err(ManifestError::TooMany);
     }
@@ -91,6 +94,11 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         }
     }
     Ok(manifest)
+}
+
+/// What the parser says, without what only a program can do about it.
+fn readable(message: &str) -> String {
+    message.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn is_function(value: &Value) -> bool {
@@ -179,7 +187,11 @@ fn check_fields(
             }
             (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
             (None, _) => {
-                problems.push(Problem { path, message: "is not a known field".to_owned() })
+                let known = schema.properties.iter().flat_map(|known| known.keys());
+                let meant = suggest::closest(key, known.map(String::as_str));
+                let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+                let message = format!("is not a known field{}", meant.unwrap_or_default());
+                problems.push(Problem { path, message });
             }
         }
     }

@@ -121,6 +121,8 @@ pub mod condition {
     pub const SCALER_READY: &str = "ScalerReady";
     /// The schedule's runs start when they are due. There while there is a cron trigger.
     pub const ON_SCHEDULE: &str = "OnSchedule";
+    /// The last run of the schedule that ended did so well. There once one has ended.
+    pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
     /// Deliveries of events succeed. There while a poller runs.
     pub const EVENTS_DELIVERED: &str = "EventsDelivered";
     /// An object of a name this function needs belongs to somebody else.

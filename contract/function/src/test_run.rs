@@ -23,8 +23,8 @@ use crate::names;
 pub const TTL_SECONDS: i32 = 600;
 /// Variable that tells the handler what invoked it.
 const TRIGGER_VARIABLE: &str = Variable::Trigger.name();
-/// Its value in a test run.
-const TEST: &str = "test";
+/// Its value in a test run, and in one that `kip dev` is asked for.
+pub const TEST: &str = "test";
 /// Annotation by which `kubectl create job --from` tells its Jobs from scheduled ones.
 const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
 

@@ -108,6 +108,8 @@ fn code_stays_for_revisions_pods_and_an_unfinished_rollout() {
     let pod = |code: Option<&str>| Pod {
         function: key.clone(),
         server: true,
+        job: None,
+        has_run: true,
         created: None,
         ready: true,
         silent_since: None,

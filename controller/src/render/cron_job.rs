@@ -13,6 +13,8 @@ use super::{
     subject::{Subject, seconds},
 };
 
+/// Of a schedule that names none: not that of whatever machine the CronJob controller is on.
+const DEFAULT_TIME_ZONE: &str = "Etc/UTC";
 /// Finished runs that are kept, of each outcome.
 const HISTORY: i32 = 3;
 /// A run that could not start for this long is skipped. With a deadline Kubernetes counts the
@@ -33,7 +35,7 @@ pub(super) fn cron_job(subject: &Subject<'_>, trigger: &Trigger) -> Result<CronJ
         metadata: subject.meta(names::cron_job(subject.name), names::BATCH),
         spec: Some(CronJobSpec {
             schedule: schedule.to_owned(),
-            time_zone: Some("Etc/UTC".to_owned()),
+            time_zone: Some(trigger.time_zone().unwrap_or(DEFAULT_TIME_ZONE).to_owned()),
             concurrency_policy: Some("Forbid".to_owned()),
             starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
             successful_jobs_history_limit: Some(HISTORY),
@@ -42,7 +44,7 @@ pub(super) fn cron_job(subject: &Subject<'_>, trigger: &Trigger) -> Result<CronJ
                 metadata: Some(ObjectMeta { labels, ..ObjectMeta::default() }),
                 spec: Some(job),
             },
-            suspend: None,
+            suspend: trigger.suspend.then_some(true),
         }),
         status: None,
     })

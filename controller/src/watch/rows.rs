@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    apps::v1::ControllerRevision, coordination::v1::Lease, core::v1, networking::v1::Ingress,
+    apps::v1::ControllerRevision, batch::v1::Job, coordination::v1::Lease, core::v1,
+    networking::v1::Ingress,
 };
 use kipper_function::{Function, Service, names};
 use kube::{
@@ -15,10 +16,10 @@ use kube::{
 
 use super::Rows;
 use crate::{
-    cache::{Cache, Claim, Foreign, Key, Observed, Owner, Pod, SecretMeta, Table, owner},
+    cache::{Cache, Claim, Foreign, Key, Observed, Owner, Pod, Run, SecretMeta, Table, owner},
     claim::claim,
     plan::Kind,
-    pods,
+    pods, runs,
 };
 
 /// Objects the controller made, of one kind.
@@ -102,6 +103,26 @@ impl Rows<v1::Pod> for Pods {
     }
 
     fn concerned(&self, _: &Key, row: &Pod) -> Vec<ObjectRef<Function>> {
+        vec![row.function.function()]
+    }
+}
+
+/// Jobs of functions' schedules.
+pub(crate) struct Runs(pub(crate) Arc<Cache>);
+
+impl Rows<Job> for Runs {
+    type Key = Key;
+    type Row = Run;
+
+    fn table(&self) -> &Table<Key, Run> {
+        &self.0.runs
+    }
+
+    fn row(&self, object: &Job) -> (Key, Option<Run>) {
+        (Key::of(&object.metadata), runs::reduce(object))
+    }
+
+    fn concerned(&self, _: &Key, row: &Run) -> Vec<ObjectRef<Function>> {
         vec![row.function.function()]
     }
 }

@@ -43,7 +43,7 @@ fn cases() -> Vec<(Value, &'static str)> {
         (cron(json!("")), "a cron trigger needs a schedule"),
         (
             cron(json!("CRON_TZ=UTC * * * * *")),
-            "a schedule must not name a time zone; it is read in UTC",
+            "a schedule must not name a time zone; set timeZone instead",
         ),
         (trigger("minio", json!({ "bucket": "b" })), "an event trigger needs config.source"),
         (

@@ -11,7 +11,11 @@ use kipper_cluster::{
 };
 use kipper_function::{
     Function,
-    names::{self, condition::ON_SCHEDULE},
+    function::RunStatus,
+    names::{
+        self,
+        condition::{LAST_RUN_SUCCEEDED, ON_SCHEDULE, READY},
+    },
     test_run,
 };
 use kube::{
@@ -151,6 +155,66 @@ async fn skipped_runs_are_told_and_the_run_they_wait_for_is_ended() {
             expect(ended, || format!("{jobs:?}"))
         })
         .await;
+    })
+    .await;
+}
+
+/// What the last run came to is in the status, and a failure is a condition with its last words.
+#[tokio::test]
+async fn the_last_run_is_told() {
+    run("lastrun", |sandbox| async move {
+        let name = sandbox.name("lastrun");
+        let cron = json!({ "type": "cron", "schedule": "@every 5s" });
+        let failing = "module.exports = async () => { throw new Error('no ledger today') }";
+        let spec = json!({ "source": { "code": failing }, "triggers": [cron] });
+        sandbox.apply(&name, spec).await;
+        let failed =
+            |f: &Function| condition_is(f, LAST_RUN_SUCCEEDED, "False", "ContainerCrashed");
+        let function = sandbox.function_that(&name, "LastRunSucceeded=False", failed).await;
+        let run = last_run(&function);
+        assert_eq!(run.result.as_deref(), Some("Failed"));
+        assert!(run.message.unwrap().contains("no ledger today"));
+        assert!(run.start_time.is_some() && run.completion_time.is_some());
+        sandbox.until_event(&name, "ContainerCrashed", "no ledger today").await;
+        sandbox.until_ready(&name).await;
+
+        let spec = json!({ "source": { "code": "module.exports = () => {}" }, "triggers": [cron] });
+        sandbox.apply(&name, spec).await;
+        let succeeded = |f: &Function| condition_is(f, LAST_RUN_SUCCEEDED, "True", "Succeeded");
+        let function = sandbox.function_that(&name, "LastRunSucceeded=True", succeeded).await;
+        assert_eq!(last_run(&function).result.as_deref(), Some("Succeeded"));
+
+        // Suspended, nothing starts any more, and what was last stays known.
+        let cron = json!({
+            "type": "cron", "schedule": "@every 5s", "suspend": true, "timeZone": "Europe/Berlin",
+        });
+        let spec = json!({ "source": { "code": "module.exports = () => {}" }, "triggers": [cron] });
+        sandbox.apply(&name, spec).await;
+        sandbox.until_ready(&name).await;
+        let cron_job = sandbox.until_object("CronJob", &names::cron_job(&name)).await;
+        let spec = &cron_job["spec"];
+        assert_eq!((&spec["suspend"], &spec["timeZone"]), (&json!(true), &json!("Europe/Berlin")));
+        let function = sandbox.function_that(&name, "a last run", succeeded).await;
+        assert!(function.status.unwrap().schedule.unwrap().last_run.is_some());
+    })
+    .await;
+}
+
+fn last_run(function: &Function) -> RunStatus {
+    function.status.clone().unwrap().schedule.unwrap().last_run.unwrap()
+}
+
+/// A schedule whose pods can never start is not ready, although there is nothing to serve.
+#[tokio::test]
+async fn runs_that_cannot_start_leave_the_function_not_ready() {
+    run("noimage", |sandbox| async move {
+        let name = sandbox.name("noimage");
+        let cron = json!({ "type": "cron", "schedule": "@every 5s", "deadlineSeconds": 60 });
+        let spec = json!({ "image": "registry.invalid/none:1", "triggers": [cron] });
+        sandbox.apply(&name, spec).await;
+        let broken = |f: &Function| condition_is(f, READY, "False", "ImagePullFailed");
+        let function = sandbox.function_that(&name, "Ready=False", broken).await;
+        assert_eq!(function.status.unwrap().phase.as_deref(), Some("Failed"));
     })
     .await;
 }

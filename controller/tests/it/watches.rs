@@ -11,7 +11,7 @@ const FUNCTION: &str = r#"{"apiVersion":"kipper.run/v1alpha1","kind":"Function",
     "finalizers":["kipper.run/function-cleanup"]},"spec":{"image":"hello:1"}}"#;
 
 /// A new watch of the process fails this test until it stands here.
-const WATCHES: [Expected; 15] = [
+const WATCHES: [Expected; 16] = [
     Expected::all("/apis/kipper.run/v1alpha1/functions").with(FUNCTION),
     Expected::all("/apis/kipper.run/v1alpha1/services"),
     Expected::all("/apis/networking.k8s.io/v1/ingresses"),
@@ -26,6 +26,7 @@ const WATCHES: [Expected; 15] = [
     Expected::labelled("/apis/apps/v1/deployments", OURS),
     Expected::labelled("/apis/apps/v1/controllerrevisions", OURS),
     Expected::labelled("/apis/batch/v1/cronjobs", OURS),
+    Expected::labelled("/apis/batch/v1/jobs", OURS),
     Expected::labelled("/apis/keda.sh/v1alpha1/scaledobjects", OURS),
     Expected::labelled("/apis/keda.sh/v1alpha1/triggerauthentications", OURS),
     Expected::labelled("/apis/networking.k8s.io/v1/ingresses", OURS),

@@ -1,4 +1,6 @@
 'use strict';
+const fs = require('node:fs');
+const path = require('node:path');
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { folder, launch, start } = require('./harness');
@@ -37,4 +39,23 @@ test('TypeScript elsewhere is one line that says what to do', { skip: process.fe
   const run = launch(t, folder(t, typed));
   assert.equal(await run.exited, 1);
   assert.match(run.stderr, /^kipper: cannot load the function: .*index\.ts is TypeScript, .* use Node 22\.18 or newer, .*\n$/);
+});
+
+test('a stack that the handler prints has the path of the mounted file', async (t) => {
+  for (const [name, code] of [
+    ['index.js', 'module.exports = fail'],
+    ['index.mjs', 'export default fail'],
+  ]) {
+    const root = folder(t, {});
+    fs.mkdirSync(path.join(root, '..2026_07_04_12_00_00.123'));
+    const text = `${code}\nfunction fail() {\n  console.error(new TypeError('no ledger'))\n  console.log('plain', new Error('x').stack)\n}\n`;
+    fs.writeFileSync(path.join(root, '..2026_07_04_12_00_00.123', name), text);
+    fs.symlinkSync('..2026_07_04_12_00_00.123', path.join(root, '..data'));
+    fs.symlinkSync(`..data/${name}`, path.join(root, name));
+    const run = launch(t, root, { KIPPER_MODE: 'batch' });
+    assert.equal(await run.exited, 0, run.stderr);
+    assert.match(run.stderr, new RegExp(`^TypeError: no ledger\\n    at .*/${name}:3:17`), run.stderr);
+    assert.match(run.stdout, new RegExp(`^plain Error: x\\n    at .*/${name}:4:24`), run.stdout);
+    assert.doesNotMatch(run.stdout + run.stderr, /\.\.2026|\.\.data/);
+  }
 });

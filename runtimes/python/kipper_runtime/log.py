@@ -15,7 +15,7 @@ class Expected(Exception):
 
 def log(message, error=None):
     text = message if error is None else f"{message}: {message_of(error)}\n{describe(error)}"
-    write("kipper: " + " | ".join(line.strip() for line in text.split("\n") if line.strip()) + "\n")
+    write("kipper: " + " | ".join(line.rstrip() for line in text.split("\n") if line.strip()) + "\n")
 
 
 def log_once(message):

@@ -251,12 +251,10 @@ pub(crate) fn declare(args: &TriggerArgs, functions: &mut [LocalFunction]) -> an
     if let Some(flag) = args.missing(kind) {
         return Err(UsageError::new(format!("a {kind} trigger needs {flag}")).into());
     }
-    function.spec.triggers = vec![Trigger {
-        type_: kind.as_str().to_owned(),
-        schedule: args.schedule.clone(),
-        deadline_seconds: args.deadline,
-        config: args.config(),
-    }];
+    let mut trigger =
+        Trigger { type_: kind.as_str().to_owned(), config: args.config(), ..Trigger::default() };
+    args.cron.apply(&mut trigger);
+    function.spec.triggers = vec![trigger];
     Ok(())
 }
 

@@ -72,8 +72,8 @@ pub(crate) struct Launch {
 pub(crate) enum Mode {
     /// Serve requests on this loopback port.
     Serve(u16),
-    /// Run the handler once.
-    Batch(TriggerKind),
+    /// Run the handler once; what invoked it, as it is told.
+    Batch(&'static str),
 }
 
 impl Launch {
@@ -149,7 +149,7 @@ impl Launch {
                 .env("KIPPER_HOST", "127.0.0.1")
                 .env("PORT", port.to_string()),
             Mode::Batch(trigger) => {
-                command.env("KIPPER_MODE", "batch").env("KIPPER_TRIGGER", trigger.as_str())
+                command.env("KIPPER_MODE", "batch").env("KIPPER_TRIGGER", trigger)
             }
         };
         command
@@ -300,6 +300,6 @@ mod tests {
         assert!(has(&http, "KIPPER_ERROR_DETAIL=false") && has(&http, "PIP_USER=0"), "{http:?}");
         let has_token = |all: &[String]| all.iter().any(|it| it.starts_with("KIPPER_EVENT_TOKEN"));
         assert!(!has_token(&http), "{http:?}");
-        assert!(!has_token(&variables(redis, &[], Mode::Batch(TriggerKind::Cron))));
+        assert!(!has_token(&variables(redis, &[], Mode::Batch("cron"))));
     }
 }

@@ -98,7 +98,7 @@ mod tests {
     fn the_reason_is_what_the_runtime_said_last() {
         let words = [
             "SyntaxError",
-            "kipper: installing 1 packages with npm",
+            "kipper: installing 1 package with npm",
             "kipper: unhandled rejection: Error: early | at x",
             "kipper: cannot load the function: bad",
             "  at x",
@@ -114,6 +114,14 @@ mod tests {
     fn a_traceback_has_its_lines_back() {
         let line = "kipper: uncaught exception: Error: x | at f (a.js:1:2) | at g";
         let expected = ["kipper: uncaught exception: Error: x", "    at f (a.js:1:2)", "    at g"];
+        assert_eq!(record(line), expected);
+        let line = "kipper: GET / failed: ValueError: x | Traceback: |   File \"f.py\", line 1 |     raise x";
+        let expected = [
+            "kipper: GET / failed: ValueError: x",
+            "    Traceback:",
+            "      File \"f.py\", line 1",
+            "        raise x",
+        ];
         assert_eq!(record(line), expected);
         // What a function prints itself is left alone.
         assert_eq!(record("a | b"), ["a | b"]);

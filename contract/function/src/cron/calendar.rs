@@ -4,9 +4,6 @@ use k8s_openapi::jiff::civil::{Date, DateTime};
 
 use super::field::Field;
 
-/// Years after which a schedule that has not fired is taken never to fire.
-const SEARCH_YEARS: i16 = 5;
-
 /// The five fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Calendar {
@@ -18,10 +15,8 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    /// First matching minute whose start is not before `from`. The search ends with the last day
-    /// of the fifth year after `from`'s, so it looks at no more than 2,200 days.
-    pub(super) fn first_at_or_after(&self, from: DateTime) -> Option<DateTime> {
-        let last_year = from.year().checked_add(SEARCH_YEARS)?;
+    /// First matching minute whose start is not before `from`, and whose year not after `last_year`.
+    pub(super) fn first_at_or_after(&self, from: DateTime, last_year: i16) -> Option<DateTime> {
         let mut date = from.date();
         let mut earliest = (from.hour(), from.minute() + i8::from(from.second() > 0));
         while date.year() <= last_year {

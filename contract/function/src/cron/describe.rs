@@ -45,15 +45,15 @@ pub(super) fn every(seconds: i64) -> String {
     format!("Every {}", list(&parts))
 }
 
-/// Describes five fields.
-pub(super) fn calendar(calendar: &Calendar) -> String {
+/// Describes five fields, in the time zone of this name.
+pub(super) fn calendar(calendar: &Calendar, zone: &str) -> String {
     let fields = [calendar.minute, calendar.hour, calendar.month];
     let days = Days::of(calendar);
     if fields.iter().any(|field| field.values().next().is_none()) || matches!(days, Days::Never) {
         return "Never".to_owned();
     }
     let months = months(calendar.month);
-    let text = match time(calendar) {
+    let text = match time(calendar, zone) {
         Time::Repeated(text) => match days.phrase() {
             Some(days) => format!("{text} {days}"),
             None => text,
@@ -70,7 +70,7 @@ enum Time {
     Clock(String),
 }
 
-fn time(calendar: &Calendar) -> Time {
+fn time(calendar: &Calendar, zone: &str) -> Time {
     let (minute, hour) = (values(calendar.minute), values(calendar.hour));
     let every_hour = hour.len() == 24;
     if every_hour && minute.len() == 60 {
@@ -94,7 +94,7 @@ fn time(calendar: &Calendar) -> Time {
         });
     }
     if minute.len() * hour.len() <= MAX_TIMES {
-        return Time::Clock(clock(&minute, &hour));
+        return Time::Clock(clock(&minute, &hour, zone));
     }
     let when = match (minute.len(), step(&minute, 60)) {
         (60, _) => "Every minute".to_owned(),
@@ -102,19 +102,19 @@ fn time(calendar: &Calendar) -> Time {
         _ => capital(&format!("at {}", minutes(&minute))),
     };
     Time::Repeated(format!(
-        "{when} of the hours {} UTC",
+        "{when} of the hours {} {zone}",
         ranges(&hour, |hour| format!("{hour:02}"))
     ))
 }
 
-fn clock(minute: &[i8], hour: &[i8]) -> String {
+fn clock(minute: &[i8], hour: &[i8], zone: &str) -> String {
     if minute == [0] && hour == [0] {
-        return "midnight UTC".to_owned();
+        return format!("midnight {zone}");
     }
     let times = hour
         .iter()
         .flat_map(|hour| minute.iter().map(move |minute| format!("{hour:02}:{minute:02}")));
-    format!("{} UTC", list(&times.collect::<Vec<_>>()))
+    format!("{} {zone}", list(&times.collect::<Vec<_>>()))
 }
 
 fn minutes(minute: &[i8]) -> String {

@@ -7,8 +7,19 @@ pub enum CronError {
     #[error("schedule is empty")]
     Empty,
     /// It contains `TZ`.
-    #[error("schedule must not name a time zone; it is read in UTC")]
+    #[error("a schedule must not name a time zone; set timeZone (--time-zone) instead")]
     TimeZone,
+    /// There is no such time zone.
+    #[error("unknown time zone {name:?}; {}", suggestion(meant.as_deref()))]
+    UnknownZone {
+        /// What was given.
+        name: String,
+        /// What it may have been meant to be.
+        meant: Option<String>,
+    },
+    /// No date matches it.
+    #[error("no date matches this schedule, so it would never run")]
+    Never,
     /// It has not five fields.
     #[error("schedule must have 5 fields, found {0}")]
     FieldCount(usize),
@@ -26,4 +37,11 @@ pub enum CronError {
     /// The duration after `@every` cannot be read.
     #[error("{0:?} is not a duration such as 90s, 5m or 1h30m")]
     Duration(String),
+}
+
+fn suggestion(meant: Option<&str>) -> String {
+    match meant {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "it must be an IANA name such as Europe/Berlin".to_owned(),
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     status::FunctionStatus,
 };
 use crate::{
+    cron::Schedule,
     kinds::{DeletionPolicy, Phase, Protocol, Runtime, TriggerKind},
     names, quantity,
 };
@@ -225,6 +226,12 @@ impl FunctionSpec {
         self.trigger(|kind| kind == TriggerKind::Cron)
     }
 
+    /// The schedule of the cron trigger, in its time zone; `None` where it cannot be read.
+    pub fn schedule(&self) -> Option<Schedule> {
+        let trigger = self.cron_trigger()?;
+        Schedule::parse_in(trigger.schedule()?, trigger.time_zone()).ok()
+    }
+
     /// The event trigger.
     pub fn event_trigger(&self) -> Option<&Trigger> {
         self.trigger(TriggerKind::is_event)
@@ -264,6 +271,11 @@ impl Trigger {
     /// The schedule, when there is one.
     pub fn schedule(&self) -> Option<&str> {
         text(&self.schedule)
+    }
+
+    /// The schedule's time zone, where it names one.
+    pub fn time_zone(&self) -> Option<&str> {
+        text(&self.time_zone)
     }
 }
 

@@ -295,7 +295,7 @@ pub struct Volume {
     )
     .message("a cron trigger needs a schedule"),
     validation = Rule::new("!has(self.schedule) || !self.schedule.contains('TZ')")
-        .message("a schedule must not name a time zone; it is read in UTC"),
+        .message("a schedule must not name a time zone; set timeZone instead"),
     validation = Rule::new(
         "self.type in ['http', 'cron'] || (has(self.config) && \
          'source' in self.config && self.config['source'].size() > 0)"
@@ -323,10 +323,17 @@ pub struct Trigger {
     #[serde(rename = "type")]
     #[schemars(extend("enum" = ["http", "cron", "postgres", "mysql", "redis", "minio"]))]
     pub type_: String,
-    /// Cron schedule in UTC, for type cron.
+    /// Cron schedule, for type cron.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub schedule: Option<String>,
+    /// IANA name of the time zone of the schedule, such as Europe/Berlin. Absent: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub time_zone: Option<String>,
+    /// Suspends the schedule: no run is started while this is true. A run in progress goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
     /// Seconds after which a run of type cron is ended. One run at a time: firings are skipped
     /// until then. Absent: requestSeconds where that is set, else an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]

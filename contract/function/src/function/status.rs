@@ -24,8 +24,8 @@ pub struct FunctionStatus {
     /// Generation of the spec this status was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, HostReserved, BindingsResolved, TriggerValid, ScalerReady, OnSchedule, EventsDelivered,
-    /// NameTaken, EnvironmentClash.
+    /// Ready, HostReserved, BindingsResolved, TriggerValid, ScalerReady, OnSchedule, LastRunSucceeded,
+    /// EventsDelivered, NameTaken, EnvironmentClash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -52,6 +52,10 @@ pub struct FunctionStatus {
     /// How the container of a pod of this generation ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<ExitStatus>,
+    /// Runs of the cron trigger. When the next one is due follows from the trigger: it is not kept
+    /// here, where it would be wrong as soon as it has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
 }
 
 /// How a container of the function ended.
@@ -67,6 +71,48 @@ pub struct ExitStatus {
     pub exit_code: i32,
     /// How often the kubelet started it again in its pod.
     pub restarts: i32,
+}
+
+/// Runs of a cron trigger; test runs do not count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleStatus {
+    /// When the most recent run that was started was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_schedule_time: Option<Time>,
+    /// The run in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_run: Option<RunStatus>,
+    /// The last run that ended. It stays when its Job is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<RunStatus>,
+}
+
+/// One run of a cron trigger.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// Name of its Job.
+    #[schemars(length(max = 253))]
+    pub job: String,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Succeeded or Failed; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub result: Option<String>,
+    /// Why it failed, in one word: ContainerCrashed, OutOfMemory, DeadlineExceeded, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// Why it failed, with its last words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub message: Option<String>,
 }
 
 /// One key of the function's Secret; never its value.

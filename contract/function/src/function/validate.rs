@@ -308,16 +308,26 @@ pub fn check_npmrc(runtime: Runtime, text: &str) -> Result<(), &'static str> {
 fn check_trigger(trigger: &Trigger, kind: TriggerKind, path: &str, report: &mut Report) {
     report.range(&format!("{path}.deadlineSeconds"), trigger.deadline_seconds, 1, MAX_CRON_SECONDS);
     if kind == TriggerKind::Cron {
-        let path = format!("{path}.schedule");
-        match trigger.schedule() {
-            None => report.add(path, "is required for a cron trigger"),
-            Some(schedule) => report.check(path, Schedule::parse(schedule).map(drop)),
-        }
-        return;
+        return check_schedule(trigger, path, report);
     }
+    let only_cron = "is for a cron trigger";
+    report.require(trigger.time_zone().is_none(), format!("{path}.timeZone"), only_cron);
+    report.require(!trigger.suspend, format!("{path}.suspend"), only_cron);
     for problem in trigger.event().iter().flat_map(EventTrigger::problems) {
         report.add(format!("{path}.config.{}", problem.key), problem.message);
     }
+}
+
+fn check_schedule(trigger: &Trigger, path: &str, report: &mut Report) {
+    let zone = trigger.time_zone().map_or(Ok(()), Schedule::check_zone);
+    match trigger.schedule() {
+        None => report.add(format!("{path}.schedule"), "is required for a cron trigger"),
+        Some(schedule) => {
+            let fires = Schedule::parse(schedule).and_then(|schedule| schedule.check_fires());
+            report.check(format!("{path}.schedule"), fires);
+        }
+    }
+    report.check(format!("{path}.timeZone"), zone);
 }
 
 fn check_resources(resources: &Resources, report: &mut Report) {

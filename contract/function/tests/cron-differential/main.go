@@ -11,12 +11,15 @@ import (
 	"os"
 	"strings"
 	"time"
+	_ "time/tzdata"
 
 	"github.com/robfig/cron/v3"
 )
 
 type question struct {
 	Schedule string `json:"schedule"`
+	// IANA name; empty is UTC.
+	TimeZone string `json:"timeZone"`
 	// Instants in nanoseconds since 1970.
 	After []int64 `json:"after"`
 	// Firings wanted after each of them.
@@ -57,6 +60,13 @@ func reply(q question) answer {
 	schedule, err := parse(q.Schedule)
 	if err != nil {
 		return answer{}
+	}
+	if q.TimeZone != "" {
+		// As the CronJob controller does.
+		schedule, err = cron.ParseStandard("TZ=" + q.TimeZone + " " + q.Schedule)
+		if err != nil {
+			log.Fatal(err)
+		}
 	}
 	a := answer{Accepted: true, Firings: make([][]int64, len(q.After))}
 	for i, after := range q.After {

@@ -114,7 +114,7 @@ fn every_rule_refuses_with_its_words() {
         ),
         (
             object(&trigger(json!({ "type": "cron", "schedule": "TZ=UTC * * * * *" }))),
-            "spec.triggers[0]: Invalid value: a schedule must not name a time zone; it is read in UTC",
+            "spec.triggers[0]: Invalid value: a schedule must not name a time zone; set timeZone instead",
         ),
         (
             object(&event("minio", json!({ "bucket": "b" }))),
@@ -225,7 +225,7 @@ fn good_functions_are_stored_with_their_defaults() {
         image(json!({ "triggers": [] })),
         image(json!({ "triggers": [
             { "type": "http" },
-            { "type": "cron", "schedule": "*/5 * * * *" },
+            { "type": "cron", "schedule": "*/5 * * * *", "timeZone": "Europe/Berlin", "suspend": true },
             { "type": "postgres", "config": { "source": "db", "query": "select 1", "markDone": "x" } },
         ] })),
         image(json!({ "serviceBindings": [

@@ -143,6 +143,72 @@ fn fires_when_kubernetes_fires() {
     }
 }
 
+/// The clocks of Berlin skip 02:00 to 03:00 on 29 March 2026 and show it twice on 25 October; those
+/// of New York change at 02:00 on 8 March and 1 November.
+#[test]
+fn fires_by_the_clocks_of_its_time_zone() {
+    let cases = [
+        ("0 9 * * *", "Asia/Kolkata", "2026-01-01T00:00:00Z", "2026-01-01T03:30:00Z"),
+        ("0 9 * * *", "America/New_York", "2026-03-07T00:00:00Z", "2026-03-07T14:00:00Z"),
+        ("0 9 * * *", "America/New_York", "2026-03-07T14:00:00Z", "2026-03-08T13:00:00Z"),
+        // A time that is skipped does not fire; those around it do.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-30T00:30:00Z"),
+        ("30 1-3 * * *", "Europe/Berlin", "2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"),
+        ("30 2 29 3 *", "Europe/Berlin", "2026-03-01T00:00:00Z", "2027-03-29T00:30:00Z"),
+        // One that is shown twice fires twice.
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z"),
+        ("15 2 * * *", "Europe/Berlin", "2026-10-25T00:45:00Z", "2026-10-25T01:15:00Z"),
+        ("30 1 1 11 *", "America/New_York", "2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"),
+        ("0 2 * * *", "UTC", "2026-01-01T00:00:00Z", "2026-01-01T02:00:00Z"),
+        // An interval has nothing to do with clocks.
+        ("@every 1h", "Europe/Berlin", "2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"),
+    ];
+    for (schedule, zone, after, expected) in cases {
+        let next = Schedule::parse_in(schedule, Some(zone)).unwrap().next(at(after));
+        assert_eq!(next, Some(at(expected)), "{schedule} in {zone} after {after}");
+    }
+    let never = Schedule::parse_in("0 0 30 2 *", Some("Europe/Berlin")).unwrap();
+    assert_eq!(never.next(at("2026-01-01T00:00:00Z")), None);
+    let berlin = Schedule::parse_in("0 2 * * *", Some("Europe/Berlin")).unwrap();
+    assert_eq!(berlin.describe(), "Every day at 02:00 Europe/Berlin");
+    let local = |time: &str| berlin.local(at(time)).strftime("%H:%M %Z").to_string();
+    assert_eq!(local("2026-07-01T00:00:00Z"), "02:00 CEST");
+    assert_eq!(local("2026-01-01T00:00:00Z"), "01:00 CET");
+}
+
+#[test]
+fn a_time_zone_has_the_name_that_a_cron_job_takes() {
+    for zone in ["UTC", "Etc/UTC", "Europe/Berlin", "US/Eastern", "Asia/Calcutta", "CET"] {
+        assert_eq!(Schedule::check_zone(zone), Ok(()), "{zone}");
+    }
+    let cases = [
+        ("europe/berlin", "did you mean Europe/Berlin?"),
+        ("Europe/Berln", "did you mean Europe/Berlin?"),
+        ("Berlin", "did you mean Europe/Berlin?"),
+        ("New York", "did you mean America/New_York?"),
+        ("+02:00", "it must be an IANA name such as Europe/Berlin"),
+        ("", "it must be an IANA name such as Europe/Berlin"),
+        ("../etc/passwd", "it must be an IANA name such as Europe/Berlin"),
+    ];
+    for (zone, expected) in cases {
+        let error = Schedule::check_zone(zone).unwrap_err().to_string();
+        assert_eq!(error, format!("unknown time zone {zone:?}; {expected}"));
+    }
+}
+
+#[test]
+fn what_never_fires_is_found_out() {
+    let fires = |text: &str| Schedule::parse(text).unwrap().check_fires();
+    for schedule in ["0 0 29 2 *", "0 0 30 2 1", "0 0 31 1,2 *", "@every 5000h"] {
+        assert_eq!(fires(schedule), Ok(()), "{schedule}");
+    }
+    for schedule in ["0 0 30 2 *", "0 0 31 4,6,9,11 *", ", * * * *"] {
+        assert_eq!(fires(schedule), Err(CronError::Never), "{schedule}");
+    }
+}
+
 #[test]
 fn shows_the_next_five() {
     let next = Schedule::parse("0 9 * * 1").unwrap().upcoming(at("2026-07-01T00:00:00Z"), 5);

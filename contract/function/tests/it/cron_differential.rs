@@ -11,6 +11,21 @@ const GENERATED: usize = 6000;
 const INSTANTS: usize = 3;
 const FIRINGS: usize = 5;
 
+/// Schedules that are generated for each time zone.
+const GENERATED_PER_ZONE: usize = 1200;
+/// Time zones whose clocks change twice a year, or never. None changes them at midnight: where they
+/// do, robfig/cron loses or moves the day, and nothing here does.
+const ZONES: [&str; 6] = [
+    "Europe/Berlin",
+    "America/New_York",
+    "America/St_Johns",
+    "Australia/Sydney",
+    "Asia/Kolkata",
+    "Etc/UTC",
+];
+/// Days of the year about which these zones change their clocks.
+const CHANGES: [u64; 6] = [66, 83, 90, 273, 297, 304];
+
 /// What a field of a schedule may be made of, right and wrong.
 const PIECES: [&str; 56] = [
     "*",
@@ -208,6 +223,55 @@ fn instant(random: &mut Random, at: usize) -> i64 {
     seconds * 1_000_000_000 + i64::try_from(random.next() % 1_000_000_000).unwrap()
 }
 
+/// A moment in the nine days about a change of the clocks.
+fn near_change(random: &mut Random) -> i64 {
+    let year = 2021 + random.next() % 60;
+    let first: Timestamp = format!("{year}-01-01T00:00:00Z").parse().unwrap();
+    let day = CHANGES[random.below(CHANGES.len())] + random.next() % 9;
+    let second = day * 86_400 + random.next() % 86_400;
+    (first.as_second() + i64::try_from(second).unwrap()) * 1_000_000_000
+}
+
+/// A schedule, its time zone, and the instants after which its firings are asked for.
+struct Question {
+    schedule: String,
+    zone: Option<&'static str>,
+    after: Vec<i64>,
+}
+
+/// Compares all answers; how many schedules were accepted.
+fn compare(questions: &[Question]) -> usize {
+    let mut input = Vec::new();
+    for Question { schedule, zone, after } in questions {
+        let zone = zone.unwrap_or_default();
+        let line = json!({
+            "schedule": schedule, "timeZone": zone, "after": after, "count": FIRINGS,
+        });
+        input.extend_from_slice(format!("{line}\n").as_bytes());
+    }
+    let output = String::from_utf8(go::ask("cron-differential", &input)).unwrap();
+    assert_eq!(output.lines().count(), questions.len());
+    let mut accepted = 0;
+    for (Question { schedule, zone, after }, line) in questions.iter().zip(output.lines()) {
+        let theirs: Value = serde_json::from_str(line).unwrap();
+        let ours = Schedule::parse_in(schedule, *zone);
+        assert_eq!(json!(ours.is_ok()), theirs["accepted"], "{schedule:?}: {ours:?}");
+        let Ok(ours) = ours else { continue };
+        accepted += 1;
+        for (after, theirs) in after.iter().zip(theirs["firings"].as_array().unwrap()) {
+            let at = Timestamp::from_nanosecond((*after).into()).unwrap();
+            let firings: Vec<i64> = ours
+                .upcoming(at, FIRINGS)
+                .into_iter()
+                .inspect(|firing| assert_eq!(firing.subsec_nanosecond(), 0))
+                .map(|firing| firing.as_second())
+                .collect();
+            assert_eq!(json!(firings), *theirs, "{schedule:?} in {zone:?} after {at}");
+        }
+    }
+    accepted
+}
+
 #[test]
 fn cron_jobs_accept_and_fire_alike() {
     let mut random = Random(20_260_701);
@@ -221,36 +285,33 @@ fn cron_jobs_accept_and_fire_alike() {
         }
     }
     schedules.extend((0..GENERATED).map(|_| generate(&mut random)));
-
-    let mut questions = Vec::new();
-    let mut input = Vec::new();
-    for schedule in schedules {
-        let after: Vec<i64> = (0..INSTANTS).map(|at| instant(&mut random, at)).collect();
-        let line = json!({ "schedule": schedule, "after": after, "count": FIRINGS });
-        input.extend_from_slice(format!("{line}\n").as_bytes());
-        questions.push((schedule, after));
-    }
-    let output = String::from_utf8(go::ask("cron-differential", &input)).unwrap();
-    assert_eq!(output.lines().count(), questions.len());
-    let mut accepted = 0;
-    for ((schedule, after), line) in questions.iter().zip(output.lines()) {
-        let theirs: Value = serde_json::from_str(line).unwrap();
-        let ours = Schedule::parse(schedule);
-        assert_eq!(json!(ours.is_ok()), theirs["accepted"], "{schedule:?}: {ours:?}");
-        let Ok(ours) = ours else { continue };
-        accepted += 1;
-        for (after, theirs) in after.iter().zip(theirs["firings"].as_array().unwrap()) {
-            let at = Timestamp::from_nanosecond((*after).into()).unwrap();
-            let firings: Vec<i64> = ours
-                .upcoming(at, FIRINGS)
-                .into_iter()
-                .inspect(|firing| assert_eq!(firing.subsec_nanosecond(), 0))
-                .map(|firing| firing.as_second())
-                .collect();
-            assert_eq!(json!(firings), *theirs, "{schedule:?} after {at}");
-        }
-    }
+    let question = |schedule| Question {
+        schedule,
+        zone: None,
+        after: (0..INSTANTS).map(|at| instant(&mut random, at)).collect(),
+    };
+    let questions: Vec<_> = schedules.into_iter().map(question).collect();
+    let accepted = compare(&questions);
     // A generator that makes only nonsense, or none, would prove little.
     let refused = questions.len() - accepted;
     assert!(accepted > 1500 && refused > 1500, "{accepted} accepted, {refused} refused");
+}
+
+#[test]
+fn cron_jobs_fire_alike_in_time_zones() {
+    let mut random = Random(20_260_329);
+    let mut questions = Vec::new();
+    for zone in ZONES {
+        // Times about those at which clocks change, and anything else.
+        let daily = ["0 2 * * *", "30 2 * * *", "*/20 1-3 * * *", "59 1,2,3 * * *", "0 * * * *"];
+        let generated = (0..GENERATED_PER_ZONE).map(|_| generate(&mut random));
+        let schedules: Vec<_> = daily.map(str::to_owned).into_iter().chain(generated).collect();
+        questions.extend(schedules.into_iter().map(|schedule| Question {
+            schedule,
+            zone: Some(zone),
+            after: (0..INSTANTS).map(|_| near_change(&mut random)).collect(),
+        }));
+    }
+    let accepted = compare(&questions);
+    assert!(accepted > 1500, "{accepted} accepted");
 }

@@ -151,7 +151,10 @@ fn nothing_stored_is_lost_on_the_way_through() {
             "env": { "A": "1" }, "resources": { "cpuRequest": "1", "tmpLimit": "1Gi" },
             "serviceBindings": [{ "name": "db", "prefix": "P_", "database": "d", "createDatabase": true, "deletionPolicy": "Delete" }],
             "volumes": [{ "name": "cache", "mountPath": "/data" }],
-            "triggers": [{ "type": "http" }, { "type": "cron", "schedule": "@daily", "deadlineSeconds": 5 },
+            "triggers": [{ "type": "http" }, {
+                    "type": "cron", "schedule": "@daily", "timeZone": "Europe/Berlin",
+                    "suspend": true, "deadlineSeconds": 5,
+                },
                 { "type": "kafka", "config": { "source": "s" } }],
             "noTmp": true, "noSecurityHeaders": true, "logRequests": true, "cspAllowlist": ["https://cdn.example.com"],
             "idleTimeoutSeconds": 60,
@@ -165,6 +168,15 @@ fn nothing_stored_is_lost_on_the_way_through() {
                 "lastTransitionTime": "2026-07-01T00:00:00Z" }],
             "secretKeys": [{ "name": "KEY", "rotatedAt": "2026-07-01T00:00:00Z" }],
             "appliedDigest": "0123456789abcdef",
+            "schedule": {
+                "lastScheduleTime": "2026-07-01T00:00:00Z",
+                "activeRun": { "job": "hello-cron-2", "startTime": "2026-07-02T00:00:00Z" },
+                "lastRun": {
+                    "job": "hello-cron-1", "startTime": "2026-07-01T00:00:00Z",
+                    "completionTime": "2026-07-01T00:00:09Z", "result": "Failed",
+                    "reason": "OutOfMemory", "message": "too much",
+                },
+            },
         },
     });
     let function: Function = serde_json::from_value(object.clone()).unwrap();
@@ -220,6 +232,30 @@ fn problems_are_reported_with_their_paths() {
         (
             json!({ "image": "i", "triggers": [{ "type": "cron", "schedule": "0 25 * * *" }] }),
             &["spec.triggers[0].schedule: hour: \"25\" is not within 0-23"],
+        ),
+        (
+            json!({ "image": "i", "triggers": [{ "type": "cron", "schedule": "0 0 30 2 *" }] }),
+            &["spec.triggers[0].schedule: no date matches this schedule, so it would never run"],
+        ),
+        (
+            json!({ "image": "i", "triggers": [
+                { "type": "cron", "schedule": "TZ=UTC @daily", "timeZone": "Europe/Berln" },
+            ] }),
+            &[
+                "spec.triggers[0].schedule: a schedule must not name a time zone; set timeZone \
+                 (--time-zone) instead",
+                "spec.triggers[0].timeZone: unknown time zone \"Europe/Berln\"; did you mean \
+                 Europe/Berlin?",
+            ],
+        ),
+        (
+            json!({ "image": "i", "triggers": [
+                { "type": "http", "timeZone": "UTC", "suspend": true },
+            ] }),
+            &[
+                "spec.triggers[0].timeZone: is for a cron trigger",
+                "spec.triggers[0].suspend: is for a cron trigger",
+            ],
         ),
         (
             json!({ "image": "i", "triggers": [

@@ -61,7 +61,15 @@ fn reads_functions_and_names_what_it_skipped() {
 fn says_which_document_and_field_is_wrong() {
     let head = "apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata: { name: f }\n";
     let cases = [
-        ("spec: { image: i, idleTimeout: 5 }", "spec.idleTimeout: is not a known field"),
+        (
+            "spec: { image: i, idleTimeout: 5 }",
+            "spec.idleTimeout: is not a known field; did you mean idleTimeoutSeconds?",
+        ),
+        (
+            "spec: { image: i, triggers: [{ type: cron, timezone: UTC }] }",
+            "spec.triggers[0].timezone: is not a known field; did you mean timeZone?",
+        ),
+        ("spec: { image: i, replicas: 5 }", "spec.replicas: is not a known field"),
         ("spec: { image: i, env: { A: 1 } }", "spec.env.A: must be a string; put it in quotes"),
         ("spec: { image: i, port: '80' }", "spec.port: must be an integer"),
         ("spec: { image: i, port: 80.5 }", "spec.port: must be an integer"),
@@ -96,6 +104,8 @@ fn a_syntax_error_has_its_line() {
     let error = manifest::parse("kind: Function\nspec: [1, 2\nmore: x: y").unwrap_err();
     assert!(matches!(error, ManifestError::Syntax(_)));
     assert!(error.to_string().contains("line"), "{error}");
+    let twice = manifest::parse("a: 1\na: 2\n").unwrap_err().to_string();
+    assert_eq!(twice, "not valid YAML: duplicate mapping key: a at line 2, column 1");
 }
 
 #[test]

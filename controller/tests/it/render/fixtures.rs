@@ -256,7 +256,7 @@ volumes: [{name: cache, mountPath: /data}]
 pub(crate) fn http_and_cron() -> Case {
     let spec = r#"
 source: {code: "module.exports = () => null\n"}
-triggers: [{type: http}, {type: cron, schedule: "@hourly"}]
+triggers: [{type: http}, {type: cron, schedule: "@hourly", timeZone: Europe/Berlin, suspend: true}]
 "#;
     Case::new("report", spec)
 }

@@ -8,7 +8,7 @@ use kipper_function::{
     function::{Runtime, TriggerKind},
 };
 
-use crate::trigger_flags::EventArgs;
+use crate::trigger_flags::{CronArgs, EventArgs};
 
 use super::*;
 
@@ -189,7 +189,10 @@ fn flags_declare_the_trigger_of_one_code_file() {
     assert_eq!(refused(&bare(TriggerKind::Redis), &mut functions), "a redis trigger needs --list");
     let cron = refused(&bare(TriggerKind::Cron), &mut functions);
     assert_eq!(cron, "a cron trigger needs --schedule");
-    let late = TriggerArgs { deadline: Some(5), ..bare(TriggerKind::Http) };
+    let late = TriggerArgs {
+        cron: CronArgs { deadline: Some(5), ..CronArgs::default() },
+        ..bare(TriggerKind::Http)
+    };
     assert_eq!(refused(&late, &mut functions), "--deadline is for --trigger cron, not http");
     let nothing = TriggerArgs { trigger: None, ..flags(TriggerKind::Http) };
     assert_eq!(refused(&nothing, &mut functions), "--query needs --trigger");
