@@ -280,6 +280,8 @@ pub(crate) struct Deliveries {
     pub(crate) failing: u64,
     /// Events given up since the pods started.
     pub(crate) dead: u64,
+    /// A poller takes the function to be down as a whole.
+    pub(crate) down: bool,
 }
 
 /// An Ingress that publishes hosts and is not one of ours.

@@ -70,6 +70,7 @@ fn sums(answers: Vec<(Key, Option<Deliveries>)>) -> HashMap<Key, Deliveries> {
         let sum = sums.entry(function).or_default();
         sum.failing = sum.failing.saturating_add(said.failing);
         sum.dead = sum.dead.saturating_add(said.dead);
+        sum.down |= said.down;
     }
     sums
 }
@@ -114,13 +115,17 @@ async fn ask(address: SocketAddr) -> Option<Deliveries> {
     Some(parse(std::str::from_utf8(&body).ok()?))
 }
 
-/// The two numbers among a poller's metrics.
+/// The numbers among a poller's metrics.
 fn parse(text: &str) -> Deliveries {
     let number = |name: &str| {
         let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         values.next().and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
-    Deliveries { failing: number("kipper_poll_failing"), dead: number("kipper_poll_dead_total") }
+    Deliveries {
+        failing: number("kipper_poll_failing"),
+        dead: number("kipper_poll_dead_total"),
+        down: number("kipper_poll_breaker_open") > 0,
+    }
 }
 
 #[cfg(test)]
@@ -130,8 +135,9 @@ mod tests {
     #[test]
     fn a_pollers_metrics_say_how_events_fare() {
         let text = "# HELP kipper_poll_failing Events.\n# TYPE kipper_poll_failing gauge\n\
-                    kipper_poll_failing 3\nkipper_poll_failing_other 9\nkipper_poll_dead_total 2\n";
-        assert_eq!(parse(text), Deliveries { failing: 3, dead: 2 });
+                    kipper_poll_failing 3\nkipper_poll_failing_other 9\nkipper_poll_dead_total 2\n\
+                    kipper_poll_breaker_open 1\n";
+        assert_eq!(parse(text), Deliveries { failing: 3, dead: 2, down: true });
         assert_eq!(parse(""), Deliveries::default());
     }
 
@@ -140,7 +146,7 @@ mod tests {
         let key = Key::new("shop", "f");
         let mut calm = HashMap::new();
         let mut look = |failing: Option<u64>| {
-            let of = |failing| (key.clone(), Some(Deliveries { failing, dead: 1 }));
+            let of = |failing| (key.clone(), Some(Deliveries { failing, dead: 1, down: false }));
             let found = sums(failing.into_iter().flat_map(|n| [of(n), of(0)]).collect());
             settle(found, &mut calm).first().map(|(_, said)| (said.failing, said.dead))
         };

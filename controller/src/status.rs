@@ -222,7 +222,8 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         add(LAST_RUN_SUCCEEDED, succeeded, why);
     }
     if let Some(deliveries) = facts.deliveries {
-        add(EVENTS_DELIVERED, deliveries.failing == 0, delivered(function, deliveries));
+        let fine = deliveries.failing == 0 && !deliveries.down;
+        add(EVENTS_DELIVERED, fine, delivered(function, deliveries));
     }
     if let Some(taken) = &facts.taken {
         add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
@@ -254,12 +255,17 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
 
 /// How events fare, and what can be done about those that fail.
 fn delivered(function: &Function, deliveries: Deliveries) -> Reason {
-    let Deliveries { failing, dead } = deliveries;
+    let Deliveries { failing, dead, down } = deliveries;
     let given_up = match dead {
         0 => String::new(),
         1 => "1 event was given up since its pod started".to_owned(),
         dead => format!("{dead} events were given up since their pods started"),
     };
+    if down {
+        let message = "every delivery fails, so events are tried a few at a time until one \
+                       succeeds; the function's log says why";
+        return Reason::new("EventsFailing", message);
+    }
     if failing == 0 {
         return Reason::new("Delivered", given_up);
     }

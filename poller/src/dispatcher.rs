@@ -151,9 +151,9 @@ impl<C> Dispatcher<C> {
         self.resting.get(key).map(|resting| (resting.attempts, resting.due))
     }
 
-    /// Events that failed and wait for another attempt.
+    /// Held events that failed and wait for another attempt.
     pub(crate) fn failing(&self) -> usize {
-        self.resting.len() + self.waiting.len()
+        self.waiting.len()
     }
 
     /// Takes in a claimed event.

@@ -8,6 +8,7 @@
 mod apply;
 mod edits;
 mod folders;
+mod guide;
 mod history;
 mod ingress;
 mod kip;

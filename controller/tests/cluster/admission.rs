@@ -30,6 +30,12 @@ fn cases() -> Vec<(Value, &'static str)> {
             json!({ "source": { "files": { "index.js": "x", "/etc/passwd": "x" } } }),
             "the path of a file must be relative to the function's folder and have at most 253 characters",
         ),
+        (
+            json!({ "source": { "files": {
+                "index.js": "x".repeat(600_000), "more.js": "x".repeat(600_000),
+            } } }),
+            "all files together must be at most 1000000 bytes",
+        ),
         (json!({ "source": { "code": "x" }, "runtime": "ruby" }), "runtime must be node or python"),
         (
             json!({ "source": { "code": "x" }, "noTmp": true }),
