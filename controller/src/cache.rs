@@ -236,6 +236,8 @@ pub(crate) struct Pod {
     pub(crate) ready: bool,
     /// The function runs but is not ready since then.
     pub(crate) silent_since: Option<Timestamp>,
+    /// Its container is being created since then.
+    pub(crate) creating_since: Option<Timestamp>,
     pub(crate) poller: Option<Poller>,
     pub(crate) failure: Option<Failure>,
     /// Digest of the template it was made of.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kipper_function::{
-    Function,
+    Function, code,
+    function::effective::Workload,
     names::{
         self,
         condition::{READY, TRIGGER_VALID},
@@ -51,6 +52,7 @@ pub(crate) fn workload(
         runs: runs::status(cache, function, key),
         failure: failure(&pods, function),
         deliveries: cache.deliveries.get(key),
+        serves: pods.iter().any(|pod| pod.ready),
         exit: pods.iter().filter_map(|pod| pod.exit.clone()).max_by_key(|exit| exit.at),
         has_run: false,
         again: next.flatten(),
@@ -207,7 +209,10 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
     let seconds = limit.as_secs();
     if let Some(since) = pod.silent_since {
         let port = function.spec.port();
-        let installs = function.spec.inline().is_some_and(|code| !code.dependencies.is_empty());
+        let installs = match function.spec.workload() {
+            Some(Workload::Inline(runtime, source)) => !code::packages(runtime, source).is_empty(),
+            Some(Workload::Image(_)) | None => false,
+        };
         let hint = if installs {
             "; installing its packages counts, and timeouts.coldStartSeconds \
              (--cold-start-timeout) gives it longer"
@@ -218,6 +223,13 @@ fn silent(pod: &Pod, function: &Function, limit: Duration) -> Option<(Timestamp,
             "the container runs but does not answer on port {port}, for {seconds} s so far{hint}"
         );
         return Some((since, Failure { reason: "NotListening", message }));
+    }
+    if let Some(since) = pod.creating_since {
+        let message = format!(
+            "the container has not been started for {seconds} s, the download of its image \
+             included; the Events of the pod say why"
+        );
+        return Some((since, Failure { reason: "ContainerCreating", message }));
     }
     let since = pod.poller.as_ref()?.waiting_since?;
     let message =
@@ -262,6 +274,7 @@ mod tests {
                 created: None,
                 ready: poller.ready,
                 silent_since: None,
+                creating_since: None,
                 poller: Some(poller),
                 failure: None,
                 template: None,
@@ -358,6 +371,7 @@ mod tests {
             created: Some(at(minute)),
             ready: !evicted,
             silent_since: None,
+            creating_since: None,
             poller: None,
             failure: evicted.then(|| Failure { reason: "Evicted", message: "too much".to_owned() }),
             template: None,
@@ -503,6 +517,7 @@ mod tests {
                 created: Some(at("10:00:00")),
                 ready: false,
                 silent_since: None,
+                creating_since: None,
                 poller: None,
                 failure: Some(Failure { reason: "ContainerCrashed", message: name.to_owned() }),
                 template: Some(template.to_owned()),

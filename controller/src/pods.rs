@@ -74,6 +74,7 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         silent_since: started
             .filter(|_| !ready)
             .map(|started| unready.map_or(started, |since| since.max(started))),
+        creating_since: created.filter(|_| !has_run && containers.iter().any(is_created_now)),
         poller,
         failure,
         template: digests.and_then(|all| all.get(names::TEMPLATE_DIGEST).cloned()),
@@ -81,6 +82,13 @@ pub(crate) fn reduce(pod: &PodObject) -> Option<Pod> {
         evicted_at: evicted(pod).and_then(|_| unready.or(created)),
         code: code(pod),
     })
+}
+
+/// The kubelet is at it: makes its sandbox, mounts volumes, downloads its image.
+fn is_created_now(container: &ContainerStatus) -> bool {
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    matches!(reason, Some("ContainerCreating" | "PodInitializing"))
 }
 
 /// How a container ended last.

@@ -59,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) broken: Option<Reason>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
+    /// A pod of the present version is ready.
+    pub(crate) serves: bool,
     /// How one of them ended last.
     pub(crate) exit: Option<Exit>,
     /// How its events fare, while a poller runs.
@@ -94,6 +96,8 @@ pub(crate) struct Seen {
     pub(crate) runs: Option<ScheduleStatus>,
     /// Why the pods do not serve.
     pub(crate) failure: Option<Failure>,
+    /// A pod of the present version is ready.
+    pub(crate) serves: bool,
     /// How one of them ended last.
     pub(crate) exit: Option<Exit>,
     /// How its events fare, while a poller runs.
@@ -117,6 +121,7 @@ impl Facts {
             runs: seen.runs,
             has_run: seen.has_run,
             failure: seen.failure,
+            serves: seen.serves,
             exit: seen.exit,
             deliveries: seen.deliveries,
             ..Self::default()
@@ -375,7 +380,7 @@ fn kept_failure(
     }
     let former = || {
         let is_over = match facts.workload {
-            Some(workload) => workload.ready > 0,
+            Some(_) => facts.serves,
             // There is nothing but runs.
             None => facts.runs.is_none() || facts.has_run,
         };
@@ -430,6 +435,7 @@ mod tests {
     fn served(desired: i32, ready: i32) -> Facts {
         Facts {
             reservation: Some(Reservation::Reserved("fn-f.test".into())),
+            serves: ready > 0,
             workload: Some(Workload { desired, ready, updated: ready, ..Workload::default() }),
             ..Facts::default()
         }

@@ -86,6 +86,21 @@ pub async fn hopeless(functions: &Functions, name: &str) -> WaitError {
     std::future::pending().await
 }
 
+/// Ends once it is known that a function cannot become ready with its present spec, and says why, while
+/// something else is waited for. It may never end.
+pub async fn broken(functions: &Functions, function: &Function) -> WaitError {
+    let name = function.name_any();
+    let generation = function.metadata.generation.unwrap_or_default();
+    let mut states = Box::pin(states(functions, &name));
+    while let Some(Ok(Some(now))) = states.next().await {
+        let stage = stage(&now, generation);
+        if stage.is_final() {
+            return WaitError::Broken { name, stage };
+        }
+    }
+    std::future::pending().await
+}
+
 /// Why the pods that a function has now do not get ready, if they fail for good.
 fn cannot_start(function: &Function) -> Option<Stage> {
     let status = function.status.as_ref()?;

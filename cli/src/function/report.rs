@@ -86,7 +86,12 @@ pub(super) async fn waited(
     let mut ready = wait::ready(&session.functions, function, deadline, tell).await?;
     if ready.spec.is_served() {
         progress.say(format!("waiting until the old pods of {name} are gone"));
-        if !wait::rolled_out(&session.connection, function, deadline).await? {
+        let rolled_out = tokio::select! {
+            rolled_out = wait::rolled_out(&session.connection, function, deadline) => rolled_out?,
+            // Pods of the version before may go on serving all the while.
+            why = wait::broken(&session.functions, function) => return Err(why.into()),
+        };
+        if !rolled_out {
             let now = session.functions.get(&name).await?;
             let last = match wait::stage(&now, function.metadata.generation.unwrap_or_default()) {
                 Stage::Ready => "its new pods are not ready".to_owned(),

@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 use kipper_client::test_run::{TestRuns, Verdict};
 
+use super::report;
 use crate::{
     failure::Report, interrupt, output, session::Session, settings::ScopeArgs, visible::visible,
 };
@@ -20,7 +21,9 @@ pub struct Args {
 
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
-    session.functions.get(&args.name).await?;
+    let function = session.functions.get(&args.name).await?;
+    // What runs is what the function says now.
+    report::observed(&session, &function).await?;
     let runs = TestRuns::new(&session.connection);
     let job = runs.start(&args.name).await?;
     if args.no_follow {

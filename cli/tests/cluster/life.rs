@@ -160,3 +160,22 @@ async fn what_cannot_become_ready_ends_the_wait() {
     })
     .await;
 }
+
+/// The pods of the version before serve all the while: the wait ends with the cause none the less, and the
+/// cause stays.
+#[tokio::test]
+async fn a_broken_update_of_a_function_that_serves_ends_the_wait() {
+    run("brokenlive", |sandbox| async move {
+        let files = [("good.js", ECHO), ("bad.js", "module.exports = async () => {\n")];
+        let kip = Kip::new(&sandbox, &files).await;
+        let name = sandbox.name("live");
+        kip.ok(&["function", "create", &name, "--code-file", "good.js", "--wait"]).await;
+        let update = ["function", "update", &name, "--code-file", "bad.js", "--wait"];
+        let stderr = kip.fails(1, &update).await;
+        assert!(stderr.contains("is not ready: ContainerCrashed"), "{stderr}");
+        assert!(stderr.contains("SyntaxError"), "{stderr}");
+        kip.ok(&["function", "invoke", &name]).await;
+        kip.ok(&["function", "rollback", &name, "--wait"]).await;
+    })
+    .await;
+}

@@ -113,6 +113,7 @@ fn code_stays_for_revisions_pods_and_an_unfinished_rollout() {
         created: None,
         ready: true,
         silent_since: None,
+        creating_since: None,
         poller: None,
         failure: None,
         template: None,

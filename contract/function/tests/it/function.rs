@@ -332,6 +332,13 @@ fn problems_are_reported_with_their_paths() {
             ],
         ),
         (
+            json!({ "image": "i", "resources": { "memoryLimit": "40m", "memoryRequest": "64" } }),
+            &[
+                "spec.resources.memoryRequest: 64 is less than 1Mi; did you mean 64Mi?",
+                "spec.resources.memoryLimit: 40m is less than 1Mi; did you mean 40Mi?",
+            ],
+        ),
+        (
             json!({ "image": "i", "resources": { "memoryLimit": "lots", "cpuRequest": "2", "cpuLimit": "1" } }),
             &[
                 "spec.resources.memoryLimit: must be a quantity such as 250m, 64Mi or 1.5",
