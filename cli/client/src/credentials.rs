@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    ByteString,
-    api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kipper_function::{
     Function, Service,
@@ -19,15 +17,13 @@ use kipper_function::{
 };
 use kipper_trigger::Kind;
 use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, Preconditions},
 };
 use serde_json::{Value, json};
 
-use crate::{ApiError, Connection, FIELD_MANAGER, secrets::SecretValue};
+use crate::{ApiError, Connection, params, secrets::SecretValue, services};
 
-/// Services of a namespace that are looked at.
-const MAX_SERVICES: u32 = 1000;
 /// Value of `kipper.run/resource-type` on their Secrets.
 const SERVICE: &str = "service";
 
@@ -89,9 +85,9 @@ impl Credentials {
         values: &Values,
     ) -> Result<Service, ApiError> {
         let service = Service::new(name, ServiceSpec { type_: kind.as_str().to_owned() });
-        let created = self.services.create(&post(), &service).await;
+        let created = self.services.create(&params::post(), &service).await;
         let service = created.map_err(self.of_service(name))?;
-        match self.secrets.create(&post(), &secret(&service, values)).await {
+        match self.secrets.create(&params::post(), &secret(&service, values)).await {
             Ok(_) => Ok(service),
             Err(error) => {
                 // A Service without its Secret is of no use. Where it cannot be taken back either,
@@ -115,8 +111,7 @@ impl Credentials {
     /// # Errors
     /// Whatever the cluster says.
     pub async fn list(&self) -> Result<Vec<Service>, ApiError> {
-        let listed = self.services.list(&ListParams::default().limit(MAX_SERVICES)).await;
-        let mut found = listed.map_err(self.error("services".to_owned()))?.items;
+        let mut found = services::all(&self.services, &self.namespace).await?;
         found.sort_by_key(Service::name_any);
         Ok(found)
     }
@@ -143,14 +138,14 @@ impl Credentials {
         changes: &BTreeMap<&'static str, Option<SecretValue>>,
     ) -> Result<(), ApiError> {
         let name = service.name_any();
-        let params =
-            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(patch(changes));
-        let patched = self.secrets.patch(&names::service_credentials(&name), &params, &patch).await;
+        let patched =
+            self.secrets.patch(&names::service_credentials(&name), &params::patch(), &patch).await;
         match patched.map_err(self.of_secret(&name)) {
             Err(ApiError::NotFound { .. }) => {
                 let values = changes.iter().filter_map(|(key, it)| Some((*key, it.clone()?)));
-                let made = self.secrets.create(&post(), &secret(service, &values.collect())).await;
+                let made =
+                    self.secrets.create(&params::post(), &secret(service, &values.collect())).await;
                 made.map(drop).map_err(self.of_secret(&name))
             }
             patched => patched.map(drop),
@@ -172,10 +167,6 @@ impl Credentials {
     }
 }
 
-fn post() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
-}
-
 /// Deletes this object and no other of its name.
 fn only(service: &Service) -> DeleteParams {
     let preconditions = Preconditions { uid: service.uid(), resource_version: None };
@@ -189,16 +180,12 @@ fn secret(service: &Service, values: &Values) -> Secret {
         (names::RESOURCE_TYPE, SERVICE),
     ];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let owner = service.controller_owner_ref(&());
-    let owner = owner.map(|owner| {
-        vec![OwnerReference { controller: None, block_owner_deletion: None, ..owner }]
-    });
     let data = values.iter().map(|(key, value)| ((*key).to_owned(), value.bytes()));
     Secret {
         metadata: ObjectMeta {
             name: Some(names::service_credentials(&service.name_any())),
             labels: Some(labels),
-            owner_references: owner,
+            owner_references: params::owner(service).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(data.collect()),

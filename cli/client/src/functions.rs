@@ -16,7 +16,9 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{ApiError, Connection, FIELD_MANAGER, check, edits::EditError, error::OwnedField};
+use crate::{
+    ApiError, Connection, FIELD_MANAGER, check, edits::EditError, error::OwnedField, params,
+};
 
 pub use watch::Seen;
 
@@ -361,9 +363,7 @@ impl Functions {
     }
 
     async fn merge(&self, name: &str, patch: &Value) -> Result<Function, ApiError> {
-        let field_manager = Some(FIELD_MANAGER.to_owned());
-        let params = PatchParams { field_manager, ..PatchParams::default() };
-        self.api.patch(name, &params, &Patch::Merge(patch)).await.map_err(self.error(name))
+        self.api.patch(name, &params::patch(), &Patch::Merge(patch)).await.map_err(self.error(name))
     }
 
     /// Asks for the end of a Function. It goes once its controller has cleaned up behind it.

@@ -1,6 +1,6 @@
 //! What can be done with the functions of a cluster, over the Kubernetes API.
 //!
-//! `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
+//! `params` is how everything is written. `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
 //! of a spec, `credentials` as what a Service is made of, and `history` as the specs a function had; `events` and `wait` follow
 //! what becomes of one; `invoke` sends it a request, `test_run` runs its
@@ -14,6 +14,8 @@
 #![warn(missing_docs)]
 
 pub mod error;
+
+mod params;
 
 pub mod connect;
 
@@ -55,6 +57,4 @@ pub mod source_check;
 
 pub use connect::{ConnectError, Connection, Target};
 pub use error::ApiError;
-
-/// Field manager of everything written here.
-pub const FIELD_MANAGER: &str = "kip";
+pub use params::FIELD_MANAGER;

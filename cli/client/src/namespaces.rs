@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, api::PostParams};
+use kube::Api;
 
-use crate::{ApiError, Connection, FIELD_MANAGER};
+use crate::{ApiError, Connection, params};
 
 /// Label with the project a namespace belongs to.
 const PROJECT: &str = "kipper.run/project";
@@ -36,9 +36,7 @@ pub async fn ensure(connection: &Connection, place: Option<&Place>) -> Result<bo
     });
     let metadata = ObjectMeta { name: Some(name.clone()), labels, ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
-    let params =
-        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let created = api.create(&params, &namespace).await;
+    let created = api.create(&params::post(), &namespace).await;
     match created.map_err(|error| ApiError::read(error, &format!("namespace {name}"), &name)) {
         Ok(_) => Ok(true),
         Err(ApiError::Exists { .. }) => Ok(false),

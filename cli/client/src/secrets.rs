@@ -13,13 +13,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kipper_function::{Function, Timestamp, env_name, names};
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, ResourceExt as _, api::Patch};
 use serde_json::{Map, Value, json};
 
-use crate::{ApiError, Connection, FIELD_MANAGER, functions::CONFLICTS};
+use crate::{ApiError, Connection, functions::CONFLICTS, params};
 
 /// Times a change is made anew because somebody was quicker.
 const MAX_TRIES: u32 = 20;
@@ -166,15 +163,9 @@ impl Secrets {
             let written = match &stored {
                 Some(stored) => {
                     let patch = patch(stored, changes, Timestamp::now());
-                    self.api.patch(&name, &params(), &Patch::Merge(patch)).await
+                    self.api.patch(&name, &params::patch(), &Patch::Merge(patch)).await
                 }
-                None => {
-                    let params = PostParams {
-                        field_manager: Some(FIELD_MANAGER.to_owned()),
-                        ..PostParams::default()
-                    };
-                    self.api.create(&params, &created(function, changes)).await
-                }
+                None => self.api.create(&params::post(), &created(function, changes)).await,
             };
             match written.map_err(&reported) {
                 Ok(written) => return Ok(written),
@@ -198,7 +189,8 @@ impl Secrets {
         let Some(secret) = self.api.get_metadata_opt(&name).await.map_err(&reported)? else {
             return Ok(());
         };
-        let Some(owner) = owner(function).filter(|owner| is_to_adopt(&secret.metadata, owner))
+        let Some(owner) =
+            params::owner(function).filter(|owner| is_to_adopt(&secret.metadata, owner))
         else {
             return Ok(());
         };
@@ -210,7 +202,7 @@ impl Secrets {
         });
         match self
             .api
-            .patch_metadata(&name, &params(), &Patch::Merge(patch))
+            .patch_metadata(&name, &params::patch(), &Patch::Merge(patch))
             .await
             .map_err(&reported)
         {
@@ -227,16 +219,6 @@ fn is_to_adopt(secret: &ObjectMeta, owner: &OwnerReference) -> bool {
     let owners = secret.owner_references.as_deref().unwrap_or_default();
     ours.is_some_and(|by| by == names::KIPPER)
         && owners.iter().all(|other| other.kind == owner.kind && other.uid != owner.uid)
-}
-
-fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
-}
-
-/// The Function as the Secret's owner: not its controller, and nothing that holds its end up.
-fn owner(function: &Function) -> Option<OwnerReference> {
-    let owner = function.controller_owner_ref(&())?;
-    Some(OwnerReference { controller: None, block_owner_deletion: None, ..owner })
 }
 
 /// Whether every key that is to go is there.

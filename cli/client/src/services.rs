@@ -26,6 +26,12 @@ impl Known {
     }
 }
 
+/// The Services of a namespace.
+pub(crate) async fn all(api: &Api<Service>, namespace: &str) -> Result<Vec<Service>, ApiError> {
+    let listed = api.list(&ListParams::default().limit(MAX_SERVICES)).await;
+    Ok(listed.map_err(|error| ApiError::read(error, "services", namespace))?.items)
+}
+
 /// Why a function cannot use a service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceError {
@@ -92,11 +98,10 @@ impl Services {
     pub async fn read(connection: &Connection) -> Result<Self, ApiError> {
         let namespace = connection.namespace.clone();
         let api: Api<Service> = Api::namespaced(connection.client.clone(), &namespace);
-        let listed = api.list(&ListParams::default().limit(MAX_SERVICES)).await;
-        let listed = listed.map_err(|error| ApiError::read(error, "services", &namespace))?;
+        let listed = all(&api, &namespace).await?;
         let known =
             |service: Service| Known { name: service.name_any(), type_: service.spec.type_ };
-        Ok(Self { namespace, known: listed.items.into_iter().map(known).collect() })
+        Ok(Self { namespace, known: listed.into_iter().map(known).collect() })
     }
 
     /// What a service is.

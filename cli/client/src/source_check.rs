@@ -13,17 +13,15 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kipper_function::{names, test_run::TTL_SECONDS};
-use kube::{Api, ResourceExt as _, api::PostParams};
+use kube::Api;
 
-use crate::{ApiError, Connection, FIELD_MANAGER};
+use crate::{ApiError, Connection, test_run};
 
 /// The poller's own command for it.
 const CHECK: &str = "check";
 /// A check that takes longer has failed: the poller gives a connection up much sooner, an image that
 /// is pulled may take its time.
 const DEADLINE_SECONDS: i64 = 120;
-/// Job numbers drawn before it is given up.
-const MAX_TRIES: u32 = 3;
 
 /// Why a source is not checked.
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +48,8 @@ pub async fn start(connection: &Connection, function: &str) -> Result<String, So
     let found = found.map_err(error(format!("deployment {function}")))?;
     let no_poller = || SourceCheckError::NoPoller(function.to_owned());
     let deployment = found.ok_or_else(no_poller)?;
-    let params =
-        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let mut tries = 0;
-    loop {
-        let job = job(&deployment, fastrand::u32(..)).ok_or_else(no_poller)?;
-        let name = job.name_any();
-        tries += 1;
-        match jobs.create(&params, &job).await.map_err(error(format!("job {name}"))) {
-            Ok(_) => return Ok(name),
-            // Another one drew the same number.
-            Err(ApiError::Exists { .. }) if tries < MAX_TRIES => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let draw = || job(&deployment, fastrand::u32(..)).ok_or_else(no_poller);
+    test_run::create(&jobs, namespace, draw).await
 }
 
 /// The Job of check `run`; `None` where the pods of the Deployment have no poller.

@@ -11,12 +11,13 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kipper_function::{names, test_run};
-use kube::{Api, ResourceExt as _, api::PostParams};
+use kube::{Api, ResourceExt as _};
 
 use crate::{
-    ApiError, Connection, FIELD_MANAGER,
+    ApiError, Connection,
     error::is_lasting,
     logs::{Line, Logs, Query},
+    params,
 };
 
 /// Label by which the pods of a Job are known.
@@ -91,21 +92,7 @@ impl TestRuns {
         let found = self.cron_jobs.get_opt(&cron_job).await;
         let found = found.map_err(self.error(&format!("cronjob {cron_job}")))?;
         let found = found.ok_or_else(|| TestRunError::NoSchedule(function.to_owned()))?;
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let mut tries = 0;
-        loop {
-            let job = test_run::job(&found, fastrand::u32(..))?;
-            let name = job.name_any();
-            tries += 1;
-            let created = self.jobs.create(&params, &job).await;
-            match created.map_err(self.error(&format!("job {name}"))) {
-                Ok(_) => return Ok(name),
-                // Another run drew the same number.
-                Err(ApiError::Exists { .. }) if tries < MAX_TRIES => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        create(&self.jobs, &self.namespace, || Ok(test_run::job(&found, fastrand::u32(..))?)).await
     }
 
     /// Hands over the lines of a run until it ends, and says how it did.
@@ -136,6 +123,27 @@ impl TestRuns {
             }
         }
         Err(TestRunError::Deleted(job.to_owned()))
+    }
+}
+
+/// Creates a Job whose name has a number that is drawn; its name.
+pub(crate) async fn create<E: From<ApiError>>(
+    jobs: &Api<Job>,
+    namespace: &str,
+    draw: impl Fn() -> Result<Job, E>,
+) -> Result<String, E> {
+    let mut tries = 0;
+    loop {
+        let job = draw()?;
+        let name = job.name_any();
+        tries += 1;
+        let created = jobs.create(&params::post(), &job).await;
+        match created.map_err(|error| ApiError::read(error, &format!("job {name}"), namespace)) {
+            Ok(_) => return Ok(name),
+            // Another one drew the same number.
+            Err(ApiError::Exists { .. }) if tries < MAX_TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

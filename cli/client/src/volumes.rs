@@ -11,10 +11,10 @@ use k8s_openapi::{
 use kipper_function::{Function, names};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams},
 };
 
-use crate::{ApiError, Connection, FIELD_MANAGER};
+use crate::{ApiError, Connection, params};
 
 /// Volumes of a namespace that are looked at.
 const MAX_VOLUMES: u32 = 1000;
@@ -97,9 +97,7 @@ impl Volumes {
         &self,
         volume: &NewVolume,
     ) -> Result<(Volume, PersistentVolumeClaim), ApiError> {
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let created = self.api.create(&params, &claim(volume)).await;
+        let created = self.api.create(&params::post(), &claim(volume)).await;
         let created = created.map_err(self.error(&volume.name))?;
         Ok((read(&created).unwrap_or_else(|| asked(volume)), created))
     }

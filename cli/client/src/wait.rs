@@ -76,26 +76,34 @@ pub async fn ready(
 /// Ends once pods of the function fail and none serves, and says why. It may never end, so it is for
 /// waiting beside something else; who may not watch Functions waits for the other thing alone.
 pub async fn hopeless(functions: &Functions, name: &str) -> WaitError {
-    let mut states = Box::pin(states(functions, name));
-    while let Some(Ok(state)) = states.next().await {
-        let Some(function) = state else { break };
-        if let Some(stage) = cannot_start(&function) {
-            return WaitError::CannotStart { name: name.to_owned(), stage };
-        }
-    }
-    std::future::pending().await
+    let cause = |now: &Function| {
+        let name = name.to_owned();
+        cannot_start(now).map(|stage| WaitError::CannotStart { name, stage })
+    };
+    known(functions, name, cause).await
 }
 
-/// Ends once it is known that a function cannot become ready with its present spec, and says why, while
-/// something else is waited for. It may never end.
+/// The same for a function that cannot become ready with its present spec, whatever pods serve.
 pub async fn broken(functions: &Functions, function: &Function) -> WaitError {
     let name = function.name_any();
     let generation = function.metadata.generation.unwrap_or_default();
-    let mut states = Box::pin(states(functions, &name));
+    let cause = |now: &Function| {
+        let (name, stage) = (name.clone(), stage(now, generation));
+        stage.is_final().then_some(WaitError::Broken { name, stage })
+    };
+    known(functions, &name, cause).await
+}
+
+/// The cause, as soon as a state of the Function has one.
+async fn known(
+    functions: &Functions,
+    name: &str,
+    cause: impl Fn(&Function) -> Option<WaitError>,
+) -> WaitError {
+    let mut states = Box::pin(states(functions, name));
     while let Some(Ok(Some(now))) = states.next().await {
-        let stage = stage(&now, generation);
-        if stage.is_final() {
-            return WaitError::Broken { name, stage };
+        if let Some(cause) = cause(&now) {
+            return cause;
         }
     }
     std::future::pending().await
