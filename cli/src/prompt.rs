@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use crate::interrupt::INTERRUPTED;
+use crate::{failure::Report, interrupt::INTERRUPTED};
 
 /// Longest answer, in bytes: a Secret holds no more.
 const MAX_ANSWER: u64 = 1 << 20;
@@ -28,6 +28,17 @@ pub fn confirm(question: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Asks before something is deleted, where somebody can answer.
+///
+/// # Errors
+/// When the answer is no, or the terminal cannot be used.
+pub fn before_deleting(question: &str) -> anyhow::Result<()> {
+    if !is_possible() || confirm(question)? {
+        return Ok(());
+    }
+    Err(Report("nothing was deleted".to_owned()).into())
 }
 
 /// Asks for a value that is not shown as it is typed.

@@ -14,14 +14,11 @@ use kipper_process::exit::UsageError;
 use tokio::time::Instant;
 
 use crate::{
-    failure::Report,
     output::{self, Format, OutputArgs},
     prompt,
     settings::ScopeArgs,
 };
 
-/// Smallest size of a volume, 1Mi: whoever asks for less forgot the unit.
-const MIN_SIZE: f64 = 1_048_576.0;
 /// Plural of the claims that volumes are.
 const RESOURCE: &str = "persistentvolumeclaims";
 /// How long the end of a volume is waited for: without a pod that mounts it, it is immediate.
@@ -140,11 +137,11 @@ fn check_size(text: &str) -> Result<(), String> {
     if size <= 0.0 {
         return Err("--size must be greater than zero".to_owned());
     }
-    if size >= MIN_SIZE {
+    if size >= quantity::LEAST_BYTES {
         return Ok(());
     }
     // `500m` is half a byte.
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number = quantity::number(text);
     let unit = if text.ends_with('m') { "Mi" } else { "Gi" };
     Err(format!(
         "--size {text} is less than 1Mi: a number without a unit counts bytes; did you mean \
@@ -224,12 +221,10 @@ async fn delete(args: &DeleteArgs, connection: &Connection) -> anyhow::Result<()
             }
         }
     }
-    if !args.yes && prompt::is_possible() {
+    if !args.yes {
         let (names, namespace) = (args.names.join(", "), &connection.namespace);
         let question = format!("Delete {names} in namespace {namespace}, with all data in them?");
-        if !prompt::confirm(&question)? {
-            return Err(Report("nothing was deleted".to_owned()).into());
-        }
+        prompt::before_deleting(&question)?;
     }
     let mut failures = Vec::new();
     for name in &args.names {

@@ -8,14 +8,7 @@ use kipper_client::{ApiError, wait};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use crate::{
-    failure::{self, Report},
-    output,
-    progress::Progress,
-    prompt,
-    session::Session,
-    settings::ScopeArgs,
-};
+use crate::{failure, output, progress::Progress, prompt, session::Session, settings::ScopeArgs};
 
 /// Delete functions.
 #[derive(Clone, Debug, ClapArgs)]
@@ -42,12 +35,10 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let mut names = args.names.clone();
     names.sort();
     names.dedup();
-    if !args.yes && prompt::is_possible() {
+    if !args.yes {
         let what = if names.len() == 1 { "function" } else { "functions" };
         let (list, namespace) = (names.join(", "), session.namespace());
-        if !prompt::confirm(&format!("Delete {what} {list} in namespace {namespace}?"))? {
-            return Err(Report("nothing was deleted".to_owned()).into());
-        }
+        prompt::before_deleting(&format!("Delete {what} {list} in namespace {namespace}?"))?;
     }
     let mut failures: Vec<anyhow::Error> = Vec::new();
     let mut going = Vec::new();

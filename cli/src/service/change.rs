@@ -11,7 +11,7 @@ use kipper_process::exit::UsageError;
 
 use super::details::DetailArgs;
 use crate::{
-    failure::{self, Report},
+    failure,
     output::{self, OutputArgs},
     prompt,
 };
@@ -97,13 +97,11 @@ pub(super) async fn delete(args: &DeleteArgs, connection: &Connection) -> anyhow
             }
         }
     }
-    if !args.yes && prompt::is_possible() {
+    if !args.yes {
         let (names, namespace) = (args.names.join(", "), &connection.namespace);
         let question =
             format!("Delete {names} in namespace {namespace}, with the stored credentials?");
-        if !prompt::confirm(&question)? {
-            return Err(Report("nothing was deleted".to_owned()).into());
-        }
+        prompt::before_deleting(&question)?;
     }
     let services = Credentials::new(connection);
     let mut failures = Vec::new();

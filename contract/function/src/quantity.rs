@@ -7,6 +7,14 @@
 #[error("must be a quantity such as 250m, 64Mi or 1.5")]
 pub struct QuantityError;
 
+/// Bytes, 1Mi: whoever asks for less forgot the unit, or took `m`, a thousandth, for one.
+pub const LEAST_BYTES: f64 = 1_048_576.0;
+
+/// A quantity without its unit.
+pub fn number(text: &str) -> &str {
+    text.trim_end_matches(|c: char| c.is_ascii_alphabetic())
+}
+
 /// Value of a quantity in its base unit. A `f64` is exact enough to compare and to check a sign.
 pub fn parse(text: &str) -> Result<f64, QuantityError> {
     let end = text

@@ -330,9 +330,6 @@ fn check_schedule(trigger: &Trigger, path: &str, report: &mut Report) {
     report.check(format!("{path}.timeZone"), zone);
 }
 
-/// Less memory, 1Mi, is a unit that was forgotten, or `m`, which is a thousandth.
-const MIN_MEMORY: f64 = 1_048_576.0;
-
 fn check_resources(resources: &Resources, report: &mut Report) {
     let fields = [
         ("cpuRequest", &resources.cpu_request),
@@ -347,8 +344,10 @@ fn check_resources(resources: &Resources, report: &mut Report) {
             continue;
         };
         match quantity::parse(text) {
-            Ok(parsed) if parsed > 0.0 && parsed < MIN_MEMORY && name.starts_with("memory") => {
-                let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            Ok(parsed)
+                if parsed > 0.0 && parsed < quantity::LEAST_BYTES && name.starts_with("memory") =>
+            {
+                let number = quantity::number(text);
                 let problem = format!("{text} is less than 1Mi; did you mean {number}Mi?");
                 report.add(format!("spec.resources.{name}"), problem);
             }
