@@ -1,7 +1,7 @@
 //! What one pass over a Function hands on: `gather` and `trigger` say what a workload needs, `render`
 //! makes objects of it, `apply` and `status` take the outcome.
 //!
-//! Types only, and no module of a stage: every stage may use them. A pass ends in [`Outcome::Apply`]
+//! Types and the bound of what they say, and no module of a stage: every stage may use them. A pass ends in [`Outcome::Apply`]
 //! or [`Outcome::Blocked`]; what is blocked leaves the workload as it is.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -112,6 +112,17 @@ pub(crate) enum Reservation {
     Taken { host: String, owner: String },
     /// There is no such host.
     Invalid(String),
+}
+
+/// Longest message in the status of a Function, in characters.
+pub(crate) const MAX_MESSAGE: usize = 2000;
+
+/// The message, with so many characters at the most.
+pub(crate) fn clipped(mut message: String, most: usize) -> String {
+    if let Some((end, _)) = message.char_indices().nth(most) {
+        message.truncate(end);
+    }
+    message
 }
 
 /// Reason and message of a condition.

@@ -38,7 +38,7 @@ use crate::{
     observe,
     plan::{
         Applied, Blocked, Concern, Kind, Outcome, Pass, Plan, PlanError, Reason, Refusal,
-        Reservation,
+        Reservation, clipped,
     },
     render::{Clash, Draft, Input, RenderError, Settings},
     status::{Facts, status},
@@ -47,6 +47,9 @@ use crate::{
 
 /// Pauses after failures of one function.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+
+/// Longest note of an Event, in characters.
+const MAX_NOTE: usize = 1000;
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -246,15 +249,19 @@ impl Context {
             return Err(ambiguous.into());
         }
         let Judged { verdict, again } = self.judge(function, key, &draft);
-        let refusal = draft.trigger_digest().and_then(|digest| {
-            let cache = &self.cache;
-            let message = observe::refusal(cache, function, key, digest, verdict.as_ref())?;
-            let reason = Reason::new(observe::REFUSED, message);
-            Some(Refusal { digest: digest.to_owned(), reason })
-        });
-        let has_trigger = draft.trigger_digest().is_some();
-        let source = observe::source(&self.cache, function, key, verdict.as_ref());
-        let is_untried = has_trigger && observe::is_untried(function, verdict.as_ref());
+        let (cache, verdict) = (&self.cache, verdict.as_ref());
+        let (refusal, source, is_untried) = match draft.trigger_digest() {
+            Some(digest) => {
+                let refused = observe::refusal(cache, function, key, digest, verdict);
+                let refusal = refused.map(|message| Refusal {
+                    digest: digest.to_owned(),
+                    reason: Reason::new(observe::REFUSED, message),
+                });
+                let source = observe::source(cache, function, key, verdict);
+                (refusal, source, observe::is_untried(function, verdict))
+            }
+            None => (None, None, false),
+        };
         let notice = refusal.is_none().then(|| notice(function)).flatten();
         let stamp = |name: &str| history::stamp(&self.cache, function, key, name);
         // Applied after what it is a revision of.
@@ -262,7 +269,6 @@ impl Context {
         let mut objects = draft.objects(refusal.is_some()).map_err(invalid)?;
         objects.push(revision);
         let clash = (!clashes.is_empty()).then(|| Reason::new("Precedence", clashes));
-        let source = source.filter(|_| has_trigger);
         Ok(Plan { objects, bindings, refusal, source, is_untried, again, notice, clash })
     }
 
@@ -398,10 +404,7 @@ impl Context {
             return;
         }
         let type_ = if ready.status == "True" { EventType::Normal } else { EventType::Warning };
-        let mut note = ready.message.clone();
-        if let Some((end, _)) = note.char_indices().nth(1000) {
-            note.truncate(end);
-        }
+        let note = clipped(ready.message.clone(), MAX_NOTE);
         self.publish(function, type_, &ready.reason, note).await;
     }
 

@@ -13,11 +13,9 @@ use kipper_function::{
 
 use crate::{
     cache::{Cache, Failure, Key, Outcome, Pod, Run},
-    plan::Kind,
+    plan::{Kind, MAX_MESSAGE, clipped},
 };
 
-/// Longest message of a run in the status, in characters.
-const MAX_MESSAGE: usize = 2000;
 /// Why a run failed whose pod says nothing.
 const RUN_FAILED: &str = "RunFailed";
 /// Reason that Kubernetes gives to a Job that took too long.
@@ -127,7 +125,7 @@ fn ended(
         completion_time: at.map(Time),
         result: Some(result.as_str().to_owned()),
         reason,
-        message: message.map(clipped),
+        message: message.map(|message| clipped(message, MAX_MESSAGE)),
     }
 }
 
@@ -164,13 +162,6 @@ pub(crate) fn start(cache: &Cache, function: &Function, key: &Key) -> Start {
         _ if pod.has_run => Start::Done,
         _ => Start::Unknown,
     }
-}
-
-fn clipped(mut message: String) -> String {
-    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
-        message.truncate(end);
-    }
-    message
 }
 
 #[cfg(test)]
