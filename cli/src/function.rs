@@ -18,6 +18,7 @@ mod history;
 mod invoke;
 mod list;
 mod logs;
+mod overridden;
 mod report;
 mod restart;
 mod rollback;

@@ -4,13 +4,15 @@
 //! cluster, by way of `kipper-client`. What a file or a folder of code is, `code` tells both. They share `settings` (which cluster, which namespace) and `session` (the
 //! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
 //! from) and `write` (how, and what came of it), `output` (what is printed), `visible` (what of others' text reaches a
-//! terminal), `progress` and `prompt`
+//! terminal), `duration` (a flag's), `complete` (names that a shell asks for), `progress` and `prompt`
 //! (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C does) and `failure` (how a
 //! command ends).
 
 mod code;
+mod complete;
 pub mod dev;
 
+mod duration;
 mod env_file;
 mod env_flag;
 pub mod failure;
@@ -88,6 +90,7 @@ pub enum Command {
 pub fn main() -> ExitCode {
     // Whoever was first has set the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    complete::answer(Cli::command);
     let cli = parse();
     let is_dev = matches!(cli.command, Command::Dev(_));
     let flags = match &cli.command {
@@ -135,7 +138,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Service(args) => service::main(args),
         Command::Volume(args) => volume::main(args),
         Command::Version(args) => version::main(&args),
-        Command::Completion(args) => shell::complete(Cli::command(), &args),
+        Command::Completion(args) => shell::complete(&args),
         Command::Man(args) => shell::man(Cli::command(), &args),
     }
 }

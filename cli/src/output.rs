@@ -5,6 +5,7 @@
 //! Colour is for terminals, and never with NO_COLOR.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
@@ -160,7 +161,8 @@ fn shown(object: &impl Serialize) -> anyhow::Result<Value> {
     Ok(object)
 }
 
-/// Names and values: a table, or a list of objects with these keys; with `-o name` the names.
+/// Names and values: a table, or a list of objects with these keys; with `-o name` the names. `none`
+/// is what people are told where there are none.
 ///
 /// # Errors
 /// When stdout cannot be written to.
@@ -169,11 +171,18 @@ pub fn pairs(
     headings: [&str; 2],
     keys: [&str; 2],
     pairs: impl IntoIterator<Item = (String, String)>,
+    none: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     let pairs = pairs.into_iter();
     match format {
         None => {
-            let rows: Vec<_> = pairs.map(|(name, value)| vec![name, value]).collect();
+            let row = |(name, value): (String, String)| {
+                vec![name, visible(&one_line(&value)).into_owned()]
+            };
+            let rows: Vec<_> = pairs.map(row).collect();
+            if rows.is_empty() {
+                note(none());
+            }
             print(table(&headings, &rows))
         }
         Some(Format::Name) => pairs.into_iter().try_for_each(|(name, _)| line(name)),
@@ -185,7 +194,15 @@ pub fn pairs(
     }
 }
 
-/// Columns under their headings, a line per row. Without rows it is empty.
+/// A text in one line: what breaks a line or moves to a column is an escape, as in `--env-file`.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\n', '\r', '\t']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"))
+}
+
+/// Columns under their headings, a line per row ([`one_line`]). Without rows it is empty.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
@@ -199,7 +216,7 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 pub fn widths<T: AsRef<str>>(headings: &[T], rows: &[Vec<String>]) -> Vec<usize> {
     let width = |(column, heading): (usize, &T)| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| columns(cell)).fold(columns(heading.as_ref()), usize::max)
+        cells.map(|cell| columns(&one_line(cell))).fold(columns(heading.as_ref()), usize::max)
     };
     headings.iter().enumerate().map(width).collect()
 }
@@ -208,8 +225,9 @@ pub fn widths<T: AsRef<str>>(headings: &[T], rows: &[Vec<String>]) -> Vec<usize>
 pub fn aligned(row: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (cell, width) in row.iter().zip(widths) {
-        line.push_str(cell);
-        line.push_str(&" ".repeat(width.saturating_sub(columns(cell)) + 3));
+        let cell = one_line(cell);
+        line.push_str(&cell);
+        line.push_str(&" ".repeat(width.saturating_sub(columns(&cell)) + 3));
     }
     line.truncate(line.trim_end().len());
     line + "\n"
@@ -292,6 +310,11 @@ mod tests {
         let expected = "NAME    N\nhello   1\n\x1b[32mé\x1b[0m\n";
         assert_eq!(table(&["NAME", "N"], &rows), expected);
         assert_eq!(table(&["NAME"], &[]), "");
+        let expected = "NAME   VALUE\nA      1\\n2\\t3\\r\nB      4\n";
+        assert_eq!(
+            table(&["NAME", "VALUE"], &[row(["A", "1\n2\t3\r"]), row(["B", "4"])]),
+            expected
+        );
     }
 
     #[test]

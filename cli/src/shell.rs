@@ -4,9 +4,9 @@ use std::{fs, io, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Command};
-use clap_complete::Shell;
+use clap_complete::{Shell, env::Shells};
 
-use crate::output;
+use crate::{complete, output};
 
 /// Print completions for a shell.
 #[derive(Clone, Debug, Args)]
@@ -23,13 +23,22 @@ pub struct ManArgs {
     pub folder: PathBuf,
 }
 
-/// Prints the completions.
+/// What zsh runs of a script in a folder of `fpath`: the first time it only defines the function.
+const ZSH_FIRST: &str = "if [[ $funcstack[1] == _kip ]]; then _clap_dynamic_completer_kip; fi\n";
+
+/// Prints a script by which the shell asks `kip` for completions.
 ///
 /// # Errors
 /// When stdout cannot be written to.
-pub fn complete(mut kip: Command, args: &CompletionArgs) -> anyhow::Result<()> {
+pub fn complete(args: &CompletionArgs) -> anyhow::Result<()> {
+    let shell = Shells::builtins();
+    let shell =
+        shell.completer(&args.shell.to_string()).context("no completions for this shell")?;
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut kip, "kip", &mut script);
+    shell.write_registration(complete::VARIABLE, "kip", "kip", "kip", &mut script)?;
+    if args.shell == Shell::Zsh {
+        script.extend_from_slice(ZSH_FIRST.as_bytes());
+    }
     output::raw(script)
 }
 

@@ -7,6 +7,11 @@ use kipper_function::{
 };
 use kipper_trigger::Setting;
 
+use crate::duration;
+
+/// Longest that a run of a schedule may take: a week, in seconds.
+const MAX_DEADLINE: i64 = 604_800;
+
 /// What events are, and what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct EventArgs {
@@ -65,7 +70,7 @@ pub struct CronArgs {
     pub suspend: Option<bool>,
 
     /// Seconds after which a run of the schedule is ended [default: 3600]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=604_800))]
+    #[arg(long, value_name = "SECONDS", value_parser = deadline)]
     pub deadline: Option<i64>,
 }
 
@@ -135,6 +140,23 @@ pub(crate) fn fit<'a>(
     }
 }
 
+/// Why a flag without a trigger is refused: it names the triggers that take the flag. `setting` is the
+/// one of a `config` that it is; a flag about a schedule is none.
+pub(crate) fn needs_trigger(flag: &str, setting: Option<&str>) -> String {
+    let takes = |kind: &&TriggerKind| match setting {
+        None => **kind == TriggerKind::Cron,
+        Some(name) => {
+            kind.event().is_some_and(|kind| Setting::of(kind).iter().any(|it| it.name() == name))
+        }
+    };
+    let kinds: Vec<_> = TriggerKind::ALL.iter().filter(takes).map(|kind| kind.as_str()).collect();
+    match &kinds[..] {
+        [] => format!("{flag} is not a setting of any trigger"),
+        [kind] => format!("{flag} needs --trigger {kind}"),
+        [kinds @ .., last] => format!("{flag} needs --trigger {} or {last}", kinds.join(", ")),
+    }
+}
+
 /// The value of `--trigger`.
 pub(crate) fn kind(text: &str) -> Result<TriggerKind, String> {
     let known = || TriggerKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
@@ -145,6 +167,13 @@ pub(crate) fn kind(text: &str) -> Result<TriggerKind, String> {
 fn schedule(text: &str) -> Result<String, String> {
     let fires = Schedule::parse(text).and_then(|schedule| schedule.check_fires());
     fires.map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// The value of `--deadline`.
+fn deadline(text: &str) -> Result<i64, String> {
+    let seconds = duration::seconds(text)?;
+    let fits = (1..=MAX_DEADLINE).contains(&seconds);
+    fits.then_some(seconds).ok_or_else(|| format!("must be from 1 to {MAX_DEADLINE} seconds"))
 }
 
 /// The value of `--time-zone`.

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use humantime::parse_duration;
 use kipper_client::functions::{Apply, Outcome};
+
+use crate::duration;
 
 /// How a Function is written.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -43,7 +44,7 @@ pub struct WaitArgs {
     pub wait: bool,
 
     /// How long to wait
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2m")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "2m")]
     pub timeout: Duration,
 }
 

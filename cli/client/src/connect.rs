@@ -142,6 +142,14 @@ async fn config(target: &Target) -> Result<Config, ConnectError> {
     made.map_err(|error| ConnectError::Unusable(error.to_string()))
 }
 
+/// Contexts that the kubeconfig knows.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn contexts(target: &Target) -> Result<Vec<String>, ConnectError> {
+    Ok(read(target)?.contexts.into_iter().map(|context| context.name).collect())
+}
+
 fn names_nothing(target: &Target) -> bool {
     target.kubeconfig.is_none() && target.context.is_none()
 }

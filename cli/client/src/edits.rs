@@ -5,7 +5,7 @@
 
 use kipper_function::{
     FunctionSpec,
-    function::{Resources, ServiceBinding, Volume},
+    function::{ServiceBinding, Volume},
 };
 
 /// Why a change makes no sense.
@@ -166,44 +166,6 @@ fn take<T>(
     Ok(())
 }
 
-/// What `stored` has beyond `given`, as a user would name it: lists and maps to which other commands
-/// add, and resources.
-pub fn beyond(given: &FunctionSpec, stored: &FunctionSpec) -> Vec<String> {
-    let mut kept = Vec::new();
-    let variables = stored.env.keys().filter(|name| !given.env.contains_key(*name));
-    kept.extend(variables.map(|name| format!("variable {name}")));
-    let is_given = |binding: &&ServiceBinding| {
-        given.service_bindings.iter().any(|other| other.name == binding.name)
-    };
-    let bindings = stored.service_bindings.iter().filter(|binding| !is_given(binding));
-    kept.extend(bindings.map(|binding| format!("binding {}", binding.name)));
-    let volumes = stored.volumes.iter().filter(|volume| !given.volumes.contains(volume));
-    kept.extend(volumes.map(|volume| format!("volume {} at {}", volume.name, volume.mount_path)));
-    let secrets = stored.image_pull_secrets.iter();
-    let secrets = secrets.filter(|secret| !given.image_pull_secrets.contains(secret));
-    kept.extend(secrets.map(|secret| format!("image pull secret {}", secret.name)));
-    let origins = stored.csp_allowlist.iter().filter(|it| !given.csp_allowlist.contains(it));
-    kept.extend(origins.map(|origin| format!("allowed origin {origin}")));
-    if let (Some(before), Some(after)) = (&given.source, &stored.source) {
-        let packages = after.dependencies.keys();
-        let packages = packages.filter(|name| !before.dependencies.contains_key(*name));
-        kept.extend(packages.map(|name| format!("package {name}")));
-    }
-    let (none, given) = (Resources::default(), given.resources.as_ref());
-    let (given, stored) = (given.unwrap_or(&none), stored.resources.as_ref().unwrap_or(&none));
-    for (what, before, after) in [
-        ("CPU request", &given.cpu_request, &stored.cpu_request),
-        ("CPU limit", &given.cpu_limit, &stored.cpu_limit),
-        ("memory request", &given.memory_request, &stored.memory_request),
-        ("memory limit", &given.memory_limit, &stored.memory_limit),
-        ("limit of /tmp", &given.tmp_limit, &stored.tmp_limit),
-    ] {
-        let quantity = after.as_ref().filter(|_| before.is_none());
-        kept.extend(quantity.map(|quantity| format!("{what} {quantity}")));
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -322,25 +284,5 @@ mod tests {
         assert!(spec.image_pull_secrets.is_empty() && spec.csp_allowlist.is_empty());
         let error = remove_origin(&mut spec, "x").unwrap_err();
         assert_eq!(error.to_string(), "it has no allowed origin x; it has none");
-    }
-
-    #[test]
-    fn what_flags_do_not_mention_is_named() {
-        let volume = |name: &str, path: &str| Volume { name: name.into(), mount_path: path.into() };
-        let given = FunctionSpec {
-            volumes: vec![volume("cache", "/data")],
-            env: pairs(&[("A", "1")]).into_iter().collect(),
-            ..FunctionSpec::default()
-        };
-        let mut stored = given.clone();
-        stored.port = Some(8080);
-        assert!(beyond(&given, &stored).is_empty());
-        stored.env.extend(pairs(&[("B", "2")]));
-        stored.volumes.push(volume("nosuch", "/data2"));
-        stored.resources =
-            Some(Resources { memory_limit: Some("1Gi".into()), ..Resources::default() });
-        bind(&mut stored, &ServiceBinding { name: "db".into(), ..ServiceBinding::default() });
-        let expected = ["variable B", "binding db", "volume nosuch at /data2", "memory limit 1Gi"];
-        assert_eq!(beyond(&given, &stored), expected);
     }
 }

@@ -4,6 +4,9 @@
 //! not overwritten. A change of a few fields reads the Function and writes the difference under the
 //! version it was read at; when somebody was quicker it is made again on what they left.
 
+mod apply;
+mod forms;
+mod ownership;
 mod watch;
 
 use std::time::Duration;
@@ -12,7 +15,7 @@ use kipper_function::{Function, FunctionSpec, function::Problem, names::CHANGE_C
 use kipper_process::backoff::Backoff;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch},
 };
 use serde_json::{Map, Value, json};
 
@@ -80,8 +83,21 @@ pub enum Outcome {
 pub struct Written {
     /// The Function.
     pub function: Function,
+    /// The spec it had before, if it was there.
+    pub before: Option<FunctionSpec>,
     /// What the write did.
     pub outcome: Outcome,
+}
+
+impl Written {
+    fn unchanged(function: Function) -> Self {
+        let before = Some(function.spec.clone());
+        Self { function, before, outcome: Outcome::Unchanged }
+    }
+
+    fn changed(function: Function, before: FunctionSpec) -> Self {
+        Self { function, before: Some(before), outcome: Outcome::Changed }
+    }
 }
 
 /// How a Function is applied.
@@ -231,36 +247,6 @@ impl Functions {
         Ok(found)
     }
 
-    /// Makes the Function be as it is given here. Fields that this manager set before, and that are
-    /// absent now, go; those that others set stay.
-    ///
-    /// # Errors
-    /// [`ApiError::Owned`] where a field to be set differently belongs to somebody else.
-    pub async fn apply(&self, function: &Function, how: Apply) -> Result<Written, ApiError> {
-        let name = function.name_any();
-        let before = self.find(&name).await?;
-        let object = applied(function);
-        let mut params = PatchParams::apply(FIELD_MANAGER).validation_strict();
-        params.dry_run = how.dry_run;
-        params.force = how.force;
-        let patched = self.api.patch(&name, &params, &Patch::Apply(&object)).await;
-        let after = match patched.map_err(self.error(&name)) {
-            // Fields that were changed one by one belong to us all the same.
-            Err(ApiError::Owned { fields, .. }) if fields.iter().all(is_ours) => {
-                params.force = true;
-                let patched = self.api.patch(&name, &params, &Patch::Apply(&object)).await;
-                patched.map_err(self.error(&name))?
-            }
-            other => other?,
-        };
-        let outcome = match &before {
-            None => Outcome::Created,
-            Some(before) if is_same(before, &after) => Outcome::Unchanged,
-            Some(_) => Outcome::Changed,
-        };
-        Ok(Written { function: after, outcome })
-    }
-
     /// Changes the spec of a Function. `change` may be called several times, each time on what is
     /// stored then.
     ///
@@ -327,13 +313,13 @@ impl Functions {
             change(&mut after).map_err(edit)?;
             let mut patch = patch(&before, &after);
             if patch == json!({}) {
-                return Ok(Written { function: before, outcome: Outcome::Unchanged });
+                return Ok(Written::unchanged(before));
             }
             check_change(name, &before.spec, &after.spec)?;
             patch["metadata"]["resourceVersion"] = json!(before.resource_version());
             match self.merge(name, &patch).await {
                 Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff.pause()).await,
-                Ok(function) => return Ok(Written { function, outcome: Outcome::Changed }),
+                Ok(function) => return Ok(Written::changed(function, before.spec)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -353,13 +339,13 @@ impl Functions {
     ) -> Result<Written, ChangeError> {
         let mut patch = patch(before, after);
         if patch == json!({}) {
-            return Ok(Written { function: before.clone(), outcome: Outcome::Unchanged });
+            return Ok(Written::unchanged(before.clone()));
         }
         let name = before.name_any();
         check_change(&name, &before.spec, &after.spec)?;
         patch["metadata"]["resourceVersion"] = json!(before.resource_version());
         let function = self.merge(&name, &patch).await?;
-        Ok(Written { function, outcome: Outcome::Changed })
+        Ok(Written::changed(function, before.spec.clone()))
     }
 
     async fn merge(&self, name: &str, patch: &Value) -> Result<Function, ApiError> {
@@ -393,21 +379,6 @@ fn check_change(
 
 fn is_ours(field: &OwnedField) -> bool {
     field.manager == FIELD_MANAGER
-}
-
-/// Whether an apply changed nothing that a user wrote.
-fn is_same(before: &Function, after: &Function) -> bool {
-    before.spec == after.spec
-        && before.metadata.labels == after.metadata.labels
-        && before.metadata.annotations == after.metadata.annotations
-}
-
-/// What of a Function is applied: a file may be one that was once read from a cluster.
-fn applied(function: &Function) -> Function {
-    let mut object = Function::new(&function.name_any(), function.spec.clone());
-    object.metadata.labels = function.metadata.labels.clone();
-    object.metadata.annotations = function.metadata.annotations.clone();
-    object
 }
 
 /// Never fails for these types, whose keys are strings.
@@ -494,24 +465,5 @@ mod tests {
         assert_eq!(patch(&before, &after), json!({ "metadata": both }));
         after.spec.port = Some(80);
         assert_eq!(patch(&before, &after)["spec"], json!({ "port": 80 }));
-    }
-
-    #[test]
-    fn what_a_cluster_added_is_not_applied() {
-        let mut function = Function::new("hello", FunctionSpec::default());
-        function.metadata.resource_version = Some("7".to_owned());
-        function.metadata.uid = Some("u".to_owned());
-        function.metadata.labels = Some([("team".to_owned(), "web".to_owned())].into());
-        function.status = Some(kipper_function::FunctionStatus::default());
-        let object = serde_json::to_value(applied(&function)).unwrap_or_default();
-        assert_eq!(
-            object,
-            json!({
-                "apiVersion": "kipper.run/v1alpha1",
-                "kind": "Function",
-                "metadata": { "name": "hello", "labels": { "team": "web" } },
-                "spec": {},
-            })
-        );
     }
 }

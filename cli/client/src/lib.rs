@@ -2,7 +2,7 @@
 //!
 //! `params` is how everything is written. `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
-//! of a spec, `credentials` as what a Service is made of, and `history` as the specs a function had; `events` and `wait` follow
+//! of a spec and `changes` as what an apply made of one, `credentials` as what a Service is made of, and `history` as the specs a function had; `names` are those of all of them; `events` and `wait` follow
 //! what becomes of one; `invoke` sends it a request, `test_run` runs its
 //! schedule now and `source_check` tries to reach its source, `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
 //! cluster, and `hosts` who has a host in it. A later module may use an earlier one, never the
@@ -25,6 +25,8 @@ pub mod check;
 
 pub mod edits;
 
+pub mod changes;
+
 pub mod functions;
 
 pub mod history;
@@ -36,6 +38,8 @@ pub mod secrets;
 pub mod credentials;
 
 pub mod volumes;
+
+pub mod names;
 
 pub mod events;
 

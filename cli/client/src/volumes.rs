@@ -185,8 +185,7 @@ fn asked(volume: &NewVolume) -> Volume {
 
 /// A claim as a volume; `None` for one that is none of Kipper's.
 fn read(claim: &PersistentVolumeClaim) -> Option<Volume> {
-    let prefix = names::volume_claim("");
-    let name = claim.metadata.name.as_deref()?.strip_prefix(&prefix)?.to_owned();
+    let name = name_of(claim.metadata.name.as_deref()?)?;
     let (spec, status) = (claim.spec.as_ref(), claim.status.as_ref());
     let has = status.and_then(|status| status.capacity.as_ref());
     let asks = spec.and_then(|spec| spec.resources.as_ref()).and_then(|r| r.requests.as_ref());
@@ -198,6 +197,11 @@ fn read(claim: &PersistentVolumeClaim) -> Option<Volume> {
         access_modes: spec.and_then(|spec| spec.access_modes.clone()).unwrap_or_default(),
         class: spec.and_then(|spec| spec.storage_class_name.clone()),
     })
+}
+
+/// Name of the volume that a claim of this name is, if it is one.
+pub(crate) fn name_of(claim: &str) -> Option<String> {
+    claim.strip_prefix(&names::volume_claim("")).map(str::to_owned)
 }
 
 #[cfg(test)]

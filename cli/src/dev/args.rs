@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args as ClapArgs};
-use humantime::parse_duration;
 use kipper_function::function::TriggerKind;
 use kipper_trigger::Setting;
 
@@ -134,9 +133,11 @@ pub struct TriggerArgs {
 }
 
 impl TriggerArgs {
-    /// The first of these flags that was given; the URL may stand in the environment unasked.
-    pub(crate) fn given(&self) -> Option<&'static str> {
-        self.cron.given().or_else(|| self.settings().next().map(|(flag, _)| flag))
+    /// The first of these flags that was given, and the setting it is, if it is one; the URL may stand
+    /// in the environment unasked.
+    pub(crate) fn given(&self) -> Option<(&'static str, Option<&'static str>)> {
+        let cron = self.cron.given().map(|flag| (flag, None));
+        cron.or_else(|| self.settings().next().map(|(flag, setting)| (flag, Some(setting))))
     }
 
     /// Do the flags that were given go with a trigger of this kind?
@@ -198,7 +199,7 @@ fn authority(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = crate::duration::parse(text)?;
     if duration > MAX_DURATION {
         return Err("must be at most 30 days".to_owned());
     }

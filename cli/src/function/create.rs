@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args as ClapArgs;
 use kipper_client::{
-    edits,
-    functions::{Apply, Written},
+    changes::{Changes, changes},
+    functions::{Apply, Outcome, Written},
     namespaces,
     secrets::{self, SecretValue, Secrets},
 };
@@ -22,7 +22,7 @@ use crate::{
     write::{DryRun, WaitArgs, WriteArgs},
 };
 
-use super::{report, spec_args::SpecArgs};
+use super::{overridden, report, spec_args::SpecArgs};
 
 /// Create a function, or change an existing one to match the flags.
 #[derive(Clone, Debug, ClapArgs)]
@@ -87,6 +87,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     }
     if args.write.dry_run.is_some() {
         let written = session.functions.apply(&function, args.write.apply()).await?;
+        tell(&session, &function, &written);
         return shown(
             args.output.output,
             &written.function,
@@ -94,17 +95,50 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         );
     }
     let written = write(args, &session, &function, &keys).await?;
-    let kept = edits::beyond(&function.spec, &written.function.spec);
-    if !kept.is_empty() {
-        let name = &args.name;
-        output::note(format!(
-            "note: function {name} keeps what other commands added: {}; `kip function update \
-             {name}{}` removes it, for example with --volume NAME-",
-            kept.join(", "),
-            session.settings.flags
-        ));
-    }
+    tell(&session, &function, &written);
+    let flags = &session.settings.flags;
+    overridden::warn_of_secrets(&function, keys.iter().map(|key| key.name.as_str()), flags);
+    let new = |name: &&String| keys.iter().all(|key| key.name != **name);
+    let variables = function.spec.env.keys().filter(new).map(String::as_str);
+    overridden::warn_of_env(&written.function, variables, flags);
     report::after(&session, written, args.wait, args.output.output).await
+}
+
+/// Says of a function that was there already what changed, what stayed though no flag mentions it, and
+/// what went.
+fn tell(session: &Session, function: &Function, written: &Written) {
+    let Some(before) = &written.before else { return };
+    let changes = changes(&function.spec, before, &written.function.spec);
+    let is_changed = written.outcome == Outcome::Changed;
+    for line in words(&function.name_any(), &changes, is_changed, &session.settings.flags) {
+        output::note(line);
+    }
+}
+
+/// They in a line each; `flags` are those of the cluster.
+fn words(name: &str, changes: &Changes, is_changed: bool, flags: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    if is_changed && !changes.changed.is_empty() {
+        lines.push(format!("note: changed: {}", changes.changed.join(", ")));
+    }
+    if !changes.dropped.is_empty() {
+        let dropped = changes.dropped.join(", ");
+        lines.push(format!("note: removed, because no flag mentions it: {dropped}"));
+    }
+    if !changes.kept.is_empty() {
+        let kept: Vec<_> = changes.kept.iter().map(|kept| kept.part.as_str()).collect();
+        let removals: Option<Vec<_>> =
+            changes.kept.iter().map(|kept| kept.removal.as_deref()).collect();
+        let how = match removals {
+            Some(removals) => {
+                format!("`kip function update {name} {}{flags}` removes it", removals.join(" "))
+            }
+            None => format!("`kip function edit {name}{flags}` can remove it"),
+        };
+        let kept = kept.join(", ");
+        lines.push(format!("note: kept, because it was set by another command: {kept}; {how}"));
+    }
+    lines
 }
 
 /// Prints what was not written.
@@ -188,4 +222,41 @@ impl Args {
 fn secret_file(text: &str) -> Result<(String, PathBuf), String> {
     let (key, path) = text.split_once('=').ok_or("expected KEY=PATH")?;
     Ok((key.to_owned(), PathBuf::from(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use kipper_client::changes::Kept;
+
+    use super::*;
+
+    #[test]
+    fn what_became_of_a_function_is_told() {
+        let kept = |part: &str, removal: Option<&str>| Kept {
+            part: part.to_owned(),
+            removal: removal.map(str::to_owned),
+        };
+        let mut changes = Changes {
+            changed: vec!["code".to_owned(), "variable A".to_owned()],
+            kept: vec![kept("variable B", Some("--env B-"))],
+            dropped: vec!["variable C".to_owned()],
+        };
+        let expected = [
+            "note: changed: code, variable A",
+            "note: removed, because no flag mentions it: variable C",
+            "note: kept, because it was set by another command: variable B; \
+             `kip function update hello --env B- -n shop` removes it",
+        ];
+        assert_eq!(words("hello", &changes, true, " -n shop"), expected);
+        changes.kept.push(kept("memory limit", None));
+        let last = words("hello", &changes, true, "").pop();
+        assert_eq!(
+            last.as_deref(),
+            Some(
+                "note: kept, because it was set by another command: variable B, memory limit; \
+                 `kip function edit hello` can remove it"
+            )
+        );
+        assert!(words("hello", &Changes::default(), false, "").is_empty());
+    }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use humantime::parse_duration;
 use kipper_client::{ApiError, wait};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use crate::{failure, output, progress::Progress, prompt, session::Session, settings::ScopeArgs};
+use crate::{
+    duration, failure, output, progress::Progress, prompt, session::Session, settings::ScopeArgs,
+};
 
 /// Delete functions.
 #[derive(Clone, Debug, ClapArgs)]
@@ -26,7 +27,7 @@ pub struct Args {
     pub no_wait: bool,
 
     /// How long to wait
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1m")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1m")]
     pub timeout: Duration,
 }
 

@@ -70,7 +70,9 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             };
             let headings = ["NAME", "VERSION"];
             let keys = ["name", "version"];
-            return output::pairs(output.output, headings, keys, packages);
+            return output::pairs(output.output, headings, keys, packages, || {
+                format!("no packages found in function {name}")
+            });
         }
         Command::Add { name, packages, wait } => {
             let add = |spec: &mut _| edits::add_dependencies(spec, &packages);

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::{output, session::Session, settings::ScopeArgs, visible::visible};
 
-use super::{list, report};
+use super::{list, overridden, report};
 
 /// Events that are shown, the last ones.
 const EVENTS: usize = 10;
@@ -67,7 +67,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let mut text = String::new();
     for (what, lines) in [
         ("", about(&function, now)),
-        ("Environment", function.spec.env.iter().map(|(k, v)| format!("{k}={v}")).collect()),
+        ("Environment", environment(&function)),
         ("Secrets", secrets(&function)),
         ("Bindings", bindings(&function.spec.service_bindings, &services)),
         ("Dependencies", dependencies(&function)),
@@ -207,6 +207,17 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
     }
     let shown = pairs.into_iter().filter(|(_, value)| !value.is_empty());
     shown.map(|(what, value)| format!("{what:<10}{value}")).collect()
+}
+
+fn environment(function: &Function) -> Vec<String> {
+    let overridden = overridden::variables(function);
+    let line = |(name, value): (&String, &String)| {
+        let value = output::one_line(value);
+        let note =
+            if overridden.contains(name.as_str()) { " (overridden by the secret)" } else { "" };
+        format!("{name}={value}{note}")
+    };
+    function.spec.env.iter().map(line).collect()
 }
 
 fn secrets(function: &Function) -> Vec<String> {

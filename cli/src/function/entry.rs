@@ -1,7 +1,11 @@
 //! Flags that may be repeated, one value each: what they add, and with a dash behind a name, as in
-//! `kubectl label`, what they take away. Parsers of values only. Pure.
+//! `kubectl label`, what they take away. Pure.
 
-use kipper_function::function::{ImagePullSecret, Runtime, ServiceBinding, Volume};
+use kipper_client::edits::{self, EditError};
+use kipper_function::{
+    FunctionSpec,
+    function::{ImagePullSecret, Runtime, ServiceBinding, Volume},
+};
 
 use crate::env_flag;
 
@@ -36,6 +40,23 @@ pub(super) fn variable(text: &str) -> Result<Entry<(String, String)>, String> {
         Some(removal) => Ok(removal),
         None => env_flag::variable(text).map(Entry::Add),
     }
+}
+
+/// Sets environment variables and takes them away, in the order in which they were given.
+///
+/// # Errors
+/// When one that is to go is not there.
+pub(super) fn change_env(
+    spec: &mut FunctionSpec,
+    entries: &[Entry<(String, String)>],
+) -> Result<(), EditError> {
+    for entry in entries {
+        match entry {
+            Entry::Add(variable) => edits::set_env(spec, std::slice::from_ref(variable)),
+            Entry::Remove(name) => edits::delete_env(spec, std::slice::from_ref(name))?,
+        }
+    }
+    Ok(())
 }
 
 /// `NAME:/PATH` of a volume, or `NAME-`.

@@ -8,14 +8,16 @@ use kube::ResourceExt as _;
 
 use crate::{
     env_file,
-    env_flag::variable,
     output::{self, Format, OutputArgs},
     session::Session,
     settings::ScopeArgs,
     write::{self, WaitArgs},
 };
 
-use super::report;
+use super::{
+    entry::{Entry, change_env, variable},
+    overridden, report,
+};
 
 /// Environment variables.
 #[derive(Clone, Debug, ClapArgs)]
@@ -28,17 +30,17 @@ pub struct Args {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Set variables
+    /// Set variables, or remove those that are given as KEY-
     Set {
         /// Name of the function
         name: String,
-        /// The variables
+        /// The variables; KEY- removes one
         #[arg(
             required_unless_present = "env_file",
             value_name = "KEY=VALUE",
             value_parser = variable
         )]
-        variables: Vec<(String, String)>,
+        variables: Vec<Entry<(String, String)>>,
         /// File with variables, a line KEY=VALUE each; those above override it (may be repeated)
         #[arg(long, value_name = "PATH")]
         env_file: Vec<PathBuf>,
@@ -55,6 +57,7 @@ pub enum Command {
         output: OutputArgs,
     },
     /// Delete variables
+    #[command(visible_alias = "unset")]
     Delete {
         /// Name of the function
         name: String,
@@ -73,14 +76,14 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             return list(&Session::open(scope).await?, &name, output.output).await;
         }
         Command::Set { name, variables, env_file, wait } => {
-            let mut all = env_file::read_all(&env_file)?;
-            all.extend(variables);
+            let of_files = env_file::read_all(&env_file)?.into_iter().map(Entry::Add);
+            let all: Vec<_> = of_files.chain(variables).collect();
             let session = Session::open(scope).await?;
-            let set = |spec: &mut _| {
-                edits::set_env(spec, &all);
-                Ok(())
-            };
-            (session.functions.edit(&name, set).await?, wait, session)
+            let set = |spec: &mut _| change_env(spec, &all);
+            let written = session.functions.edit(&name, set).await?;
+            let added = all.iter().filter_map(Entry::added).map(|(name, _)| name.as_str());
+            overridden::warn_of_env(&written.function, added, &session.settings.flags);
+            (written, wait, session)
         }
         Command::Delete { name, keys, wait } => {
             let session = Session::open(scope).await?;
@@ -94,5 +97,7 @@ pub(super) async fn run(args: Args, scope: &ScopeArgs) -> anyhow::Result<()> {
 
 async fn list(session: &Session, name: &str, format: Option<Format>) -> anyhow::Result<()> {
     let env = session.functions.get(name).await?.spec.env;
-    output::pairs(format, ["NAME", "VALUE"], ["name", "value"], env)
+    output::pairs(format, ["NAME", "VALUE"], ["name", "value"], env, || {
+        format!("no environment variables found in function {name}")
+    })
 }

@@ -10,7 +10,6 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
-use humantime::parse_duration;
 use kipper_client::{
     invoke::{self, Answer, Phase, Request},
     wait,
@@ -19,7 +18,7 @@ use kipper_function::Function;
 use serde_json::{Value, json};
 
 use crate::{
-    failure::Report, output, progress::Progress, session::Session, settings::ScopeArgs,
+    duration, failure::Report, output, progress::Progress, session::Session, settings::ScopeArgs,
     visible::Stream,
 };
 
@@ -55,7 +54,7 @@ pub struct Args {
     pub path: String,
 
     /// How long to wait for the response
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "60s")]
     pub timeout: Duration,
 
     /// Output format, instead of the plain response body

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args as ClapArgs;
-use humantime::parse_duration;
 use kipper_client::{
     ApiError,
     logs::{Line, Logs, Query, Recent},
@@ -13,7 +12,7 @@ use kipper_function::names::CONTAINER;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::{output, session::Session, settings::ScopeArgs, visible::visible};
+use crate::{duration, output, session::Session, settings::ScopeArgs, visible::visible};
 
 /// Print the logs of a function: of its pods, and with Loki also of former pods.
 #[derive(Clone, Debug, ClapArgs)]
@@ -22,7 +21,7 @@ pub struct Args {
     pub name: String,
 
     /// Only lines newer than this: 5m, 15m, 1h, 6h, 24h, 7d [default: 1h, with --tail or --previous 7d]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub since: Option<Duration>,
 
     /// Only this many lines, the last ones

@@ -22,7 +22,7 @@ use crate::{
     write::WaitArgs,
 };
 
-use super::report;
+use super::{overridden, report};
 
 /// How long the controller is waited for to take note: it does at once.
 const LOOK: Duration = Duration::from_secs(10);
@@ -60,6 +60,7 @@ pub enum Command {
         output: OutputArgs,
     },
     /// Delete secrets
+    #[command(visible_alias = "unset")]
     Delete {
         /// Name of the function
         name: String,
@@ -95,6 +96,14 @@ async fn set(
         ))
         .into());
     }
+    if let Some(removed) = key.strip_suffix('-').filter(|removed| !removed.is_empty()) {
+        return Err(UsageError::new(format!(
+            "{key} is not the name of a variable; to remove {removed}: kip function secret delete \
+             {name} {removed}{}",
+            scope.flags()
+        ))
+        .into());
+    }
     secrets::check_key(key).map_err(UsageError::new)?;
     let session = Session::open(scope).await?;
     // Nobody types a value for a function that is not there.
@@ -118,6 +127,7 @@ async fn set(
     };
     taken_note(&session, name, wait, has_it).await?;
     output::line(format!("secret {key} of function {name} set"))?;
+    overridden::warn_of_secrets(&function, [key], &session.settings.flags);
     report::settle(&session, &function, wait).await
 }
 
@@ -170,6 +180,10 @@ async fn list(scope: &ScopeArgs, name: &str, format: Option<Format>) -> anyhow::
     let status = session.functions.get(name).await?.status.unwrap_or_default();
     let keys = status.secret_keys;
     match format {
+        None if keys.is_empty() => {
+            output::note(format!("no secrets found in function {name}"));
+            Ok(())
+        }
         None => {
             let rows: Vec<_> = keys
                 .into_iter()

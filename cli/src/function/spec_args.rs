@@ -14,12 +14,15 @@ use kipper_function::{
 use kipper_process::exit::UsageError;
 
 use super::{
-    entry::{Entry, binding, dependency, image_pull_secret, origin, runtime, variable, volume},
+    entry::{
+        Entry, binding, change_env, dependency, image_pull_secret, origin, runtime, variable,
+        volume,
+    },
     trigger_args::TriggerArgs,
 };
 use crate::{
     code::{Code, CodeError},
-    env_file,
+    duration, env_file,
 };
 
 /// What a function is.
@@ -74,7 +77,7 @@ pub struct SpecArgs {
     pub volume: Vec<Entry<Volume>>,
 
     /// Seconds idle before scale-to-zero [default: 300]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = duration::seconds)]
     pub idle_timeout: Option<i64>,
 
     /// CPU limit of a pod, such as 500m or 1.5 [default: no limit]
@@ -98,7 +101,7 @@ pub struct SpecArgs {
     pub tmp: Option<String>,
 
     /// Seconds a request waits for a pod that starts; installing packages counts [default: 50]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = duration::seconds)]
     pub cold_start_timeout: Option<i64>,
 
     /// Minimum number of replicas, kept while idle [default: 0]
@@ -184,6 +187,11 @@ impl Change<'_> {
         self.code.as_ref().map(|code| code.warnings(&given)).unwrap_or_default()
     }
 
+    /// Names of the environment variables that it sets.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.env.iter().filter_map(Entry::added).map(|(name, _)| name.as_str())
+    }
+
     /// A spec of nothing but the flags.
     ///
     /// # Errors
@@ -212,12 +220,7 @@ impl Change<'_> {
         if let Some(port) = args.port {
             spec.port = Some(port.into());
         }
-        for entry in &self.env {
-            match entry {
-                Entry::Add(variable) => edits::set_env(spec, std::slice::from_ref(variable)),
-                Entry::Remove(name) => edits::delete_env(spec, std::slice::from_ref(name))?,
-            }
-        }
+        change_env(spec, &self.env)?;
         for binding in &args.bind {
             edits::bind(spec, binding);
         }
@@ -269,6 +272,8 @@ impl Change<'_> {
         }
         if let Some(code) = &self.code {
             spec.image = None;
+            // Only an image does without it.
+            spec.no_tmp = false;
             spec.runtime = Some(code.runtime.as_str().to_owned());
             code.put(spec.source.get_or_insert_default());
         } else if let Some(runtime) = self.args.runtime {

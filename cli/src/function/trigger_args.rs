@@ -104,9 +104,9 @@ impl TriggerArgs {
                 return Err(format!("{cron} does not go with {flag}"));
             }
         };
-        let event = settings.first().map(|(flag, ..)| flag.as_str());
-        let flag = event.or(self.cron.given()).unwrap_or("--schedule");
-        let needed = || format!("{flag} needs --trigger");
+        let event = settings.first().map(|(flag, name, _)| (flag.as_str(), Some(name.as_str())));
+        let (flag, setting) = event.unwrap_or((self.cron.given().unwrap_or("--schedule"), None));
+        let needed = || trigger_flags::needs_trigger(flag, setting);
         there.and_then(Trigger::kind).ok_or_else(needed).map(Some)
     }
 
@@ -196,8 +196,20 @@ mod tests {
                 &["--trigger=redis", "--source=c", "--list=l", "--source-database=1"][..],
                 "--source-database is not for --trigger redis",
             ),
-            (&["--schedule", "* * * * *"][..], "--schedule needs --trigger"),
-            (&["--query=x"], "--query needs --trigger"),
+            (&["--schedule", "* * * * *"][..], "--schedule needs --trigger cron"),
+            (&["--query=x"], "--query needs --trigger postgres or mysql"),
+            (&["--source=db"], "--source needs --trigger postgres, mysql, redis or minio"),
+            (&["--source-database=d"], "--source-database needs --trigger postgres or mysql"),
+            (&["--list=l"], "--list needs --trigger redis"),
+            (&["--bucket=b"], "--bucket needs --trigger minio"),
+            (
+                &["--trigger-setting=lease=5s"],
+                "--trigger-setting lease needs --trigger redis or minio",
+            ),
+            (
+                &["--trigger-setting=leese=5s"],
+                "--trigger-setting leese is not a setting of any trigger",
+            ),
             (&["--trigger=cron"], "--trigger cron needs --schedule"),
             (&["--trigger=postgres"], "--trigger postgres needs --source and --query"),
             (&["--trigger=redis", "--source=c"], "--trigger redis needs --list"),
@@ -212,8 +224,8 @@ mod tests {
                 "--schedule is for --trigger cron, not http",
             ),
             (&["--schedule", "@daily", "--list=l"], "--schedule does not go with --list"),
-            (&["--deadline=5"], "--deadline needs --trigger"),
-            (&["--suspend"], "--suspend needs --trigger"),
+            (&["--deadline=5"], "--deadline needs --trigger cron"),
+            (&["--suspend"], "--suspend needs --trigger cron"),
             (&["--trigger=http", "--time-zone=UTC"], "--time-zone is for --trigger cron, not http"),
             (&["--trigger=http", "--deadline=5"], "--deadline is for --trigger cron, not http"),
         ] {
@@ -248,7 +260,7 @@ mod tests {
             update(&postgres, &["--list=l"]).unwrap_err(),
             "--list is not for --trigger postgres"
         );
-        assert_eq!(update(&both, &["--list=l"]).unwrap_err(), "--list needs --trigger");
+        assert_eq!(update(&both, &["--list=l"]).unwrap_err(), "--list needs --trigger redis");
         assert_eq!(
             update(&postgres, &["--trigger=mysql"]).unwrap_err(),
             "--trigger mysql needs --source and --query"

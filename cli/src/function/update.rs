@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     entry::Entry,
-    report,
+    overridden, report,
     spec_args::{Change, SpecArgs},
 };
 
@@ -57,6 +57,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     for warning in change.warnings(spec).into_iter().chain(dropped(&before, spec)) {
         output::note(format!("warning: {warning}"));
     }
+    overridden::warn_of_env(&written.function, change.variables(), &session.settings.flags);
     report::after(&session, written, args.wait, args.output.output).await
 }
 

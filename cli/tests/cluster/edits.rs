@@ -76,11 +76,15 @@ async fn nobody_loses_a_change_to_another() {
             bound.map(|binding| binding["prefix"].clone().to_string()).collect();
         assert_eq!(bound.len(), PEOPLE, "{bound:?}");
         assert_eq!(spec["resources"], json!({ "memoryLimit": "300Mi" }));
+        let text = kip.run(&["function", "env", "set", &name, "PERSON_1-", "TEXT=a\nb"]).await;
+        assert_eq!(text.code, 0, "{text:?}");
+        let listed = kip.ok(&["function", "env", "list", &name]).await;
+        assert!(listed.contains("a\\nb\n") && !listed.contains("PERSON_1 "), "{listed}");
         let first = format!("PERSON_{}", 0);
-        kip.ok(&["function", "env", "delete", &name, &first]).await;
+        kip.ok(&["function", "env", "unset", &name, &first]).await;
         let again = kip.fails(1, &["function", "env", "delete", &name, &first]).await;
         assert!(
-            again.contains("it has no environment variable PERSON_0; it has PERSON_1"),
+            again.contains("it has no environment variable PERSON_0; it has PERSON_2"),
             "{again}"
         );
     })
@@ -94,11 +98,16 @@ async fn a_change_that_would_be_wrong_is_not_made() {
         let name = sandbox.name("wrong");
         kip.ok(&["function", "create", &name, "--image", SERVER_IMAGE]).await;
         let before = kip.json(&["function", "get", &name, "-o", "json"]).await["spec"].clone();
+        let list = ["function", "env", "list", &name];
+        let end = kip.run(&list).await;
+        let expected = format!("no environment variables found in function {name}\n");
+        assert_eq!((end.code, end.stdout, end.stderr), (0, String::new(), expected));
+        assert_eq!(kip.json(&[&list[..], &["-o", "json"]].concat()).await, json!([]));
         for (flags, expected) in [
             (&["update", &name, "--cpu=much"][..], "spec.resources.cpuLimit: must be a quantity"),
             (&["update", &name, "--min-replicas=20"], "must not exceed maxReplicas"),
             (&["update", &name, "--volume=cache:/app/function"], "would hide the function's code"),
-            (&["update", &name, "--schedule=@daily"], "--schedule needs --trigger"),
+            (&["update", &name, "--schedule=@daily"], "--schedule needs --trigger cron"),
             (&["deps", "add", &name, "pg@8.11.5"], "it runs an image"),
             (&["unbind", &name, "db"], "it has no binding db; it has none"),
             (&["bind", &name, "db"], "service db does not exist in namespace"),

@@ -57,12 +57,26 @@ async fn a_secret_is_set_rotated_and_deleted_without_being_shown() {
         shown.push_str(&kip.ok(&["function", "get", name, "-o", "yaml"]).await);
         assert!(!shown.contains("hunter2") && !shown.contains("four"), "{shown}");
 
+        // A variable of the same name has no effect, and whoever sets either is told.
+        let variable = ["function", "env", "set", name, "TOKEN=longer than that", "--wait"];
+        let end = kip.run(&variable).await;
+        assert!(end.code == 0 && end.stderr.contains("TOKEN has no effect"), "{end:?}");
+        assert_eq!(kip.ok(&["function", "invoke", name]).await, "4");
+        let described = kip.ok(&["function", "describe", name]).await;
+        assert!(described.contains("TOKEN=longer than that (overridden by the secret)"));
+        let end = kip.run(&[&set[..], &["--from-file", "token"]].concat()).await;
+        assert!(end.stderr.contains("the secret TOKEN overrides"), "{end:?}");
+        kip.ok(&["function", "env", "set", name, "TOKEN-"]).await;
+
         let end = kip.with_stdin(&set, "").await;
         assert!(end.code == 1 && end.stderr.contains("no value on stdin"), "{end:?}");
         let stderr = kip.fails(1, &["function", "secret", "delete", name, "OTHER"]).await;
         assert!(stderr.contains("has no secret OTHER; it has TOKEN"), "{stderr}");
-        kip.ok(&["function", "secret", "delete", name, "TOKEN"]).await;
+        kip.ok(&["function", "secret", "unset", name, "TOKEN"]).await;
         assert_eq!(kip.json(&list).await, json!([]));
+        let end = kip.run(&["function", "secret", "list", name]).await;
+        let expected = format!("no secrets found in function {name}\n");
+        assert_eq!((end.code, end.stdout, end.stderr), (0, String::new(), expected));
     })
     .await;
 }

@@ -38,7 +38,7 @@ async fn a_volume_is_made_listed_and_kept_while_it_is_mounted() {
         kip.ok(&[&update[..], &["--volume", "cache:/data2"]].concat()).await;
         let end = kip.run(&[&create[..], &["--volume", "cache:/data"]].concat()).await;
         assert_eq!(end.code, 0, "{end:?}");
-        assert!(end.stderr.contains("keeps what other commands added: volume cache at /data2"));
+        assert!(end.stderr.contains("set by another command: volume cache at /data2"));
         kip.ok(&[&update[..], &["--volume", "cache-"]].concat()).await;
         let spec = kip.json(&["function", "get", &name, "-o", "json"]).await["spec"].clone();
         assert_eq!(spec["volumes"].as_array().map_or(0, Vec::len), 0, "{spec}");

@@ -142,7 +142,7 @@ fn a_lone_trigger_that_cannot_work_is_one_line_and_exit_64() {
         (flags(query, "UPDATE orders SET status = 'of {{id}}'"), "longer literal"),
         (flags(query, "UPDATE orders SET status = {{nr}}"), "nr"),
         (given(&["--trigger=postgres", "--query=x"]), "a postgres trigger needs --source-url"),
-        (given(&["--query=x"]), "--query needs --trigger"),
+        (given(&["--query=x"]), "--query needs --trigger postgres or mysql"),
         (vec![path("f.yaml"), "--source=queue=http://h:9000".into()], "access key and secret key"),
         (vec![path("g.yaml")], "f: needs --source queue=<url> or KIPPER_SOURCE_QUEUE"),
         (vec![path("g.yaml"), "--trigger=http".into()], "--trigger is for code files"),

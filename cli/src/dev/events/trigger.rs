@@ -16,6 +16,8 @@ use kipper_function::function::Trigger;
 use kipper_process::exit::UsageError;
 use kipper_trigger::{self as contract, Kind, Setting, Variable};
 
+use crate::trigger_flags;
+
 use super::{
     super::{
         args::{SourceUrl, TriggerArgs},
@@ -234,7 +236,9 @@ impl fmt::Debug for EventTrigger {
 pub(crate) fn declare(args: &TriggerArgs, functions: &mut [LocalFunction]) -> anyhow::Result<()> {
     let Some(kind) = args.trigger else {
         return match args.given() {
-            Some(flag) => Err(UsageError::new(format!("{flag} needs --trigger")).into()),
+            Some((flag, setting)) => {
+                Err(UsageError::new(trigger_flags::needs_trigger(flag, setting)).into())
+            }
             None => Ok(()),
         };
     };

@@ -195,7 +195,7 @@ fn flags_declare_the_trigger_of_one_code_file() {
     };
     assert_eq!(refused(&late, &mut functions), "--deadline is for --trigger cron, not http");
     let nothing = TriggerArgs { trigger: None, ..flags(TriggerKind::Http) };
-    assert_eq!(refused(&nothing, &mut functions), "--query needs --trigger");
+    assert_eq!(refused(&nothing, &mut functions), "--query needs --trigger postgres or mysql");
     let two = [function("http", &[]), function("http", &[])];
     let postgres = flags(TriggerKind::Postgres);
     assert_eq!(refused(&postgres, &mut two.clone()), "--trigger needs exactly one function");

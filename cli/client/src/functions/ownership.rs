@@ -1,0 +1,197 @@
+//! Who owns a field of a Function, as `metadata.managedFields` has it. Pure.
+//!
+//! To the API server, what this manager applies and what it patches belong to two owners, and an apply
+//! removes only what was applied. Fields that an apply has to replace are therefore handed over to it
+//! first: an owner changes, and nothing else.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use kipper_function::Function;
+use kube::Resource as _;
+use serde_json::{Map, Value, json};
+
+use super::forms::Path;
+use crate::{FIELD_MANAGER, error::OwnedField};
+
+/// The whole spec, as `managedFields` names it.
+const SPEC: &str = "f:spec";
+/// How an owner writes that applies.
+const APPLY: &str = "Apply";
+
+/// `entries` with these fields of the spec owned by this manager's applies alone; `None` where it is
+/// so already.
+///
+/// # Errors
+/// The fields that other managers own, unless they are to be taken over by `force`.
+pub(super) fn handed_over(
+    entries: &[ManagedFieldsEntry],
+    paths: &[Path],
+    force: bool,
+) -> Result<Option<Vec<ManagedFieldsEntry>>, Vec<OwnedField>> {
+    let (mut entries, mut foreign) = (entries.to_vec(), Vec::new());
+    let mut moved: Vec<(&Path, Value)> = Vec::new();
+    for entry in entries.iter_mut().filter(|entry| is_of_spec(entry) && !is_apply(entry)) {
+        let Some(fields) = &mut entry.fields_v1 else { continue };
+        for path in paths {
+            let Some(owned) = take(&mut fields.0, &whole(path)) else { continue };
+            let manager = entry.manager.clone().unwrap_or_default();
+            if manager != FIELD_MANAGER {
+                foreign.push(OwnedField { field: readable(path), manager });
+            }
+            moved.push((path, owned));
+        }
+    }
+    if !foreign.is_empty() && !force {
+        return Err(foreign);
+    }
+    if moved.is_empty() {
+        return Ok(None);
+    }
+    // An entry without a field is none.
+    entries.retain(|entry| entry.fields_v1.as_ref().is_none_or(|it| it.0 != json!({})));
+    let at = entries.iter().position(is_apply).unwrap_or_else(|| {
+        entries.push(applied());
+        entries.len() - 1
+    });
+    let fields = entries[at].fields_v1.get_or_insert_with(|| FieldsV1(json!({})));
+    for (path, owned) in moved {
+        put(&mut fields.0, &whole(path), owned);
+    }
+    Ok(Some(entries))
+}
+
+fn is_of_spec(entry: &ManagedFieldsEntry) -> bool {
+    entry.subresource.as_ref().is_none_or(String::is_empty)
+}
+
+/// What this manager applies.
+fn is_apply(entry: &ManagedFieldsEntry) -> bool {
+    is_of_spec(entry)
+        && entry.manager.as_deref() == Some(FIELD_MANAGER)
+        && entry.operation.as_deref() == Some(APPLY)
+}
+
+fn applied() -> ManagedFieldsEntry {
+    ManagedFieldsEntry {
+        api_version: Some(Function::api_version(&()).into_owned()),
+        fields_type: Some("FieldsV1".to_owned()),
+        fields_v1: Some(FieldsV1(json!({}))),
+        manager: Some(FIELD_MANAGER.to_owned()),
+        operation: Some(APPLY.to_owned()),
+        ..ManagedFieldsEntry::default()
+    }
+}
+
+fn whole(path: &Path) -> Vec<&str> {
+    [SPEC].into_iter().chain(path.iter().map(String::as_str)).collect()
+}
+
+/// Takes a field, and what is in it, out of the tree; nothing empty is left above it.
+fn take(tree: &mut Value, path: &[&str]) -> Option<Value> {
+    let (key, rest) = path.split_first()?;
+    let fields = tree.as_object_mut()?;
+    if rest.is_empty() {
+        return fields.remove(*key);
+    }
+    let inner = fields.get_mut(*key)?;
+    let taken = take(inner, rest)?;
+    if *inner == json!({}) {
+        fields.remove(*key);
+    }
+    Some(taken)
+}
+
+/// Puts it into another one, beside what is there.
+fn put(tree: &mut Value, path: &[&str], owned: Value) {
+    let Value::Object(fields) = tree else { return };
+    match path.split_first() {
+        Some((key, rest)) => {
+            let inner = fields.entry((*key).to_owned()).or_insert_with(|| json!({}));
+            put(inner, rest, owned);
+        }
+        None => merge(fields, owned),
+    }
+}
+
+fn merge(fields: &mut Map<String, Value>, owned: Value) {
+    let Value::Object(owned) = owned else { return };
+    for (key, value) in owned {
+        let inner = fields.entry(key).or_insert_with(|| json!({}));
+        if let Value::Object(inner) = inner {
+            merge(inner, value);
+        }
+    }
+}
+
+/// `.spec.source.code`, `.spec.triggers[type="redis"]`: as the API server names a field in a conflict.
+fn readable(path: &Path) -> String {
+    let part = |part: &String| match part.split_once(':') {
+        Some(("k", key)) => {
+            let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+            let key: Vec<_> = key.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("[{}]", key.join(","))
+        }
+        Some((_, name)) => format!(".{name}"),
+        None => String::new(),
+    };
+    format!(".spec{}", path.iter().map(part).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn entry(manager: &str, operation: &str, spec: Value) -> ManagedFieldsEntry {
+        serde_json::from_value(json!({
+            "apiVersion": "kipper.run/v1alpha1", "fieldsType": "FieldsV1",
+            "fieldsV1": { "f:spec": spec }, "manager": manager, "operation": operation,
+        }))
+        .unwrap()
+    }
+
+    fn path(parts: &[&str]) -> Path {
+        parts.iter().map(|part| (*part).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_patched_becomes_what_was_applied() {
+        let paths =
+            [path(&["f:source", "f:code"]), path(&["f:triggers", "k:{\"type\":\"redis\"}"])];
+        let code = || json!({ "f:source": { "f:code": {} } });
+        let applied = || entry("kip", "Apply", json!({ "f:runtime": {} }));
+        // An owner that has nothing else is gone, and one that has keeps the rest.
+        let found = handed_over(&[applied(), entry("kip", "Update", code())], &paths, false);
+        let both = json!({ "f:runtime": {}, "f:source": { "f:code": {} } });
+        assert_eq!(found.unwrap().unwrap(), [entry("kip", "Apply", both)]);
+        let more = json!({
+            "f:port": {}, "f:source": { "f:code": {} },
+            "f:triggers": { "k:{\"type\":\"redis\"}": { ".": {}, "f:type": {} } },
+        });
+        let found = handed_over(&[entry("kip", "Update", more)], &paths, false).unwrap().unwrap();
+        assert_eq!(found[0], entry("kip", "Update", json!({ "f:port": {} })));
+        let expected = json!({
+            "f:source": { "f:code": {} },
+            "f:triggers": { "k:{\"type\":\"redis\"}": { ".": {}, "f:type": {} } },
+        });
+        assert_eq!(found[1], entry("kip", "Apply", expected));
+        assert_eq!(handed_over(&[entry("kip", "Apply", code())], &paths, false), Ok(None));
+    }
+
+    #[test]
+    fn what_others_own_is_taken_by_force_only() {
+        let paths = [path(&["f:image"]), path(&["f:triggers", "k:{\"type\":\"redis\"}"])];
+        let spec = json!({ "f:image": {}, "f:triggers": { "k:{\"type\":\"redis\"}": {} } });
+        let entries = [entry("kubectl", "Update", spec)];
+        let fields = handed_over(&entries, &paths, false).unwrap_err();
+        let fields: Vec<_> = fields.iter().map(|it| (it.field.as_str(), &*it.manager)).collect();
+        let expected = [(".spec.image", "kubectl"), (".spec.triggers[type=\"redis\"]", "kubectl")];
+        assert_eq!(fields, expected);
+        let found = handed_over(&entries, &paths, true).unwrap().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].manager.as_deref(), Some("kip"));
+        // A status is no field of the spec.
+        let mut status = entry("kubectl", "Update", json!({ "f:image": {} }));
+        status.subresource = Some("status".to_owned());
+        assert_eq!(handed_over(&[status], &paths, false), Ok(None));
+    }
+}
