@@ -22,7 +22,7 @@ use crate::{
     write::{DryRun, WaitArgs, WriteArgs},
 };
 
-use super::{overridden, report, spec_args::SpecArgs};
+use super::{overridden, report, spec_args::SpecArgs, trigger_args::TriggerArgs};
 
 /// Create a function, or change an existing one to match the flags.
 #[derive(Clone, Debug, ClapArgs)]
@@ -79,10 +79,17 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     if args.create_namespace && args.write.dry_run.is_none() {
         namespaces::ensure(&session.connection, session.settings.place.as_ref()).await?;
     }
+    if args.spec.trigger == TriggerArgs::default()
+        && session.functions.has_other_triggers(&args.name).await?
+    {
+        function.spec.triggers.clear();
+    }
     preflight::services(&session, &function).await?;
     preflight::volumes(&session, &function.spec.volumes).await?;
     preflight::image_pull_secrets(&session, &function.spec.image_pull_secrets).await?;
-    if let Some(taken) = preflight::host(&session, &function).await? {
+    if !function.spec.triggers.is_empty()
+        && let Some(taken) = preflight::host(&session, &function).await?
+    {
         return Err(taken.into());
     }
     if args.write.dry_run.is_some() {

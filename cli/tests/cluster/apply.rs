@@ -137,6 +137,10 @@ async fn one_event_trigger_replaces_another() {
         let postgres = ["--trigger=postgres", "--source=db", "--query=SELECT * FROM orders"];
         kip.ok(&[&create[..], &redis].concat()).await;
         kip.ok(&[&["function", "update", &name], &postgres[..]].concat()).await;
+        // Where no flag is about it, the trigger stays, and no URL is added.
+        let object = kip.json(&[&create[..], &["-o", "json"]].concat()).await;
+        let triggers = object["spec"]["triggers"].as_array().unwrap();
+        assert_eq!((triggers.len(), &triggers[0]["type"]), (1, &json!("postgres")), "{object}");
         for how in [&["--dry-run=server"][..], &[]] {
             let object = kip.json(&[&create[..], &redis, how, &["-o", "json"]].concat()).await;
             let triggers = object["spec"]["triggers"].as_array().unwrap();

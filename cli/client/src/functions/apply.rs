@@ -1,6 +1,6 @@
 //! A whole Function is applied: created, or made to be as it is given.
 
-use kipper_function::Function;
+use kipper_function::{Function, function::Trigger};
 use kube::{
     ResourceExt as _,
     api::{Patch, PatchParams},
@@ -60,6 +60,19 @@ impl Functions {
             return Ok(Written { function: after, before: before.map(|it| it.spec), outcome });
         }
         Err(ApiError::Conflict(super::what(&name)))
+    }
+
+    /// Whether an apply that says nothing of triggers leaves the function those of other commands, http
+    /// not among them: http may then not be added for want of a trigger.
+    ///
+    /// # Errors
+    /// Whatever the cluster says.
+    pub async fn has_other_triggers(&self, name: &str) -> Result<bool, ApiError> {
+        let Some(stored) = self.find(name).await? else { return Ok(false) };
+        let entries = stored.metadata.managed_fields.as_deref().unwrap_or_default();
+        let mut triggers = stored.spec.triggers.iter();
+        let is_others = |it: &Trigger| !ownership::is_applied(entries, &forms::trigger(&it.type_));
+        Ok(stored.spec.http_trigger().is_none() && triggers.any(is_others))
     }
 
     async fn server_side(&self, function: &Function, how: Apply) -> Result<Function, ApiError> {

@@ -86,6 +86,16 @@ pub(super) fn kept(given: &FunctionSpec, stored: &FunctionSpec) -> FunctionSpec 
     }
 }
 
+/// A trigger of the spec.
+pub(super) fn trigger(type_: &str) -> Path {
+    vec!["f:triggers".to_owned(), key(&json!(type_))]
+}
+
+/// An item of `triggers`.
+fn key(type_: &Value) -> String {
+    format!("k:{}", json!({ "type": type_ }))
+}
+
 fn is_image(spec: &FunctionSpec) -> bool {
     spec.image.as_ref().is_some_and(|image| !image.is_empty())
 }
@@ -124,7 +134,7 @@ fn removed(before: &Value, after: &Value, path: &mut Path, paths: &mut Vec<Path>
         (Value::Array(before), Value::Array(after)) => {
             let gone = before.iter().filter(|item| !after.contains(item));
             let keys = gone.filter_map(|item| item.get("type"));
-            paths.extend(keys.map(|type_| inner(format!("k:{}", json!({ "type": type_ })), path)));
+            paths.extend(keys.map(|type_| inner(key(type_), path)));
         }
         _ => {}
     }

@@ -59,6 +59,13 @@ pub(super) fn handed_over(
     Ok(Some(entries))
 }
 
+/// Whether this manager applied a field of the spec.
+pub(super) fn is_applied(entries: &[ManagedFieldsEntry], path: &Path) -> bool {
+    let fields = entries.iter().filter(|entry| is_apply(entry));
+    let mut fields = fields.filter_map(|entry| entry.fields_v1.clone());
+    fields.any(|mut fields| take(&mut fields.0, &whole(path)).is_some())
+}
+
 fn is_of_spec(entry: &ManagedFieldsEntry) -> bool {
     entry.subresource.as_ref().is_none_or(String::is_empty)
 }
@@ -174,7 +181,10 @@ mod tests {
             "f:triggers": { "k:{\"type\":\"redis\"}": { ".": {}, "f:type": {} } },
         });
         assert_eq!(found[1], entry("kip", "Apply", expected));
-        assert_eq!(handed_over(&[entry("kip", "Apply", code())], &paths, false), Ok(None));
+        let applied = [entry("kip", "Apply", code())];
+        assert_eq!(handed_over(&applied, &paths, false), Ok(None));
+        assert!(is_applied(&applied, &paths[0]) && !is_applied(&applied, &paths[1]));
+        assert!(!is_applied(&[entry("kip", "Update", code())], &paths[0]));
     }
 
     #[test]
