@@ -150,6 +150,36 @@ async fn one_event_trigger_replaces_another() {
     .await;
 }
 
+/// What `create` and `update` wrote in part each goes as a whole.
+#[tokio::test]
+async fn what_two_commands_wrote_is_removed_as_one() {
+    run("parts", |sandbox| async move {
+        let kip = Kip::new(&sandbox, &[]).await;
+        let name = sandbox.name("parts");
+        let create = ["function", "create", &name, "--image", SERVER_IMAGE];
+        let cron = ["--trigger=cron", "--schedule=@daily"];
+        let update = ["function", "update", &name];
+        kip.ok(&create).await;
+        kip.ok(&[&update[..], &cron].concat()).await;
+        kip.ok(&[&create[..], &["--trigger=cron", "--schedule=@hourly"]].concat()).await;
+        for how in [&["--dry-run=server"][..], &[]] {
+            let object = kip.json(&[&create[..], how, &["-o", "json"]].concat()).await;
+            assert_eq!(object["spec"]["triggers"], json!([{ "type": "http" }]), "{object}");
+        }
+        for volume in ["a", "b"] {
+            kip.ok(&["volume", "create", volume]).await;
+        }
+        kip.ok(&[&create[..], &["--volume=a:/data"]].concat()).await;
+        kip.ok(&[&update[..], &["--volume=b:/data"]].concat()).await;
+        for how in [&["--dry-run=server"][..], &[]] {
+            let end = kip.run(&[&create[..], how].concat()).await;
+            assert_eq!(end.code, 0, "{end:?}");
+            assert!(end.stderr.contains("no flag mentions it: volume b at /data"), "{end:?}");
+        }
+    })
+    .await;
+}
+
 /// A form that another manager wrote is replaced when that is asked for, and not before.
 #[tokio::test]
 async fn a_form_of_others_is_not_replaced_unasked() {

@@ -28,12 +28,13 @@ impl Functions {
                 Some(stored) => {
                     let paths = forms::excluded(&function.spec, &stored.spec);
                     let entries = stored.metadata.managed_fields.as_deref().unwrap_or_default();
-                    let handed_over = ownership::handed_over(entries, &paths, how.force);
+                    let absent = ownership::absent(entries, &super::value(&function.spec));
+                    let handed_over = ownership::handed_over(entries, &paths, &absent, how.force);
                     let what = || super::what(&name);
                     match handed_over.map_err(|fields| ApiError::Owned { what: what(), fields })? {
                         None => Box::pin(self.server_side(function, how)).await?,
                         Some(_) if how.dry_run => {
-                            Box::pin(self.rehearse(function, stored, how)).await?
+                            Box::pin(self.rehearse(function, stored, &absent, how)).await?
                         }
                         Some(entries) => {
                             let metadata = json!({
@@ -99,12 +100,13 @@ impl Functions {
         &self,
         function: &Function,
         stored: &Function,
+        absent: &[forms::Path],
         how: Apply,
     ) -> Result<Function, ApiError> {
         let mut rest = function.clone();
         rest.spec = forms::kept(&function.spec, &stored.spec);
         let mut after = Box::pin(self.server_side(&rest, how)).await?;
-        after.spec = forms::replaced(&function.spec, &after.spec);
+        after.spec = forms::replaced(&function.spec, &after.spec, absent);
         let patch = super::patch(stored, &after);
         let params = PatchParams { dry_run: true, ..params::patch() };
         let name = function.name_any();

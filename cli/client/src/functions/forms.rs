@@ -11,6 +11,7 @@ use kipper_function::{
 use serde_json::{Value, json};
 
 use super::value;
+use crate::edits;
 
 /// A field as `managedFields` names it, from the spec inwards: `f:source`, `f:code`.
 pub(super) type Path = Vec<String>;
@@ -50,9 +51,24 @@ fn without_excluded(given: &FunctionSpec, stored: &FunctionSpec) -> FunctionSpec
     spec
 }
 
-/// What `given` makes of the forms of `stored`: for a dry run, which cannot take fields over.
-pub(super) fn replaced(given: &FunctionSpec, stored: &FunctionSpec) -> FunctionSpec {
+/// What `given` makes of the forms and lists of `stored`, of which `absent` go: for a dry run, which
+/// cannot take fields over.
+pub(super) fn replaced(
+    given: &FunctionSpec,
+    stored: &FunctionSpec,
+    absent: &[Path],
+) -> FunctionSpec {
     let mut spec = without_excluded(given, stored);
+    let is_absent = |path: Path| absent.contains(&path);
+    spec.triggers.retain(|it| !is_absent(trigger(&it.type_)));
+    spec.volumes.retain(|it| !is_absent(item("volumes", "mountPath", &it.mount_path)));
+    spec.service_bindings.retain(|it| !is_absent(item("serviceBindings", "name", &it.name)));
+    for volume in &given.volumes {
+        edits::mount(&mut spec, volume);
+    }
+    for binding in &given.service_bindings {
+        edits::bind(&mut spec, binding);
+    }
     spec.image = given.image.clone().or(spec.image);
     spec.runtime = given.runtime.clone().or(spec.runtime);
     spec.log_requests |= given.log_requests;
@@ -67,9 +83,8 @@ pub(super) fn replaced(given: &FunctionSpec, stored: &FunctionSpec) -> FunctionS
         source.handler = given.handler.clone().or(source.handler.take());
         source.npmrc = given.npmrc.clone().or(source.npmrc.take());
     }
-    if !given.triggers.is_empty() {
-        spec.triggers = given.triggers.clone();
-    }
+    spec.triggers.retain(|it| given.triggers.iter().all(|given| given.type_ != it.type_));
+    spec.triggers.extend(given.triggers.clone());
     spec
 }
 
@@ -82,18 +97,20 @@ pub(super) fn kept(given: &FunctionSpec, stored: &FunctionSpec) -> FunctionSpec 
         log_requests: stored.log_requests,
         no_tmp: stored.no_tmp,
         triggers: stored.triggers.clone(),
+        volumes: stored.volumes.clone(),
+        service_bindings: stored.service_bindings.clone(),
         ..given.clone()
     }
 }
 
 /// A trigger of the spec.
 pub(super) fn trigger(type_: &str) -> Path {
-    vec!["f:triggers".to_owned(), key(&json!(type_))]
+    item("triggers", "type", type_)
 }
 
-/// An item of `triggers`.
-fn key(type_: &Value) -> String {
-    format!("k:{}", json!({ "type": type_ }))
+/// An item of a list, by the field that names it.
+fn item(list: &str, field: &str, name: &str) -> Path {
+    vec![format!("f:{list}"), format!("k:{}", json!({ field: name }))]
 }
 
 fn is_image(spec: &FunctionSpec) -> bool {
@@ -116,7 +133,6 @@ fn is_event(trigger: &Trigger) -> bool {
 
 /// Paths of what `before` has and `after` has not. The only list that loses something is `triggers`.
 fn removed(before: &Value, after: &Value, path: &mut Path, paths: &mut Vec<Path>) {
-    let inner = |key: String, path: &Path| [path.clone(), vec![key]].concat();
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             for (key, before) in before {
@@ -133,8 +149,8 @@ fn removed(before: &Value, after: &Value, path: &mut Path, paths: &mut Vec<Path>
         }
         (Value::Array(before), Value::Array(after)) => {
             let gone = before.iter().filter(|item| !after.contains(item));
-            let keys = gone.filter_map(|item| item.get("type"));
-            paths.extend(keys.map(|type_| inner(key(type_), path)));
+            let types = gone.filter_map(|item| item.get("type").and_then(Value::as_str));
+            paths.extend(types.map(trigger));
         }
         _ => {}
     }
@@ -193,7 +209,7 @@ mod tests {
         }));
         let stored = spec(json!({ "image": "i", "port": 2, "triggers": [{ "type": "http" }] }));
         let expected = FunctionSpec { port: Some(2), ..given.clone() };
-        assert_eq!(replaced(&given, &stored), expected);
+        assert_eq!(replaced(&given, &stored, &[]), expected);
         let expected = FunctionSpec { port: Some(1), ..stored.clone() };
         assert_eq!(kept(&given, &stored), expected);
     }

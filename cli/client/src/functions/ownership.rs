@@ -17,25 +17,27 @@ const SPEC: &str = "f:spec";
 /// How an owner writes that applies.
 const APPLY: &str = "Apply";
 
-/// `entries` with these fields of the spec owned by this manager's applies alone; `None` where it is
-/// so already.
+/// `entries` with these fields of the spec owned by this manager's applies alone, and with `ours` owned
+/// by them where this manager's patches own a part; `None` where it is so already.
 ///
 /// # Errors
-/// The fields that other managers own, unless they are to be taken over by `force`.
+/// The fields of `paths` that other managers own, unless they are to be taken over by `force`.
 pub(super) fn handed_over(
     entries: &[ManagedFieldsEntry],
     paths: &[Path],
+    ours: &[Path],
     force: bool,
 ) -> Result<Option<Vec<ManagedFieldsEntry>>, Vec<OwnedField>> {
     let (mut entries, mut foreign) = (entries.to_vec(), Vec::new());
     let mut moved: Vec<(&Path, Value)> = Vec::new();
     for entry in entries.iter_mut().filter(|entry| is_of_spec(entry) && !is_apply(entry)) {
         let Some(fields) = &mut entry.fields_v1 else { continue };
-        for path in paths {
+        let manager = entry.manager.clone().unwrap_or_default();
+        let is_ours = manager == FIELD_MANAGER;
+        for path in paths.iter().chain(ours.iter().filter(|_| is_ours)) {
             let Some(owned) = take(&mut fields.0, &whole(path)) else { continue };
-            let manager = entry.manager.clone().unwrap_or_default();
-            if manager != FIELD_MANAGER {
-                foreign.push(OwnedField { field: readable(path), manager });
+            if !is_ours {
+                foreign.push(OwnedField { field: readable(path), manager: manager.clone() });
             }
             moved.push((path, owned));
         }
@@ -57,6 +59,28 @@ pub(super) fn handed_over(
         put(&mut fields.0, &whole(path), owned);
     }
     Ok(Some(entries))
+}
+
+/// Items of lists that this manager applied before and that are not in `given`. They go as a whole: of
+/// one that a patch changed in part, the rest would be no item.
+pub(super) fn absent(entries: &[ManagedFieldsEntry], given: &Value) -> Vec<Path> {
+    let mut paths = Vec::new();
+    let applied = entries.iter().filter(|entry| is_apply(entry));
+    let specs = applied.filter_map(|entry| entry.fields_v1.as_ref()?.0.get(SPEC)?.as_object());
+    for (list, items) in specs.flatten() {
+        let Some(name) = list.strip_prefix("f:") else { continue };
+        for item in items.as_object().into_iter().flat_map(Map::keys) {
+            let Some(key) = item.strip_prefix("k:") else { continue };
+            let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+            let is_it =
+                |item: &Value| key.iter().all(|(name, value)| item.get(name) == Some(value));
+            let given = given.get(name).and_then(Value::as_array);
+            if !given.is_some_and(|given| given.iter().any(is_it)) {
+                paths.push(vec![list.clone(), item.clone()]);
+            }
+        }
+    }
+    paths
 }
 
 /// Whether this manager applied a field of the spec.
@@ -167,14 +191,15 @@ mod tests {
         let code = || json!({ "f:source": { "f:code": {} } });
         let applied = || entry("kip", "Apply", json!({ "f:runtime": {} }));
         // An owner that has nothing else is gone, and one that has keeps the rest.
-        let found = handed_over(&[applied(), entry("kip", "Update", code())], &paths, false);
+        let found = handed_over(&[applied(), entry("kip", "Update", code())], &paths, &[], false);
         let both = json!({ "f:runtime": {}, "f:source": { "f:code": {} } });
         assert_eq!(found.unwrap().unwrap(), [entry("kip", "Apply", both)]);
         let more = json!({
             "f:port": {}, "f:source": { "f:code": {} },
             "f:triggers": { "k:{\"type\":\"redis\"}": { ".": {}, "f:type": {} } },
         });
-        let found = handed_over(&[entry("kip", "Update", more)], &paths, false).unwrap().unwrap();
+        let found =
+            handed_over(&[entry("kip", "Update", more)], &paths, &[], false).unwrap().unwrap();
         assert_eq!(found[0], entry("kip", "Update", json!({ "f:port": {} })));
         let expected = json!({
             "f:source": { "f:code": {} },
@@ -182,9 +207,25 @@ mod tests {
         });
         assert_eq!(found[1], entry("kip", "Apply", expected));
         let applied = [entry("kip", "Apply", code())];
-        assert_eq!(handed_over(&applied, &paths, false), Ok(None));
+        assert_eq!(handed_over(&applied, &paths, &[], false), Ok(None));
         assert!(is_applied(&applied, &paths[0]) && !is_applied(&applied, &paths[1]));
         assert!(!is_applied(&[entry("kip", "Update", code())], &paths[0]));
+    }
+
+    #[test]
+    fn an_item_goes_as_a_whole() {
+        let key = "k:{\"mountPath\":\"/data\"}";
+        let applied = entry("kip", "Apply", json!({ "f:volumes": { key: { "f:mountPath": {} } } }));
+        let patch =
+            |manager| entry(manager, "Update", json!({ "f:volumes": { key: { "f:name": {} } } }));
+        let given = json!({ "volumes": [{ "name": "a", "mountPath": "/data" }] });
+        assert_eq!(absent(std::slice::from_ref(&applied), &given), Vec::<Path>::new());
+        let gone = absent(&[applied.clone(), patch("kip")], &json!({}));
+        assert_eq!(gone, [path(&["f:volumes", key])]);
+        let found = handed_over(&[applied.clone(), patch("kip")], &[], &gone, false);
+        let whole = json!({ "f:volumes": { key: { "f:mountPath": {}, "f:name": {} } } });
+        assert_eq!(found.unwrap().unwrap(), [entry("kip", "Apply", whole)]);
+        assert_eq!(handed_over(&[applied, patch("kubectl")], &[], &gone, false), Ok(None));
     }
 
     #[test]
@@ -192,16 +233,16 @@ mod tests {
         let paths = [path(&["f:image"]), path(&["f:triggers", "k:{\"type\":\"redis\"}"])];
         let spec = json!({ "f:image": {}, "f:triggers": { "k:{\"type\":\"redis\"}": {} } });
         let entries = [entry("kubectl", "Update", spec)];
-        let fields = handed_over(&entries, &paths, false).unwrap_err();
+        let fields = handed_over(&entries, &paths, &[], false).unwrap_err();
         let fields: Vec<_> = fields.iter().map(|it| (it.field.as_str(), &*it.manager)).collect();
         let expected = [(".spec.image", "kubectl"), (".spec.triggers[type=\"redis\"]", "kubectl")];
         assert_eq!(fields, expected);
-        let found = handed_over(&entries, &paths, true).unwrap().unwrap();
+        let found = handed_over(&entries, &paths, &[], true).unwrap().unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].manager.as_deref(), Some("kip"));
         // A status is no field of the spec.
         let mut status = entry("kubectl", "Update", json!({ "f:image": {} }));
         status.subresource = Some("status".to_owned());
-        assert_eq!(handed_over(&[status], &paths, false), Ok(None));
+        assert_eq!(handed_over(&[status], &paths, &[], false), Ok(None));
     }
 }
