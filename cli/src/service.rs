@@ -57,8 +57,14 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     // What makes no sense is refused before a cluster is looked for.
     match &args.command {
-        Command::Create(create) => create.check()?,
-        Command::Update(update) => update.check()?,
+        Command::Create(create) => {
+            create.check()?;
+            create.details.check_files()?;
+        }
+        Command::Update(update) => {
+            update.check()?;
+            update.details.check_files()?;
+        }
         _ => {}
     }
     let connection = connect::connect(&args.scope.settings()?.target).await?;

@@ -93,7 +93,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             "would be accepted by the cluster (dry run)",
         );
     }
-    let written = write(args, &session, &function, &keys).await?;
+    let written = write(args, &session, &function, keys).await?;
     let kept = edits::beyond(&function.spec, &written.function.spec);
     if !kept.is_empty() {
         let name = &args.name;
@@ -120,7 +120,7 @@ async fn write(
     args: &Args,
     session: &Session,
     function: &Function,
-    keys: &[Key],
+    keys: Vec<Key>,
 ) -> anyhow::Result<Written> {
     if keys.is_empty() {
         return Ok(session.functions.apply(function, args.write.apply()).await?);
@@ -150,15 +150,16 @@ struct Key {
 enum Origin {
     Prompt,
     Stdin,
-    File(PathBuf),
+    /// A file, which was read.
+    File(SecretValue),
 }
 
 impl Key {
-    fn value(&self) -> anyhow::Result<SecretValue> {
-        match &self.from {
+    fn value(self) -> anyhow::Result<SecretValue> {
+        match self.from {
             Origin::Prompt => secret_value::prompted(&self.name),
             Origin::Stdin => secret_value::from_stdin(),
-            Origin::File(path) => secret_value::from_file(path),
+            Origin::File(value) => Ok(value),
         }
     }
 }
@@ -170,18 +171,19 @@ impl Args {
             let message = "stdin is one value: give the other secrets with --secret-file";
             return Err(UsageError::new(message).into());
         }
+        let of_files = self.secret_file.iter().map(|(name, _)| name);
+        for name in self.secret.iter().chain(of_files) {
+            secrets::check_key(name).map_err(UsageError::new)?;
+        }
         let asked = self.secret.iter().map(|name| {
             let from = if asks { Origin::Prompt } else { Origin::Stdin };
-            Key { name: name.clone(), from }
+            Ok(Key { name: name.clone(), from })
         });
-        let files = self.secret_file.iter();
-        let files =
-            files.map(|(name, path)| Key { name: name.clone(), from: Origin::File(path.clone()) });
-        let keys: Vec<Key> = asked.chain(files).collect();
-        for key in &keys {
-            secrets::check_key(&key.name).map_err(UsageError::new)?;
-        }
-        Ok(keys)
+        let files = self.secret_file.iter().map(|(name, path)| {
+            let from = Origin::File(secret_value::from_file(path)?);
+            Ok(Key { name: name.clone(), from })
+        });
+        asked.chain(files).collect()
     }
 }
 
