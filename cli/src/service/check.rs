@@ -3,7 +3,7 @@
 use clap::Args as ClapArgs;
 use kipper_client::{
     Connection,
-    credentials::{Credentials, Purpose, uses},
+    credentials::{Credentials, Purpose, Use, uses},
     functions::Functions,
     source_check,
     test_run::{TestRuns, Verdict},
@@ -38,14 +38,7 @@ pub(super) async fn test(args: &TestArgs, connection: &Connection) -> anyhow::Re
     let takers = uses.iter().filter(|it| matches!(it.purpose, Purpose::Events(_)));
     let takers: Vec<_> = takers.map(|it| it.function.as_str()).collect();
     if takers.is_empty() {
-        let (who, name) = match &args.function {
-            Some(name) => (format!("function {name} does not take"), name.as_str()),
-            None => ("no function takes".to_owned(), "NAME"),
-        };
-        anyhow::bail!(
-            "{who} events from service {service}; a binding is tried by the controller, and \
-             `kip function describe {name}` shows what came of it"
-        );
+        anyhow::bail!(untested(service, args.function.as_deref(), &uses));
     }
     let mut failures = Vec::new();
     for function in &takers {
@@ -54,6 +47,25 @@ pub(super) async fn test(args: &TestArgs, connection: &Connection) -> anyhow::Re
         }
     }
     failure::one_of(failures, takers.len())
+}
+
+/// Why there is nothing to try, and what to do instead. None of the uses takes events.
+fn untested(service: &str, asked: Option<&str>, uses: &[Use]) -> String {
+    let who = match asked {
+        Some(name) => format!("function {name} does not take"),
+        None => "no function takes".to_owned(),
+    };
+    let instead = match uses.first() {
+        Some(bound) => format!(
+            "bindings are tried by the controller, and `kip function describe {}` shows the result",
+            bound.function
+        ),
+        None => {
+            let name = asked.unwrap_or("NAME");
+            format!("`kip function bind {name} {service}` binds it")
+        }
+    };
+    format!("{who} events from service {service}; {instead}")
 }
 
 async fn one(function: &str, service: &str, connection: &Connection) -> anyhow::Result<()> {
@@ -76,5 +88,29 @@ async fn one(function: &str, service: &str, connection: &Connection) -> anyhow::
             let message = format!("function {function} cannot take events from {service}: {why}");
             Err(Report(message).into())
         }
+        Verdict::CannotStart { stage, .. } => {
+            let message = format!("the check of function {function} cannot start: {stage}");
+            Err(Report(message).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_tested_is_told_where_to_look() {
+        let purpose = Purpose::Binding;
+        let bound = Use { function: "report".to_owned(), purpose, database: None };
+        assert_eq!(
+            untested("db", None, &[bound]),
+            "no function takes events from service db; bindings are tried by the controller, and \
+             `kip function describe report` shows the result"
+        );
+        assert_eq!(
+            untested("db", Some("f"), &[]),
+            "function f does not take events from service db; `kip function bind f db` binds it"
+        );
     }
 }
