@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use kipper_client::{
     ApiError, ConnectError,
+    binding_check::BindingCheckError,
     functions::ChangeError,
     invoke::InvokeError,
     loki::LokiError,
@@ -100,6 +101,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         let invoke = cause.downcast_ref::<Unanswered>().and_then(of_invoke);
         let test = cause.downcast_ref::<TestRunError>().and_then(of_test);
         let check = cause.downcast_ref::<SourceCheckError>().and_then(of_check);
+        let binding = cause.downcast_ref::<BindingCheckError>().and_then(of_binding);
         let wait = cause.downcast_ref::<WaitError>().and_then(of_wait);
 
         connect
@@ -109,6 +111,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             .or(service)
             .or(change)
             .or(check)
+            .or(binding)
             .map(str::to_owned)
             .or(invoke)
             .or(test)
@@ -225,6 +228,17 @@ fn of_check(error: &SourceCheckError) -> Option<&'static str> {
     match error {
         SourceCheckError::Api(error) => of_api(error),
         SourceCheckError::NoPoller(_) => None,
+    }
+}
+
+fn of_binding(error: &BindingCheckError) -> Option<&'static str> {
+    match error {
+        BindingCheckError::Api(error) => of_api(error),
+        BindingCheckError::NoClient(_) => Some(
+            "`kip function describe` shows what the server answered when the controller created the \
+             database (BindingsResolved)",
+        ),
+        BindingCheckError::NotRendered(_) | BindingCheckError::NotBound { .. } => None,
     }
 }
 

@@ -67,13 +67,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
         _ => {}
     }
-    let connection = connect::connect(&args.scope.settings()?.target).await?;
+    let settings = args.scope.settings()?;
+    let connection = connect::connect(&settings.target).await?;
     match &args.command {
         Command::Create(args) => create::run(args, &connection).await,
         Command::List(args) => show::list(args, &connection).await,
         Command::Describe(args) => show::describe(args, &connection).await,
         Command::Update(args) => change::update(args, &connection).await,
-        Command::Test(args) => check::test(args, &connection).await,
+        Command::Test(args) => check::test(args, &connection, &settings.system_namespace).await,
         Command::Delete(args) => change::delete(args, &connection).await,
     }
 }
