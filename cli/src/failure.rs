@@ -234,11 +234,9 @@ fn of_check(error: &SourceCheckError) -> Option<&'static str> {
 fn of_binding(error: &BindingCheckError) -> Option<&'static str> {
     match error {
         BindingCheckError::Api(error) => of_api(error),
-        BindingCheckError::NoClient(_) => Some(
-            "`kip function describe` shows what the server answered when the controller created the \
-             database (BindingsResolved)",
-        ),
-        BindingCheckError::NotRendered(_) | BindingCheckError::NotBound { .. } => None,
+        BindingCheckError::NoClient { .. }
+        | BindingCheckError::NotRendered(_)
+        | BindingCheckError::NotBound { .. } => None,
     }
 }
 

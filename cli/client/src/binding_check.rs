@@ -34,8 +34,17 @@ pub enum BindingCheckError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The program knows no such servers.
-    #[error("bindings of {0} services cannot be tried: the pollers' image has no client for them")]
-    NoClient(ServiceKind),
+    #[error(
+        "function {function}: bindings of {kind} services cannot be tried, because the pollers' image \
+         has no client for them; `kip function describe {function}` shows what the server answered to \
+         the controller"
+    )]
+    NoClient {
+        /// The function.
+        function: String,
+        /// What the service is.
+        kind: ServiceKind,
+    },
     /// There is nothing it could be tried with.
     #[error(
         "function {0} has no pods to run yet: `kip function describe {0}` shows what it waits for"
@@ -66,10 +75,10 @@ pub async fn start(
     kind: ServiceKind,
     image: &str,
 ) -> Result<String, BindingCheckError> {
-    if kind == ServiceKind::Mongodb {
-        return Err(BindingCheckError::NoClient(kind));
-    }
     let name = function.name_any();
+    if kind == ServiceKind::Mongodb {
+        return Err(BindingCheckError::NoClient { function: name, kind });
+    }
     let template = template(connection, function).await?;
     let template = template.ok_or_else(|| BindingCheckError::NotRendered(name.clone()))?;
     let container = container(&template, binding, kind, image);
