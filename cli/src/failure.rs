@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use kipper_client::{
     ApiError, ConnectError,
+    binding_check::BindingCheckError,
     functions::ChangeError,
     invoke::InvokeError,
     loki::LokiError,
@@ -15,6 +16,8 @@ use kipper_client::{
     wait::{Stage, WaitError},
 };
 use kipper_process::exit::UsageError;
+
+pub use kipper_process::exit::chain;
 
 use crate::output;
 
@@ -28,6 +31,16 @@ const OF_LOKI: &str = "`--pods` reads what the pods there are still have";
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Report(pub String);
+
+/// A function that did not answer a request.
+#[derive(Debug, thiserror::Error)]
+#[error("function {function}: {source}")]
+pub struct Unanswered {
+    /// The function.
+    pub function: String,
+    /// Why.
+    pub source: InvokeError,
+}
 
 /// Prints the error; the exit code. `flags` are those that said which cluster and namespace.
 pub fn report(error: &anyhow::Error, flags: &str) -> ExitCode {
@@ -59,22 +72,6 @@ fn with_flags(text: &str, flags: &str) -> String {
     result
 }
 
-/// The chain of causes in one line; what a cause's parent says already is not said again.
-pub fn chain(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let text = cause.to_string();
-        if line.ends_with(&text) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(&text);
-    }
-    line
-}
-
 /// The only failure, or how many there were once each is printed.
 ///
 /// # Errors
@@ -101,9 +98,10 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         let secret = cause.downcast_ref::<SecretError>().and_then(of_secret);
         let service = cause.downcast_ref::<ServiceError>().and_then(of_service);
         let change = cause.downcast_ref::<ChangeError>().and_then(of_change);
-        let invoke = cause.downcast_ref::<InvokeError>().and_then(of_invoke);
+        let invoke = cause.downcast_ref::<Unanswered>().and_then(of_invoke);
         let test = cause.downcast_ref::<TestRunError>().and_then(of_test);
         let check = cause.downcast_ref::<SourceCheckError>().and_then(of_check);
+        let binding = cause.downcast_ref::<BindingCheckError>().and_then(of_binding);
         let wait = cause.downcast_ref::<WaitError>().and_then(of_wait);
 
         connect
@@ -112,10 +110,11 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             .or(secret)
             .or(service)
             .or(change)
+            .or(check)
+            .or(binding)
+            .map(str::to_owned)
             .or(invoke)
             .or(test)
-            .or(check)
-            .map(str::to_owned)
             .or(wait)
     })
 }
@@ -190,29 +189,54 @@ fn of_change(error: &ChangeError) -> Option<&'static str> {
     }
 }
 
-fn of_invoke(error: &InvokeError) -> Option<&'static str> {
-    match error {
+fn of_invoke(error: &Unanswered) -> Option<String> {
+    match &error.source {
+        InvokeError::Connect { to, .. } if to.interceptor.is_some() => {
+            Some("check the address that --interceptor or KIP_INTERCEPTOR names".to_owned())
+        }
         InvokeError::Connect { .. } => Some(
             "where the function's URL leads nowhere, send requests to an interceptor with \
-             --interceptor or KIP_INTERCEPTOR",
+             --interceptor or KIP_INTERCEPTOR"
+                .to_owned(),
         ),
-        InvokeError::Timeout { .. } => Some("wait longer with --timeout, or look at its logs"),
+        InvokeError::Timeout { .. } | InvokeError::Broken { .. } => Some(format!(
+            "`kip function logs {0}` and `kip function describe {0}` show what it does; --timeout \
+             sets how long to wait",
+            error.function
+        )),
         _ => None,
     }
 }
 
-fn of_test(error: &TestRunError) -> Option<&'static str> {
-    match error {
-        TestRunError::Api(error) => of_api(error),
-        TestRunError::NoSchedule(_) => Some("only functions with --trigger cron have test runs"),
-        _ => None,
-    }
+fn of_test(error: &TestRunError) -> Option<String> {
+    Some(match error {
+        TestRunError::Api(error) => of_api(error)?.to_owned(),
+        TestRunError::NotCron { function, events: None } => {
+            format!("`kip function invoke {function}` sends it a request")
+        }
+        TestRunError::NotCron { function, events: Some(service) } => format!(
+            "`kip service test {service} --function {function}` tries the source of its events"
+        ),
+        TestRunError::NoSchedule(function) => {
+            format!("`kip function describe {function}` shows what it waits for")
+        }
+        _ => return None,
+    })
 }
 
 fn of_check(error: &SourceCheckError) -> Option<&'static str> {
     match error {
         SourceCheckError::Api(error) => of_api(error),
         SourceCheckError::NoPoller(_) => None,
+    }
+}
+
+fn of_binding(error: &BindingCheckError) -> Option<&'static str> {
+    match error {
+        BindingCheckError::Api(error) => of_api(error),
+        BindingCheckError::NoClient { .. }
+        | BindingCheckError::NotRendered(_)
+        | BindingCheckError::NotBound { .. } => None,
     }
 }
 

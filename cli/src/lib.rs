@@ -3,7 +3,7 @@
 //! `dev` runs functions on this machine. `function`, `service`, `volume` and `version` are about a
 //! cluster, by way of `kipper-client`. What a file or a folder of code is, `code` tells both. They share `settings` (which cluster, which namespace) and `session` (the
 //! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
-//! from) and `write` (how, and what came of it), `output` (what is printed), `visible` (what of others' text reaches a
+//! from) and `write` (how, and what came of it), `output` (what is printed), `empty` (what is said where there is nothing), `visible` (what of others' text reaches a
 //! terminal), `duration` (a flag's), `complete` (names that a shell asks for), `progress` and `prompt`
 //! (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C does) and `failure` (how a
 //! command ends).
@@ -13,6 +13,7 @@ mod complete;
 pub mod dev;
 
 mod duration;
+mod empty;
 mod env_file;
 mod env_flag;
 pub mod failure;

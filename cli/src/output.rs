@@ -12,6 +12,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use kipper_function::Timestamp;
+use kipper_process::exit::plain;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -70,9 +71,10 @@ pub fn line(text: impl AsRef<str>) -> anyhow::Result<()> {
     print(format!("{}\n", text.as_ref()))
 }
 
-/// Writes a line about what goes on to stderr, as [`print`] does.
+/// Writes a line about what goes on to stderr, as [`print`] does, and without the numbers of errors
+/// ([`plain`]).
 pub fn note(text: impl AsRef<str>) {
-    eprintln!("{}", visible(text.as_ref()));
+    eprintln!("{}", visible(&plain(text.as_ref())));
 }
 
 /// Makes all but our own colours visible. Whoever quotes others does so before: theirs are not ours.

@@ -57,17 +57,24 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     // What makes no sense is refused before a cluster is looked for.
     match &args.command {
-        Command::Create(create) => create.check()?,
-        Command::Update(update) => update.check()?,
+        Command::Create(create) => {
+            create.check()?;
+            create.details.check_files()?;
+        }
+        Command::Update(update) => {
+            update.check()?;
+            update.details.check_files()?;
+        }
         _ => {}
     }
-    let connection = connect::connect(&args.scope.settings()?.target).await?;
+    let settings = args.scope.settings()?;
+    let connection = connect::connect(&settings.target).await?;
     match &args.command {
         Command::Create(args) => create::run(args, &connection).await,
         Command::List(args) => show::list(args, &connection).await,
         Command::Describe(args) => show::describe(args, &connection).await,
         Command::Update(args) => change::update(args, &connection).await,
-        Command::Test(args) => check::test(args, &connection).await,
+        Command::Test(args) => check::test(args, &connection, &settings.system_namespace).await,
         Command::Delete(args) => change::delete(args, &connection).await,
     }
 }

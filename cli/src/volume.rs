@@ -14,6 +14,7 @@ use kipper_process::exit::UsageError;
 use tokio::time::Instant;
 
 use crate::{
+    empty,
     output::{self, Format, OutputArgs},
     prompt,
     settings::ScopeArgs,
@@ -174,11 +175,11 @@ async fn create(args: &CreateArgs, connection: &Connection) -> anyhow::Result<()
 
 async fn list(format: Option<Format>, connection: &Connection) -> anyhow::Result<()> {
     let volumes = Volumes::new(connection).list().await?;
+    if volumes.is_empty() {
+        empty::note("volumes", connection, format).await;
+    }
     if let Some(format) = format {
         return output::objects(format, RESOURCE, volumes.into_iter().map(|(_, claim)| claim));
-    }
-    if volumes.is_empty() {
-        output::note(format!("no volumes found in namespace {}", connection.namespace));
     }
     // Who may not look at functions sees the volumes.
     let functions = match Functions::new(connection).list().await {

@@ -6,7 +6,7 @@ use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStatus, Pod as PodObject},
     jiff::Timestamp,
 };
-use kipper_function::names;
+use kipper_function::{names, start};
 
 use crate::cache::{Exit, Failure, Key, Pod, Poller};
 
@@ -244,26 +244,14 @@ fn container_failure(container: &ContainerStatus, limit: Option<&str>) -> Option
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let message = waiting.message.clone().unwrap_or_default();
-        let reason = match waiting.reason.as_deref()? {
-            "ErrImagePull"
-            | "ImagePullBackOff"
-            | "InvalidImageName"
-            | "ErrImageNeverPull"
-            | "RegistryUnavailable"
-            | "ImageInspectError" => "ImagePullFailed",
-            "CrashLoopBackOff" => {
-                let last = container.last_state.as_ref();
-                return last
-                    .and_then(|state| ended(state, limit))
-                    .or(Some(Failure { reason: "ContainerCrashed", message: clipped(&message) }));
-            }
-            "CreateContainerConfigError"
-            | "CreateContainerError"
-            | "RunContainerError"
-            | "StartError" => "ContainerNotStarted",
-            // ContainerCreating, PodInitializing: on its way.
-            _ => return None,
-        };
+        let reason = waiting.reason.as_deref()?;
+        if reason == "CrashLoopBackOff" {
+            let last = container.last_state.as_ref();
+            return last
+                .and_then(|state| ended(state, limit))
+                .or(Some(Failure { reason: "ContainerCrashed", message: clipped(&message) }));
+        }
+        let reason = start::fault(reason)?;
         return Some(Failure { reason, message: clipped(&message) });
     }
     ended(state, limit)

@@ -202,7 +202,7 @@ pub struct Config {
     pub log: LogArgs,
 }
 
-fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
+pub(crate) fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
     PossibleValuesParser::new(Kind::ALL.map(Kind::as_str))
         .try_map(|word| Kind::parse(&word).ok_or("is not a kind of source"))
 }

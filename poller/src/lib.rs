@@ -28,9 +28,11 @@ mod poller;
 mod run;
 
 mod backlog;
+mod bound;
 mod count;
 
 pub use backlog::{Backlog, check, run_embedded};
+pub use bound::{Bound, bound};
 pub use config::Config;
 pub use count::{Looks, count};
 pub use error::Error;

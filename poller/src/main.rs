@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use kipper_poller::{Config, Error, Looks, check, count, run};
+use kipper_poller::{Bound, Config, Error, Looks, bound, check, count, run};
 use kipper_process::{exit, signals, telemetry};
 
 /// The command line: the poller's flags, and what to do with them instead of polling.
@@ -33,9 +33,28 @@ enum Command {
     },
 }
 
+/// What needs no trigger, and so none of the poller's flags.
+#[derive(Debug, Parser)]
+#[command(name = "kipper-poll", version)]
+enum Alone {
+    /// Log in to the server of a binding with the binding's variables; exits 64 if it refuses them
+    Bound(Bound),
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == "bound") {
+        let Alone::Bound(binding) = exit::parse();
+        return exit::main_result(try_binding(&binding));
+    }
     let cli: Cli = exit::parse();
     exit::main_result(start(cli))
+}
+
+fn try_binding(binding: &Bound) -> anyhow::Result<()> {
+    // Fails only if a provider was installed before, and nothing before this could have.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(bound(binding, |name| std::env::var(name).ok())).map_err(classified)
 }
 
 fn start(cli: Cli) -> anyhow::Result<()> {

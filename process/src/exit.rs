@@ -4,7 +4,7 @@
 //! port is bound; any other failure is one line with its whole chain of causes and exit code 1.
 //! Nothing here logs: both ends of a process happen outside its telemetry.
 
-use std::{fmt, process::ExitCode};
+use std::{borrow::Cow, fmt, process::ExitCode};
 
 use clap::error::ErrorKind;
 
@@ -50,7 +50,7 @@ pub fn main_result(result: Result<(), anyhow::Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", join_lines(&chain(&error)));
             exit_code(&error)
         }
     }
@@ -64,15 +64,16 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// The chain of causes joined by `": "`, on one line.
+/// The chain of causes joined by `": "`, in words for people ([`plain`]).
 ///
 /// A cause whose text its parent already ends with is left out: many libraries print their source
 /// inside their own message, and saying it twice helps nobody.
-fn chain(error: &anyhow::Error) -> String {
+pub fn chain(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let text = join_lines(&cause.to_string());
-        if line.ends_with(&text) {
+        let text = cause.to_string();
+        let text = plain(&text);
+        if line.ends_with(&*text) {
             continue;
         }
         if !line.is_empty() {
@@ -81,6 +82,26 @@ fn chain(error: &anyhow::Error) -> String {
         line.push_str(&text);
     }
     line
+}
+
+/// What the standard library puts behind the words of the operating system, up to the number.
+const CODE: &str = " (os error ";
+
+/// A message without the numbers of errors of the operating system: `No such file or directory (os
+/// error 2)` says it all before them.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split(CODE);
+    let first = parts.next().unwrap_or_default();
+    let mut shown = Cow::Borrowed(first);
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let shown = shown.to_mut();
+        match rest.strip_prefix(')').filter(|_| rest.len() < part.len()) {
+            Some(rest) => shown.push_str(rest),
+            None => shown.extend([CODE, part]),
+        }
+    }
+    shown
 }
 
 /// Clap's message without its usage block and footer, on one line.
@@ -137,10 +158,28 @@ mod tests {
     fn the_chain_is_joined_and_never_repeats_itself() {
         let io = std::io::Error::other("address\nin use");
         let error = Err::<(), _>(io).context("bind 0.0.0.0:80").context("start admin").unwrap_err();
-        assert_eq!(chain(&error), "start admin: bind 0.0.0.0:80: address in use");
+        let line = join_lines(&chain(&error));
+        assert_eq!(line, "start admin: bind 0.0.0.0:80: address in use");
 
         let doubled = anyhow::anyhow!("cause").context("outer: cause");
         assert_eq!(chain(&doubled), "outer: cause");
+    }
+
+    #[test]
+    fn errors_of_the_system_have_no_numbers() {
+        for (text, expected) in [
+            ("a: No such file or directory (os error 2)", "a: No such file or directory"),
+            ("x (os error 2), y (os error -1) (os error 13)", "x, y (os error -1)"),
+            ("x (os error )", "x (os error )"),
+            ("x (os error 2", "x (os error 2"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
+        let missing = std::io::Error::from_raw_os_error(2);
+        let told = format!("cannot read a: {missing}");
+        let error = Err::<(), _>(missing).context(told).unwrap_err();
+        assert_eq!(chain(&error), "cannot read a: No such file or directory");
     }
 
     #[test]

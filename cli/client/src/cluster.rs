@@ -28,6 +28,8 @@ pub struct Cluster {
     pub loki: Option<Address>,
     /// Whose lines are meant there.
     pub loki_tenant: Option<Tenant>,
+    /// Image with the program of the pollers; a chart of an earlier version does not tell it.
+    pub poller_image: Option<String>,
 }
 
 impl Cluster {
@@ -57,6 +59,7 @@ impl Cluster {
             shared_parents: parents.map(str::to_owned).collect(),
             loki: parsed(data, "loki")?,
             loki_tenant: parsed(data, "lokiTenant")?,
+            poller_image: data.get("pollerImage").cloned(),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! The one place that reads a Kubernetes client's error. What a user can do something about has a
 //! variant of its own; the rest keeps its source.
 
+use kipper_process::exit::plain;
 use kube::core::{Status, response::StatusCause};
 
 /// Why a call to the cluster failed.
@@ -91,8 +92,10 @@ impl ApiError {
             kube::Error::SerdeError(error) => {
                 Self::Other(format!("{what} cannot be read: {error}"))
             }
-            kube::Error::HyperError(error) => Self::Unreachable(cause(&error)),
-            kube::Error::Service(error) => Self::Unreachable(cause(error.as_ref())),
+            kube::Error::HyperError(error) => Self::Unreachable(plain(&cause(&error)).into_owned()),
+            kube::Error::Service(error) => {
+                Self::Unreachable(plain(&cause(error.as_ref())).into_owned())
+            }
             error => Self::Other(chain(&error)),
         }
     }
@@ -212,7 +215,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The innermost source: of a connection that failed, the one that says how.
-fn cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut error = error;
     for _ in 0..MAX_SOURCES {
         match error.source() {

@@ -14,6 +14,7 @@ use http::{
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use kipper_process::exit::plain;
 use rustls::{ClientConfig, crypto::ring};
 use rustls_pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -25,6 +26,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::error::cause;
+
+/// What the standard library begins an error of DNS with.
+const LOOKUP: &str = "failed to lookup address information: ";
 /// Most phases of a `Server-Timing` that are read.
 const MAX_PHASES: usize = 32;
 
@@ -61,6 +66,38 @@ impl Request {
             timeout: Duration::from_secs(60),
         }
     }
+
+    /// What stands in its first line: the path begins with a slash, whether it was given one or not.
+    fn target(&self) -> String {
+        let slash = if self.path.starts_with('/') { "" } else { "/" };
+        format!("{slash}{}", self.path)
+    }
+
+    /// What is requested of the function with this URL, as a user would type it.
+    pub fn url(&self, function: &str) -> String {
+        let target = self.target();
+        let target = if target == "/" { "" } else { target.as_str() };
+        format!("{}{target}", function.trim_end_matches('/'))
+    }
+}
+
+/// Where a request was to go, as users know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct To {
+    /// Host of the function, with a port.
+    pub host: String,
+    /// Address of the interceptor by which it was to go there.
+    pub interceptor: Option<String>,
+}
+
+impl std::fmt::Display for To {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.host)?;
+        match &self.interceptor {
+            Some(address) => write!(f, " through the interceptor {address}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -73,26 +110,26 @@ pub enum InvokeError {
     #[error("invalid request path {0:?}")]
     BadPath(String),
     /// Nobody accepts the connection.
-    #[error("cannot connect to {address}: {reason}")]
+    #[error("cannot connect to {to}: {reason}")]
     Connect {
-        /// Host and port.
-        address: String,
+        /// What was to be reached.
+        to: To,
         /// Why.
         reason: String,
     },
     /// The connection broke.
-    #[error("the connection to {address} broke: {reason}")]
+    #[error("the connection to {to} broke: {reason}")]
     Broken {
-        /// Host and port.
-        address: String,
+        /// What was to be reached.
+        to: To,
         /// Why.
         reason: String,
     },
     /// Nothing came in time.
-    #[error("no answer from {address} within {}", seconds(*after))]
+    #[error("no answer from {to} within {}", seconds(*after))]
     Timeout {
-        /// Host and port.
-        address: String,
+        /// What was to be reached.
+        to: To,
         /// How long was waited.
         after: Duration,
     },
@@ -123,7 +160,7 @@ pub struct Answer {
     /// The phases of a cold start; none of a warm one.
     pub phases: Vec<Phase>,
     body: Incoming,
-    address: String,
+    to: To,
     timeout: Duration,
     _connection: Connection,
 }
@@ -145,15 +182,13 @@ impl Answer {
     /// When the connection breaks or is silent for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, InvokeError> {
         loop {
-            let address = || self.address.clone();
+            let to = || self.to.clone();
             let frame = timeout(self.timeout, self.body.frame()).await;
-            let frame = frame
-                .map_err(|_| InvokeError::Timeout { address: address(), after: self.timeout })?;
+            let frame =
+                frame.map_err(|_| InvokeError::Timeout { to: to(), after: self.timeout })?;
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|error| InvokeError::Broken {
-                address: address(),
-                reason: error.to_string(),
-            })?;
+            let broken = |error| InvokeError::Broken { to: to(), reason: how(&error) };
+            let frame = frame.map_err(broken)?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -191,12 +226,11 @@ pub fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<R
 /// When no head of an answer arrives.
 pub async fn send(gateway: &Gateway, url: &str, request: &Request) -> Result<Answer, InvokeError> {
     let route = Route::new(gateway, url)?;
-    let started = Instant::now();
-    let answer = exchange(&route, request, started);
-    timeout(request.timeout, answer).await.map_err(|_| InvokeError::Timeout {
-        address: route.address.clone(),
-        after: request.timeout,
-    })?
+    let head = head(&route, request)?;
+    let answer = exchange(&route, head, request.timeout);
+    timeout(request.timeout, answer)
+        .await
+        .map_err(|_| InvokeError::Timeout { to: route.to.clone(), after: request.timeout })?
 }
 
 /// Where a request goes, and what it says.
@@ -205,6 +239,8 @@ struct Route {
     host: HeaderValue,
     /// Host and port to connect to.
     address: String,
+    /// The same as users know it.
+    to: To,
     /// Name in the certificate; `None` for a connection in the clear.
     tls: Option<ServerName<'static>>,
 }
@@ -226,30 +262,52 @@ impl Route {
         let port = to.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let server = || ServerName::try_from(name.to_owned()).map_err(|_| bad(&reported));
         let tls = if is_tls { Some(server()?) } else { None };
-        Ok(Self { host, address: format!("{name}:{port}"), tls })
+        let address = format!("{name}:{port}");
+        let to = match &gateway.interceptor {
+            Some(_) => To { host: authority.to_string(), interceptor: Some(address.clone()) },
+            None => To { host: address.clone(), interceptor: None },
+        };
+        Ok(Self { host, address, to, tls })
     }
 
     fn refused(&self, reason: impl ToString) -> InvokeError {
-        InvokeError::Connect { address: self.address.clone(), reason: reason.to_string() }
+        let reason = reason.to_string();
+        let reason = match reason.strip_prefix(LOOKUP) {
+            Some(why) => format!("the name cannot be resolved: {why}"),
+            None => plain(&reason).into_owned(),
+        };
+        InvokeError::Connect { to: self.to.clone(), reason }
     }
 
     fn broken(&self, error: &hyper::Error) -> InvokeError {
-        InvokeError::Broken { address: self.address.clone(), reason: error.to_string() }
+        InvokeError::Broken { to: self.to.clone(), reason: how(error) }
     }
+}
+
+/// How a connection broke.
+fn how(error: &hyper::Error) -> String {
+    if error.is_incomplete_message() {
+        return "it was closed before the answer was complete".to_owned();
+    }
+    if error.is_parse() {
+        return "what came is not an HTTP answer".to_owned();
+    }
+    plain(&cause(error)).into_owned()
 }
 
 async fn exchange(
     route: &Route,
-    request: &Request,
-    started: Instant,
+    head: http::Request<Full<Bytes>>,
+    timeout: Duration,
 ) -> Result<Answer, InvokeError> {
+    let started = Instant::now();
     let stream = TcpStream::connect(&route.address).await.map_err(|e| route.refused(e))?;
     match &route.tls {
-        None => over(stream, route, request, started).await,
+        None => over(stream, route, head, timeout, started).await,
         Some(name) => {
             let config = tls().map_err(|error| route.refused(error))?;
             let stream = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream).await;
-            over(stream.map_err(|e| route.refused(e))?, route, request, started).await
+            over(stream.map_err(|e| route.refused(e))?, route, head, timeout, started).await
         }
     }
 }
@@ -264,7 +322,8 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
 async fn over<S>(
     stream: S,
     route: &Route,
-    request: &Request,
+    head: http::Request<Full<Bytes>>,
+    timeout: Duration,
     started: Instant,
 ) -> Result<Answer, InvokeError>
 where
@@ -274,7 +333,7 @@ where
     let (mut sender, connection) = handshake.map_err(|error| route.broken(&error))?;
     // What is read from it shows how it ends.
     let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
-    let response = sender.send_request(head(route, request)?).await;
+    let response = sender.send_request(head).await;
     let (head, body) = response.map_err(|error| route.broken(&error))?.into_parts();
     Ok(Answer {
         status: head.status,
@@ -282,16 +341,15 @@ where
         phases: phases(&head.headers),
         headers: head.headers,
         body,
-        address: route.address.clone(),
-        timeout: request.timeout,
+        to: route.to.clone(),
+        timeout,
         _connection: connection,
     })
 }
 
 fn head(route: &Route, request: &Request) -> Result<http::Request<Full<Bytes>>, InvokeError> {
     let bad = || InvokeError::BadPath(request.path.clone());
-    let slash = if request.path.starts_with('/') { "" } else { "/" };
-    let path: Uri = format!("{slash}{}", request.path).parse().map_err(|_| bad())?;
+    let path: Uri = request.target().parse().map_err(|_| bad())?;
     let mut built = http::Request::new(Full::new(request.body.clone()));
     *built.method_mut() = request.method.clone();
     *built.uri_mut() = path;
@@ -344,6 +402,35 @@ mod tests {
         check(Some("http://[::1]:8080/"), url, Ok((host, "[::1]:8080", false)));
         check(None, "", Err("invalid URL \"\""));
         check(Some("10.0.0.7:80"), url, Err("invalid URL \"10.0.0.7:80\""));
+    }
+
+    #[test]
+    fn an_error_names_the_functions_host() {
+        let url = "https://fn-hello.example.com";
+        let check = |interceptor: Option<&str>, reason: &str, expected: &str| {
+            let interceptor = interceptor.map(|uri| uri.parse().unwrap());
+            let route = Route::new(&Gateway { interceptor }, url).unwrap();
+            assert_eq!(route.refused(reason).to_string(), expected);
+        };
+        check(
+            None,
+            "Connection refused (os error 111)",
+            "cannot connect to fn-hello.example.com:443: Connection refused",
+        );
+        check(
+            Some("http://10.0.0.7"),
+            "failed to lookup address information: Name or service not known",
+            "cannot connect to fn-hello.example.com through the interceptor 10.0.0.7:80: the name \
+             cannot be resolved: Name or service not known",
+        );
+    }
+
+    #[test]
+    fn what_is_requested_has_its_path() {
+        let url = |path: &str| Request::new(Method::GET, path).url("https://fn.test");
+        assert_eq!(url("/"), "https://fn.test");
+        assert_eq!(url("/x?a=b"), "https://fn.test/x?a=b");
+        assert_eq!(url("x"), "https://fn.test/x");
     }
 
     #[test]

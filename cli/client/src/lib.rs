@@ -4,7 +4,7 @@
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
 //! of a spec and `changes` as what an apply made of one, `credentials` as what a Service is made of, and `history` as the specs a function had; `names` are those of all of them; `events` and `wait` follow
 //! what becomes of one; `invoke` sends it a request, `test_run` runs its
-//! schedule now and `source_check` tries to reach its source, `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
+//! schedule now and `source_check` tries to reach its source, `binding_check` what it is bound to (both by way of `check_job`), `logs` reads what its pods say and `loki` what they said; `cluster` is what the chart tells of the
 //! cluster, and `hosts` who has a host in it. A later module may use an earlier one, never the
 //! other way round.
 //!
@@ -57,7 +57,11 @@ pub mod hosts;
 
 pub mod test_run;
 
+mod check_job;
+
 pub mod source_check;
+
+pub mod binding_check;
 
 pub use connect::{ConnectError, Connection, Target};
 pub use error::ApiError;

@@ -159,9 +159,14 @@ impl Services {
 
 /// Names of the variables that a binding injects, in the order they are shown.
 pub fn injected(binding: &ServiceBinding, kind: ServiceKind) -> Vec<String> {
-    let prefix = binding.prefix.as_deref().filter(|prefix| !prefix.is_empty());
-    let prefix = prefix.unwrap_or(kind.default_prefix());
+    let prefix = prefix(binding, kind);
     kind.variables().iter().map(|variable| format!("{prefix}{variable}")).collect()
+}
+
+/// What the names of these variables begin with.
+pub(crate) fn prefix(binding: &ServiceBinding, kind: ServiceKind) -> &str {
+    let own = binding.prefix.as_deref().filter(|prefix| !prefix.is_empty());
+    own.unwrap_or(kind.default_prefix())
 }
 
 #[cfg(test)]

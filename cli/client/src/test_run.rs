@@ -3,21 +3,24 @@
 //! The Job is made of what the CronJob would run, so it is the deployed code with its environment,
 //! bindings and volumes. It cleans itself up.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::Pod,
 };
-use kipper_function::{names, test_run};
-use kube::{Api, ResourceExt as _};
+use kipper_function::{Function, names, start, test_run};
+use kipper_kubernetes::{ObjectName, Settings, Values, follow};
+use kube::{Api, ResourceExt as _, api::DeleteParams};
+use tokio::sync::watch;
 
 use crate::{
     ApiError, Connection,
     error::is_lasting,
     logs::{Line, Logs, Query},
     params,
+    wait::Stage,
 };
 
 /// Label by which the pods of a Job are known.
@@ -35,8 +38,16 @@ pub enum TestRunError {
     /// The cluster said no.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The function has no CronJob.
-    #[error("function {0} has no schedule to run: its CronJob does not exist")]
+    /// It is no cron function.
+    #[error("function {function} has no schedule: only cron functions have test runs")]
+    NotCron {
+        /// The function.
+        function: String,
+        /// The service it takes events from instead, if it does.
+        events: Option<String>,
+    },
+    /// The controller has not made its CronJob.
+    #[error("function {0} has no CronJob yet")]
     NoSchedule(String),
     /// The CronJob is not as the controller makes it.
     #[error(transparent)]
@@ -53,6 +64,14 @@ pub enum Verdict {
     Complete,
     /// It failed; the Job's words, with the exit code where there is one.
     Failed(String),
+    /// Its pod cannot start. The Job was taken back, so that it does not run later on, unless the user
+    /// may not do that.
+    CannotStart {
+        /// Why.
+        stage: Stage,
+        /// Whether Kubernetes goes on trying.
+        goes_on: bool,
+    },
 }
 
 /// Test runs of one namespace.
@@ -61,6 +80,7 @@ pub struct TestRuns {
     cron_jobs: Api<CronJob>,
     jobs: Api<Job>,
     watched: Api<Job>,
+    pods: Api<Pod>,
     logs: Logs,
     namespace: String,
 }
@@ -73,6 +93,7 @@ impl TestRuns {
             cron_jobs: Api::namespaced(client.clone(), &namespace),
             jobs: Api::namespaced(client, &namespace),
             watched: Api::namespaced(connection.streams.clone(), &namespace),
+            pods: Api::namespaced(connection.streams.clone(), &namespace),
             logs: Logs::new(connection),
             namespace,
         }
@@ -87,30 +108,63 @@ impl TestRuns {
     ///
     /// # Errors
     /// When the function has no schedule, or the cluster says no.
-    pub async fn start(&self, function: &str) -> Result<String, TestRunError> {
-        let cron_job = names::cron_job(function);
+    pub async fn start(&self, function: &Function) -> Result<String, TestRunError> {
+        has_schedule(function)?;
+        let function = function.name_any();
+        let cron_job = names::cron_job(&function);
         let found = self.cron_jobs.get_opt(&cron_job).await;
         let found = found.map_err(self.error(&format!("cronjob {cron_job}")))?;
-        let found = found.ok_or_else(|| TestRunError::NoSchedule(function.to_owned()))?;
+        let found = found.ok_or(TestRunError::NoSchedule(function))?;
         create(&self.jobs, &self.namespace, || Ok(test_run::job(&found, fastrand::u32(..))?)).await
     }
 
-    /// Hands over the lines of a run until it ends, and says how it did.
+    /// Hands over the lines of a run until it ends, or cannot start, and says how it did.
     ///
     /// # Errors
     /// When the run or its pods cannot be watched.
     pub async fn follow(&self, job: &str, take: impl FnMut(Line)) -> Result<Verdict, TestRunError> {
         let query = Query { selector: format!("{JOB_NAME}={job}"), ..Query::function("", SINCE) };
         let following = self.logs.follow(query.clone());
-        let ended = following.until(self.ended(job), LAST_LINES, take).await??;
+        // With two watches it is large.
+        let ended = Box::pin(async {
+            tokio::select! {
+                ended = self.ended(job) => ended,
+                stage = self.hopeless(&query) => Ok(Verdict::CannotStart { stage, goes_on: true }),
+            }
+        });
+        let ended = following.until(ended, LAST_LINES, take).await??;
         Ok(match ended {
-            Verdict::Complete => Verdict::Complete,
             Verdict::Failed(why) => {
                 let code = self.logs.pods(&query).await?.iter().find_map(exit_code);
                 let reported = code.map(|code| format!("exit code {code}"));
                 Verdict::Failed(reported.unwrap_or(why))
             }
+            Verdict::CannotStart { stage, .. } => {
+                let deleted = self.jobs.delete(job, &DeleteParams::background()).await;
+                Verdict::CannotStart { stage, goes_on: deleted.is_err() }
+            }
+            Verdict::Complete => Verdict::Complete,
         })
+    }
+
+    /// Ends once a pod of the run cannot start, and says why. It may never end, so it is for waiting
+    /// beside something else.
+    async fn hopeless(&self, query: &Query) -> Stage {
+        let (found, mut seen) = watch::channel(None);
+        let publish = move |stages: &BTreeMap<ObjectName, Stage>| {
+            found.send_replace(stages.values().next().cloned());
+        };
+        let settings = Settings::labels(query.selector.as_str());
+        let mirror = Values::new(cannot_start, publish);
+        let pods = Box::pin(follow(self.pods.clone(), settings, mirror));
+        tokio::select! {
+            // It is only dropped with the watch.
+            Ok(stage) = seen.wait_for(Option::is_some) => {
+                if let Some(stage) = stage.clone() { return stage }
+            }
+            _ = pods => {}
+        }
+        std::future::pending().await
     }
 
     async fn ended(&self, job: &str) -> Result<Verdict, TestRunError> {
@@ -124,6 +178,18 @@ impl TestRuns {
         }
         Err(TestRunError::Deleted(job.to_owned()))
     }
+}
+
+/// Whether a function has test runs.
+///
+/// # Errors
+/// [`TestRunError::NotCron`] where it has none.
+pub fn has_schedule(function: &Function) -> Result<(), TestRunError> {
+    if function.spec.cron_trigger().is_some() {
+        return Ok(());
+    }
+    let events = function.spec.event().map(|event| event.source().to_owned());
+    Err(TestRunError::NotCron { function: function.name_any(), events })
 }
 
 /// Creates a Job whose name has a number that is drawn; its name.
@@ -160,6 +226,19 @@ fn verdict(job: &Job) -> Option<Verdict> {
     Some(Verdict::Failed(message.unwrap_or_else(|| "it failed".to_owned())))
 }
 
+/// Why a pod has not started and will not, by the rule by which functions are waited for.
+fn cannot_start(pod: &Pod) -> Option<Stage> {
+    let status = pod.status.as_ref()?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let mut waiting = all.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    waiting.find_map(|waiting| {
+        let reason = start::fault(waiting.reason.as_deref()?)?.to_owned();
+        let message = waiting.message.clone().unwrap_or_default();
+        let stage = Stage::NotReady { reason, message };
+        stage.is_final().then_some(stage)
+    })
+}
+
 /// With what the function's container of a pod ended, or the only one that there is.
 fn exit_code(pod: &Pod) -> Option<i32> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
@@ -188,6 +267,53 @@ mod tests {
         assert_eq!(verdict(json!([met, complete])), Some(Verdict::Complete));
         let failed = json!({ "type": "Failed", "status": "True", "message": "too often" });
         assert_eq!(verdict(json!([failed])), Some(Verdict::Failed("too often".to_owned())));
+    }
+
+    #[test]
+    fn a_run_is_given_up_where_a_function_would_be() {
+        let check = |init: &str, own: &str, expected: Option<&str>| {
+            let container = |reason: &str| {
+                let state = match reason {
+                    "" => json!({ "running": {} }),
+                    reason => json!({ "waiting": { "reason": reason, "message": "m" } }),
+                };
+                json!({
+                    "name": "c", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+                    "state": state,
+                })
+            };
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {},
+                "status": {
+                    "initContainerStatuses": [container(init)],
+                    "containerStatuses": [container(own)],
+                },
+            }))
+            .unwrap();
+            let found = cannot_start(&pod).map(|stage| stage.to_string());
+            assert_eq!(found.as_deref(), expected, "{init} {own}");
+        };
+        check("", "ErrImagePull", Some("ImagePullFailed: m"));
+        check("ImagePullBackOff", "PodInitializing", Some("ImagePullFailed: m"));
+        check("", "CreateContainerConfigError", Some("ContainerNotStarted: m"));
+        check("PodInitializing", "ContainerCreating", None);
+        check("", "", None);
+    }
+
+    #[test]
+    fn who_has_no_test_run_says_where_its_work_comes_from() {
+        let events = |triggers: serde_json::Value| {
+            let spec = serde_json::from_value(json!({ "triggers": triggers })).unwrap();
+            match has_schedule(&Function::new("f", spec)) {
+                Err(TestRunError::NotCron { events, .. }) => Some(events),
+                _ => None,
+            }
+        };
+        assert_eq!(events(json!([])), Some(None));
+        assert_eq!(events(json!([{ "type": "http" }])), Some(None));
+        let redis = json!({ "type": "redis", "config": { "source": "jobs" } });
+        assert_eq!(events(json!([redis])), Some(Some("jobs".to_owned())));
+        assert_eq!(events(json!([{ "type": "http" }, { "type": "cron" }])), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration
 
 use clap::{ArgAction, Args as ClapArgs};
 use kipper_function::function::TriggerKind;
+use kipper_process::exit::plain;
 use kipper_trigger::Setting;
 
 use crate::{
@@ -194,7 +195,7 @@ fn authority(text: &str) -> Result<(String, PathBuf), String> {
     let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
     let (name, file) = named.unwrap_or(("", text));
     // Whoever uses it reads it; here the user learns at once that it cannot be read.
-    std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    std::fs::read_to_string(file).map_err(|error| plain(&error.to_string()).into_owned())?;
     Ok((name.to_owned(), file.into()))
 }
 

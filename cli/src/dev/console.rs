@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use kipper_process::exit::plain;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::visible::visible;
@@ -65,12 +66,12 @@ impl Console {
 
     /// One line of `kip` itself.
     pub(crate) fn say(&self, line: impl Display) {
-        self.put(line.to_string());
+        self.put(plain(&line.to_string()).into_owned());
     }
 
     /// One line about something that is left out or that went wrong but does not end `kip`.
     pub(crate) fn warn(&self, line: impl Display) {
-        self.put(self.paint(RED, &visible(&line.to_string())));
+        self.put(self.paint(RED, &visible(&plain(&line.to_string()))));
     }
 
     /// The voice of the `index`th function; `width` is the length of the longest name.
@@ -109,12 +110,12 @@ impl Console {
 impl Voice {
     /// Something happened to the function.
     pub(crate) fn say(&self, text: impl Display) {
-        self.console.put(format!("{}  {}", self.name, visible(&text.to_string())));
+        self.console.put(format!("{}  {}", self.name, visible(&plain(&text.to_string()))));
     }
 
     /// Something went wrong with the function.
     pub(crate) fn warn(&self, text: impl Display) {
-        let text = self.console.paint(RED, &visible(&text.to_string()));
+        let text = self.console.paint(RED, &visible(&plain(&text.to_string())));
         self.console.put(format!("{}  {text}", self.name));
     }
 

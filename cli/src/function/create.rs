@@ -101,11 +101,12 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             "would be accepted by the cluster (dry run)",
         );
     }
-    let written = write(args, &session, &function, &keys).await?;
+    let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
+    let written = write(args, &session, &function, keys).await?;
     tell(&session, &function, &written);
     let flags = &session.settings.flags;
-    overridden::warn_of_secrets(&function, keys.iter().map(|key| key.name.as_str()), flags);
-    let new = |name: &&String| keys.iter().all(|key| key.name != **name);
+    overridden::warn_of_secrets(&function, names.iter().map(String::as_str), flags);
+    let new = |name: &&String| !names.contains(name);
     let variables = function.spec.env.keys().filter(new).map(String::as_str);
     overridden::warn_of_env(&written.function, variables, flags);
     report::after(&session, written, args.wait, args.output.output).await
@@ -161,7 +162,7 @@ async fn write(
     args: &Args,
     session: &Session,
     function: &Function,
-    keys: &[Key],
+    keys: Vec<Key>,
 ) -> anyhow::Result<Written> {
     if keys.is_empty() {
         return Ok(session.functions.apply(function, args.write.apply()).await?);
@@ -191,15 +192,16 @@ struct Key {
 enum Origin {
     Prompt,
     Stdin,
-    File(PathBuf),
+    /// A file, which was read.
+    File(SecretValue),
 }
 
 impl Key {
-    fn value(&self) -> anyhow::Result<SecretValue> {
-        match &self.from {
+    fn value(self) -> anyhow::Result<SecretValue> {
+        match self.from {
             Origin::Prompt => secret_value::prompted(&self.name),
             Origin::Stdin => secret_value::from_stdin(),
-            Origin::File(path) => secret_value::from_file(path),
+            Origin::File(value) => Ok(value),
         }
     }
 }
@@ -211,18 +213,19 @@ impl Args {
             let message = "stdin is one value: give the other secrets with --secret-file";
             return Err(UsageError::new(message).into());
         }
+        let of_files = self.secret_file.iter().map(|(name, _)| name);
+        for name in self.secret.iter().chain(of_files) {
+            secrets::check_key(name).map_err(UsageError::new)?;
+        }
         let asked = self.secret.iter().map(|name| {
             let from = if asks { Origin::Prompt } else { Origin::Stdin };
-            Key { name: name.clone(), from }
+            Ok(Key { name: name.clone(), from })
         });
-        let files = self.secret_file.iter();
-        let files =
-            files.map(|(name, path)| Key { name: name.clone(), from: Origin::File(path.clone()) });
-        let keys: Vec<Key> = asked.chain(files).collect();
-        for key in &keys {
-            secrets::check_key(&key.name).map_err(UsageError::new)?;
-        }
-        Ok(keys)
+        let files = self.secret_file.iter().map(|(name, path)| {
+            let from = Origin::File(secret_value::from_file(path)?);
+            Ok(Key { name: name.clone(), from })
+        });
+        asked.chain(files).collect()
     }
 }
 

@@ -48,9 +48,10 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let mut offered = document(&before)?;
     let mut refused: Option<anyhow::Error> = None;
     for _ in 0..MAX_ROUNDS {
-        fs::write(file.path(), &offered)?;
+        let path = || file.path().display().to_string();
+        fs::write(file.path(), &offered).with_context(path)?;
         open(&editor(), file.path())?;
-        let text = fs::read_to_string(file.path())?;
+        let text = fs::read_to_string(file.path()).with_context(path)?;
         if body(&text) == body(&offered) || body(&text).trim().is_empty() {
             return match refused {
                 None => {

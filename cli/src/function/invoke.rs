@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use clap::{Args as ClapArgs, ValueEnum};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use kipper_client::{
@@ -18,7 +19,12 @@ use kipper_function::Function;
 use serde_json::{Value, json};
 
 use crate::{
-    duration, failure::Report, output, progress::Progress, session::Session, settings::ScopeArgs,
+    duration,
+    failure::{Report, Unanswered},
+    output,
+    progress::Progress,
+    session::Session,
+    settings::ScopeArgs,
     visible::Stream,
 };
 
@@ -74,9 +80,12 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
     let function = session.functions.get(&args.name).await?;
     let url = url(&function)?;
-    let progress = Progress::start(format!("{} {url}", request.method));
+    let unanswered = |source| Unanswered { function: args.name.clone(), source };
+    let progress = Progress::start(format!("{} {}", request.method, request.url(&url)));
     let answer = tokio::select! {
-        answer = invoke::send(&session.settings.gateway, &url, &request) => answer?,
+        answer = invoke::send(&session.settings.gateway, &url, &request) => {
+            answer.map_err(unanswered)?
+        }
         why = wait::hopeless(&session.functions, &args.name) => return Err(why.into()),
     };
     drop(progress);
@@ -87,10 +96,10 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             if let Some(phases) = phases(&answer.phases) {
                 output::note(phases);
             }
-            stream(answer).await?;
+            stream(&args.name, answer).await?;
         }
         Some(Form::Json) => {
-            output::raw(serde_json::to_string_pretty(&whole(answer).await?)? + "\n")?;
+            output::raw(serde_json::to_string_pretty(&whole(&args.name, answer).await?)? + "\n")?;
         }
     }
     if status.is_client_error() || status.is_server_error() {
@@ -154,16 +163,22 @@ fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
     Ok(body)
 }
 
+/// The next part of the body.
+async fn chunk(function: &str, answer: &mut Answer) -> Result<Option<Bytes>, Unanswered> {
+    let unanswered = |source| Unanswered { function: function.to_owned(), source };
+    answer.chunk().await.map_err(unanswered)
+}
+
 /// The body, as it comes.
-async fn stream(mut answer: Answer) -> anyhow::Result<()> {
+async fn stream(function: &str, mut answer: Answer) -> anyhow::Result<()> {
     if !io::IsTerminal::is_terminal(&io::stdout()) {
-        while let Some(chunk) = answer.chunk().await? {
+        while let Some(chunk) = chunk(function, &mut answer).await? {
             output::raw(chunk)?;
         }
         return Ok(());
     }
     let (mut text, mut ends_line) = (Stream::default(), true);
-    while let Some(chunk) = answer.chunk().await? {
+    while let Some(chunk) = chunk(function, &mut answer).await? {
         if let Some(last) = chunk.last() {
             ends_line = *last == b'\n';
         }
@@ -175,9 +190,9 @@ async fn stream(mut answer: Answer) -> anyhow::Result<()> {
 }
 
 /// All of an answer; a body that is JSON stands in it as such.
-async fn whole(mut answer: Answer) -> anyhow::Result<Value> {
+async fn whole(function: &str, mut answer: Answer) -> anyhow::Result<Value> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
+    while let Some(chunk) = chunk(function, &mut answer).await? {
         body.extend_from_slice(&chunk);
         anyhow::ensure!(body.len() <= MAX_ANSWER, "the answer has more than {MAX_ANSWER} bytes");
     }

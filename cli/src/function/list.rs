@@ -13,7 +13,7 @@ use kipper_function::{
 use kube::ResourceExt as _;
 
 use crate::{
-    failure,
+    empty, failure,
     output::{self, Colour, Format, OutputArgs},
     session::Session,
     settings::ScopeArgs,
@@ -63,16 +63,14 @@ pub(super) async fn list(args: &ListArgs, scope: &ScopeArgs) -> anyhow::Result<(
         return watch(args, &session, &selection).await;
     }
     let functions = session.functions.select(&selection).await?;
-    if let Some(format) = args.output.output {
-        return output::objects(format, output::FUNCTIONS, functions);
+    let format = args.output.output;
+    match (functions.is_empty(), args.all_namespaces) {
+        (true, false) => empty::note("functions", &session.connection, format).await,
+        (true, true) if format.is_none() => output::note("no functions found in the cluster"),
+        _ => {}
     }
-    if functions.is_empty() {
-        let place = if args.all_namespaces {
-            "the cluster".to_owned()
-        } else {
-            format!("namespace {}", session.namespace())
-        };
-        output::note(format!("no functions found in {place}"));
+    if let Some(format) = format {
+        return output::objects(format, output::FUNCTIONS, functions);
     }
     output::print(table(&functions, args.all_namespaces, Timestamp::now()))
 }

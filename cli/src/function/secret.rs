@@ -105,11 +105,12 @@ async fn set(
         .into());
     }
     secrets::check_key(key).map_err(UsageError::new)?;
+    let of_file = file.map(|path| from_file(&path)).transpose()?;
     let session = Session::open(scope).await?;
     // Nobody types a value for a function that is not there.
     let function = session.functions.get(name).await?;
-    let value = match file {
-        Some(path) => from_file(&path)?,
+    let value = match of_file {
+        Some(value) => value,
         None if prompt::is_possible() => prompted(key)?,
         None => from_stdin()?,
     };

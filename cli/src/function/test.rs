@@ -1,7 +1,7 @@
 //! `kip function test`: a cron function's run, now; its exit code is the Job's.
 
 use clap::Args as ClapArgs;
-use kipper_client::test_run::{TestRuns, Verdict};
+use kipper_client::test_run::{self, TestRuns, Verdict};
 
 use super::report;
 use crate::{
@@ -22,10 +22,11 @@ pub struct Args {
 pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let session = Session::open(scope).await?;
     let function = session.functions.get(&args.name).await?;
+    test_run::has_schedule(&function)?;
     // What runs is what the function says now.
     report::observed(&session, &function).await?;
     let runs = TestRuns::new(&session.connection);
-    let job = runs.start(&args.name).await?;
+    let job = runs.start(&function).await?;
     if args.no_follow {
         return output::line(format!("test run {job} started"));
     }
@@ -48,5 +49,12 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             Ok(())
         }
         Verdict::Failed(why) => Err(Report(format!("test run {job} failed: {why}")).into()),
+        Verdict::CannotStart { stage, goes_on: false } => {
+            Err(Report(format!("test run {job} cannot start, and was deleted: {stage}")).into())
+        }
+        Verdict::CannotStart { stage, goes_on: true } => {
+            output::note(goes_on);
+            Err(Report(format!("test run {job} cannot start: {stage}")).into())
+        }
     }
 }

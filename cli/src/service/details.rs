@@ -124,6 +124,20 @@ impl DetailArgs {
         self.url_stdin || self.url_file.is_some()
     }
 
+    /// Checks that every file can be opened.
+    ///
+    /// # Errors
+    /// The first one that cannot.
+    pub(super) fn check_files(&self) -> anyhow::Result<()> {
+        let files = [&self.url_file, &self.password_file, &self.secret_key_file, &self.ca_file];
+        // An empty path takes away what there was.
+        let files = files.into_iter().flatten().filter(|path| !path.as_os_str().is_empty());
+        for path in files {
+            fs::File::open(path).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+
     /// The URL, taken apart.
     pub(super) fn url(&self) -> anyhow::Result<Parts> {
         let text = match &self.url_file {

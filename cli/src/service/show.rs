@@ -12,7 +12,10 @@ use kipper_function::{
 };
 use kube::ResourceExt as _;
 
-use crate::output::{self, OutputArgs};
+use crate::{
+    empty,
+    output::{self, OutputArgs},
+};
 
 /// List services.
 #[derive(Clone, Debug, ClapArgs)]
@@ -36,11 +39,11 @@ pub struct DescribeArgs {
 pub(super) async fn list(args: &ListArgs, connection: &Connection) -> anyhow::Result<()> {
     let credentials = Credentials::new(connection);
     let services = credentials.list().await?;
+    if services.is_empty() {
+        empty::note("services", connection, args.output.output).await;
+    }
     if let Some(format) = args.output.output {
         return output::objects(format, output::SERVICES, services);
-    }
-    if services.is_empty() {
-        output::note(format!("no services found in namespace {}", connection.namespace));
     }
     // Who may not look at functions or Secrets sees the services.
     let functions = ApiError::allowed(Functions::new(connection).list().await)?;

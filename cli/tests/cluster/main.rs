@@ -5,6 +5,7 @@
 //! points at, and fails where there is none.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod apply;
 mod edits;
 mod folders;

@@ -89,7 +89,30 @@ async fn a_function_without_a_schedule_has_no_test_run() {
         let name = sandbox.name("norun");
         kip.ok(&["function", "create", &name, "--image", SERVER_IMAGE]).await;
         let stderr = kip.fails(1, &["function", "test", &name]).await;
-        assert!(stderr.contains("has no schedule to run"), "{stderr}");
+        assert!(stderr.contains("only cron functions have test runs"), "{stderr}");
+        let invoke = format!("`kip function invoke {name}");
+        assert!(stderr.contains(&invoke), "{stderr}");
+    })
+    .await;
+}
+
+/// Without the cause it would be followed up to its deadline, an hour.
+#[tokio::test]
+async fn a_test_run_that_cannot_start_ends_with_the_cause() {
+    run("nopull", |sandbox| async move {
+        let kip = Kip::new(&sandbox, &[]).await;
+        let name = sandbox.name("nopull");
+        let cron = ["--trigger", "cron", "--schedule", "0 4 1 1 *"];
+        let create = ["function", "create", &name, "--image", "registry.invalid/none:1"];
+        kip.ok(&[&create[..], &cron].concat()).await;
+        sandbox.until_object("CronJob", &format!("{name}-cron")).await;
+        let stderr = kip.fails(1, &["function", "test", &name]).await;
+        assert!(stderr.contains("cannot start, and was deleted: ImagePullFailed: "), "{stderr}");
+        until("the run to be gone", || async {
+            let jobs = objects::list(&sandbox.client, "Job", &sandbox.namespace, "").await;
+            expect(jobs.is_empty(), || format!("{jobs:?}"))
+        })
+        .await;
     })
     .await;
 }

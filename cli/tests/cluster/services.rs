@@ -1,7 +1,9 @@
 //! Services and their Secrets, as users make, look at and delete them.
 
-use kipper_cluster::{names::SERVER_IMAGE, sandbox::run};
+use kipper_cluster::{bridge::on_bridge, names::SERVER_IMAGE, sandbox::run};
+use kipper_servers::redis::{Options, Redis};
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use crate::kip::{Kip, service};
 
@@ -26,6 +28,8 @@ async fn a_service_is_made_shown_changed_and_kept_while_it_is_used() {
         let stderr = kip.fails(1, &["service", "create", "cache", "--url-file", "url"]).await;
         assert!(stderr.contains("service cache already exists in namespace"), "{stderr}");
 
+        let stderr = kip.fails(1, &["service", "test", "cache"]).await;
+        assert!(stderr.contains("no function uses service cache"), "{stderr}");
         let create = ["function", "create", &name, "--image", SERVER_IMAGE, "--bind", "cache"];
         kip.ok(&create).await;
         let list = kip.ok(&["service", "list"]).await;
@@ -41,8 +45,6 @@ async fn a_service_is_made_shown_changed_and_kept_while_it_is_used() {
         assert_eq!(secret["data"]["PASSWORD"], "aHVudGVyMw==");
         assert_eq!(secret["data"]["HOST"], "Y2FjaGUuZXhhbXBsZS5jb20=");
 
-        let stderr = kip.fails(1, &["service", "test", "cache"]).await;
-        assert!(stderr.contains("no function takes events from service cache"), "{stderr}");
         let stderr = kip.fails(1, &["service", "delete", "cache"]).await;
         assert!(stderr.contains(&format!("service cache is used by {name}")), "{stderr}");
         kip.ok(&["function", "delete", &name]).await;
@@ -75,6 +77,35 @@ async fn a_secret_of_others_stays() {
         let stderr = kip.fails(1, &create).await;
         assert!(stderr.contains("Secret files-credentials already exists"), "{stderr}");
         assert_eq!(kip.json(&["service", "list", "-o", "json"]).await["items"], json!([]));
+    })
+    .await;
+}
+
+/// A pod with the function's variables logs in, or says why it cannot.
+#[tokio::test]
+async fn a_binding_is_tried_with_what_the_function_gets() {
+    run("bindtest", |sandbox| async move {
+        let server = spawn_blocking(|| Redis::start(Options::default()).unwrap()).await.unwrap();
+        let address = on_bridge(server.port()).await;
+        let files = [("right", server.password().unwrap()), ("wrong", "hunter2")];
+        let kip = Kip::new(&sandbox, &files).await;
+        let name = sandbox.name("bindtest");
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let create =
+            ["service", "create", "cache", "--type=redis", "--host", &host, "--port", &port];
+        kip.ok(&[&create[..], &["--password-file", "right"]].concat()).await;
+        let create = ["function", "create", &name, "--image", SERVER_IMAGE, "--bind", "cache"];
+        kip.ok(&create).await;
+        sandbox.until_object("Deployment", &name).await;
+        let told = kip.ok(&["service", "test", "cache"]).await;
+        assert_eq!(told, format!("function {name} can connect to service cache\n"));
+
+        kip.ok(&["service", "update", "cache", "--password-file", "wrong"]).await;
+        let end = kip.run(&["service", "test", "cache", "--function", &name]).await;
+        assert_eq!(end.code, 1, "{end:?}");
+        let expected = format!("function {name} cannot connect to cache: ");
+        assert!(end.stderr.contains(&expected), "{end:?}");
+        assert!(end.stdout.contains("WRONGPASS") && !end.stdout.contains("hunter2"), "{end:?}");
     })
     .await;
 }

@@ -11,6 +11,7 @@ mod function;
 mod interrupt;
 mod lifecycle;
 mod manifest;
+mod paths;
 mod registry;
 mod reload;
 mod serve;

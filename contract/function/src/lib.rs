@@ -19,6 +19,7 @@ pub mod names;
 pub mod quantity;
 pub mod revision;
 pub mod service;
+pub mod start;
 pub mod suggest;
 pub mod test_run;
 mod words;

@@ -2,7 +2,8 @@
 //!
 //! Text in, objects out: the caller reads the file. Documents of other kinds are skipped and
 //! named, so a file may hold a Function beside its ConfigMap. A mistyped field is an error here,
-//! with its path, because nothing later would notice it.
+//! with its path, because nothing later would notice it, and so is a document that was clearly meant to
+//! be a Function.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -14,6 +15,31 @@ use crate::{
     function::{Function, Problem},
     suggest,
 };
+
+/// The `apiVersion` of a Function.
+const API_VERSION: &str = "kipper.run/v1alpha1";
+/// Its `kind`.
+const KIND: &str = "Function";
+/// Fields of every object.
+const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+/// Those of its metadata (`ObjectMeta`).
+const METADATA: [&str; 15] = [
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
 
 /// Most documents in one text.
 pub const MAX_DOCUMENTS: usize = 1000;
@@ -85,6 +111,11 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
             let text = |pointer: &str| {
                 value.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned()
             };
+            let problems = meant(&value);
+            if !problems.is_empty() {
+                let name = text("/metadata/name");
+                return Err(ManifestError::Form { document: number, name, problems });
+            }
             manifest.skipped.push(Skipped {
                 document: number,
                 api_version: text("/apiVersion"),
@@ -102,10 +133,52 @@ fn readable(message: &str) -> String {
 }
 
 fn is_function(value: &Value) -> bool {
-    let group =
-        value.get("apiVersion").and_then(Value::as_str).and_then(|version| version.split_once('/'));
-    value.get("kind").and_then(Value::as_str) == Some("Function")
+    let group = text(value, "apiVersion").and_then(|version| version.split_once('/'));
+    text(value, "kind") == Some(KIND)
         && group.is_some_and(|(group, _)| group == crate::names::GROUP)
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
+    value.get(field).and_then(Value::as_str)
+}
+
+/// What keeps a document from being the Function that it was meant to be; empty for an object of
+/// another kind. Others have a kind `Function` too, in groups of their own.
+fn meant(value: &Value) -> Vec<Problem> {
+    let (version, kind) = (text(value, "apiVersion"), text(value, "kind"));
+    let is_ours = version.is_some_and(|version| {
+        let (group, _) = version.split_once('/').unwrap_or((version, ""));
+        suggest::closest(group, [crate::names::GROUP]).is_some()
+    });
+    // Kubernetes' own group has no name, and nothing like it.
+    let has_group = version.is_some_and(|version| version.contains('/'));
+    let is_like = kind.is_some_and(|kind| suggest::closest(kind, [KIND]).is_some());
+    let is_meant = if kind.is_none() { is_ours } else { is_like && (is_ours || !has_group) };
+    let mut problems = Vec::new();
+    if is_meant {
+        problems.extend(version_problem(version));
+        match kind {
+            None => problems.push(problem("kind", "is required".to_owned())),
+            Some(KIND) => {}
+            Some(kind) => {
+                problems.push(problem("kind", format!("{kind} is not known; did you mean {KIND}?")))
+            }
+        }
+    }
+    problems
+}
+
+fn version_problem(version: Option<&str>) -> Option<Problem> {
+    let message = match version {
+        Some(API_VERSION) => return None,
+        Some(version) => format!("must be {API_VERSION}, not {version}"),
+        None => format!("is required: {API_VERSION}"),
+    };
+    Some(problem("apiVersion", message))
+}
+
+fn problem(path: &str, message: String) -> Problem {
+    Problem { path: path.to_owned(), message }
 }
 
 fn function(
@@ -114,25 +187,34 @@ fn function(
     schema: Option<&JSONSchemaProps>,
 ) -> Result<Function, ManifestError> {
     let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("-").to_owned();
-    let mut problems = Vec::new();
-    let add = |path: &str, message: String| Problem { path: path.to_owned(), message };
-    if let Some(version) = value.get("apiVersion").and_then(Value::as_str)
-        && version != "kipper.run/v1alpha1"
-    {
-        problems.push(add("apiVersion", format!("must be kipper.run/v1alpha1, not {version}")));
-    }
+    let mut problems = Vec::from_iter(version_problem(text(&value, "apiVersion")));
+    let fields = |of: Option<&Value>, prefix: &str, known: &[&str]| {
+        let keys = of.and_then(Value::as_object).into_iter().flat_map(|fields| fields.keys());
+        let unknown = keys.filter(|key| !known.contains(&key.as_str()));
+        let all = unknown.map(|key| unknown_field(&format!("{prefix}{key}"), key, known));
+        all.collect::<Vec<_>>()
+    };
+    problems.extend(fields(Some(&value), "", &FIELDS));
+    problems.extend(fields(value.get("metadata"), "metadata.", &METADATA));
     match (value.get("spec"), schema) {
-        (None, _) => problems.push(add("spec", "is required".to_owned())),
+        (None, _) => problems.push(problem("spec", "is required".to_owned())),
         (Some(spec), Some(schema)) => check_form("spec", spec, schema, &mut problems),
         (Some(_), None) => {}
     }
     if problems.is_empty() {
         match serde_json::from_value(value) {
             Ok(function) => return Ok(function),
-            Err(error) => problems.push(add("document", error.to_string())),
+            Err(error) => problems.push(problem("document", error.to_string())),
         }
     }
     Err(ManifestError::Form { document, name, problems })
+}
+
+/// A field that there is none of, with the one that was meant.
+fn unknown_field(path: &str, key: &str, known: &[&str]) -> Problem {
+    let meant = suggest::closest(key, known.iter().copied());
+    let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+    problem(path, format!("is not a known field{}", meant.unwrap_or_default()))
 }
 
 /// Schema of the spec, from the CRD the API server would check it with.
@@ -166,7 +248,7 @@ fn check_form(path: &str, value: &Value, schema: &JSONSchemaProps, problems: &mu
             let article =
                 if matches!(expected, "integer" | "object" | "array") { "an" } else { "a" };
             let message = format!("must be {article} {expected}{hint}");
-            problems.push(Problem { path: path.to_owned(), message });
+            problems.push(problem(path, message));
         }
     }
 }
@@ -188,14 +270,12 @@ fn check_fields(
             (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
             (None, _) => {
                 let known = schema.properties.iter().flat_map(|known| known.keys());
-                let meant = suggest::closest(key, known.map(String::as_str));
-                let meant = meant.map(|meant| format!("; did you mean {meant}?"));
-                let message = format!("is not a known field{}", meant.unwrap_or_default());
-                problems.push(Problem { path, message });
+                let known: Vec<&str> = known.map(String::as_str).collect();
+                problems.push(unknown_field(&path, key, &known));
             }
         }
     }
     for key in schema.required.iter().flatten().filter(|key| !fields.contains_key(*key)) {
-        problems.push(Problem { path: format!("{path}.{key}"), message: "is required".to_owned() });
+        problems.push(problem(&format!("{path}.{key}"), "is required".to_owned()));
     }
 }

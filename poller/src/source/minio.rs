@@ -23,7 +23,9 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use kipper_bucket::{Condition, Failure, Lease, Listed, Pages, Record, S3, S3Error, names, nonce};
+use kipper_bucket::{
+    Condition, Endpoint, Failure, Lease, Listed, Pages, Record, S3, S3Error, names, nonce,
+};
 use tokio::time::timeout;
 
 pub use self::{
@@ -48,6 +50,23 @@ const MARGIN: Duration = Duration::from_secs(3);
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// An event's name has 50 bytes; what is much longer was not made by a bucket watcher.
 const MAX_KEY_BYTES: usize = 128;
+
+/// A bucket that nobody has, because of its name: keys that are good are told that it does not exist,
+/// or that it is none of theirs.
+const NOBODYS: &str = "kipper-login-check";
+/// The code for what these keys may not do.
+const NOT_ALLOWED: &str = "AccessDenied";
+
+/// Asks once with these keys.
+pub(crate) async fn login(endpoint: &Endpoint) -> Result<(), SourceError> {
+    match S3::new(endpoint).map_err(refused)?.list(NOBODYS, "", None).await {
+        Ok(_) | Err(S3Error::NoBucket { .. }) => Ok(()),
+        Err(S3Error::Denied { detail, .. }) if detail.contains(NOT_ALLOWED) => Ok(()),
+        Err(S3Error::Denied { detail, .. }) => Err(SourceError::Invalid(detail)),
+        Err(S3Error::Unavailable { detail, .. }) => Err(SourceError::Lost(detail)),
+        Err(error) => Err(refused(error)),
+    }
+}
 
 /// See the module.
 pub struct Minio {

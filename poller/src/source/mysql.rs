@@ -33,6 +33,11 @@ use self::{
 };
 use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
 
+/// Logs in and leaves.
+pub(crate) async fn login(url: &str, authority: Option<&str>) -> Result<(), SourceError> {
+    Connector::new(url, authority)?.connect(Role::Marks).await.map(drop)
+}
+
 /// See the module.
 pub struct Mysql {
     connector: Connector,

@@ -62,6 +62,17 @@ struct Link {
     owner: String,
 }
 
+/// Logs in and leaves.
+pub(crate) async fn login(url: &str, authority: Option<&str>) -> Result<(), SourceError> {
+    let connection = Connector::new(url, authority)?.connect().await?;
+    // Who gave no password is let in, and refused what it asks for.
+    match connection.call("PING", Vec::new()).await? {
+        Err(words) if words.starts_with("NOPERM") => Ok(()),
+        Err(words) => Err(SourceError::Invalid(words)),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// See the module.
 pub struct Redis {
     connector: Connector,

@@ -1,6 +1,7 @@
 //! The poller against real servers and a real handler on loopback.
 #![allow(clippy::unwrap_used)]
 
+mod bound;
 mod contract;
 mod function;
 mod minio;

@@ -1,6 +1,7 @@
 //! Which files become which functions.
 #![allow(clippy::unwrap_used)]
 
+use kipper_process::exit::plain;
 use tempfile::TempDir;
 
 use super::*;
@@ -129,7 +130,7 @@ fn what_needs_a_cluster_is_left_out_with_a_notice() {
 fn every_mistake_is_one_clear_line() {
     let other = CRON.replace("python", "ruby");
     let cases = [
-        ("gone.js", None, "cannot read DIR/gone.js: No such file or directory (os error 2)"),
+        ("gone.js", None, "cannot read DIR/gone.js: No such file or directory"),
         ("a.rb", Some(""), "DIR/a.rb: not a .js, .mjs, .cjs, .ts, .mts, .cts, .py or .yaml file"),
         (
             "a.d.ts",
@@ -164,7 +165,7 @@ fn every_mistake_is_one_clear_line() {
             fs::write(&path, text).unwrap();
         }
         let error = load(&[path]).unwrap_err().to_string();
-        assert_eq!(error.replace(root.to_str().unwrap(), "DIR"), expected);
+        assert_eq!(plain(&error).replace(root.to_str().unwrap(), "DIR"), expected);
     }
     fs::write(root.join("c.yaml"), "kind: [\n").unwrap();
     let error = load(&[root.join("c.yaml")]).unwrap_err().to_string();

@@ -100,6 +100,50 @@ fn says_which_document_and_field_is_wrong() {
 }
 
 #[test]
+fn what_was_meant_to_be_a_function_is_not_skipped() {
+    let api = "apiVersion: must be kipper.run/v1alpha1, not";
+    let kind = |given: &str| format!("kind: {given} is not known; did you mean Function?");
+    for (head, expected) in [
+        ("apiVersion: kipper.run/v1alpha1\nkind: Functon", kind("Functon")),
+        ("apiVersion: kipper.run/v1alpha1\nkind: function", kind("function")),
+        ("apiVersion: kipper.run/v1alpha1", "kind: is required".to_owned()),
+        ("apiVersion: kiper.run/v1alpha1\nkind: Function", format!("{api} kiper.run/v1alpha1")),
+        ("apiVersion: kipper.run\nkind: Function", format!("{api} kipper.run")),
+        ("apiVersion: v1\nkind: Function", format!("{api} v1")),
+        ("kind: Function", "apiVersion: is required: kipper.run/v1alpha1".to_owned()),
+        (
+            "apiVersion: kipper.io/v1\nkind: Functions",
+            format!("{api} kipper.io/v1; {}", kind("Functions")),
+        ),
+        // Of others.
+        ("apiVersion: serving.knative.dev/v1\nkind: Function", String::new()),
+        ("apiVersion: fission.io/v1\nkind: Functions", String::new()),
+        ("apiVersion: kipper.run/v1alpha1\nkind: Service", String::new()),
+        ("apiVersion: v1\nkind: ConfigMap", String::new()),
+        ("kind: Other", String::new()),
+    ] {
+        let text = format!("{head}\nmetadata: {{ name: f }}\nspec: {{ image: i }}\n");
+        let found = manifest::parse(&text).map(|found| found.skipped.len());
+        let expected = match expected.as_str() {
+            "" => Ok(1),
+            problems => Err(format!("document 1 (Function \"f\"): {problems}")),
+        };
+        assert_eq!(found.map_err(|error| error.to_string()), expected, "{head}");
+    }
+}
+
+#[test]
+fn fields_beside_the_spec_are_checked_too() {
+    let head = "apiVersion: kipper.run/v1alpha1\nkind: Function\n";
+    let text = format!("{head}metadata: {{ name: f, label: {{}} }}\nsepc: {{ image: i }}\n");
+    assert_eq!(
+        manifest::parse(&text).unwrap_err().to_string(),
+        "document 1 (Function \"f\"): sepc: is not a known field; did you mean spec?; \
+         metadata.label: is not a known field; did you mean labels?; spec: is required"
+    );
+}
+
+#[test]
 fn a_syntax_error_has_its_line() {
     let error = manifest::parse("kind: Function\nspec: [1, 2\nmore: x: y").unwrap_err();
     assert!(matches!(error, ManifestError::Syntax(_)));
