@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{Config, Summary},
     drain::{DrainRequest, DrainServer},
     error::Error,
     metrics::Metrics,
@@ -42,7 +42,8 @@ pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Re
 }
 
 async fn run_with_ports(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    tracing::info!(?config, "starting");
+    tracing::info!("{}", Summary(&config));
+    tracing::debug!(?config, "configured");
     config.check()?;
     let registry = kipper_process::metrics::registry("poll", env!("CARGO_PKG_VERSION"))?;
     let metrics = Metrics::register(&registry)?;
