@@ -3,8 +3,6 @@
 //! What a trigger may say, its bounds and defaults, and the names of the variables are
 //! `kipper_trigger`'s.
 
-mod summary;
-
 use std::{collections::HashMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
@@ -16,7 +14,6 @@ use kipper_bucket::Endpoint;
 use kipper_process::telemetry::LogArgs;
 use kipper_trigger::{DEFAULT_HEALTH_PATH, DEFAULT_STATE_BUCKET, Kind, ListEnd, Setting, Variable};
 
-pub(crate) use self::summary::Summary;
 use crate::{
     drain::DrainToken,
     error::Error,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Summary},
+    config::Config,
     drain::{DrainRequest, DrainServer},
     error::Error,
     metrics::Metrics,
@@ -22,6 +22,7 @@ use crate::{
     reach::Reach,
     rescuer::RECONNECT,
     source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
+    summary::Summary,
     target::{Target, TargetConfig},
 };
 

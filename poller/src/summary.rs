@@ -5,7 +5,7 @@ use std::fmt;
 
 use kipper_trigger::{Kind, one_line};
 
-use super::Config;
+use crate::config::Config;
 
 /// Longest part of a statement, in characters.
 const MAX_STATEMENT: usize = 120;
