@@ -15,8 +15,7 @@ pub(crate) fn admit(
     let function = match router.route(head.host) {
         Some(function) => function,
         None => {
-            let by_path = router.route_path(&head.target);
-            let (function, target) = by_path.ok_or(ProxyError::UnknownHost)?;
+            let (function, target) = router.route_path(&head.target)?;
             head.target = target.into();
             function
         }

@@ -47,10 +47,16 @@ pub enum ProxyError {
     #[error("the client closed the connection")]
     ClientGone,
     /// No function has this host.
-    #[error("no function answers for this host")]
+    #[error("no function with an http trigger has this host")]
     UnknownHost,
+    /// No function of this name has a route; only `kip dev` asks by name.
+    #[error(
+        "no function with an http trigger has this name: events reach a function through their source, \
+         and `run NAME` in kip dev starts a cron function"
+    )]
+    UnknownName,
     /// `POST /event` from outside, which only a function's own poller may send.
-    #[error("not found")]
+    #[error("/event is only for the poller of this function; its events come from its source")]
     EventPath,
     /// The hold bounds are reached.
     #[error("the function is starting and its queue is full")]
@@ -97,7 +103,7 @@ impl ProxyError {
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SlowReader | Self::ClientGone => 499,
-            Self::UnknownHost | Self::EventPath => 404,
+            Self::UnknownHost | Self::UnknownName | Self::EventPath => 404,
             Self::QueueFull(_) | Self::Overloaded | Self::ShuttingDown => 503,
             Self::ColdStartTimeout
             | Self::Saturated
@@ -119,6 +125,7 @@ impl ProxyError {
             Self::SlowReader => "slow_reader",
             Self::ClientGone => "client_gone",
             Self::UnknownHost => "unknown_host",
+            Self::UnknownName => "unknown_name",
             Self::EventPath => "event_path",
             Self::QueueFull(_) => "queue_full",
             Self::Overloaded => "overloaded",
@@ -146,6 +153,7 @@ impl ProxyError {
             | Self::SlowReader
             | Self::ClientGone
             | Self::UnknownHost
+            | Self::UnknownName
             | Self::EventPath => Side::Downstream,
             Self::StartFailed
             | Self::ColdStartTimeout

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::{
     destination::{Destination, DestinationContext},
+    error::ProxyError,
     source::{EndpointSink, EndpointState, Fleet, FleetSink, FunctionId, RouteSink, RouteSpec},
 };
 
@@ -85,12 +86,18 @@ impl Router {
     }
 
     /// For `kip dev`: `/_fn/<name>/rest` is `/rest` of that function, whatever the host.
-    pub(crate) fn route_path(&self, target: &[u8]) -> Option<(Arc<Destination>, Vec<u8>)> {
-        let rest = target.strip_prefix(PATH_PREFIX).filter(|_| self.path_routes)?;
+    pub(crate) fn route_path(
+        &self,
+        target: &[u8],
+    ) -> Result<(Arc<Destination>, Vec<u8>), ProxyError> {
+        let rest = target.strip_prefix(PATH_PREFIX).filter(|_| self.path_routes);
+        let rest = rest.ok_or(ProxyError::UnknownHost)?;
         let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(end);
         let slash: &[u8] = if rest.starts_with(b"/") { b"" } else { b"/" };
-        Some((self.by_name(std::str::from_utf8(name).ok()?)?, [slash, rest].concat()))
+        let name = std::str::from_utf8(name).ok();
+        let function = name.and_then(|name| self.by_name(name)).ok_or(ProxyError::UnknownName)?;
+        Ok((function, [slash, rest].concat()))
     }
 
     /// Every function, in no order.
@@ -449,16 +456,17 @@ mod tests {
     fn paths_find_functions_by_name() {
         let r = router();
         r.apply(spec("a", &["a.test"]));
-        let check = |target: &str, expected: Option<&str>| {
+        let check = |target: &str, expected: Result<&str, ProxyError>| {
             let found = r.route_path(target.as_bytes());
             let found = found.map(|(f, rest)| format!("{} {}", f.id.name, rest.escape_ascii()));
-            assert_eq!(found.as_deref(), expected, "{target}");
+            assert_eq!(found.as_deref(), expected.as_ref().copied(), "{target}");
         };
-        check("/_fn/a", Some("a /"));
-        check("/_fn/a/x?y=1", Some("a /x?y=1"));
-        check("/_fn/a?y=1", Some("a /?y=1"));
-        check("/_fn/b/x", None);
-        check("/x", None);
+        check("/_fn/a", Ok("a /"));
+        check("/_fn/a/x?y=1", Ok("a /x?y=1"));
+        check("/_fn/a?y=1", Ok("a /?y=1"));
+        check("/_fn/b/x", Err(ProxyError::UnknownName));
+        check("/_fn/", Err(ProxyError::UnknownName));
+        check("/x", Err(ProxyError::UnknownHost));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Held<C> {
     pub(crate) event: Arc<Event<C>>,
     /// Failed attempts so far.
     pub(crate) attempts: u32,
+    /// It waited here for this attempt, so what is known of it is as old as that.
+    pub(crate) is_stale: bool,
     /// How many events had been handled when it failed last.
     failed_after: u64,
 }
@@ -163,7 +165,8 @@ impl<C> Dispatcher<C> {
             resting.map_or((0, 0), |resting| (resting.attempts, resting.failed_after));
         let attempts = attempts.max(event.attempts);
         let event = Arc::new(event);
-        self.ready.push_back(Held { event: Arc::clone(&event), attempts, failed_after });
+        let held = Held { event: Arc::clone(&event), attempts, is_stale: false, failed_after };
+        self.ready.push_back(held);
         event
     }
 
@@ -239,6 +242,19 @@ impl<C> Dispatcher<C> {
         given_up
     }
 
+    /// One that was to be delivered again does not ask for it any more.
+    pub(crate) fn gone(&mut self) {
+        self.running -= 1;
+    }
+
+    /// One that was to be delivered again could not be read, or may not be delivered now: it is to be
+    /// released, and its attempts are remembered.
+    pub(crate) fn unread(&mut self, held: Held<C>, now: Instant) -> Held<C> {
+        self.running -= 1;
+        self.rest(&held, now);
+        held
+    }
+
     /// Everything that waits, to be released; what was counted of it is remembered.
     pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Held<C>> {
         let waiting = std::mem::take(&mut self.waiting);
@@ -310,7 +326,8 @@ impl<C> Dispatcher<C> {
 
     /// Keeps a failed event under its claim until its pause is over. Where such events fill half of
     /// what may be held, it is released and only remembered, or they would keep all others out.
-    fn wait(&mut self, held: Held<C>, now: Instant, pause: Duration) -> Verdict<C> {
+    fn wait(&mut self, mut held: Held<C>, now: Instant, pause: Duration) -> Verdict<C> {
+        held.is_stale = true;
         let due = now + pause;
         if self.waiting.len() >= self.limits.max_held / 2 {
             self.rest(&held, due);

@@ -4,6 +4,7 @@
 //! to the source is dropped before it ends. The stages decide; this file carries their decisions
 //! out and keeps the one list of what is held.
 
+mod attempt;
 mod calls;
 mod draining;
 mod failure;
@@ -13,10 +14,9 @@ mod settings;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use kipper_process::backoff::Backoff;
 use kipper_trigger::one_line;
@@ -41,7 +41,7 @@ use crate::{
     rescuer::Rescuer,
     retry::Ending,
     source::{Event, Key, Source, SourceError, Unusable, Wanted},
-    target::{Delivery, Outcome, Target},
+    target::{Outcome, Target},
 };
 
 /// Longest pause between two claims that fail.
@@ -162,6 +162,10 @@ impl<S: Source> Poller<S> {
                         self.delivered(more);
                     }
                 }
+                Some(reread) = self.calls.rereads.next() => {
+                    self.progressed(reread.result.is_ok());
+                    self.reread(reread);
+                }
                 claim = ended(&mut self.calls.claim) => {
                     self.progressed(claim.result.is_ok());
                     self.claimed(claim);
@@ -198,7 +202,7 @@ impl<S: Source> Poller<S> {
         // What failed meanwhile may be another pod's by now.
         if self.calls.gate.is_none() && self.rescuer.claims() {
             while let Some(held) = self.dispatcher.next(now) {
-                self.start_delivery(held);
+                self.attempt(held);
             }
         }
         self.start_completion(now);
@@ -209,30 +213,6 @@ impl<S: Source> Poller<S> {
         self.metrics.unmarked.set(self.completer.unmarked());
         self.metrics.failing.set(self.dispatcher.failing());
         self.metrics.suppressed.set(self.completer.suppressed().len());
-    }
-
-    fn start_delivery(&mut self, held: Held<Claim<S>>) {
-        let delivery = self.delivery(&held);
-        let target = Arc::clone(&self.target);
-        self.calls.deliveries.push(
-            async move {
-                let begin = Instant::now();
-                let outcome = target.deliver(&delivery).await;
-                DeliveryEnded { held, outcome, took: begin.elapsed() }
-            }
-            .boxed(),
-        );
-    }
-
-    fn delivery(&self, held: &Held<Claim<S>>) -> Delivery {
-        Delivery {
-            id: self.identity.id(&held.event.key),
-            source: self.identity.source.clone(),
-            kind: self.identity.kind.clone(),
-            time: self.identity.time(SystemTime::now()),
-            attempt: held.attempts + 1,
-            body: Bytes::clone(&held.event.body),
-        }
     }
 
     fn start_completion(&mut self, now: Instant) {

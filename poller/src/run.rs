@@ -22,6 +22,7 @@ use crate::{
     reach::Reach,
     rescuer::RECONNECT,
     source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
+    summary::Summary,
     target::{Target, TargetConfig},
 };
 
@@ -42,7 +43,8 @@ pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Re
 }
 
 async fn run_with_ports(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    tracing::info!(?config, "starting");
+    tracing::info!("{}", Summary(&config));
+    tracing::debug!(?config, "configured");
     config.check()?;
     let registry = kipper_process::metrics::registry("poll", env!("CARGO_PKG_VERSION"))?;
     let metrics = Metrics::register(&registry)?;

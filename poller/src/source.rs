@@ -69,6 +69,28 @@ pub enum Unusable {
     Duplicate,
 }
 
+/// What a claimed event is when it is read again.
+#[derive(Debug)]
+pub enum Reread<C> {
+    /// What it was.
+    Same,
+    /// Another one under the same key and claim.
+    Changed(Event<C>),
+    /// It does not ask to be delivered any more.
+    Gone,
+}
+
+impl<C> Reread<C> {
+    /// What a row is, of which this was read now.
+    fn of(known: &Event<C>, read: Option<Event<C>>) -> Self {
+        match read {
+            None => Self::Gone,
+            Some(event) if event.body == known.body => Self::Same,
+            Some(event) => Self::Changed(event),
+        }
+    }
+}
+
 /// What became of marking one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
@@ -147,6 +169,15 @@ pub trait Source: Send + Sync + 'static {
     /// delivered again within `rest`. Told before the event's release at the latest; of use to
     /// sources that keep this for whoever claims the event next.
     fn attempted(&self, _event: &Event<Self::Claim>, _attempts: u32, _rest: Duration) {}
+
+    /// Reads a claimed event again before another attempt. Its claim stands, whatever it is by now. Of
+    /// use to sources whose events change while they are claimed.
+    fn reread(
+        &self,
+        _event: &Event<Self::Claim>,
+    ) -> impl Future<Output = Result<Reread<Self::Claim>, SourceError>> + Send {
+        std::future::ready(Ok(Reread::Same))
+    }
 
     /// Gives claims up. Events that are not marked may be claimed by anybody from then on.
     fn release(

@@ -19,7 +19,7 @@ const { log } = require('./log');
 // A function is a handful of files; a bound turns "started in the wrong folder" into a message.
 const MAX_FILES = 10_000;
 const MAX_OUTPUT = 64 * 1024;
-const MAX_REASON = 1_000;
+const MAX_REASON = 400;
 const STAMP = '.kipper-complete';
 
 async function prepare(found, manifest, config) {
@@ -91,7 +91,7 @@ async function install(folder, root, wanted, config) {
     '--prefer-offline', '--loglevel=error'];
   const { code, output, timedOut } = await runNpm(args, folder, config.installMs);
   if (timedOut) throw new LoadError(`npm install did not finish within ${config.installMs / 1000} s (KIPPER_INSTALL_SECONDS)`);
-  if (code !== 0) throw new LoadError(`npm install failed: ${reason(output) || `exit code ${code}`}`);
+  if (code !== 0) throw Object.assign(new LoadError(`npm install failed: ${reason(output) || `exit code ${code}`}`), { detail: output });
 }
 
 function runNpm(args, cwd, timeoutMs) {
@@ -127,12 +127,20 @@ function withoutRedirections(env) {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !redirects(name)));
 }
 
-/** npm's own complaint as one line, without its pointer to a log file that is about to disappear. */
+/** npm's code and the first line that says why; the whole of what it said is the error's detail. */
 function reason(output) {
-  const lines = output.split('\n')
-    .map((line) => /^npm (?:error|ERR!) (.+)$/.exec(line)?.[1].trim())
-    .filter((line) => line && !/complete log of this run|_logs/.test(line));
-  return [...new Set(lines)].join('; ').slice(0, MAX_REASON);
+  const lines = output.split('\n').map((line) => /^npm (?:error|ERR!) (.+)$/.exec(line)?.[1].trim()).filter(Boolean);
+  const field = (name) => lines.find((line) => line.startsWith(`${name} `) && line !== 'command failed')?.slice(name.length + 1);
+  const code = field('code');
+  const script = lines.includes('command failed') && field('command');
+  const place = script && field('path')?.split('/node_modules/').at(-1);
+  // Each of npm's lines begins with a word of its own for the code: `404`, `notarget`, `enoent`.
+  const why = script ? `${place ? `${place}: ` : ''}the command failed: ${script}`
+    : lines.find((line) => !/^(?:code|syscall|path|dest|errno|command) /.test(line) && /\s/.test(line))
+      ?.replace(/^(?:[a-z]+|\d+) +(?=[A-Z])/, '');
+  // Some repeat the code.
+  const rest = code && why?.startsWith(code) ? why.slice(code.length).replace(/^:? +/, '') : why;
+  return [code && `code ${code}`, rest].filter(Boolean).join(': ').slice(0, MAX_REASON);
 }
 
 function writable(folder) {
@@ -173,4 +181,4 @@ function copyFiles(root, files, target) {
   }
 }
 
-module.exports = { prepare };
+module.exports = { prepare, reason };

@@ -8,18 +8,17 @@ const { ClientGone, NO_BODY, hasBody, inflate, readBody } = require('./body');
 const { BadRequest, EVENT_TOKEN, splitTarget, buildContext, buildEvent, marksOf } = require('./event');
 const { Refused } = require('./limits');
 const { asError, log, messageOf } = require('./log');
+const { JSON_HEAD, MAX_HEAD_BYTES, refusal, refuseUnread } = require('./refusal');
 const { StallWatch } = require('./stall');
 
-const MAX_HEAD_BYTES = 64 * 1024;
 const HEAD_MS = 60_000;
 const REQUEST_MS = 300_000;
 // How long the rest of a refused body is read and thrown away, so that the caller gets to see the refusal.
 const LINGER_MS = 5_000;
-const JSON_HEAD = [['content-type', 'application/json']];
 
 /** Resolves once the port is bound, with its address and the function that drains and exits. */
 function serve(handler, config) {
-  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), server: null, requestLog: null };
+  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), answers: new WeakMap(), server: null, requestLog: null };
   if (config.logRequests) state.requestLog = new (require('./requestlog').RequestLog)();
   const stalls = new StallWatch(config.writeMs);
   state.server = http.createServer({
@@ -39,6 +38,10 @@ function serve(handler, config) {
     });
   });
   state.server.on('request', (request, response) => accept(state, request, response));
+  state.server.on('clientError', (error, socket) => {
+    const answer = state.answers.get(socket);
+    refuseUnread(error, socket, answer?.headersSent && !answer.writableFinished);
+  });
   state.server.on('checkContinue', (request, response) => {
     const never = config.limits.refusal(Number(request.headers['content-length']));
     if (never === null && allowed(config, request)) response.writeContinue();
@@ -60,6 +63,7 @@ function serve(handler, config) {
 function accept(state, request, response) {
   state.running += 1;
   state.unused.delete(request.socket);
+  state.answers.set(request.socket, response);
   // A request outlives its client: its handler is part of what a drain waits for.
   let open = 2;
   const done = () => {
@@ -124,15 +128,15 @@ async function exchange(state, request, response) {
 
 async function answerFailure(state, request, response, call, error) {
   if (error instanceof ClientGone) throw error;
-  if (error instanceof Refused) return refuse(state, request, response, error);
-  if (error instanceof BadRequest) return sendError(state, response, 400, { error: error.message });
+  if (error instanceof Refused) return refuse(state, request, response, call, error);
+  if (error instanceof BadRequest) return sendError(state, response, 400, refusal(400, error.message, call.requestId));
   const where = `${call.method} ${call.path}`;
   if (error instanceof AnswerError) log(`bad answer to ${where}: ${error.message}`);
   else log(`${where} failed`, error);
   if (response.headersSent) return response.destroy();
   // What an error says is for whoever runs the function; the caller gets what finds it in the log.
   const told = call.delivery || state.config.errorDetail ? messageOf(error) : 'the function failed';
-  await sendError(state, response, 500, { error: told, requestId: call.requestId });
+  await sendError(state, response, 500, JSON.stringify({ error: told, requestId: call.requestId }));
 }
 
 async function send(state, response, answer, call) {
@@ -171,15 +175,15 @@ function setHead(state, response, answer) {
 
 function sendError(state, response, status, body) {
   for (const name of response.getHeaderNames()) response.removeHeader(name);
-  return send(state, response, { status, headers: JSON_HEAD, body: JSON.stringify(body) });
+  return send(state, response, { status, headers: JSON_HEAD, body });
 }
 
 /** Answers before the body was read: closing with unread bytes would reset the connection under the answer. */
-function refuse(state, request, response, { status, headers, message }) {
+function refuse(state, request, response, { requestId }, { status, headers, message }) {
+  const body = refusal(status, message, requestId);
   if (request.complete) {
-    return send(state, response, { status, headers: [...JSON_HEAD, ...headers], body: JSON.stringify({ error: message }) });
+    return send(state, response, { status, headers: [...JSON_HEAD, ...headers], body });
   }
-  const body = JSON.stringify({ error: message });
   setHead(state, response, { status, headers: [...JSON_HEAD, ...headers] });
   response.setHeader('connection', 'close');
   response.setHeader('content-length', Buffer.byteLength(body));

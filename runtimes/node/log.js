@@ -10,6 +10,10 @@ const MAX_DETAIL = 64 * 1024;
 // Kubernetes mounts a ConfigMap's files as links into `..2026_07_04_12_00_00.123/`; people know the mounted path.
 const DATA_FOLDER = /\/\.\.(?:\d{4}_\d\d_\d\d[^/\s]*|data)(?=\/)/g;
 
+// The runtime's own folder and Node's modules, in a frame of a stack or in a list of who required a module.
+const OWN = `${__dirname}/`;
+const FRAME = /^\s*at /;
+
 const shownAs = [];
 const said = new Set();
 
@@ -57,9 +61,11 @@ function logOnce(message) {
   log(message);
 }
 
+/** The line that says why is the last one of a failure without a stack: of a long log the end is kept. */
 function fail(message, error, code = 1) {
   if (error === undefined) write(`kipper: ${message}\n`);
-  else write(`kipper: ${message}: ${firstLine(error)}\n${error?.expected ? '' : `${describe(error)}\n`}`);
+  else if (error?.expected) write(`${error.detail ? `${error.detail.trimEnd()}\n` : ''}kipper: ${message}: ${firstLine(error)}\n`);
+  else write(`kipper: ${message}: ${firstLine(error)}\n${describe(error)}\n`);
   process.exit(code);
 }
 
@@ -104,10 +110,34 @@ function textOf(thrown) {
 
 function describe(error) {
   try {
-    return readable(inspect(error).slice(0, MAX_DETAIL));
+    return readable(ownFrames(inspect(error)).slice(0, MAX_DETAIL));
   } catch {
     return messageOf(error);
   }
+}
+
+/**
+ * Without the frames of this runtime and of Node around the function's. An error that this runtime itself threw keeps
+ * all of them.
+ */
+function ownFrames(text) {
+  const lines = text.split('\n');
+  const first = lines.find((line) => FRAME.test(line));
+  if (first?.includes(OWN)) return text;
+  const kept = [];
+  for (const line of lines) {
+    const dropped = FRAME.test(line) ? line.includes(OWN) || /[( ]node:/.test(line) : isOwnPath(line);
+    if (!dropped) kept.push(line);
+    // The properties of an error begin at the end of its last frame.
+    else if (line.endsWith(' {') && kept.length > 0) kept[kept.length - 1] += ' {';
+  }
+  return kept.join('\n');
+}
+
+/** A line of `Require stack` or `requireStack` that names a file of this runtime. */
+function isOwnPath(line) {
+  const text = line.trim();
+  return text.startsWith(`- ${OWN}`) || text.startsWith(`'${OWN}`);
 }
 
 function inspect(value) {

@@ -45,7 +45,11 @@ pub(crate) enum LoadError {
     Invalid { path: PathBuf, name: String, problems: Vec<Problem> },
     #[error("{}: a function cannot be named {name:?}: it {source}; rename the file", path.display())]
     Name { path: PathBuf, name: String, source: NameError },
-    #[error("two functions are named {name:?}: {} and {}", first.display(), second.display())]
+    #[error(
+        "two functions are named {name:?}: {} and {}; rename one of them",
+        first.display(),
+        second.display()
+    )]
     Duplicate { name: String, first: PathBuf, second: PathBuf },
     #[error("{}: two functions are named {name:?}: documents {first} and {second}", path.display())]
     Twice { path: PathBuf, name: String, first: usize, second: usize },
@@ -117,7 +121,7 @@ pub(crate) fn load(sources: &[PathBuf]) -> Result<Loaded, LoadError> {
             load_file(&path, &typed, &mut loaded)?;
         }
     }
-    settle_names(&mut loaded.functions)?;
+    check_names(&loaded.functions)?;
     if loaded.functions.len() > MAX_FUNCTIONS {
         return Err(LoadError::TooMany);
     }
@@ -327,22 +331,17 @@ fn name_of(file: Option<&OsStr>) -> String {
     name.trim_matches('-').to_owned()
 }
 
-/// Makes every name unique: of code files of one name, the later one gets its runtime added.
-fn settle_names(functions: &mut [LocalFunction]) -> Result<(), LoadError> {
-    let mut seen: HashMap<String, PathBuf> = HashMap::new();
+/// Two functions of one name are a mistake wherever they come from, as in a cluster: a name that followed
+/// from the order of the files would be another one after the next file.
+fn check_names(functions: &[LocalFunction]) -> Result<(), LoadError> {
+    let mut seen: HashMap<&str, &Path> = HashMap::new();
     for function in functions {
-        if seen.contains_key(&function.name) && function.code != Code::Inline {
-            function.name = format!("{}-{}", function.name, function.runtime);
-            let check = names::check_function_name(&function.name);
-            check.map_err(|source| LoadError::Name {
-                path: function.origin.clone(),
+        if let Some(first) = seen.insert(&function.name, &function.origin) {
+            return Err(LoadError::Duplicate {
                 name: function.name.clone(),
-                source,
-            })?;
-        }
-        let second = function.origin.clone();
-        if let Some(first) = seen.insert(function.name.clone(), second.clone()) {
-            return Err(LoadError::Duplicate { name: function.name.clone(), first, second });
+                first: first.to_owned(),
+                second: function.origin.clone(),
+            });
         }
     }
     Ok(())

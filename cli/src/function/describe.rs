@@ -11,7 +11,7 @@ use kipper_client::{
 use kipper_function::{
     Function, Timestamp, code,
     function::{ServiceBinding, effective::Workload},
-    names::service_credentials,
+    names::{self, service_credentials},
 };
 use kipper_trigger::Setting;
 use kube::ResourceExt as _;
@@ -54,6 +54,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
     let query = Query::function(&args.name, Duration::ZERO);
     let pods =
         ApiError::allowed(Logs::new(&session.connection).pods(&query).await)?.unwrap_or_default();
+    let (tests, pods): (Vec<_>, Vec<_>) = pods.into_iter().partition(is_test);
     let events = ApiError::allowed(events::about(&session.connection, &args.name).await)?
         .unwrap_or_default();
     let now = Timestamp::now();
@@ -62,7 +63,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
             Form::Json => output::Format::Json,
             Form::Yaml => output::Format::Yaml,
         };
-        return output::value(format, &whole(function, pods, &events, &services, now)?);
+        return output::value(format, &whole(function, [pods, tests], &events, &services, now)?);
     }
     let mut text = String::new();
     for (what, lines) in [
@@ -74,6 +75,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
         ("Volumes", volumes(&function)),
         ("Conditions", conditions(&function)),
         ("Pods", pods.iter().map(|pod| pod_line(pod, now)).collect()),
+        ("Test runs", tests.iter().map(|pod| pod_line(pod, now)).collect()),
         ("Events", event_lines(&events, now)),
     ] {
         section(&mut text, what, &lines);
@@ -84,7 +86,7 @@ pub(super) async fn run(args: &Args, scope: &ScopeArgs) -> anyhow::Result<()> {
 /// All of it as one object.
 fn whole(
     mut function: Function,
-    pods: Vec<Pod>,
+    [pods, tests]: [Vec<Pod>; 2],
     events: &[Reported],
     services: &Services,
     now: Timestamp,
@@ -108,15 +110,23 @@ fn whole(
     let next: Vec<_> =
         report::upcoming(&function, now).iter().map(|time| time.to_string()).collect();
     function.metadata.managed_fields = None;
+    Ok(json!({
+        "function": function, "pods": values(pods)?, "test_runs": values(tests)?,
+        "events": events, "bindings": bindings, "next_runs": next,
+    }))
+}
+
+fn values(pods: Vec<Pod>) -> Result<Vec<Value>, serde_json::Error> {
     let pods = pods.into_iter().map(|mut pod| {
         pod.metadata.managed_fields = None;
         serde_json::to_value(pod)
     });
-    let pods: Vec<_> = pods.collect::<Result<_, _>>()?;
-    Ok(json!({
-        "function": function, "pods": pods, "events": events, "bindings": bindings,
-        "next_runs": next,
-    }))
+    pods.collect()
+}
+
+/// A pod of a test run is no replica, whatever became of it.
+fn is_test(pod: &Pod) -> bool {
+    pod.labels().contains_key(names::TEST_RUN)
 }
 
 fn section(text: &mut String, heading: &str, lines: &[String]) {
@@ -455,7 +465,12 @@ memory    64Mi reserved, at most 256Mi"
             },
         }))
         .unwrap();
-        let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "p" } })).unwrap();
+        let pod = |name: &str, labels: Value| -> Pod {
+            let metadata = json!({ "name": name, "labels": labels });
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+        };
+        let pods = [pod("t", json!({ names::TEST_RUN: "true" })), pod("p", json!({}))];
+        let (tests, pods) = pods.into_iter().partition(is_test);
         let event = Reported {
             time: None,
             type_: "Warning".to_owned(),
@@ -463,11 +478,12 @@ memory    64Mi reserved, at most 256Mi"
             message: "m".to_owned(),
         };
         let now = "2026-01-01T01:00:00Z".parse().unwrap();
-        let whole = whole(function, vec![pod], &[event], &Services::default(), now).unwrap();
+        let whole = whole(function, [pods, tests], &[event], &Services::default(), now).unwrap();
         let text = |path: &str| whole.pointer(path).and_then(Value::as_str).unwrap_or("-");
         assert_eq!(text("/function/metadata/name"), "nightly");
         assert_eq!(whole.pointer("/function/metadata/managedFields"), None);
-        assert_eq!(text("/pods/0/metadata/name"), "p");
+        assert_eq!((text("/pods/0/metadata/name"), text("/pods/1")), ("p", "-"));
+        assert_eq!(text("/test_runs/0/metadata/name"), "t");
         assert_eq!(text("/events/0/reason"), "RunFailed");
         assert_eq!(text("/bindings/0/name"), "db");
         assert_eq!(text("/next_runs/0"), "2026-01-01T02:00:00Z");

@@ -8,7 +8,7 @@ use kipper_client::{
     logs::{Line, Logs, Query, Recent},
     loki::{Address, Loki, Tenant},
 };
-use kipper_function::names::CONTAINER;
+use kipper_function::names::{CONTAINER, is_test_pod};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -153,7 +153,7 @@ async fn follow(
     std::mem::replace(&mut shown.result, Ok(()))
 }
 
-/// Prints lines. As soon as there is a second pod, each says whose it is.
+/// Prints lines. As soon as there is a second pod, each says whose it is; one of a test run always does.
 struct Shown<'a> {
     args: &'a Args,
     pods: BTreeSet<String>,
@@ -178,7 +178,8 @@ impl Shown<'_> {
         if !self.pods.contains(&line.pod) {
             self.pods.insert(line.pod.clone());
         }
-        let text = text(line, self.args, self.pods.len() > 1) + "\n";
+        let with_pod = self.pods.len() > 1 || is_test_pod(&self.args.name, &line.pod);
+        let text = text(line, self.args, with_pod) + "\n";
         // What is not JSON has been made visible.
         self.result = output::raw(text);
     }
@@ -254,6 +255,11 @@ mod tests {
         assert_eq!(text(&own, &args(&["--timestamps"]), false), "2026-01-01T00:00:00Z hi");
         let hidden = Line { text: "\t\x1b[2Jgone\r".to_owned(), ..line("function") };
         assert_eq!(text(&hidden, &plain, false), "\t^[[2Jgone");
+        for (pod, expected) in
+            [("hello-test-0a1b2c3d-x", true), ("hello-1", false), ("hello-tests-1", false)]
+        {
+            assert_eq!(is_test_pod("hello", pod), expected, "{pod}");
+        }
         let json = text(&hidden, &args(&["--json"]), false);
         assert!(json.contains(r"\t\u001b[2Jgone\r"), "{json}");
         let json: serde_json::Value = text(&own, &args(&["--json"]), true).parse().unwrap();

@@ -24,7 +24,7 @@ fn examples(names: &[&str]) -> tempfile::TempDir {
 
 #[test]
 fn both_runtimes_answer_from_zero_on_every_address() {
-    let folder = examples(&["hello.js", "hello.py"]);
+    let folder = examples(&["hello.js", "hello-python.py"]);
     let kip = Kip::start(folder.path(), &[]);
     assert!(kip.children().is_empty(), "nothing runs before it is needed");
     for (function, runtime) in [("hello", "node"), ("hello-python", "python")] {
@@ -93,6 +93,11 @@ fn every_example_runs() {
     }
     assert!(kip.wait_for("heartbeat     node    ").contains("Every minute, next 2"));
     kip.wait_for("orders        node    postgres trigger: needs --source shopdb=<url> or ");
+    // It has no http trigger, and so no route.
+    let (status, body) = kip.get("localhost", "/_fn/orders/event");
+    assert!(status == 404 && body.contains("\"unknown_name\""), "{body}");
+    let (status, body) = kip.get("orders.localhost", "/");
+    assert!(status == 404 && body.contains("\"unknown_host\""), "{body}");
 }
 
 #[test]

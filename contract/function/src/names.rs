@@ -221,6 +221,11 @@ pub fn test_job(function: &str, run: u32) -> String {
     format!("{function}-test-{run:08x}")
 }
 
+/// Whether a pod of `function` belongs to a test run, where only its name is known.
+pub fn is_test_pod(function: &str, pod: &str) -> bool {
+    pod.strip_prefix(function).is_some_and(|rest| rest.starts_with("-test-"))
+}
+
 /// PersistentVolumeClaim of a Kipper volume.
 pub fn volume_claim(volume: &str) -> String {
     format!("shared-{volume}")

@@ -142,6 +142,14 @@ fn a_limit_that_was_too_low_is_named_with_what_raises_it() {
     let gyp = "kipper: cannot load the function: npm install failed: gyp ERR! stack Error";
     assert!(message(ended("Error", 1, gyp)).ends_with("use an image of your own"));
     assert_eq!(message(ended("Error", 1, "boom")), "exit code 1: boom");
+    // What npm or pip said stands before the line that says why, and stays in the log.
+    let npm = "npm error code E404\nnpm error 404 Not Found - GET https://r/nope\nnpm error 404\n";
+    let why = "kipper: cannot load the function: npm install failed: code E404: Not Found - GET \
+               https://r/nope";
+    let failed = message(ended("Error", 1, &format!("{npm}{why}\n")));
+    assert_eq!(failed, format!("exit code 1: {why}"));
+    let git = "npm error code ENOENT\nnpm error syscall spawn git\n";
+    assert!(message(ended("Error", 1, &format!("{git}{why}\n"))).ends_with("image of your own"));
 
     let full = "Usage of EmptyDir volume \"tmp\" exceeds the limit \"512Mi\".";
     let evicted = failure(json!({ "phase": "Failed", "reason": "Evicted", "message": full }));

@@ -8,7 +8,7 @@ use crate::{
     completer::Work,
     dispatcher::Held,
     rescuer::Task,
-    source::{Claimed, Digest, Event, Key, Mark, SourceError},
+    source::{Claimed, Digest, Event, Key, Mark, Reread, SourceError},
     target::Outcome,
 };
 
@@ -44,6 +44,12 @@ pub(super) struct DeliveryEnded<C> {
     pub(super) took: Duration,
 }
 
+/// How reading an event again ended.
+pub(super) struct RereadEnded<C> {
+    pub(super) held: Held<C>,
+    pub(super) result: Result<Reread<C>, SourceError>,
+}
+
 pub(super) struct Calls<C> {
     pub(super) claim: Call<ClaimEnded<C>>,
     pub(super) complete: Call<CompleteEnded<C>>,
@@ -53,6 +59,8 @@ pub(super) struct Calls<C> {
     /// Ends when the function answers; nothing is claimed or delivered before.
     pub(super) gate: Call<()>,
     pub(super) deliveries: FuturesUnordered<BoxFuture<'static, DeliveryEnded<C>>>,
+    /// Of events whose next attempt is due; each counts as one that runs.
+    pub(super) rereads: FuturesUnordered<BoxFuture<'static, RereadEnded<C>>>,
 }
 
 impl<C> Calls<C> {
@@ -65,6 +73,7 @@ impl<C> Calls<C> {
             keepalive: None,
             gate: Some(gate),
             deliveries: FuturesUnordered::new(),
+            rereads: FuturesUnordered::new(),
         }
     }
 }

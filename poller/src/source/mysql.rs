@@ -31,7 +31,7 @@ use self::{
     plan::Plan,
     session::Session,
 };
-use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
+use super::{Claimed, Digest, Event, Key, Mark, Reread, Source, SourceError, Wanted, sizes::Sizes};
 
 /// Logs in and leaves.
 pub(crate) async fn login(url: &str, authority: Option<&str>) -> Result<(), SourceError> {
@@ -133,6 +133,10 @@ impl Source for Mysql {
         retried: bool,
     ) -> Result<Mark, SourceError> {
         self.marks().dead(event, reason, attempts, retried).await
+    }
+
+    async fn reread(&self, event: &Event<Row>) -> Result<Reread<Row>, SourceError> {
+        self.session().reread(event).await
     }
 
     async fn release(&self, events: &[Arc<Event<Row>>]) -> Result<(), SourceError> {

@@ -32,7 +32,7 @@ use self::{
     recipe::Recipe,
     session::Session,
 };
-use super::{Claimed, Digest, Event, Key, Mark, Source, SourceError, Wanted, sizes::Sizes};
+use super::{Claimed, Digest, Event, Key, Mark, Reread, Source, SourceError, Wanted, sizes::Sizes};
 
 /// Logs in and leaves.
 pub(crate) async fn login(url: &str, authority: Option<&str>) -> Result<(), SourceError> {
@@ -131,6 +131,10 @@ impl Source for Postgres {
         retried: bool,
     ) -> Result<Mark, SourceError> {
         self.marks()?.dead(event, reason, attempts, retried).await
+    }
+
+    async fn reread(&self, event: &Event<Row>) -> Result<Reread<Row>, SourceError> {
+        self.session()?.reread(event).await
     }
 
     async fn release(&self, events: &[Arc<Event<Row>>]) -> Result<(), SourceError> {

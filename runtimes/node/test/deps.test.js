@@ -4,6 +4,7 @@ const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const { reason } = require('../deps');
 const { folder, launch, start } = require('./harness');
 
 const FUNCTION = {
@@ -74,13 +75,31 @@ test('node_modules beside package.json is used as it stands', async (t) => {
   assert.doesNotMatch(run.stderr, /installing/);
 });
 
-test('a failed install is one line with npm\'s reason and exit code 1', async (t) => {
+test('a failed install ends with one line of npm\'s reason, after what npm said', async (t) => {
   const root = folder(t, { 'index.js': '', 'package.json': '{"dependencies":{"gone":"file:./nowhere.tgz"}}' });
   const work = folder(t, {});
   const run = launch(t, root, { KIPPER_WORK_DIR: work });
   assert.equal(await run.exited, 1);
-  assert.match(run.stderr, /\nkipper: cannot load the function: npm install failed: code ENOENT[^\n]*nowhere\.tgz[^\n]*\n$/);
+  assert.match(run.stderr, /\nnpm \S+ code ENOENT\n/);
+  assert.match(run.stderr, /\nkipper: cannot load the function: npm install failed: code ENOENT: no such file[^\n;]*nowhere\.tgz'?\n$/);
   assert.deepEqual(fs.readdirSync(work), [], 'nothing half done stays behind');
+});
+
+test('npm\'s reason is its code and the first line that says why', () => {
+  const check = (lines, expected) => assert.equal(reason(lines.map((line) => `npm error ${line}\n`).join('')), expected);
+  check(['code E404', '404 Not Found - GET https://registry.npmjs.org/nope - Not found', '404', '404  \'nope@1\' is not in this registry.'],
+    'code E404: Not Found - GET https://registry.npmjs.org/nope - Not found');
+  check(['code ETARGET', 'notarget No matching version found for left-pad@99.', 'notarget In most cases you'],
+    'code ETARGET: No matching version found for left-pad@99.');
+  check(['code EAI_AGAIN', 'syscall getaddrinfo', 'errno EAI_AGAIN', 'request to https://r.example/x failed, reason: getaddrinfo EAI_AGAIN r.example'],
+    'code EAI_AGAIN: request to https://r.example/x failed, reason: getaddrinfo EAI_AGAIN r.example');
+  check(['code ERESOLVE', 'ERESOLVE unable to resolve dependency tree', '', 'While resolving: f@1'],
+    'code ERESOLVE: unable to resolve dependency tree');
+  check(['code 1', 'path /w/node_modules/bcrypt', 'command failed', 'command sh -c node-gyp rebuild', 'gyp info it worked if it ends with ok'],
+    'code 1: bcrypt: the command failed: sh -c node-gyp rebuild');
+  check(['code ENOENT', 'syscall spawn git', 'path git', 'errno -2', 'enoent An unknown git error occurred'],
+    'code ENOENT: An unknown git error occurred');
+  assert.equal(reason('Killed\n'), '');
 });
 
 test('without npm the message says so', async (t) => {

@@ -12,7 +12,7 @@ test('large, chunked and announced bodies', async (t) => {
   const run = await start(t, LENGTH, { KIPPER_MAX_BODY: '1000000' });
   assert.equal((await run.post('/', Buffer.alloc(1_000_000))).json().length, 1_000_000);
   assert.equal((await run.post('/', ['a'.repeat(10), 'b'.repeat(20)])).json().length, 30, 'chunked');
-  const tooLarge = '{"error":"the body is larger than 1000000 bytes (KIPPER_MAX_BODY)"}';
+  const tooLarge = '{"error":"the body is larger than 1000000 bytes (KIPPER_MAX_BODY)","reason":"body_too_large"}';
   for (const body of [Buffer.alloc(1_000_001), [Buffer.alloc(600_000), Buffer.alloc(600_000)]]) {
     const answer = await run.post('/', body);
     assert.deepEqual([answer.status, answer.text, answer.headers.connection], [413, tooLarge, 'close']);
@@ -32,6 +32,21 @@ test('Expect: 100-continue is granted, or refused before the body is sent', asyn
   refused.write(head(11));
   assert.match((await once(refused, 'data'))[0], /^HTTP\/1\.1 413 /);
   refused.destroy();
+});
+
+test('what is not HTTP is refused in the shape of every other refusal', async (t) => {
+  const run = await start(t, 'module.exports = () => "ok"');
+  const refused = [
+    [`GET / HTTP/1.1\r\nHost: x\r\nX-Big: ${'a'.repeat(70_000)}\r\n\r\n`, 431, 'headers_too_large'],
+    ['GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n', 400, 'bad_request'],
+    ['not http at all\r\n\r\n', 400, 'bad_request'],
+  ];
+  for (const [sent, status, reason] of refused) {
+    const [head, body] = (await raw(run.port, sent)).split('\r\n\r\n');
+    assert.match(head, new RegExp(`^HTTP/1\\.1 ${status} `));
+    assert.equal(JSON.parse(body).reason, reason);
+    assert.match(JSON.parse(body).error, /^the request/);
+  }
 });
 
 test('a head over the limit is 431', async (t) => {

@@ -94,6 +94,19 @@ def hint(text):
     log_once(text)
 
 
+# The short name of a refusal; those that the interceptor's own answers have too are the same.
+REFUSALS = {400: "bad_request", 403: "event_path", 408: "request_timeout", 413: "body_too_large"}
+REFUSALS |= {431: "headers_too_large", 501: "transfer_coding", 503: "overloaded", 505: "http_version"}
+
+
+def refusal(status, text, request=None, headers=()):
+    """What the runtime itself refuses, as `{error, reason, requestId}`, in the interceptor's shape; without a request ID
+    where the request had none, or where its head was not read."""
+    body = {"error": text, "reason": REFUSALS[status]}
+    request_id = getattr(request, "headers", {}).get("x-request-id")
+    return error_answer(status, body if request_id is None else body | {"requestId": request_id}, headers)
+
+
 def error_answer(status, body, headers=()):
     import json
 

@@ -7,7 +7,7 @@ move at a least rate, whoever waits for it.
 
 import time
 
-from .answer import error_answer
+from .answer import refusal as refusal_answer
 from .http1 import Parser
 from .limits import Refused
 from .log import log
@@ -170,7 +170,7 @@ class Connection:
         if self.server.request_log and request and refusal.status in BODY_REFUSED:
             self.server.log_begin(request, self._began or self.loop.time())
             self.server.request_log.end(request, refusal.status, False)
-        answer = error_answer(refusal.status, {"error": str(refusal)}, refusal.headers)
+        answer = refusal_answer(refusal.status, str(refusal), request, refusal.headers)
         self._write(self._head(answer, keep_alive=False) + answer.body)
         self._lingering = True
         self.deadline = self.loop.time() + LINGER_SECONDS

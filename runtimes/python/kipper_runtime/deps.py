@@ -7,6 +7,7 @@ interrupted install leaves only rubbish behind, and of several starts at once th
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import site
@@ -20,7 +21,8 @@ from .load import MANIFEST, after_standard_library, decode_manifest, read_manife
 from .log import Expected, log
 
 MAX_FILES = 10_000
-MAX_REASON = 1_000
+MAX_REASON = 400
+MAX_VERSIONS = 5
 STAMP = ".kipper-complete"
 
 
@@ -105,7 +107,7 @@ def install(folder, root, config):
         raise Expected(f"pip install did not finish within {config.install_seconds} s (KIPPER_INSTALL_SECONDS)") from None
     if pip.returncode != 0:
         text = output.decode("utf-8", "replace")
-        raise Expected(f"pip install failed: {reason(text) or f'exit code {pip.returncode}'}")
+        raise Expected(f"pip install failed: {reason(text) or f'exit code {pip.returncode}'}", text)
 
 
 # Settings of the machine that would send the packages elsewhere, or nowhere, or hide pip's reason.
@@ -132,7 +134,18 @@ def stop_with(child):
 
 
 def reason(output):
-    """pip's own complaint as one line; without an ERROR line (pip itself is missing) the last line says why."""
+    """pip's first ERROR line, without a long list of versions; without one (pip itself is missing) the last line says
+    why. The whole of what pip said is the error's detail."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    return "; ".join(dict.fromkeys(errors or lines[-1:]))[:MAX_REASON]
+    text = re.sub(r"\(from versions: (.*)\)", lambda found: versions(found[1]), (errors or lines[-1:] or [""])[0])
+    if any("connection broken by" in line for line in lines):
+        text += "; the package index could not be reached"
+    return text[:MAX_REASON]
+
+
+def versions(text):
+    """The newest few of the versions there are."""
+    found = text.split(", ")
+    shown = found if len(found) <= MAX_VERSIONS else ["…", *found[-MAX_VERSIONS:]]
+    return f"(from versions: {', '.join(shown)})"

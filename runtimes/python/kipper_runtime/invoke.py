@@ -7,7 +7,7 @@ body is run to its end before the status is sent, because the status marks the e
 
 import threading
 
-from .answer import error_answer, to_answer
+from .answer import error_answer, refusal, to_answer
 from .background import in_threads
 from .connection import bodyless
 from .error import AnswerError
@@ -43,9 +43,9 @@ def answer_of(value, request):
 def failure(server, request, error):
     where = f"{request.method} {request.target.partition('?')[0]}"
     if isinstance(error, BadRequest):
-        return error_answer(400, {"error": str(error)})
+        return refusal(400, str(error), request)
     if isinstance(error, Refused):
-        return error_answer(error.status, {"error": str(error)}, error.headers)
+        return refusal(error.status, str(error), request, error.headers)
     if isinstance(error, AnswerError):
         log(f"bad answer to {where}: {error}")
     else:

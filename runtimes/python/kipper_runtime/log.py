@@ -6,11 +6,17 @@ import os
 import sys
 
 MAX_MESSAGE = 4_096
+OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+LIBRARY = os.path.dirname(os.__file__) + os.sep
 said = set()
 
 
 class Expected(Exception):
-    """A failure whose message says everything: no stack is printed for it."""
+    """A failure whose message says everything: no stack is printed for it. `detail` is what a program said that failed."""
+
+    def __init__(self, message, detail=""):
+        super().__init__(message)
+        self.detail = detail
 
 
 def log(message, error=None):
@@ -26,11 +32,14 @@ def log_once(message):
 
 
 def fail(message, error=None, code=1):
+    """The line that says why is the last one of a failure without a stack: of a long log the end is kept."""
     text = f"kipper: {message}"
     if error is not None:
         text += ": " + message_of(error).split("\n")[0]
         if not isinstance(error, Expected):
             text += "\n" + describe(error).rstrip()
+        elif error.detail:
+            text = error.detail.rstrip() + "\n" + text
     sys.stdout.flush()
     write(text + "\n")
     os._exit(code)
@@ -62,9 +71,38 @@ def describe(error):
     import traceback
 
     try:
-        return readable("".join(traceback.format_exception(error)))
+        shown = traceback.TracebackException.from_exception(error)
+        keep_own_frames(shown)
+        return readable("".join(shown.format()))
     except BaseException:
         return message_of(error)
+
+
+def keep_own_frames(shown, seen=None):
+    """Leaves the frames of the function, and of what it called: those of this runtime go, and what stands between it and
+    the function. An exception that never reached the function keeps all of them, but for a file that cannot be
+    compiled: its own lines are in the message."""
+    seen = set() if seen is None else seen
+    if shown is None or id(shown) in seen:
+        return
+    seen.add(id(shown))
+    for other in (shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or ())):
+        keep_own_frames(other, seen)
+    begin = next((at for at, frame in enumerate(shown.stack) if is_functions(frame.filename)), None)
+    if begin is not None:
+        shown.stack[:] = [frame for frame in shown.stack[begin:] if not is_runtimes(frame.filename)]
+    elif hasattr(shown, "offset"):  # of a SyntaxError
+        shown.stack[:] = []
+
+
+def is_runtimes(name):
+    return name.startswith((OWN, "<frozen "))
+
+
+def is_functions(name):
+    """Neither of this runtime nor of the standard library; installed packages lie within that one's folder."""
+    is_library = name.startswith(LIBRARY) and "-packages" not in name[len(LIBRARY) :]
+    return not is_library and not is_runtimes(name)
 
 
 def readable(text):

@@ -7,7 +7,7 @@ import socket
 import threading
 
 from . import invoke
-from .answer import Answer, error_answer
+from .answer import Answer, refusal
 from .background import Background, run_for_good
 from .connection import Connection
 from .event import EVENT_TOKEN
@@ -127,7 +127,7 @@ class Server:
             connection.respond(HEALTHY)
         elif not self._allowed(request):
             message = f"POST /event is for event deliveries, which carry {EVENT_TOKEN}"
-            connection.respond(error_answer(403, {"error": message}))
+            connection.respond(refusal(403, message, request))
         elif self.handler.is_async:
             task = self.loop.create_task(invoke.run_async(self, request, connection))
             self._tasks.add(task)  # the loop itself keeps only a weak reference

@@ -132,6 +132,12 @@ class ConformanceTest(WrapperTest):
     def check_error(self, answer, pattern):
         self.assertRegex(answer.json()["error"], pattern)
 
+    def check_reason(self, answer, reason):
+        self.assertEqual(answer.json()["reason"], reason)
+
+    def check_requestId(self, answer, request_id):
+        self.assertEqual(answer.json().get("requestId"), request_id)
+
     def check_headers(self, answer, headers):
         for name, value in headers.items():
             seen = answer.headers.get_all(name)

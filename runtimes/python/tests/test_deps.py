@@ -2,6 +2,8 @@
 
 import os
 
+from kipper_runtime import deps
+
 from .harness import WrapperTest
 
 BACKEND = '''
@@ -70,11 +72,30 @@ class DependencyTest(WrapperTest):
         run = self.start({"handler.py": "def handler(): return 'x'", "requirements.txt": "# nothing\n\n"})
         self.assertNotIn("installing", run.stderr)
 
-    def test_a_failed_install_is_one_line_with_pips_reason(self):
+    def test_pips_reason_is_its_first_error_line(self):
+        versions = ", ".join(f"1.{minor}" for minor in range(40))
+        cases = [
+            ("ERROR: Could not find a version that satisfies the requirement x==9 (from versions: none)\nERROR: No matching"
+             " distribution found for x==9\n", "Could not find a version that satisfies the requirement x==9 (from versions: none)"),
+            (f"ERROR: Could not find x==9 (from versions: {versions})\n",
+             "Could not find x==9 (from versions: …, 1.35, 1.36, 1.37, 1.38, 1.39)"),
+            ("WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError()': /simple/x/\n"
+             "ERROR: Could not find x (from versions: none)\n",
+             "Could not find x (from versions: none); the package index could not be reached"),
+            ("ERROR: Cannot install a and b because of conflicts.\nERROR: ResolutionImpossible: for help visit https://pip\n",
+             "Cannot install a and b because of conflicts."),
+            ("/usr/bin/python3: No module named pip\n", "/usr/bin/python3: No module named pip"),
+            ("", ""),
+        ]
+        for output, expected in cases:
+            self.assertEqual(deps.reason(output), expected)
+
+    def test_a_failed_install_ends_with_one_line_of_pips_reason(self):
         root = self.folder({"handler.py": "", "requirements.txt": "--no-index\nleft-out==1.0\n"})
         work = self.folder({})
         run = self.launch(root, KIPPER_WORK_DIR=work)
         self.assertEqual(run.exit_code(), 1)
+        self.assertIn("\nERROR: No matching distribution found for left-out==1.0\nkipper: ", run.stderr)
         self.assertRegex(run.stderr, r"\nkipper: cannot load the function: pip install failed: [^\n]*left-out==1\.0[^\n]*\n$")
         self.assertEqual(os.listdir(work), [], "nothing half done stays behind")
 

@@ -33,7 +33,7 @@ fn named(name: &str, runtime: Runtime) -> (String, Runtime) {
 fn a_folder_is_everything_in_it() {
     let dir = folder(&[
         ("hello.js", ""),
-        ("hello.py", ""),
+        ("greet.py", ""),
         ("My_Thing.v2.mjs", ""),
         ("nightly.yaml", CRON),
         ("values.yaml", "replicas: 3\n"),
@@ -44,8 +44,8 @@ fn a_folder_is_everything_in_it() {
     ]);
     let expected = [
         named("my-thing-v2", Runtime::Node),
+        named("greet", Runtime::Python),
         named("hello", Runtime::Node),
-        named("hello-python", Runtime::Python),
         named("nightly", Runtime::Python),
     ];
     assert_eq!(names(&[dir.path().to_owned()]), expected);
@@ -177,6 +177,20 @@ fn two_functions_of_one_name_are_refused() {
     let dir = folder(&[("a.yaml", CRON), ("b.yaml", CRON)]);
     let error = load(&[dir.path().to_owned()]).unwrap_err();
     assert!(matches!(error, LoadError::Duplicate { .. }), "{error}");
+    let dir = folder(&[("x.js", ""), ("x.py", ""), ("x/index.js", "")]);
+    let at = |name: &str| dir.path().join(name);
+    let root = dir.path().canonicalize().unwrap();
+    for (sources, first, second) in [
+        (vec![dir.path().to_owned()], "x.js", "x.py"),
+        (vec![at("x.py"), at("x.js")], "x.py", "x.js"),
+        (vec![at("x.js"), at("x")], "x.js", "x"),
+    ] {
+        let error = load(&sources).unwrap_err().to_string();
+        let expected =
+            "two functions are named \"x\": DIR/FIRST and DIR/SECOND; rename one of them";
+        let expected = expected.replace("FIRST", first).replace("SECOND", second);
+        assert_eq!(error.replace(root.to_str().unwrap(), "DIR"), expected);
+    }
     let twice = format!("{CRON}---\nkind: Other\n---\n{CRON}");
     let dir = folder(&[("c.yaml", &twice)]);
     let error = load(&[dir.path().join("c.yaml")]).unwrap_err().to_string();

@@ -11,6 +11,7 @@ mod go;
 mod host;
 mod manifest;
 mod names;
+mod reference;
 mod revision;
 mod schema;
 mod test_run;

@@ -22,7 +22,7 @@ use super::{
     row::Row,
     server::number,
 };
-use crate::source::{Claimed, Event, Key, SourceError, Unusable, Wanted};
+use crate::source::{Claimed, Event, Key, Reread, SourceError, Unusable, Wanted};
 
 /// Rows that a claim looks at before it gives up. All pods of a function hold fewer, and so do the
 /// dispatcher and the completer leave fewer out.
@@ -228,6 +228,13 @@ impl Session {
             }
         }
         Ok(reading.finish())
+    }
+
+    /// Reads a locked row again. One whose key names another row too is nobody's event any more.
+    pub(super) async fn reread(&self, event: &Event<Row>) -> Result<Reread<Row>, SourceError> {
+        let taken = [(event.key.clone(), Lock::clone(&event.claim.lock))];
+        let (mut events, _) = self.fetch(&taken, usize::MAX).await?;
+        Ok(Reread::of(event, events.pop()))
     }
 
     /// Gives locks up.

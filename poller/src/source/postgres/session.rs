@@ -15,7 +15,7 @@ use super::{
     row::Row,
     text::{Text, array},
 };
-use crate::source::{Claimed, Event, Key, SourceError, Unusable, Wanted};
+use crate::source::{Claimed, Event, Key, Reread, SourceError, Unusable, Wanted};
 
 /// Rounds of giving stray locks up; each takes one off locks that were taken several times.
 const MAX_STRAY_ROUNDS: usize = 64;
@@ -148,6 +148,13 @@ impl Session {
             }
         }
         Ok((events, unusable))
+    }
+
+    /// Reads a locked row again. One whose key names another row too is nobody's event any more.
+    pub(super) async fn reread(&self, event: &Event<Row>) -> Result<Reread<Row>, SourceError> {
+        let order = vec![(event.key.clone(), event.claim.lock)];
+        let (mut events, _) = self.fetch(order, usize::MAX).await?;
+        Ok(Reread::of(event, events.pop()))
     }
 
     /// Gives locks up, each as often as it is listed.

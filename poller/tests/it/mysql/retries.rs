@@ -19,6 +19,16 @@ async fn a_redrive_delivers_once() {
 }
 
 #[tokio::test]
+async fn a_mended_row_is_delivered_as_it_is() {
+    retries::a_mended_row_is_delivered_as_it_is(Database::new().await).await;
+}
+
+#[tokio::test]
+async fn a_row_that_left_is_not_delivered_again() {
+    retries::a_row_that_left_is_not_delivered_again(Database::new().await).await;
+}
+
+#[tokio::test]
 async fn retry_after_is_honoured() {
     retries::retry_after_is_honoured(Database::new().await).await;
 }

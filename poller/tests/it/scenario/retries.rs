@@ -84,6 +84,43 @@ pub(crate) async fn a_redrive_delivers_once(database: impl Table) {
     assert_eq!(function.by_id()["ns/fn/1"], 2);
 }
 
+/// A row that is mended while it waits for its next attempt is delivered as it is then.
+pub(crate) async fn a_mended_row_is_delivered_as_it_is(database: impl Table) {
+    let function = Function::with(|delivery| async move {
+        status(if delivery.row["note"] == "mended" { 200 } else { 500 })
+    })
+    .await;
+    database.fill(1).await;
+    let poller = Poller::start(&with_dead_letters(&database, &function, 5));
+    until("a failed attempt", async || function.count() >= 1).await;
+    database.run("UPDATE orders SET note = 'mended' WHERE id = 1").await;
+    until("done", async || database.count("done").await == 1).await;
+    poller.stop().await;
+    let deliveries = function.deliveries();
+    let last = deliveries.last().unwrap();
+    assert_eq!((last.row["note"].as_str(), last.attempt), (Some("mended"), 2));
+    assert_eq!(deliveries.len(), 2);
+    assert_eq!(database.locks().await, 0);
+}
+
+/// A row that does not match any more when its next attempt is due is dropped: neither delivered nor
+/// marked. What it is put back for later is a new event.
+pub(crate) async fn a_row_that_left_is_not_delivered_again(database: impl Table) {
+    let function = Function::with(|_| async { status(500) }).await;
+    database.fill(1).await;
+    let poller = Poller::start(&with_dead_letters(&database, &function, 5));
+    until("a failed attempt", async || function.count() >= 1).await;
+    database.run("UPDATE orders SET status = 'cancelled' WHERE id = 1").await;
+    until("given up", async || database.locks().await == 0).await;
+    assert_eq!(function.count(), 1);
+    assert_eq!(database.count("cancelled").await, 1);
+    assert_eq!(database.number("SELECT count(*) FROM failed").await, 0);
+    database.run("UPDATE orders SET status = 'pending' WHERE id = 1").await;
+    until("a new event", async || function.count() >= 2).await;
+    assert_eq!(function.deliveries()[1].attempt, 1);
+    poller.stop().await;
+}
+
 /// `Retry-After` holds the second attempt back.
 pub(crate) async fn retry_after_is_honoured(database: impl Table) {
     let first = Arc::new(AtomicBool::new(true));
