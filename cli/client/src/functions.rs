@@ -261,6 +261,15 @@ impl Functions {
         Ok(Written { function: after, outcome })
     }
 
+    /// Makes a Function that is not there.
+    ///
+    /// # Errors
+    /// [`ApiError::Exists`] where there is one of its name.
+    pub async fn create(&self, function: &Function) -> Result<Function, ApiError> {
+        let name = function.name_any();
+        self.api.create(&params::post(), &applied(function)).await.map_err(self.error(&name))
+    }
+
     /// Changes the spec of a Function. `change` may be called several times, each time on what is
     /// stored then.
     ///
