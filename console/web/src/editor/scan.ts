@@ -1,0 +1,59 @@
+/** Which packages a function's code needs: what Scan code fills in and what the editor warns about. Loaded when needed. */
+import { importsOf, importsOfTree, type Import } from './imports';
+import { languageOf, nameOfCode, type Runtime } from './language';
+import { isSamePackage, packageOf } from './packages';
+
+export { importsOfTree, isSamePackage, packageOf };
+
+/** A package that the code imports. */
+export interface Found {
+  /** As it is installed: `PyYAML`. */
+  name: string;
+  /** As it is imported: `yaml`. */
+  module: string;
+  /** The file where it was seen first. */
+  path: string;
+}
+
+export interface Source {
+  code?: string;
+  files?: Record<string, string>;
+}
+
+/** The packages that a function's sources import, each once, by name. */
+export function scan(runtime: Runtime, source: Source): Found[] {
+  const files = source.files ?? { [nameOfCode(runtime)]: source.code ?? '' };
+  const found = new Map<string, Found>();
+  for (const path of Object.keys(files).sort()) {
+    if (!isCodeOf(runtime, path)) continue;
+    for (const { module } of importsOf(path, files[path] ?? '')) {
+      const name = foreign(runtime, module, files);
+      if (name !== null && !found.has(name)) found.set(name, { name, module, path });
+    }
+  }
+  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The imports of one file whose package is not among `installed`. */
+export function missing(runtime: Runtime, imports: Import[], files: Record<string, string>, installed: string[]) {
+  return imports.flatMap((at) => {
+    const name = foreign(runtime, at.module, files);
+    if (name === null || installed.some((other) => isSamePackage(runtime, other, name))) return [];
+    return [{ ...at, name }];
+  });
+}
+
+function isCodeOf(runtime: Runtime, path: string): boolean {
+  const language = languageOf(path);
+  return language !== null && (language === 'python') === (runtime === 'python');
+}
+
+/** The package of an import that the function's own files do not answer. */
+function foreign(runtime: Runtime, module: string, files: Record<string, string>): string | null {
+  if (runtime === 'python') {
+    const [top] = module.split('.');
+    const isOwn = Object.keys(files).some((path) => path === `${top}.py` || path.startsWith(`${top}/`));
+    if (isOwn) return null;
+  }
+  return packageOf(runtime, module);
+}
