@@ -28,7 +28,7 @@ export function scan(runtime: Runtime, source: Source): Found[] {
     if (!isCodeOf(runtime, path)) continue;
     for (const { module } of importsOf(path, files[path] ?? '')) {
       const name = foreign(runtime, module, files);
-      if (name !== null && !found.has(name)) found.set(name, { name, module, path });
+      if (name !== null && !found.has(name)) found.set(name, { name, module: topOf(runtime, module), path });
     }
   }
   return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -41,6 +41,11 @@ export function missing(runtime: Runtime, imports: Import[], files: Record<strin
     if (name === null || installed.some((other) => isSamePackage(runtime, other, name))) return [];
     return [{ ...at, name }];
   });
+}
+
+/** `yaml` of `yaml.loader`; Node's subpaths are left as they are written. */
+function topOf(runtime: Runtime, module: string): string {
+  return runtime === 'python' ? (module.split('.')[0] ?? module) : module;
 }
 
 function isCodeOf(runtime: Runtime, path: string): boolean {
