@@ -1,6 +1,6 @@
 /** What a syntax tree imports. Strings and comments that look like an import are none in a tree. */
 import type { SyntaxNode, Tree } from '@lezer/common';
-import { languageOf, parserOf } from './language';
+import { languageOf, parserOf } from './language.ts';
 
 /** An import as it is written, and where. */
 export interface Import {

@@ -1,7 +1,7 @@
 /** Which packages a function's code needs: what Scan code fills in and what the editor warns about. Loaded when needed. */
-import { importsOf, importsOfTree, type Import } from './imports';
-import { languageOf, nameOfCode, type Runtime } from './language';
-import { isSamePackage, packageOf } from './packages';
+import { importsOf, importsOfTree, type Import } from './imports.ts';
+import { languageOf, nameOfCode, type Runtime } from './language.ts';
+import { isSamePackage, packageOf } from './packages.ts';
 
 export { importsOfTree, isSamePackage, packageOf };
 

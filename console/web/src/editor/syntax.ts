@@ -3,7 +3,7 @@
  * grammars know a little less than Node and Python do, and what is known of that is left out here.
  */
 import type { SyntaxNode, Tree } from '@lezer/common';
-import { languageOf, type LanguageName } from './language';
+import { languageOf, type LanguageName } from './language.ts';
 
 export interface Problem {
   from: number;
@@ -100,7 +100,7 @@ function isKnownGap(node: SyntaxNode, language: LanguageName, text: string): boo
   const parent = node.parent;
   const before = text.slice(Math.max(0, node.from - 60), node.from);
   const after = text.slice(node.from, node.from + 20);
-  if (language !== 'python' && /\)\s*$/.test(before) && /^[+\-*/]?=[^=>]/.test(after)) return true;
+  if (language !== 'python' && /\)\s*[+\-*/]?$/.test(before) && /^[+\-*/]?=[^=>]/.test(after)) return true;
   if (language !== 'python') return /\}\s*(=\s*)?$/.test(before) && /^[^;\n]*=|^=?\s*[\w$]/.test(after) && isAssigned(parent);
   if (parent?.name === 'YieldStatement' || parent?.name === 'YieldExpression') return node.from === node.to;
   if (parent?.name === 'MemberExpression' && /\d\.\s*$/.test(before)) return true;
