@@ -1,6 +1,6 @@
 /** What completion offers beside the language's own and the words of the document: what the platform gives a handler. */
 import type { Completion, CompletionContext, CompletionResult } from '@codemirror/autocomplete';
-import type { LanguageName } from './language.ts';
+import type { LanguageName } from './paths.ts';
 
 /** A name that the function finds in its environment. */
 export interface Variable {

@@ -12,7 +12,7 @@ import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirro
 import { javascript } from '@codemirror/lang-javascript';
 import { python } from '@codemirror/lang-python';
 import { bracketMatching, foldGutter, foldKeymap, indentOnInput, indentUnit, LanguageSupport } from '@codemirror/language';
-import { forceLinting, lintGutter, lintKeymap, type Diagnostic } from '@codemirror/lint';
+import { lintGutter, lintKeymap, type Diagnostic } from '@codemirror/lint';
 import { highlightSelectionMatches, searchKeymap } from '@codemirror/search';
 import { EditorState, type Extension } from '@codemirror/state';
 import {
@@ -26,8 +26,8 @@ import {
 } from '@codemirror/view';
 import { differenceOf } from './difference.ts';
 import { platformSource, type Variable } from './complete.ts';
-import { languageOf } from './language.ts';
-import { problemLinter, type LintContext } from './lint.ts';
+import { languageOf } from './paths.ts';
+import { problemLinter, recheck, type LintContext } from './lint.ts';
 import { theme } from './theme.ts';
 
 export type { Diagnostic };
@@ -48,10 +48,13 @@ export class CodeEditor {
   /** Files that were open before, with their history and caret. */
   private readonly parked = new Map<string, EditorState>();
   private path: string;
+  /** The text that the page was told last. */
+  private told: string;
 
   constructor(parent: HTMLElement, path: string, text: string, hooks: EditorHooks) {
     this.hooks = hooks;
     this.path = path;
+    this.told = text;
     this.view = new EditorView({ parent, state: this.stateOf(path, text) });
   }
 
@@ -63,12 +66,12 @@ export class CodeEditor {
       this.view.setState(this.parked.get(path) ?? this.stateOf(path, text));
     }
     this.update(text);
-    forceLinting(this.view);
   }
 
   /** Takes over a text that was changed elsewhere, as one step that can be undone; caret and scroll stay. */
   update(text: string): void {
-    const changes = differenceOf(this.view.state.doc.toString(), text);
+    if (text === this.told) return;
+    const changes = differenceOf(this.view.state.doc.toString(), text.replace(/\r\n?/g, '\n'));
     if (changes) this.view.dispatch({ changes, userEvent: 'input.replace' });
   }
 
@@ -78,7 +81,7 @@ export class CodeEditor {
 
   /** Judges anew, after something beside the text has changed. */
   check(): void {
-    forceLinting(this.view);
+    this.view.dispatch({ effects: recheck.of(null) });
   }
 
   reveal(at: number): void {
@@ -100,7 +103,7 @@ export class CodeEditor {
   }
 
   private stateOf(path: string, doc: string): EditorState {
-    return EditorState.create({ doc, extensions: [base(), this.ofFile(path), this.toPage(path)] });
+    return EditorState.create({ doc, extensions: [base(), lineBreaks(doc), this.ofFile(path), this.toPage(path)] });
   }
 
   private ofFile(path: string): Extension {
@@ -121,7 +124,9 @@ export class CodeEditor {
   private toPage(path: string): Extension {
     return [
       EditorView.updateListener.of((update) => {
-        if (update.docChanged) this.hooks.onText(path, update.state.doc.toString());
+        if (!update.docChanged) return;
+        this.told = update.state.sliceDoc();
+        this.hooks.onText(path, this.told);
       }),
       EditorView.contentAttributes.of({
         'aria-label': `Code of ${path}. Tab indents; press Escape and then Tab to leave the editor.`,
@@ -130,6 +135,11 @@ export class CodeEditor {
       this.hooks.isReadOnly() ? [EditorState.readOnly.of(true), EditorView.editable.of(false)] : [],
     ];
   }
+}
+
+/** A file with the line breaks of Windows keeps them; a mixture becomes one of the usual ones. */
+function lineBreaks(text: string): Extension {
+  return text.includes('\r\n') && !/(^|[^\r])\n/.test(text) ? EditorState.lineSeparator.of('\r\n') : [];
 }
 
 function supportOf(path: string): LanguageSupport | null {

@@ -1,6 +1,6 @@
 /** Whether code has a handler, found as the runtimes look for it. */
 import type { SyntaxNode, Tree } from '@lezer/common';
-import { languageOf } from './language.ts';
+import { languageOf } from './paths.ts';
 
 const NODE_NAMES = ['default', 'handler'];
 const PYTHON_NAMES = ['handler', 'handle', 'main'];

@@ -1,6 +1,7 @@
 /** What a syntax tree imports. Strings and comments that look like an import are none in a tree. */
 import type { SyntaxNode, Tree } from '@lezer/common';
-import { languageOf, parserOf } from './language.ts';
+import { parserOf } from './language.ts';
+import { languageOf } from './paths.ts';
 
 /** An import as it is written, and where. */
 export interface Import {

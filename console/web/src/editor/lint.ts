@@ -1,11 +1,11 @@
 /** The editor's problems: syntax, a handler that is not there, packages that are not declared. */
 import { ensureSyntaxTree, syntaxTree, syntaxTreeAvailable } from '@codemirror/language';
 import { linter, type Action, type Diagnostic } from '@codemirror/lint';
-import type { EditorState, Extension } from '@codemirror/state';
+import { StateEffect, type EditorState, type Extension } from '@codemirror/state';
 import type { EditorView } from '@codemirror/view';
 import { handlerProblem } from './handler.ts';
 import { importsOfTree } from './imports.ts';
-import { languageOf, type Runtime } from './language.ts';
+import { languageOf, type Runtime } from './paths.ts';
 import { missing } from './scan.ts';
 import { syntaxProblems } from './syntax.ts';
 
@@ -13,6 +13,9 @@ import { syntaxProblems } from './syntax.ts';
 const DELAY_MS = 200;
 /** How long one check may wait for the parser; the rest of a large file is parsed while nothing else is to be done. */
 const PARSE_MS = 60;
+
+/** Asks for a check after something beside the text has changed. */
+export const recheck = StateEffect.define<null>();
 
 /** What judging a file needs to know about the function. */
 export interface LintContext {
@@ -62,6 +65,8 @@ export function problemLinter(path: string, context: () => LintContext, report: 
   };
   return linter(source, {
     delay: DELAY_MS,
-    needsRefresh: (update) => syntaxTree(update.startState) !== syntaxTree(update.state),
+    needsRefresh: (update) =>
+      syntaxTree(update.startState) !== syntaxTree(update.state) ||
+      update.transactions.some((transaction) => transaction.effects.some((effect) => effect.is(recheck))),
   });
 }

@@ -1,6 +1,6 @@
 /** From what code imports to the package that has to be installed for it. */
 import builtins from './builtins.json';
-import type { Runtime } from './language.ts';
+import type { Runtime } from './paths.ts';
 
 const BUILTINS: Record<Runtime, Set<string>> = {
   node: new Set(builtins.node),

@@ -1,9 +1,7 @@
 /** Which packages a function's code needs: what Scan code fills in and what the editor warns about. Loaded when needed. */
-import { importsOf, importsOfTree, type Import } from './imports.ts';
-import { languageOf, nameOfCode, type Runtime } from './language.ts';
+import { importsOf, type Import } from './imports.ts';
+import { languageOf, type Runtime } from './paths.ts';
 import { isSamePackage, packageOf } from './packages.ts';
-
-export { importsOfTree, isSamePackage, packageOf };
 
 /** A package that the code imports. */
 export interface Found {
@@ -15,20 +13,15 @@ export interface Found {
   path: string;
 }
 
-export interface Source {
-  code?: string;
-  files?: Record<string, string>;
-}
-
-/** The packages that a function's sources import, each once, by name. */
-export function scan(runtime: Runtime, source: Source): Found[] {
-  const files = source.files ?? { [nameOfCode(runtime)]: source.code ?? '' };
+/** The packages that a function's files import and that are not installed, each once, by name. */
+export function scan(runtime: Runtime, files: Record<string, string>, installed: string[] = []): Found[] {
   const found = new Map<string, Found>();
   for (const path of Object.keys(files).sort()) {
     if (!isCodeOf(runtime, path)) continue;
     for (const { module } of importsOf(path, files[path] ?? '')) {
       const name = foreign(runtime, module, files);
-      if (name !== null && !found.has(name)) found.set(name, { name, module: topOf(runtime, module), path });
+      if (name === null || installed.some((other) => isSamePackage(runtime, other, name))) continue;
+      if (!found.has(name)) found.set(name, { name, module: topOf(runtime, module), path });
     }
   }
   return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));

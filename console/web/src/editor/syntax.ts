@@ -3,7 +3,7 @@
  * grammars know a little less than Node and Python do, and what is known of that is left out here.
  */
 import type { SyntaxNode, Tree } from '@lezer/common';
-import { languageOf, type LanguageName } from './language.ts';
+import { languageOf, type LanguageName } from './paths.ts';
 
 export interface Problem {
   from: number;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { offer } from '../../../src/editor/complete';
-import type { LanguageName } from '../../../src/editor/language';
+import type { LanguageName } from '../../../src/editor/paths';
 
 const VARIABLES = [
   { name: 'DB_HOST', origin: 'from eventdb (postgres)' },

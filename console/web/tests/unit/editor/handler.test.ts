@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { handlerProblem } from '../../../src/editor/handler';
-import { entryOf, parserOf } from '../../../src/editor/language';
+import { parserOf } from '../../../src/editor/language';
+import { entryOf } from '../../../src/editor/paths';
 
 function has(path: string, text: string, wanted?: string): boolean {
   const parser = parserOf(path)?.parser;

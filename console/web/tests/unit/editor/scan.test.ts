@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { missing, scan } from '../../../src/editor/scan';
 import { importsOf } from '../../../src/editor/imports';
+import { nameOfCode } from '../../../src/editor/paths';
 import { isSamePackage } from '../../../src/editor/packages';
 
-const names = (runtime: 'node' | 'python', code: string) => scan(runtime, { code }).map(({ name }) => name);
+const names = (runtime: 'node' | 'python', code: string) => scan(runtime, { [nameOfCode(runtime)]: code }).map(({ name }) => name);
 
 describe('packages that Node code imports', () => {
   test.each<[string, string, string[]]>([
@@ -39,7 +40,7 @@ describe('packages that Node code imports', () => {
 
   test('types of TypeScript are not installed, values are', () => {
     const code = `import type { A } from "a"; import { type B } from "b"; export type { C } from "c"; import d = require("d")`;
-    expect(scan('node', { files: { 'index.ts': code } }).map(({ name }) => name)).toEqual(['b', 'd']);
+    expect(scan('node', { 'index.ts': code }).map(({ name }) => name)).toEqual(['b', 'd']);
   });
 });
 
@@ -79,7 +80,7 @@ describe('packages that Python code imports', () => {
 
   test('modules of the own folder are not installed', () => {
     const files = { 'handler.py': 'import shout, lib.text, requests', 'shout.py': '', 'lib/text.py': 'import httpx' };
-    expect(scan('python', { files })).toEqual([
+    expect(scan('python', files)).toEqual([
       { name: 'httpx', module: 'httpx', path: 'lib/text.py' },
       { name: 'requests', module: 'requests', path: 'handler.py' },
     ]);
@@ -88,7 +89,11 @@ describe('packages that Python code imports', () => {
 
 test('only files of the runtime are read', () => {
   const files = { 'index.js': 'require("pg")', 'tool.py': 'import requests', 'package.json': '{"a": "require(1)"}' };
-  expect(scan('node', { files }).map(({ name }) => name)).toEqual(['pg']);
+  expect(scan('node', files).map(({ name }) => name)).toEqual(['pg']);
+});
+
+test('what is installed is not found again', () => {
+  expect(scan('python', { 'handler.py': 'import yaml, httpx' }, ['pyyaml']).map(({ name }) => name)).toEqual(['httpx']);
 });
 
 test('what is installed is not missing, however it is spelt', () => {
