@@ -36,6 +36,8 @@ export default defineConfig({
   cacheDir: '.vite',
   build: {
     target: 'es2022',
+    // The first versions with light-dark().
+    cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
     // The CSP has no data: for fonts or scripts, and a preload polyfill would be an inline script.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

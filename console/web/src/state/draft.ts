@@ -115,3 +115,13 @@ function volumeProblems(spec: Spec): Problem[] {
 }
 
 export const draftOfDetail = (detail: Detail): Draft => draftOf(detail.name, detail.spec, detail.secrets);
+
+/** What a save does to secrets, in words. */
+export function secretWords(rows: readonly SecretRow[]): string[] {
+  return rows.flatMap((row) => {
+    const name = row.name.trim();
+    if (name === '' || row.action === 'keep') return [];
+    if (row.action === 'delete') return [`Deletes the secret ${name}.`];
+    return [row.stored ? `Replaces the value of the secret ${name}.` : `Sets the secret ${name}.`];
+  });
+}

@@ -1,3 +1,4 @@
+import { untrack } from 'svelte';
 import { SvelteMap } from 'svelte/reactivity';
 import { api, ApiError, messageOf } from '../api/client.ts';
 import type { Base, Conflict, Detail, Meta, Problem, Saved, Spec } from '../api/types.ts';
@@ -218,6 +219,17 @@ export class Form {
     else node[last] = value;
   }
 
+  /** A text in a field for a number: what is none stays in its field, and in the way of a save. */
+  setNumber(path: string, text: string): void {
+    const value = Number(text.trim());
+    if (text.trim() !== '' && !Number.isFinite(value)) {
+      this.draft.unread[path] = text;
+      return;
+    }
+    delete this.draft.unread[path];
+    this.set(path, text.trim() === '' ? undefined : value);
+  }
+
   addEnv(pairs: { name: string; value: string }[] = [{ name: '', value: '' }]): void {
     for (const { name, value } of pairs) {
       const row = this.draft.env.find((candidate) => candidate.name === name && name !== '');
@@ -242,12 +254,14 @@ export class Form {
 
   /** A field says that it shows the problems of `path`; the rest are shown by the section. */
   claim(path: string): () => void {
-    this.claims.set(path, (this.claims.get(path) ?? 0) + 1);
-    return () => {
-      const left = (this.claims.get(path) ?? 1) - 1;
-      if (left > 0) this.claims.set(path, left);
+    const add = (by: number): void => {
+      const count = (this.claims.get(path) ?? 0) + by;
+      if (count > 0) this.claims.set(path, count);
       else this.claims.delete(path);
     };
+    // Fields call this in an effect, which must not depend on what it changes.
+    untrack(() => add(1));
+    return () => untrack(() => add(-1));
   }
 
   problemsIn(section: SectionId | null): Problem[] {
@@ -364,6 +378,14 @@ export class Form {
       return 'partly';
     }
     return saved.outcome === 'unchanged' ? 'unchanged' : 'saved';
+  }
+
+  /** Throws what went wrong, for the dialog that asked. */
+  async rollBack(revision: number): Promise<void> {
+    if (this.name === null) return;
+    const former = pruned((this.base?.spec ?? {}) as Json) as Spec;
+    const saved = await api.rollback(this.namespace, this.name, revision);
+    this.adopt(saved.function, former);
   }
 
   private fail(error: unknown): SaveResult {

@@ -1,3 +1,4 @@
+import { untrack } from 'svelte';
 import { messageOf } from '../api/client.ts';
 
 /** Something that is fetched: while it is not `ready`, its absence says nothing. */
@@ -25,8 +26,10 @@ export class Load<T> {
     }
   }
 
-  /** Fetches unless that was done, or is being done, already. */
-  async ensure(): Promise<void> {
-    if (this.value === null && !this.isLoading) await this.reload();
+  /** Fetches unless that was done, or is being done, already. An effect that calls this does not depend on it. */
+  ensure(): void {
+    untrack(() => {
+      if (this.value === null && !this.isLoading) void this.reload();
+    });
   }
 }
