@@ -46,7 +46,7 @@ use tokio_util::{
 
 pub use args::Args;
 
-use crate::env_file;
+use crate::{env_file, token};
 
 use child::Groups;
 use console::Console;
@@ -90,7 +90,7 @@ async fn serve(mut args: Args, log: LogFilter) -> anyhow::Result<()> {
     let sources = Sources {
         urls: args.source.iter().cloned().collect(),
         authorities: args.source_ca.iter().cloned().collect(),
-        event_token: token()?,
+        event_token: token::random()?,
     };
     can_handle_any(&loaded.functions, &sources)?;
     loaded.notices.extend(unused(&loaded.functions, &sources));
@@ -136,14 +136,6 @@ async fn can_run(function: &LocalFunction, sources: &Sources) -> anyhow::Result<
         Some(why) => Err(UsageError::new(format!("{}: {why}", function.name)).into()),
         None => Ok(()),
     }
-}
-
-/// A secret that nobody can guess.
-fn token() -> anyhow::Result<String> {
-    let mut bytes = [0; 16];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("this machine has no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The programs that handle events must be installed, unless there is something to do without them.
@@ -277,7 +269,7 @@ impl Dev {
         if !self.args.console {
             return Ok(());
         }
-        let token = token()?;
+        let token = token::random()?;
         let router = self.data_plane.router.clone();
         let local = Local::new(self.board.clone(), url.to_owned(), router);
         let access = Access::token(&token, std::sync::Arc::new(local));

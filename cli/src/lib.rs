@@ -1,6 +1,6 @@
 //! What the `kip` command does: one module per subcommand.
 //!
-//! `dev` runs functions on this machine. `function`, `service`, `volume` and `version` are about a
+//! `dev` runs functions on this machine. `console` shows those of a cluster in a browser. `function`, `service`, `volume` and `version` are about a
 //! cluster, by way of `kipper-client`. What a file or a folder of code is, `code` tells both. They share `settings` (which cluster, which namespace) and `session` (the
 //! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
 //! from) and `write` (how, and what came of it), `output` (what is printed), `visible` (what of others' text reaches a
@@ -9,6 +9,7 @@
 //! command ends).
 
 mod code;
+pub mod console;
 pub mod dev;
 
 mod env_file;
@@ -25,6 +26,7 @@ pub mod service;
 mod session;
 pub mod settings;
 pub mod shell;
+mod token;
 pub mod trigger_flags;
 pub mod version;
 pub mod visible;
@@ -75,6 +77,8 @@ pub enum Command {
     Service(service::Args),
     /// Manage volumes that functions mount
     Volume(volume::Args),
+    /// Open the web console, with your own rights in the cluster
+    Console(console::Args),
     /// Print the versions of kip, of Kipper in the cluster, and of the cluster
     Version(version::Args),
     /// Print completions for a shell
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Function(args) => args.scope.flags(),
         Command::Service(args) => args.scope.flags(),
         Command::Volume(args) => args.scope.flags(),
+        Command::Console(args) => args.scope.flags(),
         _ => String::new(),
     };
     match run(cli) {
@@ -134,6 +139,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Function(args) => function::main(*args),
         Command::Service(args) => service::main(args),
         Command::Volume(args) => volume::main(args),
+        Command::Console(args) => console::main(&args),
         Command::Version(args) => version::main(&args),
         Command::Completion(args) => shell::complete(Cli::command(), &args),
         Command::Man(args) => shell::man(Cli::command(), &args),

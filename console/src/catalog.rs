@@ -4,7 +4,7 @@
 use kipper_function::{
     code::{MAX_CODE_BYTES, MAX_FILES},
     env_name,
-    function::{Runtime, effective},
+    function::{Runtime, TriggerKind, effective},
     names,
     service::ServiceKind,
 };
@@ -35,7 +35,7 @@ pub(crate) fn catalog() -> Value {
         ],
         "cronPresets": PRESETS
             .map(|(title, schedule)| json!({ "title": title, "schedule": schedule })),
-        "triggers": Kind::ALL.map(trigger),
+        "triggers": triggers(),
         "defaults": defaults(),
         "prefixes": ServiceKind::ALL
             .iter()
@@ -69,6 +69,16 @@ fn defaults() -> Value {
         "memoryLimit": effective::DEFAULT_MEMORY_LIMIT,
         "tmpLimit": effective::DEFAULT_TMP_LIMIT,
     })
+}
+
+fn triggers() -> Vec<Value> {
+    let plain = |kind: TriggerKind, title: &str, help: &str| json!({ "kind": kind.as_str(), "title": title, "help": help, "settings": [] });
+    let mut triggers = vec![
+        plain(TriggerKind::Http, "HTTP", "Each request to its URL invokes the function."),
+        plain(TriggerKind::Cron, "Cron", "The function runs when its schedule says so."),
+    ];
+    triggers.extend(Kind::ALL.map(trigger));
+    triggers
 }
 
 fn trigger(kind: Kind) -> Value {
@@ -181,6 +191,6 @@ mod tests {
                 assert!(help.ends_with('.'), "{setting}");
             }
         }
-        assert_eq!(catalog["triggers"].as_array().map(Vec::len), Some(Kind::ALL.len()));
+        assert_eq!(catalog["triggers"].as_array().map(Vec::len), Some(Kind::ALL.len() + 2));
     }
 }

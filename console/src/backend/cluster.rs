@@ -12,7 +12,7 @@ use kipper_client::{
     history, hosts,
     invoke::Gateway,
     logs::{self, Logs},
-    loki::Loki,
+    loki::{Address, Loki, Tenant},
     namespaces,
     secrets::{SecretValue, Secrets},
     services::Services,
@@ -44,6 +44,7 @@ pub struct Cluster {
     user: String,
     system_namespace: String,
     gateway: Arc<Gateway>,
+    loki: Option<(Address, Option<Tenant>)>,
 }
 
 impl Cluster {
@@ -54,7 +55,14 @@ impl Cluster {
             user: user.to_owned(),
             system_namespace: SYSTEM_NAMESPACE.to_owned(),
             gateway: Arc::new(gateway),
+            loki: None,
         }
+    }
+
+    /// With its lines in this Loki, instead of where its chart says.
+    #[must_use]
+    pub fn with_loki(self, loki: Option<(Address, Option<Tenant>)>) -> Self {
+        Self { loki, ..self }
     }
 
     /// With the chart in another namespace than its documentation says.
@@ -250,8 +258,10 @@ impl Backend for Cluster {
             search: query.search.clone(),
             ..logs::Query::function(name.name, query.since)
         };
-        let info = self.info().await?;
-        let loki = info.and_then(|info| Some((info.loki?, info.loki_tenant)));
+        let loki = match &self.loki {
+            Some(loki) => Some(loki.clone()),
+            None => self.info().await?.and_then(|info| Some((info.loki?, info.loki_tenant))),
+        };
         let (recent, source) = match loki {
             Some((address, tenant)) => {
                 let loki = Loki::new(&connection, address, tenant.as_ref());
