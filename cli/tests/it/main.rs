@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod buckets;
+mod console;
 mod cron;
 mod database;
 mod events;
