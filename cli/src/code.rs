@@ -158,6 +158,16 @@ impl Code {
         }
     }
 
+    /// Does a code file need what lies beside it?
+    pub(crate) fn needs_files_beside(&self) -> bool {
+        match (&self.origin, &self.content) {
+            (Origin::File(path), Content::Text(text)) => {
+                !warnings::of_file(self.runtime, text, path, &BTreeSet::new()).is_empty()
+            }
+            _ => false,
+        }
+    }
+
     /// What is worth knowing before it runs in a cluster. `given` are the packages that are installed.
     pub(crate) fn warnings(&self, given: &BTreeSet<&str>) -> Vec<String> {
         let entry = match &self.content {

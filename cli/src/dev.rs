@@ -14,6 +14,7 @@ mod load;
 mod watch;
 
 mod child;
+mod journal;
 mod lines;
 
 mod events;
@@ -24,6 +25,8 @@ mod data_plane;
 
 mod function;
 
+mod page;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal as _},
@@ -32,13 +35,18 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kipper_console::{Access, BoundConsole};
 use kipper_function::function::Runtime;
 use kipper_process::{exit::UsageError, signals};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::mpsc;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 pub use args::Args;
 
-use crate::env_file;
+use crate::{env_file, token};
 
 use child::Groups;
 use console::Console;
@@ -52,12 +60,19 @@ use events::{
 use function::{Periods, Platform, Running};
 use input::Input;
 use load::{Code, LoadError, Loaded, LocalFunction};
+use page::{
+    backend::Local,
+    board::{Board, Given, Order},
+};
 use run::{
     launch::{self, Launch},
     process::Starter,
     runtime::{Cache, Interpreter},
 };
 use watch::{Changed, Watch};
+
+/// Where the console listens, unless that is taken.
+const CONSOLE_PORT: u16 = 8090;
 
 /// Runs the command on this thread until a signal. `log_filter` is that of this process's log.
 ///
@@ -75,7 +90,7 @@ async fn serve(mut args: Args, log: LogFilter) -> anyhow::Result<()> {
     let sources = Sources {
         urls: args.source.iter().cloned().collect(),
         authorities: args.source_ca.iter().cloned().collect(),
-        event_token: token()?,
+        event_token: token::random()?,
     };
     can_handle_any(&loaded.functions, &sources)?;
     loaded.notices.extend(unused(&loaded.functions, &sources));
@@ -123,14 +138,6 @@ async fn can_run(function: &LocalFunction, sources: &Sources) -> anyhow::Result<
     }
 }
 
-/// A secret that nobody can guess.
-fn token() -> anyhow::Result<String> {
-    let mut bytes = [0; 16];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("this machine has no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// The programs that handle events must be installed, unless there is something to do without them.
 fn can_handle_any(functions: &[LocalFunction], sources: &Sources) -> Result<(), Unavailable> {
     for function in functions {
@@ -159,6 +166,9 @@ fn unused(functions: &[LocalFunction], sources: &Sources) -> Vec<String> {
         .collect()
 }
 
+/// What tells one content of a file from another without reading it.
+type Stamp = (std::time::SystemTime, u64, u64);
+
 /// All of it.
 struct Dev {
     args: Args,
@@ -175,6 +185,12 @@ struct Dev {
     data_plane: DataPlane,
     watch: Option<Watch>,
     running: BTreeMap<String, Running>,
+    /// What of this the web console sees, and what comes from there.
+    board: Board,
+    orders: mpsc::Receiver<Given>,
+    page: Option<AbortOnDropHandle<()>>,
+    /// Files whose change was carried out before the watcher told it.
+    settled: BTreeMap<PathBuf, Stamp>,
     /// Functions started so far, and the length of the longest name at start.
     started: usize,
     width: usize,
@@ -204,7 +220,12 @@ impl Dev {
         let watch = watch.context("cannot watch files, try --no-watch")?;
         let listen = SocketAddr::new(args.host, args.port);
         let data_plane = DataPlane::start(listen, args.grace).await?;
+        let (board, orders) = Board::new(&load::home(&args.sources));
         Ok(Self {
+            board,
+            orders,
+            page: None,
+            settled: BTreeMap::new(),
             args,
             sources,
             console,
@@ -236,9 +257,28 @@ impl Dev {
         for (voice, summary) in started {
             voice.say(summary);
         }
+        self.serve_console(&url).await?;
         if io::stdin().is_terminal() && self.running.values().any(Running::is_scheduled) {
             self.console.say("type `run NAME` and Enter to run a cron function now");
         }
+        Ok(())
+    }
+
+    /// Starts the web console and says where it is.
+    async fn serve_console(&mut self, url: &str) -> anyhow::Result<()> {
+        if !self.args.console {
+            return Ok(());
+        }
+        let token = token::random()?;
+        let router = self.data_plane.router.clone();
+        let local = Local::new(self.board.clone(), url.to_owned(), router);
+        let access = Access::token(&token, std::sync::Arc::new(local));
+        let bound = bind_console(access, self.args.console_port).await.context("console")?;
+        let address = bound.address();
+        let serving = tokio::spawn(bound.serve(CancellationToken::new()));
+        self.page = Some(AbortOnDropHandle::new(serving));
+        let page = format!("console on http://{address}/#token={token}");
+        self.console.say(self.console.bold(&page));
         Ok(())
     }
 
@@ -247,9 +287,85 @@ impl Dev {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 error = self.data_plane.failed() => return Err(error),
-                changed = next_change(&mut self.watch) => self.apply(&changed).await,
+                changed = next_change(&mut self.watch) => self.hear(changed).await,
+                Some((order, done)) = self.orders.recv() => {
+                    let carried_out = self.carry_out(order).await;
+                    // Who gave it may be gone.
+                    let _ = done.send(carried_out.map_err(|error| format!("{error:#}")));
+                }
                 line = self.input.next() => self.obey(&line),
             }
+        }
+    }
+
+    /// Takes in what the watcher tells, without what was carried out already.
+    async fn hear(&mut self, changed: Changed) {
+        let changed = match changed {
+            Changed::Everything => Changed::Everything,
+            Changed::Paths(mut paths) => {
+                paths.retain(|path| match self.settled.get(path) {
+                    Some(stamp) => Some(*stamp) != stamp_of(path),
+                    None => true,
+                });
+                Changed::Paths(paths)
+            }
+        };
+        self.apply(&changed).await;
+    }
+
+    /// Carries out what the console asks for.
+    async fn carry_out(&mut self, order: Order) -> anyhow::Result<()> {
+        match order {
+            Order::Written(path) => {
+                let is_served = load::folders(&self.args.sources)
+                    .iter()
+                    .any(|folder| path.parent() == Some(folder));
+                let is_known = self.is_part(&path);
+                if !is_served && !is_known {
+                    self.args.sources.push(path.clone());
+                }
+                self.settle(&path);
+                self.apply(&Changed::Paths([path].into())).await;
+            }
+            Order::Moved { from, to } => {
+                for source in &mut self.args.sources {
+                    if std::path::absolute(&*source).is_ok_and(|source| source == from) {
+                        source.clone_from(&to);
+                    }
+                }
+                self.settle(&to);
+                for function in load::load_manifest(&to)?.functions {
+                    self.apply_function(function).await?;
+                }
+            }
+            Order::Removed(name) => {
+                if let Some(running) = self.running.remove(&name) {
+                    let origin = &running.function.origin;
+                    self.args.sources.retain(|source| source != origin || source.exists());
+                    self.console.say(format!("{name}: removed"));
+                    running.stop(&self.data_plane);
+                }
+                self.board.remove(&name);
+            }
+            Order::Restart(name) => self.reload(&name).await?,
+            Order::Run(name) => self.running.get(&name).into_iter().for_each(Running::run_now),
+        }
+        Ok(())
+    }
+
+    /// Does a file belong to what runs?
+    fn is_part(&self, path: &Path) -> bool {
+        let own: BTreeSet<PathBuf> = self.running.values().filter_map(own_file).collect();
+        self.running.values().any(|running| {
+            let function = &running.function;
+            function.origin == path || watch::concerns(function, path, &own)
+        })
+    }
+
+    /// The watcher will tell of this file too.
+    fn settle(&mut self, path: &Path) {
+        if let Some(stamp) = stamp_of(path) {
+            self.settled.insert(path.to_owned(), stamp);
         }
     }
 
@@ -272,6 +388,7 @@ impl Dev {
         if cut > 0 {
             self.console.warn(format!("{cut} connections were cut"));
         }
+        self.page = None;
         let running = std::mem::take(&mut self.running);
         let stopping: Vec<_> =
             running.into_values().filter_map(|running| running.stop(&self.data_plane)).collect();
@@ -302,6 +419,7 @@ impl Dev {
             stop_events: self.stop_events.clone(),
         };
         let name = function.name.clone();
+        self.board.put(&function, &voice.journal);
         let running = Running::start(function, launch, &self.platform(), starter);
         self.running.insert(name, running);
         self.data_plane.feed.applied().await.context("routes")?;
@@ -312,7 +430,9 @@ impl Dev {
         let events = self.events(function).and_then(Result::ok);
         let (args, cache) = (&self.args, &self.cache);
         let interpreter = resolve(&mut self.interpreters, function.runtime, args, cache).await?;
-        Launch::prepare(function, interpreter, cache, &args.env, args.grace, events)
+        let secrets = self.board.secrets_of(&function.name);
+        let env = [secrets, args.env.clone()].concat();
+        Launch::prepare(function, interpreter, cache, &env, args.grace, events)
             .map(|launch| Launch { log_requests: args.log_requests, ..launch })
             .with_context(|| format!("{}: cannot write its code to the cache", function.name))
     }
@@ -377,10 +497,11 @@ impl Dev {
         let folders = load::folders(&self.args.sources);
         let is_known = |path: &Path| self.running.values().any(|r| r.function.origin == path);
         let is_new = |path: &Path| {
-            let is_served = folders.iter().any(|folder| path.parent() == Some(folder));
+            let is_served = folders.iter().any(|folder| path.parent() == Some(folder))
+                || self.args.sources.iter().any(|source| source == path);
             is_served && load::is_source(path) && !is_known(path)
         };
-        if folders.is_empty() || !changed.any(is_new) {
+        if !changed.any(is_new) {
             return Ok(());
         }
         let Loaded { mut functions, .. } = load::load(&self.args.sources)?;
@@ -405,6 +526,7 @@ impl Dev {
         if let Ok(launch) = &launch {
             running.reload(launch.clone()).await;
         }
+        self.board.put(&running.function, running.journal());
         self.running.insert(name.to_owned(), running);
         launch?;
         Ok(watched?)
@@ -437,6 +559,7 @@ impl Dev {
             if let Some(running) = self.running.remove(&name) {
                 self.console.say(format!("{name}: removed"));
                 running.stop(&self.data_plane);
+                self.board.remove(&name);
             }
         }
         for function in functions {
@@ -456,6 +579,7 @@ impl Dev {
                 let launch = self.launch(&function).await;
                 if let Ok(launch) = launch.as_ref() {
                     running.update(function, launch.clone(), &self.platform()).await;
+                    self.board.put(&running.function, running.journal());
                 }
                 self.running.insert(name, running);
                 launch?;
@@ -498,6 +622,27 @@ async fn resolve(
     let interpreter = Interpreter::resolve(runtime, program, cache).await?;
     known.insert(runtime, interpreter.clone());
     Ok(interpreter)
+}
+
+async fn bind_console(access: Access, port: Option<u16>) -> std::io::Result<BoundConsole> {
+    let bind = |port| {
+        let console = kipper_console::Console::new(access.clone());
+        console.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    };
+    match port {
+        Some(port) => bind(port).await,
+        // Another kip dev may have it.
+        None => match bind(CONSOLE_PORT).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind(0).await,
+            bound => bound,
+        },
+    }
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = path.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
 async fn next_change(watch: &mut Option<Watch>) -> Changed {

@@ -1,6 +1,6 @@
 //! What the `kip` command does: one module per subcommand.
 //!
-//! `dev` runs functions on this machine. `function`, `service`, `volume` and `version` are about a
+//! `dev` runs functions on this machine. `console` shows those of a cluster in a browser. `function`, `service`, `volume` and `version` are about a
 //! cluster, by way of `kipper-client`. What a file or a folder of code is, `code` tells both. They share `settings` (which cluster, which namespace) and `session` (the
 //! connection to it), `preflight` (what is checked before a write), `secret_value` (where a value comes
 //! from) and `write` (how, and what came of it), `output` (what is printed), `empty` (what is said where there is nothing), `visible` (what of others' text reaches a
@@ -10,6 +10,7 @@
 
 mod code;
 mod complete;
+pub mod console;
 pub mod dev;
 
 mod duration;
@@ -28,6 +29,7 @@ pub mod service;
 mod session;
 pub mod settings;
 pub mod shell;
+mod token;
 pub mod trigger_flags;
 pub mod version;
 pub mod visible;
@@ -78,6 +80,8 @@ pub enum Command {
     Service(service::Args),
     /// Manage volumes that functions mount
     Volume(volume::Args),
+    /// Open the web console, with your own rights in the cluster
+    Console(console::Args),
     /// Print the versions of kip, of Kipper in the cluster, and of the cluster
     Version(version::Args),
     /// Print completions for a shell
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Function(args) => args.scope.flags(),
         Command::Service(args) => args.scope.flags(),
         Command::Volume(args) => args.scope.flags(),
+        Command::Console(args) => args.scope.flags(),
         _ => String::new(),
     };
     match run(cli) {
@@ -138,6 +143,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Function(args) => function::main(*args),
         Command::Service(args) => service::main(args),
         Command::Volume(args) => volume::main(args),
+        Command::Console(args) => console::main(&args),
         Command::Version(args) => version::main(&args),
         Command::Completion(args) => shell::complete(&args),
         Command::Man(args) => shell::man(Cli::command(), &args),

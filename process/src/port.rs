@@ -5,12 +5,18 @@
 //! accept queue until one ends, which the header timeout and, where it is set, the connections'
 //! lifetime guarantee. A service that may take long bounds itself.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, error::Error, future::Future, net::IpAddr, pin::pin, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -49,10 +55,11 @@ pub struct PeerAddr(pub IpAddr);
 impl HttpPort {
     /// Serves until `shutdown` is cancelled, then lets responses in progress finish (2 s at most).
     /// Dropping the future cuts every connection.
-    pub async fn serve<S, F>(self, listener: TcpListener, answer: S, shutdown: CancellationToken)
+    pub async fn serve<S, F, B>(self, listener: TcpListener, answer: S, shutdown: CancellationToken)
     where
         S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let permits = Arc::new(Semaphore::new(self.max_connections));
         let mut connections = JoinSet::new();
@@ -88,7 +95,7 @@ impl HttpPort {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connection<S, F>(
+    async fn connection<S, F, B>(
         self,
         stream: TcpStream,
         peer: PeerAddr,
@@ -96,7 +103,8 @@ impl HttpPort {
         shutdown: CancellationToken,
     ) where
         S: Fn(Request<Incoming>) -> F,
-        F: Future<Output = Response<Full<Bytes>>>,
+        F: Future<Output = Response<B>>,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
     {
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);

@@ -1,6 +1,6 @@
 //! What can be done with the functions of a cluster, over the Kubernetes API.
 //!
-//! `params` is how everything is written. `connect` finds the cluster and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
+//! `params` is how everything is written. `connect` finds the cluster, `identity` says as whom, and `namespaces` a place in it; `check` says what is wrong with a Function before it is written;
 //! `functions`, `secrets`, `volumes` and `services` are the objects, with `edits` as the pure changes
 //! of a spec and `changes` as what an apply made of one, `credentials` as what a Service is made of, and `history` as the specs a function had; `names` are those of all of them; `events` and `wait` follow
 //! what becomes of one; `invoke` sends it a request, `test_run` runs its
@@ -18,6 +18,8 @@ pub mod error;
 mod params;
 
 pub mod connect;
+
+pub mod identity;
 
 pub mod namespaces;
 

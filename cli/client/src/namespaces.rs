@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::Api;
+use kube::{Api, ResourceExt, api::ListParams};
 
 use crate::{ApiError, Connection, params};
 
@@ -11,6 +11,9 @@ use crate::{ApiError, Connection, params};
 const PROJECT: &str = "kipper.run/project";
 /// Label with the environment it is of that project.
 const ENVIRONMENT: &str = "kipper.run/environment";
+
+/// Namespaces that are listed.
+const MAX_NAMESPACES: u32 = 5000;
 
 /// A project and one of its environments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,4 +54,15 @@ pub async fn exists(connection: &Connection) -> Option<bool> {
     let api: Api<Namespace> = Api::all(connection.client.clone());
     let found = api.get_metadata_opt(&connection.namespace).await.ok()?;
     Some(found.is_some())
+}
+
+/// The names of all namespaces.
+///
+/// # Errors
+/// [`ApiError::Forbidden`] where the user may not list them.
+pub async fn list(connection: &Connection) -> Result<Vec<String>, ApiError> {
+    let api: Api<Namespace> = Api::all(connection.client.clone());
+    let listed = api.list_metadata(&ListParams::default().limit(MAX_NAMESPACES)).await;
+    let listed = listed.map_err(|error| ApiError::read(error, "namespaces", ""))?;
+    Ok(listed.items.iter().map(ResourceExt::name_any).collect())
 }

@@ -104,6 +104,11 @@ impl Services {
         Ok(Self { namespace, known: listed.into_iter().map(known).collect() })
     }
 
+    /// All of them.
+    pub fn known(&self) -> &[Known] {
+        &self.known
+    }
+
     /// What a service is.
     ///
     /// # Errors

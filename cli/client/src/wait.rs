@@ -22,7 +22,8 @@ use crate::{ApiError, Connection, functions::Functions};
 pub use awake::{Woken, rolled_out, woken};
 pub use error::WaitError;
 pub use stage::{Stage, stage};
-use states::{states, watched};
+pub use states::states;
+use states::watched;
 
 /// The Function once the controller has looked at the spec of its generation; `None` if it has not
 /// until `deadline`.

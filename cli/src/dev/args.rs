@@ -33,6 +33,22 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1")]
     pub host: IpAddr,
 
+    /// Serve the web console
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub console: bool,
+
+    /// Port of the console, on 127.0.0.1; 0 picks a free one [default: 8090, or a free one]
+    #[arg(long, value_name = "PORT")]
+    pub console_port: Option<u16>,
+
     /// Scale to zero after this time without a request [default: the function's own]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub idle_timeout: Option<Duration>,

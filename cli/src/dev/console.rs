@@ -9,12 +9,14 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    sync::Arc,
     time::Duration,
 };
 
 use kipper_process::exit::plain;
 use tokio::sync::{mpsc, oneshot};
 
+use super::journal::{Journal, Speaker};
 use crate::visible::visible;
 
 /// Lines on their way to the terminal.
@@ -48,11 +50,12 @@ pub(crate) struct Console {
     is_coloured: bool,
 }
 
-/// The console as one function sees it: its lines carry its name.
+/// The console as one function sees it: its lines carry its name, and stand in its journal too.
 #[derive(Clone)]
 pub(crate) struct Voice {
     console: Console,
     name: String,
+    pub(crate) journal: Arc<Journal>,
 }
 
 impl Console {
@@ -77,7 +80,8 @@ impl Console {
     /// The voice of the `index`th function; `width` is the length of the longest name.
     pub(crate) fn voice(&self, name: &str, index: usize, width: usize) -> Voice {
         let padded = format!("{name:<width$}", width = width.min(MAX_WIDTH));
-        Voice { console: self.clone(), name: self.paint(PALETTE[index % PALETTE.len()], &padded) }
+        let name = self.paint(PALETTE[index % PALETTE.len()], &padded);
+        Voice { console: self.clone(), name, journal: Arc::default() }
     }
 
     /// Emphasised text.
@@ -110,17 +114,22 @@ impl Console {
 impl Voice {
     /// Something happened to the function.
     pub(crate) fn say(&self, text: impl Display) {
-        self.console.put(format!("{}  {}", self.name, visible(&plain(&text.to_string()))));
+        let text = visible(&plain(&text.to_string())).to_string();
+        self.journal.say(Speaker::Kip, &text);
+        self.console.put(format!("{}  {text}", self.name));
     }
 
     /// Something went wrong with the function.
     pub(crate) fn warn(&self, text: impl Display) {
-        let text = self.console.paint(RED, &visible(&plain(&text.to_string())));
+        let text = visible(&plain(&text.to_string())).to_string();
+        self.journal.say(Speaker::Kip, &text);
+        let text = self.console.paint(RED, &text);
         self.console.put(format!("{}  {text}", self.name));
     }
 
     /// A line the function printed; waits while the queue is full.
     pub(crate) async fn print(&self, target: Target, line: &str) {
+        self.journal.say(Speaker::Function, line);
         let line = format!("{} {} {line}", self.name, self.console.paint(DIM, "|"));
         // An error means that the writing thread is gone.
         let _ = self.console.items.send(Item::Line(target, line)).await;
@@ -128,6 +137,8 @@ impl Voice {
 
     /// A line of a log about the function; left out when the queue is full.
     pub(crate) fn log(&self, line: impl Display) {
+        let line = line.to_string();
+        self.journal.say(Speaker::Kip, &line);
         let line = format!("{} {} {line}", self.name, self.console.paint(DIM, "|"));
         let _ = self.console.items.try_send(Item::Line(Target::Stderr, line));
     }
@@ -136,6 +147,8 @@ impl Voice {
     pub(crate) fn print_now(&self, lines: impl Iterator<Item = impl Display>) {
         let bar = self.console.paint(DIM, "|");
         for line in lines {
+            let line = line.to_string();
+            self.journal.say(Speaker::Function, &line);
             self.console.put(format!("{} {bar} {line}", self.name));
         }
     }

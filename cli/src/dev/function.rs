@@ -24,6 +24,7 @@ use super::{
         backlog::Counts,
         trigger::{EventTrigger, Unavailable},
     },
+    journal::Journal,
     load::{Code, LocalFunction, NAMESPACE},
     run::{
         cron,
@@ -141,6 +142,11 @@ impl Running {
         if launch != *self.launch.borrow() || self.launch_reads_other_code() {
             self.reload(launch).await;
         }
+    }
+
+    /// What became of it.
+    pub(crate) fn journal(&self) -> &Arc<Journal> {
+        &self.voice.journal
     }
 
     /// Does it have a cron trigger?

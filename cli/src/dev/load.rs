@@ -136,6 +136,15 @@ pub(crate) fn folders(sources: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Where the file of a new function goes: the first folder of functions, else beside the first source.
+pub(crate) fn home(sources: &[PathBuf]) -> PathBuf {
+    let beside = || {
+        let first = sources.first()?.canonicalize().ok()?;
+        first.parent().map(Path::to_owned)
+    };
+    folders(sources).into_iter().next().or_else(beside).unwrap_or_else(|| PathBuf::from("."))
+}
+
 /// Does it hold functions, going by its name?
 pub(crate) fn is_source(path: &Path) -> bool {
     !is_hidden(path) && kind(path).is_some() && path.is_file()

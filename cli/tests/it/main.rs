@@ -3,6 +3,7 @@
 
 mod buckets;
 mod completion;
+mod console;
 mod cron;
 mod database;
 mod events;

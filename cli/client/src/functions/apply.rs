@@ -11,6 +11,15 @@ use super::{Apply, CONFLICTS, Functions, MAX_TRIES, Outcome, Written, forms, is_
 use crate::{ApiError, FIELD_MANAGER, params};
 
 impl Functions {
+    /// Makes a Function that is not there.
+    ///
+    /// # Errors
+    /// [`ApiError::Exists`] where there is one of its name.
+    pub async fn create(&self, function: &Function) -> Result<Function, ApiError> {
+        let name = function.name_any();
+        self.api.create(&params::post(), &applied(function)).await.map_err(self.error(&name))
+    }
+
     /// Makes the Function be as it is given here. Fields that this manager applied before, and that are
     /// absent now, go; those that other commands or managers set stay, except where one form excludes
     /// another: the one that is given replaces it.

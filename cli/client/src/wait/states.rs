@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Each state of a Function from now on; `None` where there is none.
-pub(super) fn states(
+pub fn states(
     functions: &Functions,
     name: &str,
 ) -> impl Stream<Item = Result<Option<Function>, ApiError>> + use<> {

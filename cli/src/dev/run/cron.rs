@@ -78,12 +78,30 @@ async fn run_once(
     voice: &Voice,
 ) {
     let began = Instant::now();
+    voice.journal.run_began(format!("run-{id}"));
+    let failure = attempt(starter, launch, trigger, id, voice).await;
+    let took = began.elapsed().as_millis();
+    match &failure {
+        None => voice.say(format!("run finished in {took} ms (exit code 0)")),
+        Some(why) => voice.warn(format!("run failed after {took} ms ({why})")),
+    }
+    voice.journal.run_ended(failure);
+}
+
+/// Runs it once; why that failed, if it did.
+async fn attempt(
+    starter: &Starter,
+    launch: &Launch,
+    trigger: &'static str,
+    id: u64,
+    voice: &Voice,
+) -> Option<String> {
     let (events, mut reports) = mpsc::channel(EVENTS);
     let started = starter.start(launch, Mode::Batch(trigger), id, false, events);
     // Dropped with this future: whoever ends the trigger ends its run.
     let stop: Stop = match started {
         Ok(stop) => stop,
-        Err(error) => return voice.warn(format!("run failed to start: {error}")),
+        Err(error) => return Some(format!("it did not start: {error}")),
     };
     let mut deadline = pin!(tokio::time::sleep(launch.run_deadline));
     let mut is_over = false;
@@ -98,15 +116,11 @@ async fn run_once(
                 continue;
             }
         };
-        let Some(event) = event else { return };
+        // A process reports its end before it lets go.
+        let Some(event) = event else { return Some("unknown status".to_owned()) };
         if let Event::Exited(Exit { status, .. }) = event {
-            let took = began.elapsed().as_millis();
-            if status.is_some_and(|status| status.success()) {
-                voice.say(format!("run finished in {took} ms (exit code 0)"));
-            } else {
-                voice.warn(format!("run failed after {took} ms ({})", describe(status)));
-            }
-            return;
+            let is_well = status.is_some_and(|status| status.success());
+            return (!is_well).then(|| describe(status));
         }
     }
 }

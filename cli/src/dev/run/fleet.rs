@@ -156,6 +156,7 @@ impl Fleet {
             Order::Reload(launch) => {
                 self.launch = *launch;
                 self.generation += 1;
+                self.voice.journal.healed();
                 self.is_reloading = self.is_rolling();
                 self.is_broken = false;
                 self.forgive();
@@ -199,8 +200,12 @@ impl Fleet {
         if member.replica.stage != Stage::Starting {
             return;
         }
+        let is_present = member.replica.generation == self.generation;
         member.replica.stage = Stage::Listening;
         self.clashes = 0;
+        if is_present {
+            self.voice.journal.healed();
+        }
         self.publish();
         if let Some(wake) = self.wake.take() {
             self.wakes.end(wake, at);
@@ -234,7 +239,9 @@ impl Fleet {
             None => format!(" ({})", describe(exit.status)),
         };
         if never_listened && self.is_rolling() {
-            self.voice.warn(format!("reload failed, keeping the running version{why}{how}"));
+            let what = format!("reload failed, keeping the running version{why}{how}");
+            self.voice.journal.failed(&what);
+            self.voice.warn(what);
             self.give_up_reload();
             return;
         }
@@ -249,6 +256,7 @@ impl Fleet {
         self.start_failed = never_listened;
         let pause = humantime::format_duration(pause);
         let what = if never_listened { "failed to start" } else { "exited unexpectedly" };
+        self.voice.journal.failed(&format!("{what}{why}{how}"));
         self.voice.warn(format!("{what}{why}{how}, next try in {pause} or after a save"));
         self.last_words = exit.last_words;
     }
@@ -346,6 +354,7 @@ impl Fleet {
                 self.retry_at = Some(Instant::now() + pause);
                 self.start_failed = true;
                 let pause = humantime::format_duration(pause);
+                self.voice.journal.failed(&format!("failed to start: {error}"));
                 self.voice.warn(format!("failed to start: {error}, next try in {pause}"));
             }
         }
@@ -354,6 +363,8 @@ impl Fleet {
     /// Tells the interceptor where the function is.
     fn publish(&mut self) {
         self.is_given_up = false;
+        let count = |stage| self.replicas.iter().filter(|m| m.replica.stage == stage).count();
+        self.voice.journal.replicas(count(Stage::Listening), count(Stage::Starting));
         let endpoints = endpoints(self.replicas.iter().map(|m| (m.address, m.replica.stage)));
         // The feed is closed only when everything ends.
         let _ = self.feed.set_endpoints(self.id.clone(), endpoints);

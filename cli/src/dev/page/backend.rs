@@ -1,0 +1,431 @@
+//! The console's backend for local functions.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kipper_client::invoke::Gateway;
+use kipper_console::{
+    Problem, Reason,
+    backend::{Backend, LogQuery, Name, Result, Watch, request},
+    model::{
+        Checked, Detail, Draft, Invoke, Invoked, Line, Lines, Meta, New, Outcome, SecretChanges,
+        SecretKey, Summary, Update,
+    },
+};
+use kipper_function::{
+    FunctionSpec, FunctionStatus, Timestamp,
+    function::{Phase, ScheduleStatus},
+    names::condition::READY,
+};
+use kipper_interceptor::router::Router;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    super::{
+        function::hosts,
+        journal::{Facts, Said},
+        load::NAMESPACE,
+    },
+    board::{Board, Entry, Order, Secret},
+    files::{self, FileError, Write},
+};
+
+/// Updates on their way to a page; whoever makes them waits at the bound.
+const QUEUE: usize = 256;
+/// Between two counts of requests.
+const RATE_INTERVAL: Duration = Duration::from_secs(2);
+/// What `kip dev` does not have, and why.
+const LACKS: [(&str, &str); 6] = [
+    ("namespaces", "kip dev has one namespace"),
+    ("images", "images need a cluster: kip dev runs inline code"),
+    ("bindings", "service bindings need a cluster; give their variables to kip dev with --env"),
+    ("services", "services need a cluster; kip dev takes the URL of a source with --source"),
+    ("volumes", "volumes need a cluster: kip dev functions use this machine's files"),
+    ("revisions", "kip dev keeps no history: your files are under version control or an editor"),
+];
+
+/// The functions of this `kip dev`.
+pub(crate) struct Local {
+    board: Board,
+    /// Where functions are reached: `http://127.0.0.1:8080`.
+    url: String,
+    router: Arc<Router>,
+}
+
+impl Local {
+    pub(crate) fn new(board: Board, url: String, router: Arc<Router>) -> Self {
+        Self { board, url, router }
+    }
+
+    fn entry(&self, name: Name<'_>) -> Result<Entry> {
+        let found = self.board.get(name.name).filter(|_| name.namespace == NAMESPACE);
+        let missing = || format!("kip dev has no function {}", name.name);
+        found.ok_or_else(|| Problem::new(Reason::NotFound, missing()))
+    }
+
+    async fn order(&self, order: Order) -> Result<()> {
+        let given = self.board.order(order).await;
+        given.map_err(|why| Problem::new(Reason::Internal, why))
+    }
+}
+
+/// A function as the page has it, from its files and its journal.
+fn detail(board: &Board, url: &str, entry: &Entry) -> Detail {
+    let function = &entry.function;
+    let stored = files::read(function);
+    let facts = entry.journal.facts().borrow().clone();
+    let secrets = board.secrets.lock();
+    let secrets = secrets.get(&function.name).into_iter().flatten();
+    let secrets = secrets.map(|(name, secret)| SecretKey {
+        name: name.clone(),
+        has_previous: secret.rotated_at.is_some(),
+        rotated_at: secret.rotated_at.map(|time| time.to_string()),
+    });
+    let generation = generation(&stored.spec);
+    let url = stored.spec.is_http().then(|| format!("{url}/_fn/{}/", function.name));
+    Detail {
+        name: function.name.clone(),
+        namespace: NAMESPACE.to_owned(),
+        generation,
+        status: status(facts, generation, url.clone()),
+        spec: stored.spec,
+        url,
+        secrets: secrets.collect(),
+        origin: Some(function.origin.display().to_string()),
+        read_only: stored.read_only,
+        notices: stored.notices,
+    }
+}
+
+/// Moves with every change of a spec, however it was made: files have no counter.
+fn generation(spec: &FunctionSpec) -> i64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    // Never fails for these types, whose keys are strings.
+    serde_json::to_string(spec).unwrap_or_default().hash(&mut hasher);
+    // As large as a number of JavaScript may be.
+    i64::try_from(hasher.finish() >> 12).unwrap_or_default()
+}
+
+fn status(facts: Facts, generation: i64, endpoint: Option<String>) -> FunctionStatus {
+    let phase = match &facts {
+        Facts { failure: Some(_), .. } => Phase::Failed,
+        Facts { replicas: 1.., .. } => Phase::Running,
+        Facts { starting: 1.., .. } => Phase::Scaling,
+        _ => Phase::Idle,
+    };
+    let failing = facts.failure.as_ref().map(|(_, since)| Time(*since));
+    let (status, reason, message) = match facts.failure {
+        Some((why, _)) => ("False", "CannotStart", why),
+        None => ("True", "Ready", "it runs when it is called".to_owned()),
+    };
+    let ready = Condition {
+        type_: READY.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: failing.clone().unwrap_or(Time(Timestamp::now())),
+        observed_generation: Some(generation),
+    };
+    let runs = (facts.runs != ScheduleStatus::default()).then_some(facts.runs);
+    FunctionStatus {
+        phase: Some(phase.as_str().to_owned()),
+        replicas: i32::try_from(facts.replicas).ok(),
+        endpoint,
+        observed_generation: Some(generation),
+        conditions: vec![ready],
+        failing_since: failing,
+        schedule: runs,
+        ..FunctionStatus::default()
+    }
+}
+
+fn line(said: Said, name: &str) -> Line {
+    let (pod, container) = (name.to_owned(), said.speaker.as_str().to_owned());
+    Line { time: Some(said.time), pod, container, text: said.text }
+}
+
+/// A file that cannot be written is about what was to be written.
+fn refused(error: FileError) -> Problem {
+    let reason = match &error {
+        FileError::Exists(_) => Reason::Exists,
+        FileError::Read { .. } | FileError::Write { .. } => Reason::Internal,
+        FileError::FolderSettings(_)
+        | FileError::FlaggedTrigger
+        | FileError::HasSiblings(_)
+        | FileError::Several => Reason::Unsupported,
+        FileError::Document { .. } => Reason::Conflict,
+    };
+    Problem::new(reason, error.to_string())
+}
+
+/// What of a spec needs a cluster.
+fn needs_cluster(spec: &FunctionSpec) -> Result<()> {
+    if spec.image().is_some() {
+        return Err(Problem::field("spec.image", LACKS[1].1));
+    }
+    Ok(())
+}
+
+#[async_trait::async_trait]
+impl Backend for Local {
+    async fn meta(&self) -> Result<Meta> {
+        let pattern = Some(format!("{}/_fn/{{name}}/", self.url));
+        Ok(Meta::new("dev", "you", NAMESPACE, pattern, LACKS.into()))
+    }
+
+    async fn namespaces(&self) -> Result<Option<Vec<String>>> {
+        Ok(Some(vec![NAMESPACE.to_owned()]))
+    }
+
+    async fn list(&self, namespace: &str) -> Result<Vec<Summary>> {
+        if namespace != NAMESPACE {
+            return Ok(Vec::new());
+        }
+        Ok(summaries(&self.board, &self.url))
+    }
+
+    async fn get(&self, name: Name<'_>) -> Result<Detail> {
+        Ok(detail(&self.board, &self.url, &self.entry(name)?))
+    }
+
+    async fn create(&self, namespace: &str, new: New) -> Result<Detail> {
+        needs_cluster(&new.spec)?;
+        if self.board.get(&new.name).is_some() {
+            let error = format!("function {} exists already", new.name);
+            return Err(Problem::new(Reason::Exists, error));
+        }
+        let name = Name { namespace, name: &new.name };
+        if !new.secrets.is_empty() {
+            self.keep(&new.name, &new.secrets)?;
+        }
+        let path = files::create(&self.board.home, &new.name, &new.spec).map_err(refused)?;
+        self.order(Order::Written(path)).await?;
+        self.get(name).await
+    }
+
+    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Outcome> {
+        needs_cluster(spec)?;
+        let entry = self.entry(Name { namespace: &current.namespace, name: &current.name })?;
+        let stored = files::read(&entry.function);
+        if let Some(why) = stored.read_only {
+            return Err(Problem::new(Reason::Unsupported, why));
+        }
+        if generation(&stored.spec) != current.generation {
+            let error = format!("{} was changed in the meantime", current.name);
+            return Err(Problem::new(Reason::Conflict, error));
+        }
+        if stored.spec == *spec {
+            return Ok(Outcome::Unchanged);
+        }
+        match files::write(&entry.function, spec).map_err(refused)? {
+            Write::Written(paths) => {
+                for path in paths {
+                    self.order(Order::Written(path)).await?;
+                }
+            }
+            Write::Moved { from, to } => self.order(Order::Moved { from, to }).await?,
+        }
+        Ok(Outcome::Changed)
+    }
+
+    async fn write_secrets(&self, name: Name<'_>, changes: &SecretChanges) -> Result<()> {
+        self.entry(name)?;
+        self.keep(name.name, changes)?;
+        self.order(Order::Restart(name.name.to_owned())).await
+    }
+
+    async fn delete(&self, name: Name<'_>) -> Result<()> {
+        let entry = self.entry(name)?;
+        files::remove(&entry.function).map_err(refused)?;
+        self.board.secrets.lock().remove(name.name);
+        self.order(Order::Removed(name.name.to_owned())).await
+    }
+
+    async fn check(&self, draft: &Draft) -> Result<Checked> {
+        let mut checked = Checked::default();
+        if let Err(mut problem) = needs_cluster(&draft.spec) {
+            checked.problems.append(&mut problem.problems);
+        }
+        if draft.is_new && self.board.get(&draft.name).is_some() {
+            let problem = Problem::field("metadata.name", "a function of this name exists already");
+            checked.problems.extend(problem.problems);
+        }
+        let spec = &draft.spec;
+        for (is_used, what) in
+            [(!spec.service_bindings.is_empty(), "bindings"), (!spec.volumes.is_empty(), "volumes")]
+        {
+            let why = LACKS.iter().find(|(name, _)| *name == what).filter(|_| is_used);
+            checked.warnings.extend(why.map(|(_, why)| (*why).to_owned()));
+        }
+        Ok(checked)
+    }
+
+    async fn logs(&self, name: Name<'_>, query: &LogQuery) -> Result<Lines> {
+        let entry = self.entry(name)?;
+        let since = Timestamp::now().checked_sub(query.since).unwrap_or(Timestamp::UNIX_EPOCH);
+        let is_meant = |said: &Said| {
+            query.search.as_ref().is_none_or(|search| said.text.contains(search.as_str()))
+        };
+        let lines = entry.journal.since(since).into_iter().filter(is_meant);
+        let lines = lines.map(|said| line(said, name.name)).collect();
+        Ok(Lines { lines, notices: Vec::new(), source: "process" })
+    }
+
+    async fn test_run(&self, name: Name<'_>) -> Result<String> {
+        let entry = self.entry(name)?;
+        if entry.function.spec.cron_trigger().is_none() {
+            let error = format!("{} has no cron trigger", name.name);
+            return Err(Problem::new(Reason::Unsupported, error));
+        }
+        self.order(Order::Run(name.name.to_owned())).await?;
+        Ok(name.name.to_owned())
+    }
+
+    async fn invoke(&self, name: Name<'_>, invoke: Invoke) -> Result<Invoked> {
+        let entry = self.entry(name)?;
+        if !entry.function.spec.is_http() {
+            let error = format!("{} takes no requests", name.name);
+            return Err(Problem::new(Reason::Unsupported, error));
+        }
+        if !invoke.path.starts_with('/') {
+            return Err(Problem::field("path", "must begin with a slash"));
+        }
+        let path = format!("/_fn/{}{}", name.name, invoke.path);
+        request::send(&Gateway::default(), &self.url, &Invoke { path, ..invoke }).await
+    }
+
+    fn watch(&self, watch: Watch) -> BoxStream<'static, Update> {
+        let (updates, receiver) = mpsc::channel(QUEUE);
+        let (board, url) = (self.board.clone(), self.url.clone());
+        let router = Arc::clone(&self.router);
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            match watch.name {
+                None => list(&board, &url, &updates).await,
+                Some(name) => one(&board, &url, &router, &name, watch.logs, &updates).await,
+            };
+        }));
+
+        let stream = ReceiverStream::new(receiver).map(move |update| {
+            // The task lives as long as its reader.
+            let _ = &task;
+            update
+        });
+
+        stream.boxed()
+    }
+}
+
+impl Local {
+    /// Changes secrets, which are kept in memory alone.
+    fn keep(&self, name: &str, changes: &SecretChanges) -> Result<()> {
+        let mut all = self.board.secrets.lock();
+        let secrets = all.entry(name.to_owned()).or_default();
+        if let Some(key) = changes.delete.iter().find(|key| !secrets.contains_key(*key)) {
+            return Err(Problem::field("secrets", format!("there is no secret {key}")));
+        }
+        for key in &changes.delete {
+            secrets.remove(key);
+        }
+        for (key, value) in &changes.set {
+            let former = secrets.get(key);
+            let rotated_at = match former {
+                Some(former) if former.value != *value => Some(Timestamp::now()),
+                Some(former) => former.rotated_at,
+                None => None,
+            };
+            secrets.insert(key.clone(), Secret { value: value.clone(), rotated_at });
+        }
+        Ok(())
+    }
+}
+
+fn summaries(board: &Board, url: &str) -> Vec<Summary> {
+    let entries = board.entries().borrow().clone();
+    entries.values().map(|entry| Summary::of(&detail(board, url, entry), None)).collect()
+}
+
+/// Waits until one of these facts changes; for ever where there are none.
+async fn any_changed(facts: &mut [watch::Receiver<Facts>]) {
+    if facts.is_empty() {
+        return std::future::pending().await;
+    }
+    let changes = facts.iter_mut().map(|facts| Box::pin(facts.changed()));
+    // A journal ends with its function, which is a change too.
+    let _ = futures_util::future::select_all(changes).await;
+}
+
+async fn list(board: &Board, url: &str, updates: &mpsc::Sender<Update>) -> Option<()> {
+    let mut entries = board.entries();
+    loop {
+        let known: BTreeMap<String, Entry> = entries.borrow_and_update().clone();
+        let mut facts: Vec<_> = known.values().map(|entry| entry.journal.facts()).collect();
+        for facts in &mut facts {
+            facts.mark_unchanged();
+        }
+        updates.send(Update::Functions { items: summaries(board, url) }).await.ok()?;
+        tokio::select! {
+            changed = entries.changed() => changed.ok()?,
+            () = any_changed(&mut facts) => {}
+        }
+    }
+}
+
+async fn one(
+    board: &Board,
+    url: &str,
+    router: &Router,
+    name: &str,
+    logs: bool,
+    updates: &mpsc::Sender<Update>,
+) -> Option<()> {
+    let mut entries = board.entries();
+    let mut rate = tokio::time::interval(RATE_INTERVAL);
+    loop {
+        let Some(entry) = entries.borrow_and_update().get(name).cloned() else {
+            updates.send(Update::Gone).await.ok()?;
+            entries.changed().await.ok()?;
+            continue;
+        };
+        let mut facts = entry.journal.facts();
+        facts.mark_unchanged();
+        let mut said = entry.journal.listen();
+        let function = Box::new(detail(board, url, &entry));
+        updates.send(Update::Function { function }).await.ok()?;
+        loop {
+            tokio::select! {
+                changed = entries.changed() => { changed.ok()?; break }
+                changed = facts.changed() => {
+                    changed.ok()?;
+                    let function = Box::new(detail(board, url, &entry));
+                    updates.send(Update::Function { function }).await.ok()?;
+                }
+                heard = said.recv() => match heard {
+                    Ok(heard) if logs => {
+                        updates.send(Update::Line { line: line(heard, name) }).await.ok()?;
+                    }
+                    // Lines that were missed can be read again.
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => break,
+                },
+                _ = rate.tick() => {
+                    let requests = requests(router, name);
+                    let replicas = i32::try_from(facts.borrow().replicas).unwrap_or_default();
+                    if let Some(requests) = requests {
+                        let time = Timestamp::now();
+                        updates.send(Update::Rate { time, requests, replicas }).await.ok()?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Requests so far, where it takes any.
+fn requests(router: &Router, name: &str) -> Option<u64> {
+    let host = hosts(name).into_iter().next()?;
+    Some(router.route(&host)?.counters.total())
+}

@@ -1,0 +1,120 @@
+//! Where functions are: what the console asks of a cluster, or of `kip dev`.
+//!
+//! A backend speaks for one user, with that user's rights. What it does not have it refuses with
+//! [`Reason::Unsupported`](crate::Reason::Unsupported) and says so in its [`Meta`] beforehand.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use kipper_function::{FunctionSpec, Timestamp};
+
+use crate::{
+    Problem, Reason,
+    model::{
+        Checked, Detail, Draft, Event, Invoke, Invoked, Lines, Meta, New, Outcome, Revision,
+        SecretChanges, Service, Summary, Update, Volume,
+    },
+};
+
+pub mod cluster;
+pub mod request;
+
+/// The outcome of whatever a backend does.
+pub type Result<T, E = Problem> = std::result::Result<T, E>;
+
+/// One Function, by its names.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// Which lines of a log are meant.
+#[derive(Clone, Debug)]
+pub struct LogQuery {
+    /// None older than this.
+    pub since: Duration,
+    /// Only those that contain it.
+    pub search: Option<String>,
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// Where.
+    pub namespace: String,
+    /// One Function; absent: the list of all.
+    pub name: Option<String>,
+    /// Its lines too, from now on.
+    pub logs: bool,
+}
+
+/// A Function, and when it was created.
+pub type Listed = (Detail, Option<Timestamp>);
+
+/// Functions, as one user sees them.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// What it can do.
+    async fn meta(&self) -> Result<Meta>;
+
+    /// The namespaces there are; `None` where the user may not list them.
+    async fn namespaces(&self) -> Result<Option<Vec<String>>>;
+
+    /// Every Function of a namespace, by name.
+    async fn list(&self, namespace: &str) -> Result<Vec<Summary>>;
+
+    /// One Function.
+    async fn get(&self, name: Name<'_>) -> Result<Detail>;
+
+    /// Makes a Function that was not there, with its secrets.
+    async fn create(&self, namespace: &str, new: New) -> Result<Detail>;
+
+    /// Gives the Function that was read as `current` another spec, unless it was changed since: then
+    /// [`Reason::Conflict`](crate::Reason::Conflict).
+    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Outcome>;
+
+    /// Changes secrets of a Function.
+    async fn write_secrets(&self, name: Name<'_>, changes: &SecretChanges) -> Result<()>;
+
+    /// Removes a Function.
+    async fn delete(&self, name: Name<'_>) -> Result<()>;
+
+    /// What only the backend knows to be wrong with a draft.
+    async fn check(&self, draft: &Draft) -> Result<Checked>;
+
+    /// Services that can be bound.
+    async fn services(&self, _namespace: &str) -> Result<Vec<Service>> {
+        Ok(Vec::new())
+    }
+
+    /// Volumes that can be mounted.
+    async fn volumes(&self, _namespace: &str) -> Result<Vec<Volume>> {
+        Ok(Vec::new())
+    }
+
+    /// What a Function said.
+    async fn logs(&self, name: Name<'_>, query: &LogQuery) -> Result<Lines>;
+
+    /// What was reported of it.
+    async fn events(&self, _name: Name<'_>) -> Result<Vec<Event>> {
+        Ok(Vec::new())
+    }
+
+    /// Its earlier specs, newest first.
+    async fn revisions(&self, _name: Name<'_>) -> Result<Vec<Revision>> {
+        Err(Problem::new(Reason::Unsupported, "there is no history here"))
+    }
+
+    /// Runs a cron function once, now; the run's name.
+    async fn test_run(&self, name: Name<'_>) -> Result<String>;
+
+    /// Sends it a request.
+    async fn invoke(&self, name: Name<'_>, request: Invoke) -> Result<Invoked>;
+
+    /// What is now, and then each change. The stream ends when the backend cannot go on.
+    fn watch(&self, watch: Watch) -> BoxStream<'static, Update>;
+}

@@ -1,0 +1,30 @@
+//! The web console: one server, two backends.
+//!
+//! `server` takes a request, `origin` and `access` say whether it may be answered, `api` reads it and
+//! calls the [`Backend`](backend::Backend): functions of a cluster, or those of `kip dev`, which
+//! implements it itself. What both have in common stands here once: `model` is what the page gets,
+//! `catalog` what it shows of every Function, `check` what is wrong with one, `merge` and `save` how a
+//! form that somebody else changed meanwhile is saved. `assets` is the page itself, built by
+//! `web/build` and embedded.
+//!
+//! No value of a Secret leaves here, and none is kept: a backend hands names out, never values.
+
+mod error;
+pub mod model;
+
+mod catalog;
+pub mod check;
+mod merge;
+
+pub mod backend;
+mod save;
+
+mod access;
+mod api;
+mod assets;
+mod origin;
+mod server;
+
+pub use access::Access;
+pub use error::{Conflict, Problem, Reason};
+pub use server::{BoundConsole, Console};

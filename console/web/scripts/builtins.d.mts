@@ -1,0 +1,1 @@
+export function running(): { node: string[]; python: string[] };

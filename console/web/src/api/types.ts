@@ -1,0 +1,312 @@
+// The shapes of docs/api.md, one to one. `Spec` and `Status` are those of the Function resource.
+
+export type Runtime = 'node' | 'python';
+export type TriggerKind = 'http' | 'cron' | 'postgres' | 'mysql' | 'redis' | 'minio';
+export type ServiceKind = 'postgres' | 'mysql' | 'mongodb' | 'redis' | 'minio' | (string & {});
+export type Phase = 'Idle' | 'Scaling' | 'Running' | 'Failed';
+
+export interface Source {
+  code?: string;
+  files?: Record<string, string>;
+  handler?: string;
+  dependencies?: Record<string, string>;
+  npmrc?: string;
+}
+
+export interface Resources {
+  cpuRequest?: string;
+  cpuLimit?: string;
+  memoryRequest?: string;
+  memoryLimit?: string;
+  tmpLimit?: string;
+}
+
+export interface ServiceBinding {
+  name: string;
+  prefix?: string;
+  database?: string;
+  createDatabase?: boolean;
+  deletionPolicy?: 'Retain' | 'Delete';
+}
+
+export interface VolumeMount {
+  name: string;
+  mountPath: string;
+}
+
+export interface Trigger {
+  type: TriggerKind;
+  schedule?: string;
+  timeZone?: string;
+  suspend?: boolean;
+  deadlineSeconds?: number;
+  config?: Record<string, string>;
+}
+
+export interface Scaling {
+  minReplicas?: number;
+  maxReplicas?: number;
+  targetRequestRate?: number;
+  concurrency?: number;
+}
+
+export interface Timeouts {
+  coldStartSeconds?: number;
+  responseHeaderSeconds?: number;
+  requestSeconds?: number;
+}
+
+export interface Spec {
+  image?: string;
+  port?: number;
+  runtime?: string;
+  source?: Source;
+  env?: Record<string, string>;
+  resources?: Resources;
+  serviceBindings?: ServiceBinding[];
+  volumes?: VolumeMount[];
+  noTmp?: boolean;
+  triggers?: Trigger[];
+  noSecurityHeaders?: boolean;
+  logRequests?: boolean;
+  cspAllowlist?: string[];
+  idleTimeoutSeconds?: number;
+  scaling?: Scaling;
+  timeouts?: Timeouts;
+  readinessPath?: string;
+  protocol?: 'auto' | 'http1' | 'h2c';
+  imagePullSecrets?: { name: string }[];
+}
+
+export interface Condition {
+  type: string;
+  status: 'True' | 'False' | 'Unknown';
+  reason: string;
+  message: string;
+  lastTransitionTime?: string;
+}
+
+export interface RunStatus {
+  job: string;
+  startTime?: string;
+  completionTime?: string;
+  result?: 'Succeeded' | 'Failed';
+  reason?: string;
+  message?: string;
+}
+
+export interface Status {
+  phase?: Phase;
+  replicas?: number;
+  endpoint?: string;
+  observedGeneration?: number;
+  conditions?: Condition[];
+  failingSince?: string;
+  lastExit?: { time: string; reason: string; exitCode: number; restarts: number };
+  schedule?: { lastScheduleTime?: string; activeRun?: RunStatus; lastRun?: RunStatus };
+}
+
+export interface Me {
+  user: string;
+  backend: 'dev' | 'cluster';
+}
+
+export type Capability =
+  | 'namespaces'
+  | 'images'
+  | 'bindings'
+  | 'volumes'
+  | 'services'
+  | 'secrets'
+  | 'revisions'
+  | 'delete'
+  | 'testRun'
+  | 'events';
+
+export interface TriggerSetting {
+  name: string;
+  title: string;
+  help: string;
+  kind: 'text' | 'sql' | 'number' | 'duration' | 'choice';
+  choices?: string[];
+  required: boolean;
+  default: string | null;
+}
+
+export interface TriggerMeta {
+  kind: TriggerKind;
+  title: string;
+  help: string;
+  settings: TriggerSetting[];
+}
+
+export interface Defaults {
+  port: number;
+  idleTimeoutSeconds: number;
+  coldStartSeconds: number;
+  responseHeaderSeconds: number;
+  requestSeconds: number;
+  minReplicas: number;
+  maxReplicas: number;
+  targetRequestRate: number;
+  concurrency: number;
+  cpuRequest: string;
+  memoryRequest: string;
+  memoryLimit: string;
+  tmpLimit: string;
+}
+
+export interface Meta {
+  version: string;
+  backend: 'dev' | 'cluster';
+  user: string;
+  namespace: string;
+  domain: string | null;
+  can: Record<Capability, boolean>;
+  why: Partial<Record<Capability, string>>;
+  runtimes: { name: Runtime; title: string }[];
+  cronPresets: { title: string; schedule: string }[];
+  triggers: TriggerMeta[];
+  defaults: Defaults;
+  prefixes: Record<string, string>;
+  limits: { codeBytes: number; files: number; env: number; secretBytes: number; nameLength: number };
+}
+
+export interface Summary {
+  name: string;
+  namespace: string;
+  phase: Phase | null;
+  ready: { status: string; reason: string; message: string } | null;
+  triggers: TriggerKind[];
+  schedule: string | null;
+  replicas: number;
+  url: string | null;
+  runtime: Runtime | 'image';
+  lastRun: RunStatus | null;
+  created: string | null;
+}
+
+export interface SecretInfo {
+  name: string;
+  hasPrevious: boolean;
+  rotatedAt: string | null;
+}
+
+export interface Detail {
+  name: string;
+  namespace: string;
+  generation: number;
+  spec: Spec;
+  status: Status | null;
+  url: string | null;
+  secrets: SecretInfo[];
+  origin: string | null;
+  readOnly: string | null;
+  notices: string[];
+}
+
+export interface Problem {
+  path: string;
+  message: string;
+}
+
+export interface Conflict {
+  path: string;
+  base: unknown;
+  yours: unknown;
+  theirs: unknown;
+}
+
+export interface SecretChanges {
+  set: Record<string, string>;
+  delete: string[];
+}
+
+export interface Base {
+  generation: number;
+  spec: Spec;
+}
+
+export interface Saved {
+  function: Detail;
+  outcome: 'created' | 'changed' | 'unchanged';
+  merged: string[];
+  written: string[];
+  failed: { step: string; error: string } | null;
+}
+
+export interface Checked {
+  problems: Problem[];
+  warnings: string[];
+}
+
+export interface CronAnswer {
+  description: string;
+  next: { time: string; local: string }[];
+}
+
+export interface ServiceInfo {
+  name: string;
+  kind: ServiceKind;
+  problem: string | null;
+}
+
+export interface VolumeInfo {
+  name: string;
+  size: string | null;
+  mountedBy: string[];
+}
+
+export interface Line {
+  time: string;
+  pod: string;
+  container: string;
+  text: string;
+}
+
+export interface LogsAnswer {
+  lines: Line[];
+  notices: string[];
+  source: 'pods' | 'loki' | 'process';
+}
+
+export interface KubeEvent {
+  time: string | null;
+  type: string;
+  reason: string;
+  message: string;
+  count: number;
+}
+
+export interface Revision {
+  number: number;
+  created: string | null;
+  cause: string | null;
+  isCurrent: boolean;
+  spec: Spec;
+}
+
+export interface InvokeRequest {
+  method: string;
+  path: string;
+  headers: [string, string][];
+  body: string;
+}
+
+export interface Invoked {
+  status: number;
+  headers: [string, string][];
+  body: string;
+  isText: boolean;
+  truncated: boolean;
+  milliseconds: number;
+  phases: { name: string; milliseconds: number }[];
+}
+
+export type StreamEvent =
+  | { type: 'functions'; items: Summary[] }
+  | { type: 'function'; function: Detail }
+  | { type: 'gone' }
+  | { type: 'line'; line: Line }
+  | { type: 'rate'; time: string; requests: number; replicas: number }
+  | { type: 'error'; error: string; reason: string };

@@ -1,0 +1,97 @@
+import { openStream, type Connection } from '../api/stream.ts';
+import type { Detail, Line, StreamEvent } from '../api/types.ts';
+
+export interface Rate {
+  time: number;
+  requests: number;
+  replicas: number;
+}
+
+/** Two seconds apart: five minutes. */
+const RATES = 150;
+
+/** What the server tells of one function while its page is open. Never touches what is edited. */
+export class Live {
+  detail = $state.raw<Detail | null>(null);
+  connection = $state<Connection>('connecting');
+  isGone = $state(false);
+  error = $state('');
+  rates = $state.raw<Rate[]>([]);
+
+  private readonly listeners = new Set<(line: Line) => void>();
+  private close: (() => void) | null = null;
+  private isFirst = true;
+
+  constructor(
+    private readonly namespace: string,
+    private readonly name: string,
+    /** `isFirst` of a connection: the server may have restarted and count generations anew. */
+    private readonly onDetail: (detail: Detail, isFirst: boolean) => void,
+  ) {}
+
+  start(): void {
+    this.open();
+  }
+
+  stop(): void {
+    this.close?.();
+    this.close = null;
+  }
+
+  restart(): void {
+    if (!this.close) return;
+    this.stop();
+    this.open();
+  }
+
+  /** Lines from now on, until the function that this returns is called. One connection serves all. */
+  followLogs(listener: (line: Line) => void): () => void {
+    this.listeners.add(listener);
+    if (this.listeners.size === 1) this.restart();
+    return () => {
+      this.listeners.delete(listener);
+      if (this.listeners.size === 0) this.restart();
+    };
+  }
+
+  private open(): void {
+    this.close = openStream({
+      namespace: this.namespace,
+      name: this.name,
+      logs: this.listeners.size > 0,
+      onEvent: (event) => this.take(event),
+      onConnection: (connection) => {
+        this.connection = connection;
+        if (connection === 'connecting') this.isFirst = true;
+      },
+    });
+  }
+
+  private take(event: StreamEvent): void {
+    switch (event.type) {
+      case 'function':
+        this.detail = event.function;
+        this.isGone = false;
+        this.error = '';
+        this.onDetail(event.function, this.isFirst);
+        this.isFirst = false;
+        break;
+      case 'gone':
+        this.isGone = true;
+        break;
+      case 'line':
+        for (const listener of this.listeners) listener(event.line);
+        break;
+      case 'rate': {
+        const rate = { time: Date.parse(event.time), requests: event.requests, replicas: event.replicas };
+        this.rates = [...this.rates, rate].slice(-RATES);
+        break;
+      }
+      case 'error':
+        this.error = event.error;
+        break;
+      case 'functions':
+        break;
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import { tick } from 'svelte';
+import { SvelteSet } from 'svelte/reactivity';
+import type { Form } from './form.svelte.ts';
+import type { Live } from './live.svelte.ts';
+import { router } from './route.svelte.ts';
+import { SECTIONS, type SectionId } from './sections.ts';
+
+const isSection = (id: string): id is SectionId => SECTIONS.some((section) => section.id === id);
+
+const OPEN_AT_FIRST: SectionId[] = ['code', 'trigger', 'bindings', 'environment', 'secrets', 'dependencies'];
+
+/** The form's page: which sections are open, and how one is brought into view. */
+export class Page {
+  readonly open = new SvelteSet<SectionId>(OPEN_AT_FIRST);
+  /** Grows when the logs have something to show that nobody has typed a search for: a test run. */
+  logsAsked = $state(0);
+
+  constructor(
+    readonly form: Form,
+    /** Null for a function that does not exist yet. */
+    readonly live: Live | null,
+  ) {}
+
+  toggle(id: SectionId): void {
+    if (this.open.has(id)) this.open.delete(id);
+    else {
+      this.open.add(id);
+      router.showSection(id);
+    }
+  }
+
+  /** Opens a section, scrolls to it and gives it the focus, or its first problem. */
+  async reveal(id: SectionId, withFocus = true): Promise<void> {
+    this.open.add(id);
+    router.showSection(id);
+    await tick();
+    const section = document.getElementById(id);
+    section?.scrollIntoView({ block: 'start' });
+    if (!withFocus) return;
+    const invalid = section?.querySelector<HTMLElement>('[aria-invalid="true"]');
+    (invalid ?? document.getElementById(`${id}-button`))?.focus();
+  }
+
+  revealHash(hash: string): void {
+    if (isSection(hash)) void this.reveal(hash);
+  }
+
+  async revealProblems(): Promise<void> {
+    const section = this.form.firstProblemSection;
+    if (section) await this.reveal(section);
+    else document.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+  }
+
+  showLogs(): void {
+    this.logsAsked += 1;
+    void this.reveal('logs', false);
+  }
+}
