@@ -51,6 +51,8 @@ export class Form {
   isAttempted = $state(false);
 
   private checked = $state.raw<Problem[]>([]);
+  /** What the last save was refused for, until something is changed. */
+  private refused = $state.raw<Problem[]>([]);
   private conflictWith: Detail | null = null;
   private readonly claims = new SvelteMap<string, number>();
   private checkAbort: AbortController | null = null;
@@ -66,8 +68,13 @@ export class Form {
     return this.changes.length > 0 || hasSecretChanges(this.draft.secrets) || this.localProblems.length > 0;
   });
   readonly problems: Problem[] = $derived.by(() => {
-    const own = new Set(this.localProblems.map((problem) => problem.path));
-    const all = [...this.localProblems, ...this.checked.filter((problem) => !own.has(problem.path))];
+    const known = new Set(this.localProblems.map((problem) => problem.path));
+    const said = new Set(this.checked.map((problem) => problem.path));
+    const all = [
+      ...this.localProblems,
+      ...this.checked.filter((problem) => !known.has(problem.path)),
+      ...this.refused.filter((problem) => !known.has(problem.path) && !said.has(problem.path)),
+    ];
     return this.isNew && !this.isAttempted ? all.filter((problem) => !this.isUntouched(problem.path)) : all;
   });
   readonly dirtySections: Set<SectionId> = $derived.by(() => {
@@ -283,6 +290,7 @@ export class Form {
   /** Asks the server for every rule, a moment after the last change. To be called in an effect. */
   watchProblems(): () => void {
     const body = { namespace: this.namespace, name: this.name ?? this.draft.name, spec: this.spec, isNew: this.isNew };
+    this.refused = [];
     if (!this.isLoaded) return () => {};
     const timer = setTimeout(() => void this.check(body), CHECK_MS);
     return () => clearTimeout(timer);
@@ -399,10 +407,10 @@ export class Form {
       return 'conflict';
     }
     if (error.reason === 'exists') {
-      this.checked = [{ path: 'metadata.name', message: 'There is a function with this name already.' }];
+      this.refused = [{ path: 'metadata.name', message: 'There is a function with this name already.' }];
       return 'refused';
     }
-    this.checked = error.problems;
+    this.refused = error.problems;
     this.saveError = error.problems.length > 0 ? '' : error.message;
     return error.problems.length > 0 ? 'refused' : 'failed';
   }
