@@ -21,6 +21,8 @@ import { changes, isEqual, merge, pruned, steps, withValue, type Change, type Js
 
 const CHECK_MS = 250;
 const DRAFT_MS = 500;
+/** A stream may still tell of what a save has just replaced. */
+const LATE_MS = 3000;
 
 type Step = string | number;
 
@@ -55,6 +57,8 @@ export class Form {
   private refused = $state.raw<Problem[]>([]);
   private conflictWith: Detail | null = null;
   private readonly claims = new SvelteMap<string, number>();
+  /** Generations that a save has replaced, and until when news of them is only late. They have no order. */
+  private readonly replaced = new Map<number, number>();
   private checkAbort: AbortController | null = null;
 
   readonly spec: Spec = $derived(specOf($state.snapshot(this.draft) as Draft));
@@ -170,9 +174,9 @@ export class Form {
   }
 
   /** News from the stream. A form that nobody has touched follows; one that was edited only says so. */
-  takeLive(detail: Detail, isFirst: boolean): void {
+  takeLive(detail: Detail): void {
     if (!this.isLoaded || !this.base || this.isSaving) return;
-    if (detail.generation < this.base.generation && !isFirst) return;
+    if (Date.now() < (this.replaced.get(detail.generation) ?? 0)) return;
     this.takeOutside(detail);
   }
 
@@ -378,6 +382,8 @@ export class Form {
     this.lastSaved = saved;
     this.savedAt = Date.now();
     if (!saved.failed) this.draft.secrets = settledSecrets(this.draft.secrets, secrets);
+    this.replaced.set(this.base.generation, Date.now() + LATE_MS);
+    this.replaced.delete(saved.function.generation);
     this.adopt(saved.function, sent);
     this.restored = false;
     this.checked = [];
