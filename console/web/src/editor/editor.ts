@@ -2,10 +2,9 @@
 import './editor.css';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { bracketMatching, foldGutter, foldKeymap, indentOnInput, indentUnit, type Language } from '@codemirror/language';
-import { lintGutter, lintKeymap, type Diagnostic } from '@codemirror/lint';
+import { lintGutter, nextDiagnostic, type Diagnostic } from '@codemirror/lint';
 import { Compartment, EditorState, type Extension } from '@codemirror/state';
 import {
-  drawSelection,
   EditorView,
   highlightActiveLine,
   highlightActiveLineGutter,
@@ -188,11 +187,10 @@ function base(): Extension {
     lintGutter(),
     highlightSpecialChars(),
     history(),
-    drawSelection(),
     indentOnInput(),
     bracketMatching(),
     highlightActiveLine(),
     EditorState.tabSize.of(4),
-    keymap.of([...historyKeymap, ...foldKeymap, ...lintKeymap, ...defaultKeymap, indentWithTab]),
+    keymap.of([...historyKeymap, ...foldKeymap, { key: 'F8', run: nextDiagnostic }, ...defaultKeymap, indentWithTab]),
   ];
 }

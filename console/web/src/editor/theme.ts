@@ -9,10 +9,7 @@ const layout = EditorView.theme({
   '&.cm-focused': { outline: 'none' },
   '.cm-scroller': { fontFamily: 'var(--code-font)', lineHeight: '1.55' },
   '.cm-content': { caretColor: 'var(--code-caret)', paddingBlock: '8px' },
-  '.cm-cursor, .cm-dropCursor': { borderLeftColor: 'var(--code-caret)' },
-  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
-    backgroundColor: 'var(--code-selection)',
-  },
+  '.cm-content ::selection, .cm-line::selection': { backgroundColor: 'var(--code-selection)' },
   '.cm-activeLine': { backgroundColor: 'var(--code-line)' },
   '.cm-gutters': { backgroundColor: 'var(--code-ground)', color: 'var(--code-quiet)', border: 'none' },
   '.cm-activeLineGutter': { backgroundColor: 'var(--code-line)', color: 'var(--code-text)' },

@@ -28,10 +28,8 @@ export function manifest(name, spec) {
 export function suite(files, options = {}) {
   const at = { kip: null, browser: null, page: null, reports: [], allowed: [] };
   before(async () => {
-    [at.kip, at.browser] = await Promise.all([
-      Kip.start(files, options),
-      chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] }),
-    ]);
+    at.kip = await Kip.start(files, options);
+    at.browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
   });
   after(async () => {
     await at.browser?.close();
