@@ -295,7 +295,8 @@ export class Form {
   watchProblems(): () => void {
     const body = { namespace: this.namespace, name: this.name ?? this.draft.name, spec: this.spec, isNew: this.isNew };
     this.refused = [];
-    if (!this.isLoaded) return () => {};
+    // Rules about the host need the name; without one the server judges nothing.
+    if (!this.isLoaded || body.name.trim() === '') return () => {};
     const timer = setTimeout(() => void this.check(body), CHECK_MS);
     return () => clearTimeout(timer);
   }
