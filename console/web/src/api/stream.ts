@@ -44,8 +44,9 @@ class Connector {
   start(): void {
     document.addEventListener('visibilitychange', this.onVisibility);
     window.addEventListener('online', this.onOnline);
-    this.onVisibility();
+    // Connects, or in a page that is not seen yet waits a while before it lets go.
     void this.connect();
+    this.onVisibility();
   }
 
   stop(): void {
@@ -83,7 +84,7 @@ class Connector {
   }
 
   private async connect(): Promise<void> {
-    if (this.stopped) return;
+    if (this.stopped || this.abort) return;
     const abort = new AbortController();
     this.abort = abort;
     this.options.onConnection?.('connecting');

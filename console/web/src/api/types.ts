@@ -146,6 +146,7 @@ export interface Defaults {
   coldStartSeconds: number;
   responseHeaderSeconds: number;
   requestSeconds: number;
+  cronDeadlineSeconds: number;
   minReplicas: number;
   maxReplicas: number;
   targetRequestRate: number;
@@ -161,7 +162,8 @@ export interface Meta {
   backend: 'dev' | 'cluster';
   user: string;
   namespace: string;
-  domain: string | null;
+  /** `https://fn-{name}-shop.example`; null where URLs are not known. */
+  urlPattern: string | null;
   can: Record<Capability, boolean>;
   why: Partial<Record<Capability, string>>;
   runtimes: { name: Runtime; title: string }[];
@@ -169,7 +171,7 @@ export interface Meta {
   triggers: TriggerMeta[];
   defaults: Defaults;
   prefixes: Record<string, string>;
-  limits: { codeBytes: number; files: number; env: number; secretBytes: number; nameLength: number };
+  limits: { codeBytes: number; files: number; env: number; secretBytes: number; nameLength: number; variableLength: number };
 }
 
 export interface Summary {

@@ -1,5 +1,5 @@
 /** What completion offers beside the language's own and the words of the document: what the platform gives a handler. */
-import type { Completion, CompletionContext, CompletionResult } from '@codemirror/autocomplete';
+import type { Completion } from '@codemirror/autocomplete';
 import type { LanguageName } from './paths.ts';
 
 /** A name that the function finds in its environment. */
@@ -84,14 +84,4 @@ function variableOffer(language: LanguageName, text: string, variables: Variable
 function answerOffer(text: string): Offer | null {
   const match = /return\s*\{\s*["']?(\w*)$/.exec(text);
   return match ? { from: text.length - (match[1] ?? '').length, options: ANSWER } : null;
-}
-
-/** The source for CodeMirror; the getters are asked when a completion is. */
-export function platformSource(language: LanguageName, variables: () => Variable[], triggers: () => string[]) {
-  return (context: CompletionContext): CompletionResult | null => {
-    const line = context.state.doc.lineAt(context.pos);
-    const found = offer(language, line.text.slice(0, context.pos - line.from), variables(), triggers());
-    if (!found) return null;
-    return { from: line.from + found.from, options: found.options, validFor: /^[\w$]*$/ };
-  };
 }

@@ -1,22 +1,10 @@
 /** The code editor, one view over the states of several files. A chunk of its own: nothing else imports it directly. */
 import './editor.css';
-import {
-  acceptCompletion,
-  autocompletion,
-  closeBrackets,
-  closeBracketsKeymap,
-  completeAnyWord,
-  completionKeymap,
-} from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
-import { javascript } from '@codemirror/lang-javascript';
-import { python } from '@codemirror/lang-python';
-import { bracketMatching, foldGutter, foldKeymap, indentOnInput, indentUnit, LanguageSupport } from '@codemirror/language';
-import { lintGutter, lintKeymap, type Diagnostic } from '@codemirror/lint';
-import { highlightSelectionMatches, searchKeymap } from '@codemirror/search';
-import { EditorState, type Extension } from '@codemirror/state';
+import { bracketMatching, foldGutter, foldKeymap, indentOnInput, indentUnit, type Language } from '@codemirror/language';
+import { lintGutter, nextDiagnostic, type Diagnostic } from '@codemirror/lint';
+import { Compartment, EditorState, type Extension } from '@codemirror/state';
 import {
-  drawSelection,
   EditorView,
   highlightActiveLine,
   highlightActiveLineGutter,
@@ -24,10 +12,11 @@ import {
   keymap,
   lineNumbers,
 } from '@codemirror/view';
+import type { Variable } from './complete.ts';
 import { differenceOf } from './difference.ts';
-import { platformSource, type Variable } from './complete.ts';
-import { languageOf } from './paths.ts';
+import { languageFor } from './language.ts';
 import { problemLinter, recheck, type LintContext } from './lint.ts';
+import { languageOf } from './paths.ts';
 import { theme } from './theme.ts';
 
 export type { Diagnostic };
@@ -42,9 +31,21 @@ export interface EditorHooks {
   onProblems(path: string, problems: Diagnostic[]): void;
 }
 
+/** What a state has of its file's language and of the parts that are loaded later. */
+interface Loaded {
+  language: Language | null;
+  completion: typeof import('./completion.ts') | null;
+  search: typeof import('./search.ts') | null;
+}
+
 export class CodeEditor {
   private readonly view: EditorView;
   private readonly hooks: EditorHooks;
+  private readonly languagePart = new Compartment();
+  private readonly completionPart = new Compartment();
+  private readonly searchPart = new Compartment();
+  private readonly loaded: Loaded = { language: null, completion: null, search: null };
+  private readonly searchKey = keymap.of([{ key: 'Mod-f', run: () => (void this.openSearch(), true) }]);
   /** Files that were open before, with their history and caret. */
   private readonly parked = new Map<string, EditorState>();
   private path: string;
@@ -56,6 +57,7 @@ export class CodeEditor {
     this.path = path;
     this.told = text;
     this.view = new EditorView({ parent, state: this.stateOf(path, text) });
+    void this.loadLanguage();
   }
 
   /** Shows a file. What was typed and undone in it before is still there. */
@@ -64,6 +66,8 @@ export class CodeEditor {
       this.parked.set(this.path, this.view.state);
       this.path = path;
       this.view.setState(this.parked.get(path) ?? this.stateOf(path, text));
+      this.told = this.view.state.sliceDoc();
+      void this.loadLanguage();
     }
     this.update(text);
   }
@@ -94,36 +98,66 @@ export class CodeEditor {
     return this.view.state.doc.lineAt(Math.min(at, this.view.state.doc.length)).number;
   }
 
-  focus(): void {
-    this.view.focus();
-  }
-
   destroy(): void {
     this.view.destroy();
   }
 
-  private stateOf(path: string, doc: string): EditorState {
-    return EditorState.create({ doc, extensions: [base(), lineBreaks(doc), this.ofFile(path), this.toPage(path)] });
+  private async loadLanguage(): Promise<void> {
+    const path = this.path;
+    const language = await languageFor(path);
+    if (path !== this.path) return;
+    this.loaded.language = language;
+    this.refresh();
   }
 
-  private ofFile(path: string): Extension {
-    const support = supportOf(path);
-    const language = languageOf(path);
-    if (!support || !language) return [];
-    const source = platformSource(language, this.hooks.variables, this.hooks.triggers);
-    const lint = problemLinter(path, this.hooks.context, (found) => this.hooks.onProblems(path, found));
-    return [
-      support,
-      indentUnit.of(language === 'python' ? '    ' : '  '),
-      support.language.data.of({ autocomplete: source }),
-      support.language.data.of({ autocomplete: completeAnyWord }),
-      lint,
+  private async loadCompletion(): Promise<void> {
+    this.loaded.completion = await import('./completion.ts');
+    this.refresh();
+  }
+
+  private async openSearch(): Promise<void> {
+    this.loaded.search ??= await import('./search.ts');
+    this.refresh();
+    this.loaded.search.openSearchPanel(this.view);
+  }
+
+  /** Gives the state that is shown whatever was loaded since it was made. */
+  private refresh(): void {
+    const { completion, search } = this.loaded;
+    const { variables, triggers } = this.hooks;
+    const completionOf = completion?.completion(languageOf(this.path), variables, triggers);
+    this.view.dispatch({
+      effects: [
+        this.languagePart.reconfigure(this.ofLanguage(this.path)),
+        this.completionPart.reconfigure(completionOf ?? []),
+        this.searchPart.reconfigure(search?.searchExtension ?? this.searchKey),
+      ],
+    });
+  }
+
+  private stateOf(path: string, doc: string): EditorState {
+    const extensions = [
+      this.completionPart.of([]),
+      this.searchPart.of(this.searchKey),
+      base(),
+      lineBreaks(doc),
+      this.languagePart.of([]),
+      this.toPage(path),
     ];
+    return EditorState.create({ doc, extensions });
+  }
+
+  private ofLanguage(path: string): Extension {
+    const { language } = this.loaded;
+    if (!language) return [];
+    const lint = problemLinter(path, this.hooks.context, (found) => this.hooks.onProblems(path, found));
+    return [language, indentUnit.of(languageOf(path) === 'python' ? '    ' : '  '), lint];
   }
 
   private toPage(path: string): Extension {
     return [
       EditorView.updateListener.of((update) => {
+        if (update.focusChanged && update.view.hasFocus && !this.loaded.completion) void this.loadCompletion();
         if (!update.docChanged) return;
         this.told = update.state.sliceDoc();
         this.hooks.onText(path, this.told);
@@ -142,19 +176,6 @@ function lineBreaks(text: string): Extension {
   return text.includes('\r\n') && !/(^|[^\r])\n/.test(text) ? EditorState.lineSeparator.of('\r\n') : [];
 }
 
-function supportOf(path: string): LanguageSupport | null {
-  switch (languageOf(path)) {
-    case 'javascript':
-      return javascript();
-    case 'typescript':
-      return javascript({ typescript: true, jsx: path.endsWith('x') });
-    case 'python':
-      return python();
-    default:
-      return null;
-  }
-}
-
 function base(): Extension {
   const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? '';
   return [
@@ -166,24 +187,10 @@ function base(): Extension {
     lintGutter(),
     highlightSpecialChars(),
     history(),
-    drawSelection(),
     indentOnInput(),
     bracketMatching(),
-    closeBrackets(),
-    autocompletion({ maxRenderedOptions: 50 }),
     highlightActiveLine(),
-    highlightSelectionMatches(),
     EditorState.tabSize.of(4),
-    keymap.of([
-      { key: 'Tab', run: acceptCompletion },
-      ...closeBracketsKeymap,
-      ...searchKeymap,
-      ...historyKeymap,
-      ...foldKeymap,
-      ...completionKeymap,
-      ...lintKeymap,
-      ...defaultKeymap,
-      indentWithTab,
-    ]),
+    keymap.of([...historyKeymap, ...foldKeymap, { key: 'F8', run: nextDiagnostic }, ...defaultKeymap, indentWithTab]),
   ];
 }

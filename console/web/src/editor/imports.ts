@@ -1,6 +1,6 @@
 /** What a syntax tree imports. Strings and comments that look like an import are none in a tree. */
 import type { SyntaxNode, Tree } from '@lezer/common';
-import { parserOf } from './language.ts';
+import { languageFor } from './language.ts';
 import { languageOf } from './paths.ts';
 
 /** An import as it is written, and where. */
@@ -11,8 +11,8 @@ export interface Import {
 }
 
 /** All imports of a file, in their order; none of a file in a language that nobody knows here. */
-export function importsOf(path: string, text: string): Import[] {
-  const parser = parserOf(path)?.parser;
+export async function importsOf(path: string, text: string): Promise<Import[]> {
+  const parser = (await languageFor(path))?.parser;
   return parser ? importsOfTree(path, parser.parse(text), text) : [];
 }
 

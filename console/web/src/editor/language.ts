@@ -1,17 +1,17 @@
-/** The parser of a file. Knows no editor, so that scanning needs none. */
-import { javascriptLanguage, tsxLanguage, typescriptLanguage } from '@codemirror/lang-javascript';
-import { pythonLanguage } from '@codemirror/lang-python';
+/** The parser of a file, loaded when one of its language is opened. Knows no editor, so that scanning needs none. */
 import type { Language } from '@codemirror/language';
 import { languageOf } from './paths.ts';
 
-export function parserOf(path: string): Language | null {
+export async function languageFor(path: string): Promise<Language | null> {
   switch (languageOf(path)) {
     case 'javascript':
-      return javascriptLanguage;
-    case 'typescript':
-      return path.endsWith('.tsx') ? tsxLanguage : typescriptLanguage;
+      return (await import('./javascript.ts')).javascript;
+    case 'typescript': {
+      const { tsx, typescript } = await import('./javascript.ts');
+      return path.endsWith('.tsx') ? tsx : typescript;
+    }
     case 'python':
-      return pythonLanguage;
+      return (await import('./python.ts')).python;
     default:
       return null;
   }

@@ -14,11 +14,15 @@ export interface Found {
 }
 
 /** The packages that a function's files import and that are not installed, each once, by name. */
-export function scan(runtime: Runtime, files: Record<string, string>, installed: string[] = []): Found[] {
+export async function scan(
+  runtime: Runtime,
+  files: Record<string, string>,
+  installed: string[] = [],
+): Promise<Found[]> {
   const found = new Map<string, Found>();
   for (const path of Object.keys(files).sort()) {
     if (!isCodeOf(runtime, path)) continue;
-    for (const { module } of importsOf(path, files[path] ?? '')) {
+    for (const { module } of await importsOf(path, files[path] ?? '')) {
       const name = foreign(runtime, module, files);
       if (name === null || installed.some((other) => isSamePackage(runtime, other, name))) continue;
       if (!found.has(name)) found.set(name, { name, module: topOf(runtime, module), path });

@@ -5,13 +5,11 @@ import { tags as t } from '@lezer/highlight';
 
 const layout = EditorView.theme({
   '&': { color: 'var(--code-text)', backgroundColor: 'var(--code-ground)', fontSize: '13px', height: '100%' },
-  '&.cm-focused': { outline: '2px solid var(--code-focus)', outlineOffset: '-2px' },
+  // The frame around tabs and editor shows the focus.
+  '&.cm-focused': { outline: 'none' },
   '.cm-scroller': { fontFamily: 'var(--code-font)', lineHeight: '1.55' },
   '.cm-content': { caretColor: 'var(--code-caret)', paddingBlock: '8px' },
-  '.cm-cursor, .cm-dropCursor': { borderLeftColor: 'var(--code-caret)' },
-  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
-    backgroundColor: 'var(--code-selection)',
-  },
+  '.cm-content ::selection, .cm-line::selection': { backgroundColor: 'var(--code-selection)' },
   '.cm-activeLine': { backgroundColor: 'var(--code-line)' },
   '.cm-gutters': { backgroundColor: 'var(--code-ground)', color: 'var(--code-quiet)', border: 'none' },
   '.cm-activeLineGutter': { backgroundColor: 'var(--code-line)', color: 'var(--code-text)' },
@@ -25,7 +23,7 @@ const layout = EditorView.theme({
 
 const panels = EditorView.theme({
   '.cm-panels': { backgroundColor: 'var(--code-panel)', color: 'var(--code-text)' },
-  '.cm-panels-bottom': { borderTop: '1px solid var(--code-border)' },
+  '.cm-panels-top': { borderBottom: '1px solid var(--code-border)' },
   '.cm-panel.cm-search': { padding: '6px 8px', fontFamily: 'inherit' },
   '.cm-panel.cm-search [name=close]': { color: 'inherit', fontSize: '18px', top: '4px', right: '8px' },
   '.cm-textfield': {

@@ -58,8 +58,11 @@ export function troubles(status: Status | null | undefined): Trouble[] {
 export const pending = (status: Status | null | undefined): Condition[] =>
   (status?.conditions ?? []).filter((condition) => condition.status === 'Unknown');
 
+/** What these say when they are True is no news. */
+const EXPECTED = new Set(['Ready', 'HostReserved']);
+
 /** Good news with something to tell: a notice about a trigger that works, events that were given up. */
 export const remarks = (status: Status | null | undefined): Condition[] =>
   (status?.conditions ?? []).filter(
-    ({ type, status: value, message }) => value === 'True' && message !== '' && type !== 'HostReserved' && !BAD_WHEN_TRUE.has(type),
+    ({ type, status: value, message }) => value === 'True' && message !== '' && !EXPECTED.has(type) && !BAD_WHEN_TRUE.has(type),
   );

@@ -76,7 +76,17 @@ export function specOf(draft: Draft): Spec {
   const spec: Spec = { ...rest, env: mapOf(draft.env) };
   // The code of a function that is an image now is kept in the draft only: one may change one's mind.
   if (spec.image === undefined) spec.source = { ...source, dependencies: mapOf(draft.dependencies) };
-  return pruned(spec as Json) as Spec;
+  return withRequired(pruned(spec as Json) as Spec);
+}
+
+/** What an item of a list cannot be without is sent empty where it is not typed yet, so that the answer names it. */
+function withRequired(spec: Spec): Spec {
+  const { volumes, imagePullSecrets } = spec;
+  return {
+    ...spec,
+    ...(volumes && { volumes: volumes.map((volume) => ({ ...volume, name: volume.name ?? '', mountPath: volume.mountPath ?? '' })) }),
+    ...(imagePullSecrets && { imagePullSecrets: imagePullSecrets.map(({ name }) => ({ name: name ?? '' })) }),
+  };
 }
 
 export function secretChanges(rows: readonly SecretRow[]): SecretChanges {
@@ -100,6 +110,9 @@ export function localProblems(draft: Draft, isNew: boolean): Problem[] {
     ...volumeProblems(draft.spec),
   ];
   if (isNew && draft.name.trim() === '') problems.unshift({ path: 'metadata.name', message: 'Give the function a name.' });
+  for (const [at, secret] of (draft.spec.imagePullSecrets ?? []).entries()) {
+    if (isEmpty(secret.name)) problems.push({ path: `spec.imagePullSecrets[${at}].name`, message: 'Type the name of the Secret.' });
+  }
   if (draft.spec.image?.trim() === '') problems.push({ path: 'spec.image', message: 'Type the image to run.' });
   return problems;
 }

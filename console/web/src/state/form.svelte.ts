@@ -21,6 +21,8 @@ import { changes, isEqual, merge, pruned, steps, withValue, type Change, type Js
 
 const CHECK_MS = 250;
 const DRAFT_MS = 500;
+/** A stream may still tell of what a save has just replaced. */
+const LATE_MS = 3000;
 
 type Step = string | number;
 
@@ -51,8 +53,12 @@ export class Form {
   isAttempted = $state(false);
 
   private checked = $state.raw<Problem[]>([]);
+  /** What the last save was refused for, until something is changed. */
+  private refused = $state.raw<Problem[]>([]);
   private conflictWith: Detail | null = null;
   private readonly claims = new SvelteMap<string, number>();
+  /** Generations that a save has replaced, and until when news of them is only late. They have no order. */
+  private readonly replaced = new Map<number, number>();
   private checkAbort: AbortController | null = null;
 
   readonly spec: Spec = $derived(specOf($state.snapshot(this.draft) as Draft));
@@ -66,8 +72,13 @@ export class Form {
     return this.changes.length > 0 || hasSecretChanges(this.draft.secrets) || this.localProblems.length > 0;
   });
   readonly problems: Problem[] = $derived.by(() => {
-    const own = new Set(this.localProblems.map((problem) => problem.path));
-    const all = [...this.localProblems, ...this.checked.filter((problem) => !own.has(problem.path))];
+    const known = new Set(this.localProblems.map((problem) => problem.path));
+    const said = new Set(this.checked.map((problem) => problem.path));
+    const all = [
+      ...this.localProblems,
+      ...this.checked.filter((problem) => !known.has(problem.path)),
+      ...this.refused.filter((problem) => !known.has(problem.path) && !said.has(problem.path)),
+    ];
     return this.isNew && !this.isAttempted ? all.filter((problem) => !this.isUntouched(problem.path)) : all;
   });
   readonly dirtySections: Set<SectionId> = $derived.by(() => {
@@ -163,9 +174,9 @@ export class Form {
   }
 
   /** News from the stream. A form that nobody has touched follows; one that was edited only says so. */
-  takeLive(detail: Detail, isFirst: boolean): void {
+  takeLive(detail: Detail): void {
     if (!this.isLoaded || !this.base || this.isSaving) return;
-    if (detail.generation < this.base.generation && !isFirst) return;
+    if (Date.now() < (this.replaced.get(detail.generation) ?? 0)) return;
     this.takeOutside(detail);
   }
 
@@ -283,7 +294,9 @@ export class Form {
   /** Asks the server for every rule, a moment after the last change. To be called in an effect. */
   watchProblems(): () => void {
     const body = { namespace: this.namespace, name: this.name ?? this.draft.name, spec: this.spec, isNew: this.isNew };
-    if (!this.isLoaded) return () => {};
+    this.refused = [];
+    // Rules about the host need the name; without one the server judges nothing.
+    if (!this.isLoaded || body.name.trim() === '') return () => {};
     const timer = setTimeout(() => void this.check(body), CHECK_MS);
     return () => clearTimeout(timer);
   }
@@ -370,6 +383,8 @@ export class Form {
     this.lastSaved = saved;
     this.savedAt = Date.now();
     if (!saved.failed) this.draft.secrets = settledSecrets(this.draft.secrets, secrets);
+    this.replaced.set(this.base.generation, Date.now() + LATE_MS);
+    this.replaced.delete(saved.function.generation);
     this.adopt(saved.function, sent);
     this.restored = false;
     this.checked = [];
@@ -399,10 +414,10 @@ export class Form {
       return 'conflict';
     }
     if (error.reason === 'exists') {
-      this.checked = [{ path: 'metadata.name', message: 'There is a function with this name already.' }];
+      this.refused = [{ path: 'metadata.name', message: 'There is a function with this name already.' }];
       return 'refused';
     }
-    this.checked = error.problems;
+    this.refused = error.problems;
     this.saveError = error.problems.length > 0 ? '' : error.message;
     return error.problems.length > 0 ? 'refused' : 'failed';
   }

@@ -20,13 +20,11 @@ export class Live {
 
   private readonly listeners = new Set<(line: Line) => void>();
   private close: (() => void) | null = null;
-  private isFirst = true;
 
   constructor(
     private readonly namespace: string,
     private readonly name: string,
-    /** `isFirst` of a connection: the server may have restarted and count generations anew. */
-    private readonly onDetail: (detail: Detail, isFirst: boolean) => void,
+    private readonly onDetail: (detail: Detail) => void,
   ) {}
 
   start(): void {
@@ -60,10 +58,7 @@ export class Live {
       name: this.name,
       logs: this.listeners.size > 0,
       onEvent: (event) => this.take(event),
-      onConnection: (connection) => {
-        this.connection = connection;
-        if (connection === 'connecting') this.isFirst = true;
-      },
+      onConnection: (connection) => (this.connection = connection),
     });
   }
 
@@ -73,8 +68,7 @@ export class Live {
         this.detail = event.function;
         this.isGone = false;
         this.error = '';
-        this.onDetail(event.function, this.isFirst);
-        this.isFirst = false;
+        this.onDetail(event.function);
         break;
       case 'gone':
         this.isGone = true;

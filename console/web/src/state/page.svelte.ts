@@ -9,6 +9,16 @@ const isSection = (id: string): id is SectionId => SECTIONS.some((section) => se
 
 const OPEN_AT_FIRST: SectionId[] = ['code', 'trigger', 'bindings', 'environment', 'secrets', 'dependencies'];
 
+const LOADING_MS = 5000;
+
+/** A section's parts may still be on their way. */
+async function loaded(section: HTMLElement): Promise<void> {
+  const end = Date.now() + LOADING_MS;
+  while (section.querySelector('[aria-busy="true"]') && Date.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** The form's page: which sections are open, and how one is brought into view. */
 export class Page {
   readonly open = new SvelteSet<SectionId>(OPEN_AT_FIRST);
@@ -36,8 +46,9 @@ export class Page {
     await tick();
     const section = document.getElementById(id);
     section?.scrollIntoView({ block: 'start' });
-    if (!withFocus) return;
-    const invalid = section?.querySelector<HTMLElement>('[aria-invalid="true"]');
+    if (!withFocus || !section) return;
+    await loaded(section);
+    const invalid = section.querySelector<HTMLElement>('[aria-invalid="true"]');
     (invalid ?? document.getElementById(`${id}-button`))?.focus();
   }
 

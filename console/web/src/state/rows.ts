@@ -92,7 +92,7 @@ export function secretProblems(rows: readonly SecretRow[]): Problem[] {
 
 /** Reads the text of a `.env` file: `NAME=value` lines, quotes, `export`, comments. Null if it is none. */
 export function parseDotEnv(text: string): { name: string; value: string }[] | null {
-  const pattern = /^\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*=\s*(?:"((?:[^"\\]|\\[^])*)"|'([^']*)'|([^\n]*))[ \t]*(?:#[^\n]*)?$/gm;
+  const pattern = /^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[^])*)"|'([^']*)'|([^\n]*))[ \t]*(?:#[^\n]*)?$/gm;
   const pairs = [...text.replace(/\r\n?/g, '\n').matchAll(pattern)].map((match) => ({
     name: match[1] ?? '',
     value: match[2] !== undefined ? unescape(match[2]) : (match[3] ?? plain(match[4] ?? '')),

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { handlerProblem } from '../../../src/editor/handler';
-import { parserOf } from '../../../src/editor/language';
+import { languageFor } from '../../../src/editor/language';
 import { entryOf } from '../../../src/editor/paths';
 
-function has(path: string, text: string, wanted?: string): boolean {
-  const parser = parserOf(path)?.parser;
+async function has(path: string, text: string, wanted?: string): Promise<boolean> {
+  const parser = (await languageFor(path))?.parser;
   if (!parser) throw new Error(`no parser for ${path}`);
   return handlerProblem(path, parser.parse(text), text, wanted) === null;
 }
@@ -51,7 +51,7 @@ describe('handlers', () => {
     ['handler.py', 'class A:\n  def handler(self): pass', undefined, false],
     ['handler.py', 'def run(e): pass', 'run', true],
     ['handler.py', '# def handler(): pass', undefined, false],
-  ])('%s %j %s %s', (path, text, wanted, expected) => expect(has(path, text, wanted)).toBe(expected));
+  ])('%s %j %s %s', async (path, text, wanted, expected) => expect(await has(path, text, wanted)).toBe(expected));
 });
 
 describe('the file with the handler', () => {

@@ -4,7 +4,9 @@ import { importsOf } from '../../../src/editor/imports';
 import { nameOfCode } from '../../../src/editor/paths';
 import { isSamePackage } from '../../../src/editor/packages';
 
-const names = (runtime: 'node' | 'python', code: string) => scan(runtime, { [nameOfCode(runtime)]: code }).map(({ name }) => name);
+async function names(runtime: 'node' | 'python', code: string): Promise<string[]> {
+  return (await scan(runtime, { [nameOfCode(runtime)]: code })).map(({ name }) => name);
+}
 
 describe('packages that Node code imports', () => {
   test.each<[string, string, string[]]>([
@@ -36,11 +38,11 @@ describe('packages that Node code imports', () => {
     ['twice', `require("pg"); require("pg/lib")`, ['pg']],
     ['code that does not parse', `const pg = require("pg"\nif (`, ['pg']],
     ['nothing', ``, []],
-  ])('%s', (_, code, expected) => expect(names('node', code)).toEqual(expected));
+  ])('%s', async (_, code, expected) => expect(await names('node', code)).toEqual(expected));
 
-  test('types of TypeScript are not installed, values are', () => {
+  test('types of TypeScript are not installed, values are', async () => {
     const code = `import type { A } from "a"; import { type B } from "b"; export type { C } from "c"; import d = require("d")`;
-    expect(scan('node', { 'index.ts': code }).map(({ name }) => name)).toEqual(['b', 'd']);
+    expect((await scan('node', { 'index.ts': code })).map(({ name }) => name)).toEqual(['b', 'd']);
   });
 });
 
@@ -76,28 +78,28 @@ describe('packages that Python code imports', () => {
     ['a namespace', 'from google.cloud import storage\nfrom google.cloud.bigquery import Client', ['google-cloud-bigquery', 'google-cloud-storage']],
     ['twice', 'import yaml\nfrom yaml import safe_load', ['PyYAML']],
     ['nothing', '', []],
-  ])('%s', (_, code, expected) => expect(names('python', code)).toEqual(expected));
+  ])('%s', async (_, code, expected) => expect(await names('python', code)).toEqual(expected));
 
-  test('modules of the own folder are not installed', () => {
+  test('modules of the own folder are not installed', async () => {
     const files = { 'handler.py': 'import shout, lib.text, requests', 'shout.py': '', 'lib/text.py': 'import httpx' };
-    expect(scan('python', files)).toEqual([
+    expect(await scan('python', files)).toEqual([
       { name: 'httpx', module: 'httpx', path: 'lib/text.py' },
       { name: 'requests', module: 'requests', path: 'handler.py' },
     ]);
   });
 });
 
-test('only files of the runtime are read', () => {
+test('only files of the runtime are read', async () => {
   const files = { 'index.js': 'require("pg")', 'tool.py': 'import requests', 'package.json': '{"a": "require(1)"}' };
-  expect(scan('node', files).map(({ name }) => name)).toEqual(['pg']);
+  expect((await scan('node', files)).map(({ name }) => name)).toEqual(['pg']);
 });
 
-test('what is installed is not found again', () => {
-  expect(scan('python', { 'handler.py': 'import yaml, httpx' }, ['pyyaml']).map(({ name }) => name)).toEqual(['httpx']);
+test('what is installed is not found again', async () => {
+  expect((await scan('python', { 'handler.py': 'import yaml, httpx' }, ['pyyaml'])).map(({ name }) => name)).toEqual(['httpx']);
 });
 
-test('what is installed is not missing, however it is spelt', () => {
-  const imports = importsOf('handler.py', 'import yaml, dateutil, httpx');
+test('what is installed is not missing, however it is spelt', async () => {
+  const imports = await importsOf('handler.py', 'import yaml, dateutil, httpx');
   expect(missing('python', imports, {}, ['pyyaml', 'Python_DateUtil']).map(({ name }) => name)).toEqual(['httpx']);
   expect(isSamePackage('python', 'ruamel.yaml', 'ruamel-yaml')).toBe(true);
   expect(isSamePackage('node', 'JSONStream', 'jsonstream')).toBe(false);
