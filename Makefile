@@ -8,12 +8,16 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 FUZZ_SECONDS ?= 300
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run pollers test test-cluster lint bench bench-cluster soak fuzz package images setup fmt cluster-up cluster-down cluster-status
+.PHONY: run page pollers test test-cluster lint bench bench-cluster soak fuzz package images setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
-run: setup-run
+run: setup-run page
 	@echo "building kip; some minutes the first time, seconds later on"
 	cargo run --locked -p kip -- dev deploy/examples
+
+# The web console's page, which kip embeds. Without it kip does everything else.
+page:
+	@console/web/build || echo "kip is built without the console's page"
 
 # What `kip dev` starts for event functions, beside the `kip` of `make run`.
 pollers:
@@ -68,7 +72,7 @@ cluster-status:
 	deploy/local-cluster/cluster status
 
 # kip for other machines: a static binary with its man pages and completions.
-package: setup-run
+package: setup-run page
 	cli/package $(CACHE)/package
 
 # The images as archives, for a registry or for nodes; prints their folder. RELEASE=1 optimises as a whole.

@@ -2,7 +2,7 @@
 //! poller that needs no cluster, as problems at their fields. Pure.
 
 use kipper_client::{check, secrets};
-use kipper_function::Function;
+use kipper_function::{Function, FunctionSpec};
 
 use crate::{
     Problem,
@@ -21,6 +21,17 @@ pub fn draft(draft: &Draft) -> Vec<FieldProblem> {
     let found = check::function(&function).into_iter().map(FieldProblem::from);
     // A name that is stored is none of the form's.
     found.filter(|problem| draft.is_new || problem.path != "metadata.name").collect()
+}
+
+/// Refuses a spec that is wrong where the stored one is not: what an older version let in may stay.
+///
+/// # Errors
+/// With every problem at its field.
+pub(crate) fn change(stored: &FunctionSpec, spec: &FunctionSpec) -> Result<()> {
+    let known = check::spec(stored);
+    let new = check::spec(spec).into_iter().filter(|problem| !known.contains(problem));
+    let problems: Vec<FieldProblem> = new.map(FieldProblem::from).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problem::invalid(problems)) }
 }
 
 /// Refuses secrets that cannot be stored.

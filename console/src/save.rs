@@ -77,6 +77,7 @@ struct Target {
 fn merged(current: &Detail, save: &Save) -> Result<Target> {
     let Base { generation, spec } = &save.base;
     if *generation == current.generation {
+        check::change(&current.spec, &save.spec)?;
         return Ok(Target { spec: save.spec.clone(), theirs: Vec::new() });
     }
     let value = |spec: &FunctionSpec| serde_json::to_value(spec).unwrap_or_default();
@@ -85,7 +86,9 @@ fn merged(current: &Detail, save: &Save) -> Result<Target> {
     if !conflicts.is_empty() {
         return Err(Problem::conflict(conflicts, current.clone()));
     }
-    Ok(Target { spec: read(value)?, theirs })
+    let spec = read(value)?;
+    check::change(&current.spec, &spec)?;
+    Ok(Target { spec, theirs })
 }
 
 /// Both sides were specs, so this is one.

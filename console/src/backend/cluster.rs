@@ -304,8 +304,9 @@ impl Backend for Cluster {
     }
 
     async fn test_run(&self, name: Name<'_>) -> Result<String> {
+        let function = self.function(name).await?;
         let runs = TestRuns::new(&self.within(name.namespace));
-        runs.start(name.name).await.map_err(|error| match error {
+        runs.start(&function).await.map_err(|error| match error {
             TestRunError::Api(error) => error.into(),
             error => Problem::new(Reason::Unsupported, error.to_string()),
         })
