@@ -72,7 +72,7 @@ use run::{
 use watch::{Changed, Watch};
 
 /// Where the console listens, unless that is taken.
-const CONSOLE_PORT: u16 = 8090;
+const CONSOLE_PORT: u16 = 8088;
 
 /// Runs the command on this thread until a signal. `log_filter` is that of this process's log.
 ///

@@ -45,7 +45,7 @@ pub struct Args {
     )]
     pub console: bool,
 
-    /// Port of the console, on 127.0.0.1; 0 picks a free one [default: 8090, or a free one]
+    /// Port of the console, on 127.0.0.1; 0 picks a free one [default: 8088, or a free one]
     #[arg(long, value_name = "PORT")]
     pub console_port: Option<u16>,
 
