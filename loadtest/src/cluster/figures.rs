@@ -1,6 +1,7 @@
 //! What the system must reach: one scenario per module, listed in [`FIGURES`].
 
 mod cold_start;
+mod console;
 mod dependencies;
 mod kip;
 mod load;
@@ -68,6 +69,13 @@ pub(super) const FIGURES: &[Scenario] = &[
         shares: false,
         max_time: MINUTE.saturating_mul(5),
         start: |run, cluster| Box::pin(kip::run(run, cluster)),
+    },
+    Scenario {
+        name: "console",
+        about: "A save in the web console beside kip function apply, and twenty users who watch",
+        shares: false,
+        max_time: MINUTE.saturating_mul(5),
+        start: |run, cluster| Box::pin(console::run(run, cluster)),
     },
     Scenario {
         name: "thousand_functions",
