@@ -11,8 +11,8 @@ use kipper_function::{
 use kipper_trigger::{Kind, ListEnd, Setting};
 use serde_json::{Value, json};
 
-use crate::check::MAX_SECRET_BYTES;
-
+/// Largest value of a secret, in bytes: a Secret holds 1 MiB.
+pub(crate) const MAX_SECRET_BYTES: usize = 256 << 10;
 /// Environment variables that the resource's schema admits.
 const MAX_ENV: usize = 256;
 

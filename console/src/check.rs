@@ -7,12 +7,10 @@ use kipper_function::{Function, FunctionSpec};
 use crate::{
     Problem,
     backend::Result,
+    catalog::MAX_SECRET_BYTES,
     error::FieldProblem,
     model::{Draft, SecretChanges},
 };
-
-/// Largest value of a secret, in bytes: a Secret holds 1 MiB.
-pub(crate) const MAX_SECRET_BYTES: usize = 256 << 10;
 
 /// Problems of a draft.
 pub fn draft(draft: &Draft) -> Vec<FieldProblem> {

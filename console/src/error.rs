@@ -11,8 +11,6 @@ use kipper_function::function;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::Detail;
-
 /// Why, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,7 +104,7 @@ pub struct Problem {
     pub conflicts: Vec<Conflict>,
     /// The Function as it is now, where there are conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub current: Option<Box<Detail>>,
+    pub current: Option<Value>,
 }
 
 impl Problem {
@@ -133,9 +131,9 @@ impl Problem {
     }
 
     /// Fields that both sides changed.
-    pub(crate) fn conflict(conflicts: Vec<Conflict>, current: Detail) -> Self {
-        let error = format!("{} was changed by somebody else in the meantime", current.name);
-        Self { conflicts, current: Some(Box::new(current)), ..Self::new(Reason::Conflict, error) }
+    pub(crate) fn conflict(name: &str, conflicts: Vec<Conflict>, current: Value) -> Self {
+        let error = format!("{name} was changed by somebody else in the meantime");
+        Self { conflicts, current: Some(current), ..Self::new(Reason::Conflict, error) }
     }
 }
 

@@ -149,8 +149,8 @@ mod tests {
             &json!({ "source": { "code": "c" }, "env": { "A": "2" }, "cspAllowlist": [] }),
         );
         let paths: Vec<_> = merged.conflicts.iter().map(|c| c.path.as_str()).collect();
-        assert_eq!(paths, ["spec.source.code", "spec.env.A", "spec.cspAllowlist"]);
-        assert_eq!(merged.conflicts[1].yours, Value::Null);
-        assert_eq!(merged.conflicts[1].theirs, json!("2"));
+        assert_eq!(paths, ["spec.cspAllowlist", "spec.env.A", "spec.source.code"]);
+        let env = &merged.conflicts[1];
+        assert_eq!((&env.base, &env.yours, &env.theirs), (&json!("1"), &Value::Null, &json!("2")));
     }
 }

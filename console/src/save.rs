@@ -84,7 +84,9 @@ fn merged(current: &Detail, save: &Save) -> Result<Target> {
     let Merged { value, theirs, conflicts } =
         merge::merge("spec", &value(spec), &value(&save.spec), &value(&current.spec));
     if !conflicts.is_empty() {
-        return Err(Problem::conflict(conflicts, current.clone()));
+        // Never fails for these types, whose keys are strings.
+        let stored = serde_json::to_value(current).unwrap_or_default();
+        return Err(Problem::conflict(&current.name, conflicts, stored));
     }
     let spec = read(value)?;
     check::change(&current.spec, &spec)?;

@@ -42,13 +42,18 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bad = |error: String| Problem::new(Reason::BadRequest, error);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let mut unknown = Vec::new();
-    let value = serde_ignored::deserialize(&mut reader, |path| unknown.push(path.to_string()))
+    let value = serde_ignored::deserialize(&mut reader, |path| unknown.push(shown(&path)))
         .map_err(|error| bad(format!("the body cannot be read: {error}")))?;
     reader.end().map_err(|error| bad(format!("the body cannot be read: {error}")))?;
     match unknown.first() {
         None => Ok(value),
         Some(path) => Err(bad(format!("unknown field {path}"))),
     }
+}
+
+/// A path as users write it, without the marks of optional fields.
+fn shown(path: &serde_ignored::Path<'_>) -> String {
+    path.to_string().replace(".?", "")
 }
 
 #[cfg(test)]

@@ -32,7 +32,10 @@ use crate::{
     },
 };
 
+mod shown;
 mod watch;
+
+use shown::{detail, line, summary};
 
 /// Stands for a name in a host; no cluster's domain has it.
 const SOME_NAME: &str = "name-of-some-function";
@@ -91,33 +94,6 @@ impl Cluster {
     async fn allowed<T: Default>(found: impl Future<Output = Result<T, ApiError>>) -> Result<T> {
         Ok(ApiError::allowed(found.await)?.unwrap_or_default())
     }
-}
-
-/// A Function, as the page has it.
-fn detail(function: Function) -> Detail {
-    let status = function.status.clone().unwrap_or_default();
-    let secrets = status.secret_keys.iter().map(|key| SecretKey {
-        name: key.name.clone(),
-        has_previous: key.rotated_at.is_some(),
-        rotated_at: key.rotated_at.clone(),
-    });
-    Detail {
-        name: function.name_any(),
-        namespace: function.namespace().unwrap_or_default(),
-        generation: function.metadata.generation.unwrap_or_default(),
-        secrets: secrets.collect(),
-        url: status.endpoint.clone(),
-        spec: function.spec,
-        status,
-        origin: None,
-        read_only: None,
-        notices: Vec::new(),
-    }
-}
-
-fn summary(function: Function) -> Summary {
-    let created = function.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    Summary::of(&detail(function), created)
 }
 
 /// A Function to be written in place of the one that was read.
@@ -323,10 +299,6 @@ impl Backend for Cluster {
         let connection = self.within(&watch.namespace);
         watch::follow(connection, watch)
     }
-}
-
-fn line(line: logs::Line) -> Line {
-    Line { time: line.time, pod: line.pod, container: line.container, text: line.text }
 }
 
 /// Where a function of some name is reached.

@@ -15,7 +15,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{super::Watch, detail, line, summary};
+use super::{
+    super::Watch,
+    shown::{detail, line, summary},
+};
 use crate::{Problem, model::Update};
 
 /// Updates on their way to a page; whoever makes them waits at the bound, but for lines, which are
