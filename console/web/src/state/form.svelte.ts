@@ -1,8 +1,7 @@
-import { untrack } from 'svelte';
-import { SvelteMap } from 'svelte/reactivity';
 import { api, ApiError, messageOf } from '../api/client.ts';
 import type { Base, Conflict, Detail, Meta, Problem, Saved, Spec } from '../api/types.ts';
 import { Services } from './bindings.svelte.ts';
+import { Claims } from './claims.svelte.ts';
 import {
   draftOf,
   draftOfDetail,
@@ -17,14 +16,12 @@ import { draftKey, readDraft, removeDraft, restoredDraft, storedDraft, writeDraf
 import { newRow } from './rows.ts';
 import { SECTIONS, sectionOf, type SectionId } from './sections.ts';
 import { starterSpec } from './starter.ts';
-import { changes, isEqual, merge, pruned, steps, withValue, type Change, type Json } from './values.ts';
+import { changes, isEqual, merge, pruned, setValueAt, valueAt, withValue, type Change, type Json } from './values.ts';
 
 const CHECK_MS = 250;
 const DRAFT_MS = 500;
 /** A stream may still tell of what a save has just replaced. */
 const LATE_MS = 3000;
-
-type Step = string | number;
 
 /** How a save ended: where it did not, the form says why and has lost nothing. */
 export type SaveResult = 'saved' | 'created' | 'unchanged' | 'partly' | 'refused' | 'conflict' | 'failed';
@@ -56,7 +53,7 @@ export class Form {
   /** What the last save was refused for, until something is changed. */
   private refused = $state.raw<Problem[]>([]);
   private conflictWith: Detail | null = null;
-  private readonly claims = new SvelteMap<string, number>();
+  private readonly claims = new Claims();
   /** Generations that a save has replaced, and until when news of them is only late. They have no order. */
   private readonly replaced = new Map<number, number>();
   private checkAbort: AbortController | null = null;
@@ -208,26 +205,12 @@ export class Form {
   // Fields
 
   get(path: string): unknown {
-    let value: unknown = this.draft.spec;
-    for (const step of steps(path)) {
-      if (typeof value !== 'object' || value === null) return undefined;
-      value = (value as Record<Step, unknown>)[step];
-    }
-    return value;
+    return valueAt(this.draft.spec, path);
   }
 
   /** Sets one field; `undefined` and an empty text leave it out. */
   set(path: string, value: Json): void {
-    const all = steps(path);
-    const last = all.pop();
-    if (last === undefined) return;
-    let node = this.draft.spec as unknown as Record<Step, unknown>;
-    for (const [at, step] of all.entries()) {
-      node[step] ??= typeof (all[at + 1] ?? last) === 'number' ? [] : {};
-      node = node[step] as Record<Step, unknown>;
-    }
-    if (value === undefined || value === '') delete node[last];
-    else node[last] = value;
+    setValueAt(this.draft.spec, path, value);
   }
 
   /** A text in a field for a number: what is none stays in its field, and in the way of a save. */
@@ -263,16 +246,9 @@ export class Form {
     return this.problems.filter((problem) => problem.path === path).map((problem) => problem.message);
   }
 
-  /** A field says that it shows the problems of `path`; the rest are shown by the section. */
+  /** A field says that it shows the problems of `path`; the rest are shown by the section. To be called in an effect. */
   claim(path: string): () => void {
-    const add = (by: number): void => {
-      const count = (this.claims.get(path) ?? 0) + by;
-      if (count > 0) this.claims.set(path, count);
-      else this.claims.delete(path);
-    };
-    // Fields call this in an effect, which must not depend on what it changes.
-    untrack(() => add(1));
-    return () => untrack(() => add(-1));
+    return this.claims.add(path);
   }
 
   problemsIn(section: SectionId | null): Problem[] {
