@@ -50,6 +50,7 @@ export class Form {
   isAttempted = $state(false);
 
   private checked = $state.raw<Problem[]>([]);
+  private checkedSpec = $state.raw<Spec | null>(null);
   /** What the last save was refused for, until something is changed. */
   private refused = $state.raw<Problem[]>([]);
   private conflictWith: Detail | null = null;
@@ -263,6 +264,14 @@ export class Form {
     return SECTIONS.find(({ id }) => this.problemsIn(id).length > 0)?.id ?? null;
   }
 
+  /** True where a save could only be refused for what is typed here; a problem elsewhere may be older than the page. */
+  private get hasTypedProblems(): boolean {
+    if (this.checkedSpec !== this.spec) return false;
+    const isTyped = ({ path }: Problem): boolean =>
+      this.isNew || this.changes.some((change) => change.path.startsWith(path) || path.startsWith(change.path));
+    return this.checked.some(isTyped);
+  }
+
   private isUntouched(path: string): boolean {
     return path === 'metadata.name' ? this.draft.name === '' : path === 'spec.image' && !this.draft.spec.image;
   }
@@ -285,6 +294,7 @@ export class Form {
       const { problems, warnings } = await api.check(body, abort.signal);
       if (this.checkAbort !== abort) return;
       this.checked = problems;
+      this.checkedSpec = body.spec;
       this.warnings = warnings;
     } catch {
       // The save asks again and says what it is told.
@@ -332,7 +342,7 @@ export class Form {
     if (this.isSaving || !this.isLoaded) return 'refused';
     this.isAttempted = true;
     this.saveError = '';
-    if (this.localProblems.length > 0) return 'refused';
+    if (this.localProblems.length > 0 || this.hasTypedProblems) return 'refused';
     this.isSaving = true;
     try {
       return await (this.name === null ? this.create() : this.update(this.name));
