@@ -63,14 +63,14 @@ export class Form {
   readonly changes: Change[] = $derived(
     changes(pruned((this.base?.spec ?? {}) as Json), this.spec as Json),
   );
-  readonly localProblems: Problem[] = $derived(localProblems(this.draft, this.isNew));
+  readonly localProblems = $derived(localProblems(this.draft, this.isNew));
   readonly isDirty: boolean = $derived.by(() => {
     if (!this.isLoaded) return false;
     if (this.isNew) return this.draft.name !== '' || !isEqual(this.spec as Json, pruned(this.startSpec as Json));
     return this.changes.length > 0 || hasSecretChanges(this.draft.secrets) || this.localProblems.length > 0;
   });
   readonly problems: Problem[] = $derived.by(() => {
-    const known = new Set(this.localProblems.map((problem) => problem.path));
+    const known = new Set(this.localProblems.flatMap((problem) => ('instead' in problem ? [problem.path, problem.instead] : [problem.path])));
     const said = new Set(this.checked.map((problem) => problem.path));
     const all = [
       ...this.localProblems,

@@ -10,6 +10,8 @@ const isSection = (id: string): id is SectionId => SECTIONS.some((section) => se
 const OPEN_AT_FIRST: SectionId[] = ['code', 'trigger', 'bindings', 'environment', 'secrets', 'dependencies'];
 
 const LOADING_MS = 5000;
+/** How long the other sections wait for the editor at most. */
+const EDITOR_MS = 2000;
 
 /** A section's parts may still be on their way. */
 async function loaded(section: HTMLElement): Promise<void> {
@@ -24,12 +26,20 @@ export class Page {
   readonly open = new SvelteSet<SectionId>(OPEN_AT_FIRST);
   /** Grows when the logs have something to show that nobody has typed a search for: a test run. */
   logsAsked = $state(0);
+  /** Resolved when the editor is there: what stands below it is fetched after it. */
+  readonly editorReady: Promise<void>;
+  editorIsReady: () => void = () => {};
 
   constructor(
     readonly form: Form,
     /** Null for a function that does not exist yet. */
     readonly live: Live | null,
-  ) {}
+  ) {
+    this.editorReady = new Promise((resolve) => {
+      this.editorIsReady = resolve;
+      setTimeout(resolve, EDITOR_MS);
+    });
+  }
 
   toggle(id: SectionId): void {
     if (this.open.has(id)) this.open.delete(id);
