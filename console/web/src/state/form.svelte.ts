@@ -323,8 +323,9 @@ export class Form {
     };
   }
 
-  /** Back to what is stored. */
-  discard(): void {
+  /** Back to what is stored. Returns what brings the changes back. */
+  discard(): () => void {
+    const former = { draft: $state.snapshot(this.draft) as Draft, base: this.base };
     removeDraft(draftKey(this.namespace, this.name));
     this.restored = false;
     this.isAttempted = false;
@@ -334,6 +335,10 @@ export class Form {
       this.setBase(this.detail);
       this.draft = draftOfDetail(this.detail);
     }
+    return () => {
+      Object.assign(this, former);
+      if (this.detail && this.detail.generation !== former.base?.generation) this.takeOutside(this.detail);
+    };
   }
 
   // Saving

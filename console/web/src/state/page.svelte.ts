@@ -4,6 +4,7 @@ import type { Form } from './form.svelte.ts';
 import type { Live } from './live.svelte.ts';
 import { router } from './route.svelte.ts';
 import { SECTIONS, type SectionId } from './sections.ts';
+import { toasts } from './toasts.svelte.ts';
 
 const isSection = (id: string): id is SectionId => SECTIONS.some((section) => section.id === id);
 
@@ -70,6 +71,11 @@ export class Page {
     const section = this.form.firstProblemSection;
     if (section) await this.reveal(section);
     else document.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+  }
+
+  /** One click is easily a wrong one: for a while it can be taken back. */
+  discard(): void {
+    toasts.show('Discarded the changes.', 'good', { label: 'Undo', run: this.form.discard() });
   }
 
   showLogs(): void {
