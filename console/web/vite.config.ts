@@ -41,6 +41,8 @@ export default defineConfig({
     // The CSP has no data: for fonts or scripts, and a preload polyfill would be an inline script.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // All of it is a few kilobytes, and a style sheet that failed to load is not asked for again.
+    cssCodeSplit: false,
     reportCompressedSize: false,
     rolldownOptions: { checks: { pluginTimings: false } },
   },
