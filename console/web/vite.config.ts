@@ -9,14 +9,10 @@ const COMPRESSIBLE = /\.(js|css|html|svg|json)$/;
 
 /** Writes a `.br` beside each text asset, which the server sends as it is. */
 function precompress(): Plugin {
-  let outDir = '';
   return {
     name: 'precompress',
     apply: 'build',
-    configResolved: (config) => {
-      outDir = join(config.root, config.build.outDir);
-    },
-    closeBundle() {
+    writeBundle({ dir: outDir = 'dist' }) {
       for (const file of readdirSync(outDir, { recursive: true, encoding: 'utf8' })) {
         // index.html gets its nonce from the server and so is never sent from a file.
         if (!COMPRESSIBLE.test(file) || file === 'index.html') continue;
