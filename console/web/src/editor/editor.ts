@@ -116,8 +116,9 @@ export class CodeEditor {
     if (!this.loaded.lint) void this.loadLint();
   }
 
-  /** After the colours: one can type already. */
+  /** After the colours have been painted: one can type already. */
   private async loadLint(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve));
     this.loaded.lint = await patiently(() => import('./lint.ts'));
     this.refresh();
   }

@@ -39,7 +39,7 @@ async function scriptsUntil(path, selector) {
   const context = await newContext(at);
   const page = await newPage(at, context);
   const bodies = new Map();
-  page.on('response', (response) => void bodies.set(response.url(), response.body()));
+  page.on('response', (response) => void bodies.set(response.url(), response.body().catch(() => Buffer.alloc(0))));
   await page.addInitScript(noteFirst, selector);
   await page.goto(at.kip.origin + path + new URL(at.kip.url).hash);
   await page.waitForFunction(() => window.usableAt !== undefined);
