@@ -9,14 +9,10 @@ const COMPRESSIBLE = /\.(js|css|html|svg|json)$/;
 
 /** Writes a `.br` beside each text asset, which the server sends as it is. */
 function precompress(): Plugin {
-  let outDir = '';
   return {
     name: 'precompress',
     apply: 'build',
-    configResolved: (config) => {
-      outDir = join(config.root, config.build.outDir);
-    },
-    closeBundle() {
+    writeBundle({ dir: outDir = 'dist' }) {
       for (const file of readdirSync(outDir, { recursive: true, encoding: 'utf8' })) {
         // index.html gets its nonce from the server and so is never sent from a file.
         if (!COMPRESSIBLE.test(file) || file === 'index.html') continue;
@@ -41,6 +37,8 @@ export default defineConfig({
     // The CSP has no data: for fonts or scripts, and a preload polyfill would be an inline script.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // All of it is a few kilobytes, and a style sheet that failed to load is not asked for again.
+    cssCodeSplit: false,
     reportCompressedSize: false,
     rolldownOptions: { checks: { pluginTimings: false } },
   },

@@ -2,7 +2,7 @@
 import './editor.css';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { bracketMatching, foldGutter, foldKeymap, indentOnInput, indentUnit, type Language } from '@codemirror/language';
-import { lintGutter, nextDiagnostic, type Diagnostic } from '@codemirror/lint';
+import type { Diagnostic } from '@codemirror/lint';
 import { Compartment, EditorState, type Extension } from '@codemirror/state';
 import {
   EditorView,
@@ -13,9 +13,10 @@ import {
   lineNumbers,
 } from '@codemirror/view';
 import type { Variable } from './complete.ts';
+import { patiently } from '../state/patiently.ts';
 import { differenceOf } from './difference.ts';
 import { languageFor } from './language.ts';
-import { problemLinter, recheck, type LintContext } from './lint.ts';
+import type { LintContext } from './lint.ts';
 import { languageOf } from './paths.ts';
 import { theme } from './theme.ts';
 
@@ -35,16 +36,19 @@ export interface EditorHooks {
 interface Loaded {
   language: Language | null;
   completion: typeof import('./completion.ts') | null;
+  lint: typeof import('./lint.ts') | null;
   search: typeof import('./search.ts') | null;
 }
 
 export class CodeEditor {
+  /** When its first file is shown in the colours of its language. */
+  readonly ready: Promise<void>;
   private readonly view: EditorView;
   private readonly hooks: EditorHooks;
   private readonly languagePart = new Compartment();
   private readonly completionPart = new Compartment();
   private readonly searchPart = new Compartment();
-  private readonly loaded: Loaded = { language: null, completion: null, search: null };
+  private readonly loaded: Loaded = { language: null, completion: null, lint: null, search: null };
   private readonly searchKey = keymap.of([{ key: 'Mod-f', run: () => (void this.openSearch(), true) }]);
   /** Files that were open before, with their history and caret. */
   private readonly parked = new Map<string, EditorState>();
@@ -57,7 +61,7 @@ export class CodeEditor {
     this.path = path;
     this.told = text;
     this.view = new EditorView({ parent, state: this.stateOf(path, text) });
-    void this.loadLanguage();
+    this.ready = this.loadLanguage();
   }
 
   /** Shows a file. What was typed and undone in it before is still there. */
@@ -85,7 +89,8 @@ export class CodeEditor {
 
   /** Judges anew, after something beside the text has changed. */
   check(): void {
-    this.view.dispatch({ effects: recheck.of(null) });
+    const { lint } = this.loaded;
+    if (lint) this.view.dispatch({ effects: lint.recheck.of(null) });
   }
 
   reveal(at: number): void {
@@ -104,19 +109,27 @@ export class CodeEditor {
 
   private async loadLanguage(): Promise<void> {
     const path = this.path;
-    const language = await languageFor(path);
+    const language = await patiently(() => languageFor(path));
     if (path !== this.path) return;
     this.loaded.language = language;
+    this.refresh();
+    if (!this.loaded.lint) void this.loadLint();
+  }
+
+  /** After the colours have been painted: one can type already. */
+  private async loadLint(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve));
+    this.loaded.lint = await patiently(() => import('./lint.ts'));
     this.refresh();
   }
 
   private async loadCompletion(): Promise<void> {
-    this.loaded.completion = await import('./completion.ts');
+    this.loaded.completion = await patiently(() => import('./completion.ts'));
     this.refresh();
   }
 
   private async openSearch(): Promise<void> {
-    this.loaded.search ??= await import('./search.ts');
+    this.loaded.search ??= await patiently(() => import('./search.ts'));
     this.refresh();
     this.loaded.search.openSearchPanel(this.view);
   }
@@ -148,10 +161,10 @@ export class CodeEditor {
   }
 
   private ofLanguage(path: string): Extension {
-    const { language } = this.loaded;
+    const { language, lint } = this.loaded;
     if (!language) return [];
-    const lint = problemLinter(path, this.hooks.context, (found) => this.hooks.onProblems(path, found));
-    return [language, indentUnit.of(languageOf(path) === 'python' ? '    ' : '  '), lint];
+    const judge = lint?.problems(path, this.hooks.context, (found) => this.hooks.onProblems(path, found));
+    return [language, indentUnit.of(languageOf(path) === 'python' ? '    ' : '  '), judge ?? []];
   }
 
   private toPage(path: string): Extension {
@@ -171,6 +184,22 @@ export class CodeEditor {
   }
 }
 
+/**
+ * Typing over a selection. Chromium, left to do it, keeps the look of the lines that it joins by inline styles, and the CSP
+ * reports each of them.
+ */
+function typeOver(event: InputEvent, view: EditorView): boolean {
+  const { main, ranges } = view.state.selection;
+  const text = event.data;
+  const isTyping = event.inputType === 'insertText' && text !== null && !view.composing;
+  if (!isTyping || main.empty || ranges.length > 1 || view.state.readOnly) return false;
+  event.preventDefault();
+  const insert = () => view.state.update(view.state.replaceSelection(text), { userEvent: 'input.type', scrollIntoView: true });
+  const handlers = view.state.facet(EditorView.inputHandler);
+  if (!handlers.some((handler) => handler(view, main.from, main.to, text, insert))) view.dispatch(insert());
+  return true;
+}
+
 /** A file with the line breaks of Windows keeps them; a mixture becomes one of the usual ones. */
 function lineBreaks(text: string): Extension {
   return text.includes('\r\n') && !/(^|[^\r])\n/.test(text) ? EditorState.lineSeparator.of('\r\n') : [];
@@ -181,16 +210,16 @@ function base(): Extension {
   return [
     EditorView.cspNonce.of(nonce),
     theme,
+    EditorView.domEventHandlers({ beforeinput: typeOver }),
     lineNumbers(),
     highlightActiveLineGutter(),
     foldGutter(),
-    lintGutter(),
     highlightSpecialChars(),
     history(),
     indentOnInput(),
     bracketMatching(),
     highlightActiveLine(),
     EditorState.tabSize.of(4),
-    keymap.of([...historyKeymap, ...foldKeymap, { key: 'F8', run: nextDiagnostic }, ...defaultKeymap, indentWithTab]),
+    keymap.of([...historyKeymap, ...foldKeymap, ...defaultKeymap, indentWithTab]),
   ];
 }

@@ -1,8 +1,8 @@
 /** The editor's problems: syntax, a handler that is not there, packages that are not declared. */
 import { ensureSyntaxTree, syntaxTree, syntaxTreeAvailable } from '@codemirror/language';
-import { linter, type Action, type Diagnostic } from '@codemirror/lint';
+import { linter, lintGutter, nextDiagnostic, type Action, type Diagnostic } from '@codemirror/lint';
 import { StateEffect, type EditorState, type Extension } from '@codemirror/state';
-import type { EditorView } from '@codemirror/view';
+import { keymap, type EditorView } from '@codemirror/view';
 import { handlerProblem } from './handler.ts';
 import { importsOfTree } from './imports.ts';
 import { languageOf, type Runtime } from './paths.ts';
@@ -57,16 +57,18 @@ function isOfRuntime(path: string, runtime: Runtime): boolean {
   return language !== null && (language === 'python') === (runtime === 'python');
 }
 
-export function problemLinter(path: string, context: () => LintContext, report: (found: Diagnostic[]) => void): Extension {
+/** Checks a file after each change, and tells what it finds. */
+export function problems(path: string, context: () => LintContext, report: (found: Diagnostic[]) => void): Extension {
   const source = (view: EditorView) => {
     const found = problemsOf(view.state, path, context());
     report(found);
     return found;
   };
-  return linter(source, {
+  const check = linter(source, {
     delay: DELAY_MS,
     needsRefresh: (update) =>
       syntaxTree(update.startState) !== syntaxTree(update.state) ||
       update.transactions.some((transaction) => transaction.effects.some((effect) => effect.is(recheck))),
   });
+  return [check, lintGutter(), keymap.of([{ key: 'F8', run: nextDiagnostic }])];
 }

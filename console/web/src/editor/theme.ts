@@ -24,8 +24,9 @@ const layout = EditorView.theme({
 const panels = EditorView.theme({
   '.cm-panels': { backgroundColor: 'var(--code-panel)', color: 'var(--code-text)' },
   '.cm-panels-top': { borderBottom: '1px solid var(--code-border)' },
-  '.cm-panel.cm-search': { padding: '6px 8px', fontFamily: 'inherit' },
+  '.cm-panel.cm-search': { padding: '6px 8px', fontFamily: 'var(--sans)', fontSize: '13px' },
   '.cm-panel.cm-search [name=close]': { color: 'inherit', fontSize: '18px', top: '4px', right: '8px' },
+  '.cm-panel.cm-search input, .cm-panel.cm-search button, .cm-panel.cm-search label': { fontSize: '12.5px' },
   '.cm-textfield': {
     backgroundColor: 'var(--code-ground)',
     color: 'inherit',

@@ -45,8 +45,9 @@ export function size(characters: number): string {
   return `${(characters / 1_000_000).toFixed(1)} million characters`;
 }
 
-/** What tells pods of one function from each other: the end of their name, and whether it is the function itself. */
-export function podLabel(pod: string, functionName: string): string {
+/** What tells pods of one function from each other: the end of their name. A process that is no pod has its part's name. */
+export function podLabel(pod: string, container: string, functionName: string): string {
+  if (pod === functionName || pod === '') return container;
   const rest = pod.startsWith(`${functionName}-`) ? pod.slice(functionName.length + 1) : pod;
   return rest.split('-').at(-1) || pod;
 }

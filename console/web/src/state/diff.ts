@@ -7,6 +7,8 @@ export interface DiffLine {
 
 /** Lines around a change that are shown with it. */
 const CONTEXT = 3;
+/** More rows than this nobody reads, and a page of them is slow. */
+const MAX_SHOWN = 2000;
 /** Beyond so many steps two texts have little in common, and all of both is shown. */
 const MAX_CELLS = 4_000_000;
 
@@ -78,5 +80,10 @@ function folded(lines: DiffLine[]): DiffLine[] {
     } else hidden += 1;
   });
   close();
-  return shown;
+  return cut(shown);
+}
+
+function cut(lines: DiffLine[]): DiffLine[] {
+  const rest = lines.length - MAX_SHOWN;
+  return rest > 0 ? [...lines.slice(0, MAX_SHOWN), { kind: 'gap', text: `${rest} more lines` }] : lines;
 }

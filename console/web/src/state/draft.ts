@@ -1,7 +1,7 @@
 // What the form edits, and the spec that it stands for. Pure.
 
 import type { Detail, Problem, SecretChanges, SecretInfo, Spec } from '../api/types.ts';
-import { mapOf, newSecret, rowProblems, rowsOf, secretProblems, type Row, type SecretRow } from './rows.ts';
+import { mapOf, newSecret, rowProblems, rowsOf, secretProblems, type Row, type RowProblem, type SecretRow } from './rows.ts';
 import { isEmpty, pruned, type Json } from './values.ts';
 
 export interface Draft {
@@ -101,8 +101,8 @@ export const hasSecretChanges = (rows: readonly SecretRow[]): boolean =>
   rows.some((row) => row.action === 'delete' || (row.action === 'set' && (row.name.trim() !== '' || row.value !== '')));
 
 /** What only the page can see: everything that would be lost, or sent as something else than it says. */
-export function localProblems(draft: Draft, isNew: boolean): Problem[] {
-  const problems = [
+export function localProblems(draft: Draft, isNew: boolean): (Problem | RowProblem)[] {
+  const problems: (Problem | RowProblem)[] = [
     ...rowProblems(draft.env, ENV_RULES),
     ...(draft.spec.image === undefined ? rowProblems(draft.dependencies, DEPENDENCY_RULES) : []),
     ...secretProblems(draft.secrets),

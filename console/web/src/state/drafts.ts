@@ -24,6 +24,7 @@ export interface StoredDraft {
   env: StoredRow[];
   dependencies: { name: string; value: string }[];
   secrets: { name: string; action: 'set' | 'delete' }[];
+  unread: Record<string, string>;
 }
 
 export const draftKey = (namespace: string, name: string | null): string => `${PREFIX}${namespace}/${name ?? ''}`;
@@ -50,6 +51,7 @@ export function storedDraft(
       .map((row) => ({ name: row.name, isEdited: former[row.name] !== row.value })),
     dependencies: draft.dependencies.map(({ name, value }) => ({ name, value })),
     secrets: draft.secrets.flatMap(({ name, action }) => (action === 'keep' || name === '' ? [] : [{ name, action }])),
+    unread: draft.unread,
   };
 }
 
@@ -66,7 +68,7 @@ export function restoredDraft(stored: StoredDraft, current: { env?: Record<strin
     env,
     dependencies: stored.dependencies.map(({ name, value }) => newRow(name, value)),
     secrets: restoredSecrets(stored, current.secrets),
-    unread: {},
+    unread: stored.unread,
   };
 }
 
@@ -90,7 +92,7 @@ export function readDraft(key: string): StoredDraft | null {
 }
 
 function isStoredDraft(value: unknown): value is StoredDraft {
-  return typeof value === 'object' && value !== null && 'version' in value && value.version === 1 && 'spec' in value;
+  return typeof value === 'object' && value !== null && 'version' in value && value.version === 1 && 'unread' in value;
 }
 
 /** False where the browser has no room for it. */

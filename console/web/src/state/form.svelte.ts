@@ -1,8 +1,7 @@
-import { untrack } from 'svelte';
-import { SvelteMap } from 'svelte/reactivity';
 import { api, ApiError, messageOf } from '../api/client.ts';
 import type { Base, Conflict, Detail, Meta, Problem, Saved, Spec } from '../api/types.ts';
 import { Services } from './bindings.svelte.ts';
+import { Claims } from './claims.svelte.ts';
 import {
   draftOf,
   draftOfDetail,
@@ -17,14 +16,12 @@ import { draftKey, readDraft, removeDraft, restoredDraft, storedDraft, writeDraf
 import { newRow } from './rows.ts';
 import { SECTIONS, sectionOf, type SectionId } from './sections.ts';
 import { starterSpec } from './starter.ts';
-import { changes, isEqual, merge, pruned, steps, withValue, type Change, type Json } from './values.ts';
+import { changes, isEqual, merge, pruned, setValueAt, valueAt, withValue, type Change, type Json } from './values.ts';
 
 const CHECK_MS = 250;
 const DRAFT_MS = 500;
 /** A stream may still tell of what a save has just replaced. */
 const LATE_MS = 3000;
-
-type Step = string | number;
 
 /** How a save ended: where it did not, the form says why and has lost nothing. */
 export type SaveResult = 'saved' | 'created' | 'unchanged' | 'partly' | 'refused' | 'conflict' | 'failed';
@@ -53,10 +50,11 @@ export class Form {
   isAttempted = $state(false);
 
   private checked = $state.raw<Problem[]>([]);
+  private checkedSpec = $state.raw<Spec | null>(null);
   /** What the last save was refused for, until something is changed. */
   private refused = $state.raw<Problem[]>([]);
   private conflictWith: Detail | null = null;
-  private readonly claims = new SvelteMap<string, number>();
+  private readonly claims = new Claims();
   /** Generations that a save has replaced, and until when news of them is only late. They have no order. */
   private readonly replaced = new Map<number, number>();
   private checkAbort: AbortController | null = null;
@@ -65,14 +63,14 @@ export class Form {
   readonly changes: Change[] = $derived(
     changes(pruned((this.base?.spec ?? {}) as Json), this.spec as Json),
   );
-  readonly localProblems: Problem[] = $derived(localProblems(this.draft, this.isNew));
+  readonly localProblems = $derived(localProblems(this.draft, this.isNew));
   readonly isDirty: boolean = $derived.by(() => {
     if (!this.isLoaded) return false;
     if (this.isNew) return this.draft.name !== '' || !isEqual(this.spec as Json, pruned(this.startSpec as Json));
     return this.changes.length > 0 || hasSecretChanges(this.draft.secrets) || this.localProblems.length > 0;
   });
   readonly problems: Problem[] = $derived.by(() => {
-    const known = new Set(this.localProblems.map((problem) => problem.path));
+    const known = new Set(this.localProblems.flatMap((problem) => ('instead' in problem ? [problem.path, problem.instead] : [problem.path])));
     const said = new Set(this.checked.map((problem) => problem.path));
     const all = [
       ...this.localProblems,
@@ -208,26 +206,12 @@ export class Form {
   // Fields
 
   get(path: string): unknown {
-    let value: unknown = this.draft.spec;
-    for (const step of steps(path)) {
-      if (typeof value !== 'object' || value === null) return undefined;
-      value = (value as Record<Step, unknown>)[step];
-    }
-    return value;
+    return valueAt(this.draft.spec, path);
   }
 
   /** Sets one field; `undefined` and an empty text leave it out. */
   set(path: string, value: Json): void {
-    const all = steps(path);
-    const last = all.pop();
-    if (last === undefined) return;
-    let node = this.draft.spec as unknown as Record<Step, unknown>;
-    for (const [at, step] of all.entries()) {
-      node[step] ??= typeof (all[at + 1] ?? last) === 'number' ? [] : {};
-      node = node[step] as Record<Step, unknown>;
-    }
-    if (value === undefined || value === '') delete node[last];
-    else node[last] = value;
+    setValueAt(this.draft.spec, path, value);
   }
 
   /** A text in a field for a number: what is none stays in its field, and in the way of a save. */
@@ -263,16 +247,9 @@ export class Form {
     return this.problems.filter((problem) => problem.path === path).map((problem) => problem.message);
   }
 
-  /** A field says that it shows the problems of `path`; the rest are shown by the section. */
+  /** A field says that it shows the problems of `path`; the rest are shown by the section. To be called in an effect. */
   claim(path: string): () => void {
-    const add = (by: number): void => {
-      const count = (this.claims.get(path) ?? 0) + by;
-      if (count > 0) this.claims.set(path, count);
-      else this.claims.delete(path);
-    };
-    // Fields call this in an effect, which must not depend on what it changes.
-    untrack(() => add(1));
-    return () => untrack(() => add(-1));
+    return this.claims.add(path);
   }
 
   problemsIn(section: SectionId | null): Problem[] {
@@ -285,6 +262,14 @@ export class Form {
 
   get firstProblemSection(): SectionId | null {
     return SECTIONS.find(({ id }) => this.problemsIn(id).length > 0)?.id ?? null;
+  }
+
+  /** True where a save could only be refused for what is typed here; a problem elsewhere may be older than the page. */
+  private get hasTypedProblems(): boolean {
+    if (this.checkedSpec !== this.spec) return false;
+    const isTyped = ({ path }: Problem): boolean =>
+      this.isNew || this.changes.some((change) => change.path.startsWith(path) || path.startsWith(change.path));
+    return this.checked.some(isTyped);
   }
 
   private isUntouched(path: string): boolean {
@@ -309,6 +294,7 @@ export class Form {
       const { problems, warnings } = await api.check(body, abort.signal);
       if (this.checkAbort !== abort) return;
       this.checked = problems;
+      this.checkedSpec = body.spec;
       this.warnings = warnings;
     } catch {
       // The save asks again and says what it is told.
@@ -337,8 +323,9 @@ export class Form {
     };
   }
 
-  /** Back to what is stored. */
-  discard(): void {
+  /** Back to what is stored. Returns what brings the changes back. */
+  discard(): () => void {
+    const former = { draft: $state.snapshot(this.draft) as Draft, base: this.base };
     removeDraft(draftKey(this.namespace, this.name));
     this.restored = false;
     this.isAttempted = false;
@@ -348,6 +335,10 @@ export class Form {
       this.setBase(this.detail);
       this.draft = draftOfDetail(this.detail);
     }
+    return () => {
+      Object.assign(this, former);
+      if (this.detail && this.detail.generation !== former.base?.generation) this.takeOutside(this.detail);
+    };
   }
 
   // Saving
@@ -356,7 +347,7 @@ export class Form {
     if (this.isSaving || !this.isLoaded) return 'refused';
     this.isAttempted = true;
     this.saveError = '';
-    if (this.localProblems.length > 0) return 'refused';
+    if (this.localProblems.length > 0 || this.hasTypedProblems) return 'refused';
     this.isSaving = true;
     try {
       return await (this.name === null ? this.create() : this.update(this.name));

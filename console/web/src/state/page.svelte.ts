@@ -4,12 +4,15 @@ import type { Form } from './form.svelte.ts';
 import type { Live } from './live.svelte.ts';
 import { router } from './route.svelte.ts';
 import { SECTIONS, type SectionId } from './sections.ts';
+import { toasts } from './toasts.svelte.ts';
 
 const isSection = (id: string): id is SectionId => SECTIONS.some((section) => section.id === id);
 
 const OPEN_AT_FIRST: SectionId[] = ['code', 'trigger', 'bindings', 'environment', 'secrets', 'dependencies'];
 
 const LOADING_MS = 5000;
+/** How long the other sections wait for the editor at most. */
+const EDITOR_MS = 2000;
 
 /** A section's parts may still be on their way. */
 async function loaded(section: HTMLElement): Promise<void> {
@@ -24,12 +27,20 @@ export class Page {
   readonly open = new SvelteSet<SectionId>(OPEN_AT_FIRST);
   /** Grows when the logs have something to show that nobody has typed a search for: a test run. */
   logsAsked = $state(0);
+  /** Resolved when the editor is there: what stands below it is fetched after it. */
+  readonly editorReady: Promise<void>;
+  editorIsReady: () => void = () => {};
 
   constructor(
     readonly form: Form,
     /** Null for a function that does not exist yet. */
     readonly live: Live | null,
-  ) {}
+  ) {
+    this.editorReady = new Promise((resolve) => {
+      this.editorIsReady = resolve;
+      setTimeout(resolve, EDITOR_MS);
+    });
+  }
 
   toggle(id: SectionId): void {
     if (this.open.has(id)) this.open.delete(id);
@@ -60,6 +71,11 @@ export class Page {
     const section = this.form.firstProblemSection;
     if (section) await this.reveal(section);
     else document.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+  }
+
+  /** One click is easily a wrong one: for a while it can be taken back. */
+  discard(): void {
+    toasts.show('Discarded the changes.', 'good', { label: 'Undo', run: this.form.discard() });
   }
 
   showLogs(): void {

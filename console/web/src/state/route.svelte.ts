@@ -11,8 +11,17 @@ export function parseRoute(pathname: string): Route {
   if (pathname === '/' || pathname === '') return { page: 'list' };
   if (pathname === '/new') return { page: 'new' };
   const match = /^\/ns\/([^/]+)\/([^/]+)\/?$/.exec(pathname);
-  if (!match?.[1] || !match[2]) return { page: 'unknown' };
-  return { page: 'function', namespace: decodeURIComponent(match[1]), name: decodeURIComponent(match[2]) };
+  const namespace = decoded(match?.[1]);
+  const name = decoded(match?.[2]);
+  return namespace && name ? { page: 'function', namespace, name } : { page: 'unknown' };
+}
+
+function decoded(part: string | undefined): string | null {
+  try {
+    return decodeURIComponent(part ?? '');
+  } catch {
+    return null;
+  }
 }
 
 export const functionPath = (namespace: string, name: string): string =>

@@ -42,6 +42,11 @@ export function mapOf(rows: readonly Row[]): Record<string, string> {
   return Object.fromEntries(rows.filter((row) => row.name.trim() !== '').map((row) => [row.name.trim(), row.value]));
 }
 
+/** A problem of a row, and the path at which the server would say much the same of it. */
+export interface RowProblem extends Problem {
+  instead: string;
+}
+
 /** Where a problem of a row is found, before it has a name that the server could know it by. */
 export const rowPath = (prefix: string, row: Row): string => `${prefix}#${row.id}`;
 
@@ -54,13 +59,13 @@ export interface RowRules {
 }
 
 /** What is wrong with the rows themselves: each problem would otherwise lose a row without a word. */
-export function rowProblems(rows: readonly Row[], rules: RowRules): Problem[] {
+export function rowProblems(rows: readonly Row[], rules: RowRules): RowProblem[] {
   const seen = new Set<string>();
-  const problems: Problem[] = [];
+  const problems: RowProblem[] = [];
   for (const row of rows) {
     if (isBlank(row) && !row.lost) continue;
     const name = row.name.trim();
-    const add = (message: string): number => problems.push({ path: rowPath(rules.prefix, row), message });
+    const add = (message: string): number => problems.push({ path: rowPath(rules.prefix, row), instead: `${rules.prefix}.${name}`, message });
     if (name === '') add(`Give this value a ${rules.noun}, or remove the row.`);
     else if (seen.has(name)) add(`There is another row with the ${rules.noun} ${name}.`);
     else if (row.lost) add('Drafts do not keep values. Type this one again.');
@@ -70,14 +75,14 @@ export function rowProblems(rows: readonly Row[], rules: RowRules): Problem[] {
   return problems;
 }
 
-export function secretProblems(rows: readonly SecretRow[]): Problem[] {
+export function secretProblems(rows: readonly SecretRow[]): RowProblem[] {
   const seen = new Set<string>();
-  const problems: Problem[] = [];
+  const problems: RowProblem[] = [];
   for (const row of rows) {
     const name = row.name.trim();
     const isUntouched = name === '' && row.value === '' && !row.stored;
     if (isUntouched) continue;
-    const add = (message: string): number => problems.push({ path: rowPath('secrets', row), message });
+    const add = (message: string): number => problems.push({ path: rowPath('secrets', row), instead: `secrets.${name}`, message });
     if (name === '') add('Give this value a name, or remove the row.');
     else if (seen.has(name)) add(`There is another secret with the name ${name}.`);
     else if (!/^[-._A-Za-z][-._A-Za-z0-9]*$/.test(name)) {

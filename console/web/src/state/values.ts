@@ -119,3 +119,27 @@ export function withValue(root: Json, path: string, value: Json): Json {
   };
   return set(root, steps(path));
 }
+
+/** The value at `path` of a draft that is edited in place. */
+export function valueAt(root: object, path: string): unknown {
+  let value: unknown = root;
+  for (const step of steps(path)) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<Step, unknown>)[step];
+  }
+  return value;
+}
+
+/** Sets the value at `path` in place, and makes what is missing on the way; `undefined` and an empty text remove it. */
+export function setValueAt(root: object, path: string, value: Json): void {
+  const all = steps(path);
+  const last = all.pop();
+  if (last === undefined) return;
+  let node = root as Record<Step, unknown>;
+  for (const [at, step] of all.entries()) {
+    node[step] ??= typeof (all[at + 1] ?? last) === 'number' ? [] : {};
+    node = node[step] as Record<Step, unknown>;
+  }
+  if (value === undefined || value === '') delete node[last];
+  else node[last] = value;
+}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { changes, isEqual, merge, pruned, steps, withValue, type Json } from '../../src/state/values.ts';
+import { changes, isEqual, merge, pruned, setValueAt, steps, valueAt, withValue, type Json } from '../../src/state/values.ts';
 
 describe('pruned', () => {
   test.each<[string, Json, Json]>([
@@ -64,4 +64,15 @@ test('a value is put in its place, and an absent one is taken out', () => {
   expect(withValue(root, 'spec.triggers[0].schedule', 'b')).toEqual({ ...root, triggers: [{ type: 'cron', schedule: 'b' }] });
   expect(withValue(root, 'spec.env.a.b', undefined)).toEqual({ ...root, env: {} });
   expect(withValue(root, 'spec.scaling.maxReplicas', 3)).toEqual({ ...root, scaling: { maxReplicas: 3 } });
+});
+
+test('a field is set in place, what is missing is made, and an empty text takes it out', () => {
+  const spec: Record<string, unknown> = {};
+  setValueAt(spec, 'spec.triggers[0].config.query', 'SELECT 1');
+  setValueAt(spec, 'spec.env.my.key', '1');
+  expect(spec).toEqual({ triggers: [{ config: { query: 'SELECT 1' } }], env: { 'my.key': '1' } });
+  expect(valueAt(spec, 'spec.triggers[0].config.query')).toBe('SELECT 1');
+  expect(valueAt(spec, 'spec.scaling.maxReplicas')).toBeUndefined();
+  setValueAt(spec, 'spec.env.my.key', '');
+  expect(spec['env']).toEqual({});
 });

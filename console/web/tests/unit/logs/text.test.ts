@@ -44,12 +44,13 @@ describe('long lines', () => {
   });
 });
 
-test('pods have short labels', () => {
-  expect(podLabel('hello-7d9f8b6c5-x2k4q', 'hello')).toBe('x2k4q');
-  expect(podLabel('heartbeat-test-1f2e-abcde', 'heartbeat')).toBe('abcde');
-  expect(podLabel('hello', 'hello')).toBe('hello');
-  expect(podLabel('', 'hello')).toBe('');
-});
+test.each([
+  ['hello-7d9f8b6c5-x2k4q', 'function', 'x2k4q'],
+  ['hello-test-1f2e-abcde', 'function', 'abcde'],
+  ['other-abc', 'poller', 'abc'],
+  ['hello', 'kip', 'kip'],
+  ['', 'function', 'function'],
+])('the pod %j is called %s', (pod, container, label) => expect(podLabel(pod, container, 'hello')).toBe(label));
 
 test('a pod keeps its colour', () => {
   expect(colorOf('hello-x2k4q', 6)).toBe(colorOf('hello-x2k4q', 6));

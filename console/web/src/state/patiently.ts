@@ -1,0 +1,14 @@
+/** Loads a part of the page, again where that fails: a network that changes breaks what is on its way. */
+const ATTEMPTS = 3;
+const PAUSE_MS = 700;
+
+export async function patiently<T>(load: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await load();
+    } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
+  }
+}
