@@ -19,16 +19,15 @@ use kipper_client::{
     test_run::{TestRunError, TestRuns},
     volumes::{self, Volumes},
 };
-use kipper_function::{Function, FunctionSpec, host};
-use kube::ResourceExt as _;
+use kipper_function::{Function, FunctionSpec, host, names};
 
 use super::{Backend, LogQuery, Name, Result, Watch, request};
 use crate::{
     Problem, Reason,
     error::FieldProblem,
     model::{
-        Checked, Detail, Draft, Event, Invoke, Invoked, Line, Lines, Meta, New, Outcome, Revision,
-        SecretChanges, SecretKey, Service, Summary, Update, Volume,
+        Checked, Detail, Draft, Event, Invoke, Invoked, Lines, Meta, New, Outcome, Revision,
+        SecretChanges, Service, Summary, Update, Volume,
     },
 };
 
@@ -183,7 +182,8 @@ impl Backend for Cluster {
         for problem in services.iter().flat_map(|services| services.problems(&draft.spec)) {
             checked.warnings.push(problem.to_string());
         }
-        if draft.is_new && draft.spec.is_http() {
+        let is_named = names::check_function_name(&draft.name).is_ok();
+        if draft.is_new && is_named && draft.spec.is_http() {
             let info = self.info().await?;
             let system = self.system_namespace.as_str();
             let taken = hosts::taken(&connection, info.as_ref(), system, &draft.name).await?;
@@ -203,7 +203,7 @@ impl Backend for Cluster {
 
     async fn services(&self, namespace: &str) -> Result<Vec<Service>> {
         let connection = self.within(namespace);
-        let known = Self::allowed(Services::read(&connection)).await?;
+        let known = Services::read(&connection).await?;
         let known = known.known().iter().map(|known| Service {
             name: known.name.clone(),
             kind: known.kind().map(|kind| kind.as_str().to_owned()),
@@ -218,7 +218,7 @@ impl Backend for Cluster {
     async fn volumes(&self, namespace: &str) -> Result<Vec<Volume>> {
         let connection = self.within(namespace);
         let volumes = Volumes::new(&connection);
-        let listed = Self::allowed(volumes.list()).await?;
+        let listed = volumes.list().await?;
         let functions = self.functions(namespace).list().await?;
         let shown = listed.into_iter().map(|(volume, _)| Volume {
             mounted_by: volumes::mounted_by(&functions, &volume.name),
