@@ -38,6 +38,8 @@ pub(crate) enum CodeError {
     Read { path: PathBuf, source: io::Error },
     #[error("{}: the file contains no code", .0.display())]
     Empty(PathBuf),
+    #[error("{}: the file is not text: it contains null characters", .0.display())]
+    Binary(PathBuf),
     #[error("{}: has {size} bytes; code must be at most {MAX_CODE_BYTES} bytes", path.display())]
     TooLarge { path: PathBuf, size: u64 },
     #[error(transparent)]
@@ -218,6 +220,9 @@ fn read(path: &Path) -> Result<String, CodeError> {
     }
     if text.trim().is_empty() {
         return Err(CodeError::Empty(path.to_owned()));
+    }
+    if text.contains('\0') {
+        return Err(CodeError::Binary(path.to_owned()));
     }
     Ok(text)
 }

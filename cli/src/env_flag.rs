@@ -16,6 +16,6 @@ pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn checked(name: &str) -> Result<String, String> {
-    env_name::check(name).map_err(|error| format!("name {error}"))?;
+    env_name::check(name).map_err(|error| format!("the name {error}"))?;
     Ok(name.to_owned())
 }

@@ -30,6 +30,8 @@ use crate::error::cause;
 
 /// What the standard library begins an error of DNS with.
 const LOOKUP: &str = "failed to lookup address information: ";
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most phases of a `Server-Timing` that are read.
 const MAX_PHASES: usize = 32;
 
@@ -301,7 +303,10 @@ async fn exchange(
     timeout: Duration,
 ) -> Result<Answer, InvokeError> {
     let started = Instant::now();
-    let stream = TcpStream::connect(&route.address).await.map_err(|e| route.refused(e))?;
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&route.address));
+    let silent = || format!("no answer within {}", seconds(CONNECT_TIMEOUT));
+    let stream = connecting.await.map_err(|_| route.refused(silent()))?;
+    let stream = stream.map_err(|e| route.refused(e))?;
     match &route.tls {
         None => over(stream, route, head, timeout, started).await,
         Some(name) => {

@@ -38,6 +38,15 @@ fn refused(folder: &TempDir, runtime: Option<Runtime>) -> String {
 const NOTHING: [&str; 0] = [];
 
 #[test]
+fn what_is_not_text_is_no_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.js");
+    fs::write(&path, "module.exports = 1\0").unwrap();
+    let error = Code::read(&path, None).unwrap_err().to_string();
+    assert!(error.ends_with("a.js: the file is not text: it contains null characters"), "{error}");
+}
+
+#[test]
 fn a_folder_is_its_text_files() {
     let folder = folder(&[
         ("index.js", b"require('./lib/shout')"),

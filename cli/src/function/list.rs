@@ -7,8 +7,9 @@ use kipper_client::{
     functions::{Seen, Selection},
 };
 use kipper_function::{
-    Function, Timestamp,
+    Function, FunctionStatus, Timestamp,
     function::{Phase, RunResult},
+    names::condition::READY,
 };
 use kube::ResourceExt as _;
 
@@ -249,13 +250,25 @@ pub(super) fn triggers(function: &Function) -> String {
     triggers.iter().map(|trigger| trigger.type_.as_str()).collect::<Vec<_>>().join(",")
 }
 
-/// Its phase, in a colour; one that is being deleted has none any more.
+/// Its phase, in a colour, and why what it shall be now does not run, whatever serves meanwhile; one that
+/// is being deleted has none any more.
 pub(super) fn phase(function: &Function) -> String {
     if function.metadata.deletion_timestamp.is_some() {
         return output::coloured(DELETING, Colour::Yellow);
     }
     let status = function.status.as_ref();
-    match status.and_then(|status| status.phase()) {
+    let ready = status.and_then(|status| status.condition(READY));
+    let refused = ready.filter(|ready| ready.status == "False");
+    match (status.and_then(|status| status.phase()), refused) {
+        (Some(phase), Some(refused)) if phase != Phase::Failed => {
+            output::coloured(&format!("{}, {}", phase.as_str(), refused.reason), Colour::Red)
+        }
+        (phase, _) => plain_phase(phase, status),
+    }
+}
+
+fn plain_phase(phase: Option<Phase>, status: Option<&FunctionStatus>) -> String {
+    match phase {
         Some(phase @ Phase::Failed) => output::coloured(phase.as_str(), Colour::Red),
         Some(phase @ Phase::Running) => output::coloured(phase.as_str(), Colour::Green),
         Some(phase @ Phase::Scaling) => output::coloured(phase.as_str(), Colour::Yellow),
@@ -287,12 +300,20 @@ mod tests {
         let mut pending = function.clone();
         pending.status = None;
         pending.spec.triggers.clear();
+        let mut broken = serde_json::to_value(&function).unwrap();
+        broken["status"]["phase"] = json!("Running");
+        broken["status"]["conditions"] = json!([{
+            "type": "Ready", "status": "False", "reason": "ContainerCrashed", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]);
+        let broken: Function = serde_json::from_value(broken).unwrap();
         assert_eq!(
-            table(&[function, pending], true, now),
+            table(&[function, pending, broken], true, now),
             "\
-NAMESPACE   NAME    TRIGGER   PHASE     REPLICAS   URL                     AGE
-shop-dev    hello   http      Idle      0          https://fn-hello.test   60s
-shop-dev    hello   http      Pending   0          -                       60s
+NAMESPACE   NAME    TRIGGER   PHASE                       REPLICAS   URL                     AGE
+shop-dev    hello   http      Idle                        0          https://fn-hello.test   60s
+shop-dev    hello   http      Pending                     0          -                       60s
+shop-dev    hello   http      Running, ContainerCrashed   0          https://fn-hello.test   60s
 "
         );
     }
