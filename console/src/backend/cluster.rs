@@ -129,12 +129,15 @@ impl Backend for Cluster {
         let functions = Functions::new(&connection);
         let mut function = Function::new(&new.name, new.spec);
         function.metadata.namespace = Some(namespace.to_owned());
-        let created = functions.create(&function).await?;
-        if !new.secrets.is_empty() {
-            let name = Name { namespace, name: &new.name };
-            self.write_secrets(name, &new.secrets).await?;
-            Secrets::new(&connection).adopt(&created).await?;
+        if new.secrets.is_empty() {
+            return Ok(detail(functions.create(&function, false).await?));
         }
+        // Its first pods have its secrets; what is refused leaves none behind.
+        functions.create(&function, true).await?;
+        let name = Name { namespace, name: &new.name };
+        self.write_secrets(name, &new.secrets).await?;
+        let created = functions.create(&function, false).await?;
+        Secrets::new(&connection).adopt(&created).await?;
         Ok(detail(created))
     }
 

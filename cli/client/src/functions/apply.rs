@@ -3,7 +3,7 @@
 use kipper_function::{Function, function::Trigger};
 use kube::{
     ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -11,13 +11,14 @@ use super::{Apply, CONFLICTS, Functions, MAX_TRIES, Outcome, Written, forms, is_
 use crate::{ApiError, FIELD_MANAGER, params};
 
 impl Functions {
-    /// Makes a Function that is not there.
+    /// Makes a Function that is not there; as a dry run it only says whether that would be refused.
     ///
     /// # Errors
     /// [`ApiError::Exists`] where there is one of its name.
-    pub async fn create(&self, function: &Function) -> Result<Function, ApiError> {
+    pub async fn create(&self, function: &Function, dry_run: bool) -> Result<Function, ApiError> {
         let name = function.name_any();
-        self.api.create(&params::post(), &applied(function)).await.map_err(self.error(&name))
+        let params = PostParams { dry_run, ..params::post() };
+        self.api.create(&params, &applied(function)).await.map_err(self.error(&name))
     }
 
     /// Makes the Function be as it is given here. Fields that this manager applied before, and that are
