@@ -219,7 +219,10 @@ impl Dev {
         let watch = (!args.no_watch).then(Watch::start).transpose();
         let watch = watch.context("cannot watch files, try --no-watch")?;
         let listen = SocketAddr::new(args.host, args.port);
-        let data_plane = DataPlane::start(listen, args.grace).await?;
+        let data_plane = DataPlane::start(listen, args.grace).await;
+        let data_plane = data_plane.with_context(|| {
+            format!("port {}; choose another one with --port, or 0 for a free one", args.port)
+        })?;
         let (board, orders) = Board::new(&load::home(&args.sources));
         Ok(Self {
             board,

@@ -55,6 +55,12 @@ pub(crate) enum LoadError {
     Twice { path: PathBuf, name: String, first: usize, second: usize },
     #[error("{}: no functions found", .0.display())]
     Empty(PathBuf),
+    #[error(
+        "{}: no functions found: the folder has neither an entry file (index.js, handler.py) nor any \
+         .js, .ts, .py or .yaml file",
+        .0.display()
+    )]
+    EmptyFolder(PathBuf),
     #[error("{}: {source}", path.display())]
     Ambiguous { path: PathBuf, source: Ambiguous },
     #[error("more than {MAX_FUNCTIONS} functions")]
@@ -230,7 +236,7 @@ fn load_folder(folder: &Path, typed: &Path, loaded: &mut Loaded) -> Result<(), L
         }
     }
     if before == (loaded.functions.len(), loaded.notices.len()) {
-        return Err(LoadError::Empty(folder.to_owned()));
+        return Err(LoadError::EmptyFolder(folder.to_owned()));
     }
     Ok(())
 }

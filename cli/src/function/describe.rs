@@ -160,7 +160,8 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
                 1 => " in 1 file".to_owned(),
                 files => format!(" in {files} files"),
             };
-            format!("{runtime}, {lines} lines of code{files}")
+            let unit = if lines == 1 { "line" } else { "lines" };
+            format!("{runtime}, {lines} {unit} of code{files}")
         }
         None => "nothing".to_owned(),
     };

@@ -168,8 +168,16 @@ impl DetailArgs {
             let message = "--host must be a host name or an address, without scheme and port";
             return Err(UsageError::new(message));
         }
-        if self.endpoint.as_deref().is_some_and(is_no_endpoint) {
-            return Err(UsageError::new("--endpoint must be the http or https URL of a server"));
+        if let Some(endpoint) = self.endpoint.as_deref().filter(|endpoint| is_no_endpoint(endpoint))
+        {
+            let message = "--endpoint must be the http or https URL of a server";
+            let meant = format!("http://{endpoint}");
+            let is_meant = !endpoint.contains("://") && !is_no_endpoint(&meant);
+            let message = match is_meant {
+                true => format!("{message}; did you mean {meant}?"),
+                false => message.to_owned(),
+            };
+            return Err(UsageError::new(message));
         }
         if !is_new || self.has_url() {
             return Ok(());
@@ -181,7 +189,10 @@ impl DetailArgs {
         if missing.is_empty() {
             return Ok(());
         }
-        let or_url = if kind == ServiceKind::Minio { "" } else { ", or --url-file or --url-stdin" };
+        let or_url = match kind {
+            ServiceKind::Minio => "",
+            _ => "; or give all of it as one URL, with --url-file or --url-stdin",
+        };
         let missing = missing.join(", ");
         Err(UsageError::new(format!("a {kind} service needs {missing}{or_url}")))
     }
