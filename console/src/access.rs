@@ -1,8 +1,9 @@
-//! Who asks: the user of this machine, known by the token of this run.
+//! Who asks: the user of this machine, known by the token of this run, or a user of a cluster, known by a
+//! session.
 //!
-//! The token is in the fragment of the URL that was printed, which no browser sends, and comes back as
-//! `Authorization: Bearer`. Cookies would not do on this machine: they know no ports, so every local
-//! server would get them.
+//! The token of a run is in the fragment of the URL that was printed, which no browser sends, and comes
+//! back as `Authorization: Bearer`. Cookies would not do on this machine: they know no ports, so every
+//! local server would get them. On a cluster it is the other way round: the page keeps nothing.
 
 use std::sync::Arc;
 
@@ -11,38 +12,72 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use crate::{
     Problem, Reason,
     backend::{Backend, Result},
+    error::Login,
+    sessions::Sessions,
 };
 
 /// How requests are told apart.
 #[derive(Clone)]
-pub struct Access {
-    digest: ring::digest::Digest,
-    backend: Arc<dyn Backend>,
+pub struct Access(Way);
+
+#[derive(Clone)]
+enum Way {
+    Run { digest: ring::digest::Digest, backend: Arc<dyn Backend> },
+    Sessions(Arc<Sessions>),
 }
 
 impl Access {
     /// Whoever has the token is the one user of this backend.
     pub fn token(token: &str, backend: Arc<dyn Backend>) -> Self {
-        Self { digest: digest(token.as_bytes()), backend }
+        Self(Way::Run { digest: digest(token.as_bytes()), backend })
+    }
+
+    /// Users of a cluster log in.
+    pub fn sessions(sessions: Sessions) -> Self {
+        Self(Way::Sessions(Arc::new(sessions)))
     }
 
     /// The functions of whoever sent this header.
     ///
     /// # Errors
-    /// [`Reason::Unauthenticated`] without a token, and with a wrong one.
-    pub(crate) fn backend(&self, headers: &HeaderMap) -> Result<Arc<dyn Backend>> {
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(token) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
-            let error = "open the console by the URL that was printed when it started";
-            return Err(Problem::new(Reason::Unauthenticated, error));
-        };
-        // Digests are compared, so that the time it takes says nothing of the token.
-        if digest(token.as_bytes()).as_ref() == self.digest.as_ref() {
-            return Ok(Arc::clone(&self.backend));
+    /// [`Reason::Unauthenticated`] without a token or session, and with a wrong one.
+    pub(crate) async fn backend(&self, headers: &HeaderMap) -> Result<Arc<dyn Backend>> {
+        match &self.0 {
+            Way::Run { digest, backend } => {
+                of_run(digest, headers)?;
+                Ok(Arc::clone(backend))
+            }
+            Way::Sessions(sessions) => sessions.backend(headers).await,
         }
-        let error = "this URL is of a console that ran before; open the one that was printed last";
-        Err(Problem::new(Reason::Unauthenticated, error))
     }
+
+    /// What users log in to.
+    ///
+    /// # Errors
+    /// [`Reason::Unsupported`] where the URL is all it takes.
+    pub(crate) fn of_sessions(&self) -> Result<&Sessions> {
+        match &self.0 {
+            Way::Sessions(sessions) => Ok(sessions),
+            Way::Run { .. } => {
+                let error = "this console has no sessions; open it by the URL that was printed";
+                Err(Problem::new(Reason::Unsupported, error))
+            }
+        }
+    }
+}
+
+fn of_run(expected: &ring::digest::Digest, headers: &HeaderMap) -> Result<()> {
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(token) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
+        let error = "open the console by the URL that was printed when it started";
+        return Err(Problem::unauthenticated(Login::Url, error));
+    };
+    // Digests are compared, so that the time it takes says nothing of the token.
+    if digest(token.as_bytes()).as_ref() == expected.as_ref() {
+        return Ok(());
+    }
+    let error = "this URL is of a console that ran before; open the one that was printed last";
+    Err(Problem::unauthenticated(Login::Url, error))
 }
 
 fn digest(bytes: &[u8]) -> ring::digest::Digest {

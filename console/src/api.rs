@@ -4,6 +4,7 @@ mod cron;
 mod functions;
 mod input;
 mod logs;
+mod session;
 mod stream;
 
 use axum::{
@@ -30,6 +31,7 @@ const MAX_BODY: usize = 4 << 20;
 pub(crate) fn routes(access: Access) -> Router {
     let one = "/ns/{ns}/functions/{name}";
     Router::new()
+        .route("/session", post(session::login).delete(session::logout))
         .route("/me", get(me))
         .route("/meta", get(meta))
         .route("/namespaces", get(namespaces))

@@ -89,6 +89,16 @@ pub struct Conflict {
     pub theirs: Value,
 }
 
+/// What a user logs in with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// A token of the cluster.
+    Token,
+    /// The URL that was printed.
+    Url,
+}
+
 /// An error of the API.
 #[derive(Debug, Serialize)]
 pub struct Problem {
@@ -105,6 +115,9 @@ pub struct Problem {
     /// The Function as it is now, where there are conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<Value>,
+    /// How to log in, where the request is of nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
 }
 
 impl Problem {
@@ -116,6 +129,7 @@ impl Problem {
             problems: Vec::new(),
             conflicts: Vec::new(),
             current: None,
+            login: None,
         }
     }
 
@@ -128,6 +142,11 @@ impl Problem {
     /// One field is wrong.
     pub fn field(path: &str, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldProblem { path: path.to_owned(), message: message.into() }])
+    }
+
+    /// Nobody is logged in.
+    pub(crate) fn unauthenticated(login: Login, error: &str) -> Self {
+        Self { login: Some(login), ..Self::new(Reason::Unauthenticated, error) }
     }
 
     /// Fields that both sides changed.

@@ -7,6 +7,9 @@
 //! form that somebody else changed meanwhile is saved. `assets` is the page itself, built by
 //! `web/build` and embedded.
 //!
+//! On a cluster (`process`, `config`) users log in: `session` seals a token into a cookie, `sessions`
+//! has the API server judge it. On one machine the token of the run is enough.
+//!
 //! No value of a Secret leaves here, and none is kept: a backend hands names out, never values.
 
 mod error;
@@ -19,12 +22,21 @@ mod merge;
 pub mod backend;
 mod save;
 
+mod session;
+mod sessions;
+
 mod access;
 mod api;
 mod assets;
 mod origin;
 mod server;
 
+pub mod config;
+pub mod process;
+
 pub use access::Access;
-pub use error::{Conflict, Problem, Reason};
+pub use error::{Conflict, Login, Problem, Reason};
+pub use origin::{PublicUrl, PublicUrlError};
 pub use server::{BoundConsole, Console};
+pub use session::{KeyError, SessionKey};
+pub use sessions::Sessions;

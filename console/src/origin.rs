@@ -5,10 +5,10 @@
 //! one of the console's own, and a write must say that the page made it: a header that no form and no
 //! simple request can carry, from the same origin as far as the browser tells (Fetch Metadata, RFC 6454).
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
 
 use http::{
-    HeaderMap, HeaderName, Method,
+    HeaderMap, HeaderName, Method, Uri,
     header::{HOST, ORIGIN},
 };
 
@@ -18,35 +18,80 @@ use crate::{Problem, Reason, backend::Result};
 const WRITE: HeaderName = HeaderName::from_static("kipper-console");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// A scheme and a host under which browsers reach the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+/// Why a URL is none.
+#[derive(Debug, thiserror::Error)]
+#[error("must be https:// and a host, without a path; http:// is possible for localhost only")]
+pub struct PublicUrlError;
+
+impl FromStr for PublicUrl {
+    type Err = PublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PublicUrlError> {
+        let uri: Uri = text.parse().map_err(|_| PublicUrlError)?;
+        let host = uri.authority().ok_or(PublicUrlError)?.as_str().to_ascii_lowercase();
+        let is_bare = uri.path() == "/" && uri.query().is_none() && !host.contains('@');
+        // Browsers take the session's cookie from these only.
+        let (default_port, is_safe) = match uri.scheme_str() {
+            Some("https") => (":443", true),
+            Some("http") => (":80", matches!(uri.host(), Some("localhost" | "127.0.0.1"))),
+            _ => return Err(PublicUrlError),
+        };
+        if !is_bare || !is_safe {
+            return Err(PublicUrlError);
+        }
+        let host = host.strip_suffix(default_port).unwrap_or(&host);
+        Ok(Self(format!("{}://{host}", uri.scheme_str().unwrap_or_default())))
+    }
+}
+
 /// The names under which the console is reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Hosts(BTreeSet<String>);
+pub(crate) struct Hosts {
+    names: BTreeSet<String>,
+    origins: BTreeSet<String>,
+    /// Must a write say where it is from? Programs on this machine need not.
+    is_strict: bool,
+}
 
 impl Hosts {
     /// Those of a server on this machine.
     pub(crate) fn local(address: SocketAddr) -> Self {
         let port = address.port();
         let names = ["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}"));
-        Self(names.into_iter().chain([address.to_string()]).collect())
+        let names: BTreeSet<_> = names.into_iter().chain([address.to_string()]).collect();
+        let origins = names.iter().map(|name| format!("http://{name}")).collect();
+        Self { names, origins, is_strict: false }
+    }
+
+    /// That of a server behind an ingress.
+    pub(crate) fn public(url: &PublicUrl) -> Self {
+        let host = url.0.split_once("://").map_or("", |(_, host)| host);
+        let origins = BTreeSet::from([url.0.clone()]);
+        Self { names: BTreeSet::from([host.to_owned()]), origins, is_strict: true }
     }
 
     /// Refuses what does not come from the page.
     pub(crate) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<()> {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(&HOST).unwrap_or_default();
-        if headers.get_all(HOST).iter().count() != 1 || !self.0.contains(host) {
+        if headers.get_all(HOST).iter().count() != 1 || !self.names.contains(host) {
             return Err(refused("the console is not served under this host"));
         }
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(());
         }
-        let is_own = |origin: &str| {
-            let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            host.is_some_and(|host| self.0.contains(host))
+        let is_or_absent = |name: &HeaderName, is: &dyn Fn(&str) -> bool| match text(name) {
+            Some(found) => is(found),
+            None => !self.is_strict && !headers.contains_key(name),
         };
         let has_header = text(&WRITE) == Some("1");
-        let is_same_site = text(&FETCH_SITE).is_none_or(|site| site == "same-origin");
-        if has_header && is_same_site && text(&ORIGIN).is_none_or(is_own) {
+        let is_same_site = is_or_absent(&FETCH_SITE, &|site| site == "same-origin");
+        if has_header && is_same_site && is_or_absent(&ORIGIN, &|from| self.origins.contains(from))
+        {
             return Ok(());
         }
         Err(refused("only the console's own page may change anything"))
@@ -64,11 +109,21 @@ mod tests {
 
     #[track_caller]
     fn check(method: Method, fields: &[(&'static str, &str)], expected: bool) {
+        let hosts = Hosts::local("127.0.0.1:8090".parse().unwrap());
+        check_at(&hosts, method, fields, expected);
+    }
+
+    #[track_caller]
+    fn check_public(method: Method, fields: &[(&'static str, &str)], expected: bool) {
+        check_at(&Hosts::public(&"https://c.example".parse().unwrap()), method, fields, expected);
+    }
+
+    #[track_caller]
+    fn check_at(hosts: &Hosts, method: Method, fields: &[(&'static str, &str)], expected: bool) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        let hosts = Hosts::local("127.0.0.1:8090".parse().unwrap());
         assert_eq!(hosts.check(&method, &headers).is_ok(), expected, "{method} {fields:?}");
     }
 
@@ -91,5 +146,42 @@ mod tests {
         check(Method::PUT, &[host, header, ("origin", "null"), same], false);
         check(Method::DELETE, &[host, header, ours, ("sec-fetch-site", "same-site")], false);
         check(Method::POST, &[host, header, ours, ("sec-fetch-site", "cross-site")], false);
+    }
+
+    #[test]
+    fn behind_an_ingress_a_write_must_say_where_it_is_from() {
+        let host = ("host", "c.example");
+        let ours = ("origin", "https://c.example");
+        let header = ("kipper-console", "1");
+        let same = ("sec-fetch-site", "same-origin");
+        check_public(Method::GET, &[host], true);
+        check_public(Method::GET, &[("host", "fn-a.example")], false);
+        check_public(Method::POST, &[host, header, ours, same], true);
+        check_public(Method::POST, &[host, header, same], false);
+        check_public(Method::POST, &[host, header, ours], false);
+        check_public(Method::POST, &[host, ours, same], false);
+        check_public(Method::POST, &[host, header, ("origin", "http://c.example"), same], false);
+        check_public(Method::POST, &[host, header, ("origin", "https://a.example"), same], false);
+        check_public(Method::POST, &[host, header, ours, ("sec-fetch-site", "same-site")], false);
+    }
+
+    #[test]
+    fn a_public_url_is_a_scheme_and_a_host() {
+        for (given, expected) in [
+            ("https://C.example", Some("https://c.example")),
+            ("https://c.example:443/", Some("https://c.example")),
+            ("https://c.example:8443", Some("https://c.example:8443")),
+            ("http://localhost:8090", Some("http://localhost:8090")),
+            ("http://c.example", None),
+            ("https://c.example/console", None),
+            ("https://c.example?a", None),
+            ("https://a@c.example", None),
+            ("c.example", None),
+            ("ftp://c.example", None),
+            ("", None),
+        ] {
+            let parsed = given.parse::<PublicUrl>().ok().map(|url| url.0);
+            assert_eq!(parsed.as_deref(), expected, "{given}");
+        }
     }
 }

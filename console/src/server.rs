@@ -14,7 +14,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{access::Access, api, assets, origin::Hosts};
+use crate::{
+    access::Access,
+    api, assets,
+    origin::{Hosts, PublicUrl},
+};
 
 /// Connections at once: six for each of some dozens of tabs.
 const MAX_CONNECTIONS: usize = 256;
@@ -22,6 +26,7 @@ const MAX_CONNECTIONS: usize = 256;
 /// The console.
 pub struct Console {
     access: Access,
+    public_url: Option<PublicUrl>,
 }
 
 /// The console, its port bound.
@@ -34,7 +39,13 @@ pub struct BoundConsole {
 impl Console {
     /// One that lets users in by `access`.
     pub fn new(access: Access) -> Self {
-        Self { access }
+        Self { access, public_url: None }
+    }
+
+    /// Reached under this URL alone, instead of the names of this machine.
+    #[must_use]
+    pub fn under(self, public_url: PublicUrl) -> Self {
+        Self { public_url: Some(public_url), ..self }
     }
 
     /// Is the page in this build, or only a line that says how to get it?
@@ -49,7 +60,11 @@ impl Console {
     pub async fn bind(self, address: SocketAddr) -> std::io::Result<BoundConsole> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let hosts = Arc::new(Hosts::local(address));
+        let hosts = match &self.public_url {
+            Some(url) => Hosts::public(url),
+            None => Hosts::local(address),
+        };
+        let hosts = Arc::new(hosts);
         let routes = Router::new()
             .nest("/api/v1", api::routes(self.access))
             .fallback(page)

@@ -16,6 +16,7 @@ rust_images=(
     "scaler-adapter=kipper-scaler-adapter"
     "controller=kipper-controller"
     "poller=kipper-poll"
+    "console=kipper-console"
 )
 runtime_images=(runtime-node runtime-python)
 # For the local cluster's tests alone.

@@ -4,9 +4,10 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use http::Uri;
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 use crate::error::ApiError;
@@ -96,18 +97,84 @@ impl Connection {
     }
 }
 
+/// Why there is no server, or no connection to it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// This process is no pod.
+    #[error("this is no pod of a cluster: {0}")]
+    NoPod(String),
+    /// The token cannot be one.
+    #[error("a token has no spaces and no special characters")]
+    Token,
+    /// No client can be made.
+    #[error(transparent)]
+    Client(#[from] ConnectError),
+}
+
+/// A cluster's API server as somebody without credentials knows it: its address and whom it is signed by.
+///
+/// A connection has the rights of the token it is made with and no other: no account of this process
+/// is ever read.
+#[derive(Clone)]
+pub struct Server(Config);
+
+impl Server {
+    /// That of the cluster this process is a pod of.
+    ///
+    /// # Errors
+    /// Outside of a pod, and without the cluster's certificate.
+    pub fn of_pod() -> Result<Self, ServerError> {
+        let config = Config::incluster().map_err(|error| ServerError::NoPod(error.to_string()))?;
+        Ok(Self(without_credentials(config)))
+    }
+
+    /// At this address.
+    pub fn at(url: Uri) -> Self {
+        Self(Config::new(url))
+    }
+
+    /// For whoever has this token.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn connection(&self, token: &str) -> Result<Connection, ServerError> {
+        if !is_token(token) {
+            return Err(ServerError::Token);
+        }
+        let mut config = self.0.clone();
+        config.auth_info.token = Some(token.to_owned().into());
+        Ok(made(config, DEFAULT_NAMESPACE.to_owned())?)
+    }
+}
+
+/// Whatever would let this process act as itself is left out.
+fn without_credentials(mut config: Config) -> Config {
+    config.auth_info = AuthInfo::default();
+    config.headers.clear();
+    config
+}
+
+/// Can this stand behind `Bearer`? Without one, the request would be anonymous.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Makes clients for the cluster that is meant.
 ///
 /// # Errors
 /// When the kubeconfig does not say how.
 pub async fn connect(target: &Target) -> Result<Connection, ConnectError> {
-    let mut config = config(target).await?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let config = config(target).await?;
     let namespace = match &target.namespace {
         Some(namespace) => namespace.clone(),
         None if config.default_namespace.is_empty() => DEFAULT_NAMESPACE.to_owned(),
         None => config.default_namespace.clone(),
     };
+    made(config, namespace)
+}
+
+fn made(mut config: Config, namespace: String) -> Result<Connection, ConnectError> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     let streams = client(config.clone())?;
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
@@ -170,4 +237,28 @@ fn read(target: &Target) -> Result<Kubeconfig, ConnectError> {
         KubeconfigError::FindPath => ConnectError::NoKubeconfig { path: None },
         error => ConnectError::Unreadable(error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_server_has_no_account_of_this_process() {
+        let mut config = Config::new("https://10.0.0.1".parse().unwrap());
+        config.auth_info.token_file = Some("/var/run/secrets/token".to_owned());
+        config.auth_info.username = Some("pod".to_owned());
+        let found = without_credentials(config).auth_info;
+        assert!(found.token_file.is_none() && found.username.is_none() && found.token.is_none());
+    }
+
+    #[tokio::test]
+    async fn without_a_token_there_is_no_connection() {
+        let server = Server::at("http://127.0.0.1:1".parse().unwrap());
+        for token in ["", " ", "a b", "a\nb", "a\0", "é"] {
+            assert!(server.connection(token).is_err(), "{token:?}");
+        }
+        assert!(server.connection("a.b-c_d").is_ok());
+    }
 }

@@ -65,6 +65,6 @@ pub mod source_check;
 
 pub mod binding_check;
 
-pub use connect::{ConnectError, Connection, Target};
+pub use connect::{ConnectError, Connection, Server, Target};
 pub use error::ApiError;
 pub use params::FIELD_MANAGER;

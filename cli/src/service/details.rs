@@ -339,8 +339,8 @@ mod tests {
         check(
             ServiceKind::Mysql,
             &["--port=3307"],
-            "a mysql service needs --host, --username, --password-stdin or --password-file, or \
-             --url-file or --url-stdin",
+            "a mysql service needs --host, --username, --password-stdin or --password-file; or give \
+             all of it as one URL, with --url-file or --url-stdin",
         );
         check(
             ServiceKind::Minio,

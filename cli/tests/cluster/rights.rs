@@ -20,7 +20,7 @@ use crate::kip::Kip;
 const READER: &str = "reader";
 
 /// An account that may look at functions and nothing else; a kubeconfig for it.
-async fn reader(sandbox: &Sandbox) -> String {
+pub(crate) async fn reader(sandbox: &Sandbox) -> String {
     let metadata = || ObjectMeta { name: Some(READER.to_owned()), ..ObjectMeta::default() };
     let params = PostParams::default();
     let accounts: Api<ServiceAccount> = Api::namespaced(sandbox.client.clone(), &sandbox.namespace);

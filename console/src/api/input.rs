@@ -16,7 +16,7 @@ impl FromRequestParts<Access> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, access: &Access) -> Result<Self, Problem> {
-        access.backend(&parts.headers).map(Self)
+        access.backend(&parts.headers).await.map(Self)
     }
 }
 

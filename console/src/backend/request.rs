@@ -27,20 +27,32 @@ pub async fn send(gateway: &Gateway, url: &str, invoke: &Invoke) -> Result<Invok
     shown(answer).await
 }
 
+/// The path that is asked for.
+///
+/// # Errors
+/// When it is none.
+pub fn path(invoke: &Invoke) -> Result<&str> {
+    if invoke.path.starts_with('/') {
+        return Ok(&invoke.path);
+    }
+    Err(Problem::field("path", "must begin with a slash"))
+}
+
 fn request(invoke: &Invoke) -> Result<Request> {
     let method = Method::from_bytes(invoke.method.as_bytes())
         .map_err(|_| Problem::field("method", "invalid method"))?;
+    let path = self::path(invoke)?;
     let mut headers = HeaderMap::new();
     for (at, (name, value)) in invoke.headers.iter().enumerate() {
-        let path = format!("headers[{at}]");
+        let field = format!("headers[{at}]");
         let name: HeaderName =
-            name.trim().parse().map_err(|_| Problem::field(&path, "invalid header name"))?;
+            name.trim().parse().map_err(|_| Problem::field(&field, "invalid header name"))?;
         let value: HeaderValue =
-            value.trim().parse().map_err(|_| Problem::field(&path, "invalid header value"))?;
+            value.trim().parse().map_err(|_| Problem::field(&field, "invalid header value"))?;
         headers.append(name, value);
     }
     let body = invoke.body.clone().into();
-    Ok(Request { headers, body, timeout: TIMEOUT, ..Request::new(method, &invoke.path) })
+    Ok(Request { headers, body, timeout: TIMEOUT, ..Request::new(method, path) })
 }
 
 fn no_answer(error: InvokeError) -> Problem {
@@ -114,6 +126,9 @@ mod tests {
             let path = request(&given).err().map(|problem| problem.problems[0].path.clone());
             assert_eq!(path.as_deref(), expected, "{given:?}");
         }
+        let nowhere = Invoke { path: "nowhere".to_owned(), ..invoke("GET", ("a", "b")) };
+        let path = request(&nowhere).err().map(|problem| problem.problems[0].path.clone());
+        assert_eq!(path.as_deref(), Some("path"));
     }
 
     #[test]

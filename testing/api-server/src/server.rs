@@ -51,6 +51,8 @@ pub struct Asked {
     pub path: String,
     /// Its query, as it stands in the URL.
     pub query: String,
+    /// Its credentials, or nothing.
+    pub authorization: String,
     /// Its content type, or nothing.
     pub content_type: String,
     /// Its body.
@@ -83,9 +85,8 @@ impl ApiServer {
     /// A client of it, which tries nothing again by itself.
     pub fn client(&self) -> Client {
         match &self.place {
-            Place::Socket(addr) => {
-                let url = format!("http://{addr}").parse().unwrap();
-                let mut config = kube::Config::new(url);
+            Place::Socket(_) => {
+                let mut config = kube::Config::new(self.url().parse().unwrap());
                 config.default_retry = false;
                 Client::try_from(config).unwrap()
             }
@@ -100,12 +101,18 @@ impl ApiServer {
         }
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        let Place::Socket(addr) = &self.place else { panic!("it has no address") };
+        format!("http://{addr}")
+    }
+
     /// A file for `KUBECONFIG`, with which a process finds it.
     pub fn kubeconfig(&self) -> String {
-        let Place::Socket(addr) = &self.place else { panic!("it has no address") };
+        let url = self.url();
         format!(
             r#"{{"apiVersion":"v1","kind":"Config","current-context":"test",
-            "clusters":[{{"name":"test","cluster":{{"server":"http://{addr}"}}}}],
+            "clusters":[{{"name":"test","cluster":{{"server":"{url}"}}}}],
             "users":[{{"name":"test","user":{{}}}}],
             "contexts":[{{"name":"test","context":{{"cluster":"test","user":"test"}}}}]}}"#
         )
@@ -211,6 +218,7 @@ fn respond(
             method: head.method.to_string(),
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
+            authorization: text("authorization"),
             content_type: text("content-type"),
             body: String::from_utf8(body.to_vec()).unwrap(),
             answer,

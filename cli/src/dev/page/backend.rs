@@ -291,10 +291,7 @@ impl Backend for Local {
             let error = format!("{} takes no requests", name.name);
             return Err(Problem::new(Reason::Unsupported, error));
         }
-        if !invoke.path.starts_with('/') {
-            return Err(Problem::field("path", "must begin with a slash"));
-        }
-        let path = format!("/_fn/{}{}", name.name, invoke.path);
+        let path = format!("/_fn/{}{}", name.name, request::path(&invoke)?);
         request::send(&Gateway::default(), &self.url, &Invoke { path, ..invoke }).await
     }
 

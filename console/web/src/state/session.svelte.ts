@@ -52,8 +52,8 @@ class Session {
       this.useToken(null);
       await this.identify();
     } catch (error) {
-      // On one machine there are no cookies: the token goes into each request's header.
-      if (error instanceof ApiError && error.status === 0) throw error;
+      // On one machine there are no sessions: the token goes into each request's header.
+      if (!(error instanceof ApiError) || !(error.status === 404 || error.status === 501)) throw error;
       await this.loginWithHeader(token);
     }
   }
