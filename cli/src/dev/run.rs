@@ -6,6 +6,8 @@ pub(crate) mod launch;
 
 pub(crate) mod output;
 
+pub(crate) mod port;
+
 pub(crate) mod process;
 
 pub(crate) mod rollout;

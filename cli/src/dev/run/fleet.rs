@@ -6,7 +6,7 @@
 //! nothing else answers, and is taken away before its process is stopped, so no request is lost.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use super::{
     },
     launch::{Launch, Mode},
     output,
+    port::Port,
     process::{Event, Exit, Starter, Stop},
     rollout::{self, Plan, Replica, Stage},
     wake::{Wake, WakeLog},
@@ -31,11 +32,7 @@ pub(crate) const ORDERS: usize = 16;
 const EVENTS: usize = 64;
 /// Between taking an address away and stopping its process.
 const RETIRE_DELAY: Duration = Duration::from_millis(100);
-/// Ports are taken from here. Below the range that Linux and macOS take source ports from, so that
-/// neither an outgoing connection nor a probe that connects to itself can hold one.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// Ports looked at before giving up, and starts that may fail because a port was taken after all.
-const PORT_ATTEMPTS: usize = 200;
+/// Starts that may fail because a port was taken after all.
 const MAX_CLASHES: u32 = 3;
 
 /// What a fleet is asked for.
@@ -80,6 +77,7 @@ struct Member {
     address: SocketAddr,
     started: Instant,
     stop: Stop,
+    _port: Port,
 }
 
 impl Fleet {
@@ -332,17 +330,18 @@ impl Fleet {
     fn start(&mut self) {
         let id = self.next_id;
         self.next_id += 1;
-        let started = free_port().and_then(|port| {
+        let started = Port::free().and_then(|port| {
             let is_muted = self.failures > 0;
-            let events = self.events.0.clone();
-            let stop = self.starter.start(&self.launch, Mode::Serve(port), id, is_muted, events)?;
+            let (mode, events) = (Mode::Serve(port.number), self.events.0.clone());
+            let stop = self.starter.start(&self.launch, mode, id, is_muted, events)?;
             Ok((port, stop))
         });
         match started {
             Ok((port, stop)) => {
                 let replica = Replica { id, generation: self.generation, stage: Stage::Starting };
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                self.replicas.push(Member { replica, address, started: Instant::now(), stop });
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
+                let started = Instant::now();
+                self.replicas.push(Member { replica, address, started, stop, _port: port });
                 self.publish();
                 if let Some(wake) = &mut self.wake {
                     wake.spawned.get_or_insert_with(Instant::now);
@@ -391,19 +390,6 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// A loopback port that nobody listens on at this moment.
-fn free_port() -> std::io::Result<u16> {
-    let mut last = None;
-    for _ in 0..PORT_ATTEMPTS {
-        let port = fastrand::u16(PORTS);
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => return Ok(port),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -420,11 +406,5 @@ mod tests {
         check(&[(1, Stage::Starting), (2, Stage::Stopping)], &[(1, false)]);
         check(&[(1, Stage::Starting), (2, Stage::Listening)], &[(2, true)]);
         check(&[(1, Stage::Stopping)], &[]);
-    }
-
-    #[test]
-    fn a_free_port_can_be_bound_and_is_no_source_port() {
-        let port = free_port().map_err(|error| error.to_string());
-        assert!(port.is_ok_and(|port| PORTS.contains(&port)));
     }
 }
