@@ -352,7 +352,8 @@ mod tests {
         let message = "--host must be a host name or an address, without scheme and port";
         check(ServiceKind::Redis, &["--host=redis://cache"], message);
         let message = "--endpoint must be the http or https URL of a server";
-        check(ServiceKind::Minio, &["--endpoint=files:9000"], message);
+        let meant = format!("{message}; did you mean http://files:9000?");
+        check(ServiceKind::Minio, &["--endpoint=files:9000"], &meant);
         check(ServiceKind::Minio, &["--endpoint=http://a:b@files"], message);
         for flags in [
             &["--url-stdin", "--host=db"][..],
