@@ -33,6 +33,7 @@ interface ErrorBody {
   problems?: Problem[];
   conflicts?: Conflict[];
   current?: Detail;
+  login?: 'token' | 'url';
 }
 
 /** An answer that is an error, or none at all (`status` 0). */
@@ -42,6 +43,7 @@ export class ApiError extends Error {
   readonly problems: Problem[];
   readonly conflicts: Conflict[];
   readonly current: Detail | null;
+  readonly login: 'token' | 'url';
 
   constructor(status: number, body: ErrorBody) {
     super(body.error ?? `The console's server answered ${status}.`);
@@ -51,18 +53,19 @@ export class ApiError extends Error {
     this.problems = body.problems ?? [];
     this.conflicts = body.conflicts ?? [];
     this.current = body.current ?? null;
+    this.login = body.login ?? 'url';
   }
 }
 
 let token: string | null = null;
-let onUnauthenticated: () => void = () => {};
+let onUnauthenticated: (failure: ApiError) => void = () => {};
 
 export function setToken(value: string | null): void {
   token = value;
 }
 
 /** Called whenever the server no longer knows who asks. */
-export function whenUnauthenticated(listener: () => void): void {
+export function whenUnauthenticated(listener: (failure: ApiError) => void): void {
   onUnauthenticated = listener;
 }
 
@@ -90,7 +93,7 @@ export async function send(method: string, path: string, body?: unknown, signal?
   }
   if (response.ok) return response;
   const failure = new ApiError(response.status, await errorBody(response));
-  if (failure.status === 401) onUnauthenticated();
+  if (failure.status === 401) onUnauthenticated(failure);
   throw failure;
 }
 

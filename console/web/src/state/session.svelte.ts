@@ -21,10 +21,15 @@ class Session {
   logins = $state(0);
 
   private token: string | null = null;
+  /** On a cluster a token is exchanged for a session; on one machine it goes into each request's header. */
+  private loginBy: 'token' | 'url' = 'url';
   private readonly tabs = new BroadcastChannel('kipper-session');
 
   constructor() {
-    whenUnauthenticated(() => this.expire());
+    whenUnauthenticated((failure) => {
+      this.loginBy = failure.login;
+      this.expire();
+    });
     this.tabs.onmessage = ({ data }: MessageEvent<{ ask?: true }>) => {
       if (data.ask && this.token && this.state === 'in' && !this.isExpired) {
         this.tabs.postMessage({ token: this.token });
@@ -47,15 +52,10 @@ class Session {
 
   /** Throws what went wrong, for the form that asked. */
   async login(token: string): Promise<void> {
-    try {
-      await api.login(token);
-      this.useToken(null);
-      await this.identify();
-    } catch (error) {
-      // On one machine there are no sessions: the token goes into each request's header.
-      if (!(error instanceof ApiError) || !(error.status === 404 || error.status === 501)) throw error;
-      await this.loginWithHeader(token);
-    }
+    if (this.loginBy === 'url') return this.loginWithHeader(token);
+    await api.login(token);
+    this.useToken(null);
+    await this.identify();
   }
 
   private async loginWithHeader(token: string): Promise<void> {

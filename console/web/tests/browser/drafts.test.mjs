@@ -2,9 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { answer, codeOf, enter, eventually, HELLO, manifest, newPage, openFunction, openSection, save, setCode, suite } from './harness.mjs';
 
-/** On one machine there is no login by cookie: the page tries it, and goes on with the header. */
-const NO_COOKIES = /404.*\/api\/v1\/session/;
-
 const spec = { runtime: 'node', source: { code: HELLO }, env: { A: '1', B: '1' }, idleTimeoutSeconds: 300 };
 const at = suite({ 'one.yaml': manifest('one', spec), 'two.yaml': manifest('two', spec), 'three.yaml': manifest('three', spec) });
 
@@ -86,7 +83,7 @@ test('a change of the file beside an open form moves neither focus nor what is t
 });
 
 test('a token of another run is refused in words', async () => {
-  at.allowed.push(/401/, NO_COOKIES);
+  at.allowed.push(/401/);
   const { page } = at;
   await page.goto(`${at.kip.origin}/#token=0123456789abcdef0123456789abcdef`);
   await page.getByRole('heading', { name: 'Log in' }).waitFor();
@@ -99,7 +96,7 @@ test('a token of another run is refused in words', async () => {
 });
 
 test('kip is killed and started again while a form is open: the draft stays and is saved', async () => {
-  at.allowed.push(NO_COOKIES, /401|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|502|net::ERR/);
+  at.allowed.push(/401|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|502|net::ERR/);
   const { page } = at;
   await openFunction(at, 'one');
   const changed = HELLO.replace('Hello', 'After the crash');
@@ -122,7 +119,7 @@ test('kip is killed and started again while a form is open: the draft stays and 
 });
 
 test('the draft is also there after an expired session and a new page', async () => {
-  at.allowed.push(/401/, NO_COOKIES);
+  at.allowed.push(/401/);
   const { page } = at;
   await openFunction(at, 'three');
   await setCode(page, '// before it expired');
@@ -157,7 +154,7 @@ test('enter is not needed twice: another tab of the browser is logged in by the 
   const { page, context } = at;
   await enter(at);
   const other = await newPage(at, context);
-  at.allowed.push(/401/, NO_COOKIES);
+  at.allowed.push(/401/);
   await other.goto(`${at.kip.origin}/`);
   await other.getByRole('link', { name: 'one', exact: true }).waitFor();
   await page.close();

@@ -70,7 +70,8 @@ test('creating never overwrites', async () => {
   const { page } = at;
   await page.getByLabel('Name', { exact: true }).first().fill('hello');
   await page.getByRole('button', { name: 'Save & deploy', exact: true }).click();
-  await page.getByText('There is a function with this name already.').waitFor();
+  // In the words of the check, or, where that is not back yet, of the save.
+  await page.getByText(/function (of|with) this name/).first().waitFor();
 });
 
 test('a deep link opens its section', async () => {
