@@ -3,7 +3,7 @@ import './editor.css';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { bracketMatching, foldGutter, foldKeymap, indentOnInput, indentUnit, type Language } from '@codemirror/language';
 import type { Diagnostic } from '@codemirror/lint';
-import { Compartment, EditorState, type Extension } from '@codemirror/state';
+import { Compartment, EditorState, type Extension, type StateEffect } from '@codemirror/state';
 import {
   EditorView,
   highlightActiveLine,
@@ -69,7 +69,9 @@ export class CodeEditor {
     if (path !== this.path) {
       this.parked.set(this.path, this.view.state);
       this.path = path;
-      this.view.setState(this.parked.get(path) ?? this.stateOf(path, text));
+      const state = this.parked.get(path) ?? this.stateOf(path, text);
+      // With completion from the start: what it has begun in the file before may end in this one.
+      this.view.setState(state.update({ effects: this.loadedParts() }).state);
       this.told = this.view.state.sliceDoc();
       void this.loadLanguage();
     }
@@ -136,16 +138,19 @@ export class CodeEditor {
 
   /** Gives the state that is shown whatever was loaded since it was made. */
   private refresh(): void {
+    this.view.dispatch({
+      effects: [this.languagePart.reconfigure(this.ofLanguage(this.path)), ...this.loadedParts()],
+    });
+  }
+
+  private loadedParts(): StateEffect<unknown>[] {
     const { completion, search } = this.loaded;
     const { variables, triggers } = this.hooks;
     const completionOf = completion?.completion(languageOf(this.path), variables, triggers);
-    this.view.dispatch({
-      effects: [
-        this.languagePart.reconfigure(this.ofLanguage(this.path)),
-        this.completionPart.reconfigure(completionOf ?? []),
-        this.searchPart.reconfigure(search?.searchExtension ?? this.searchKey),
-      ],
-    });
+    return [
+      this.completionPart.reconfigure(completionOf ?? []),
+      this.searchPart.reconfigure(search?.searchExtension ?? this.searchKey),
+    ];
   }
 
   private stateOf(path: string, doc: string): EditorState {

@@ -33,6 +33,7 @@ export class Kip {
     const kip = new Kip();
     kip.options = options;
     kip.folder = await mkdtemp(join(tmpdir(), 'kipper-console-'));
+    kip.cache = await mkdtemp(join(tmpdir(), 'kipper-cache-'));
     for (const [path, text] of Object.entries(files)) await kip.write(path, text);
     kip.ports = [await freePort(), await freePort(), await freePort()];
     await kip.spawn();
@@ -66,7 +67,7 @@ export class Kip {
     const [port, consolePort, frontPort] = this.ports;
     const args = ['dev', this.folder, '--port', String(port), '--console-port', String(consolePort), ...(this.options.args ?? [])];
     this.output = '';
-    this.process = spawn(KIP, args, { env: { ...process.env, ...this.options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(KIP, args, { env: { ...process.env, XDG_CACHE_HOME: this.cache, ...this.options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.url = await this.printed(this.process, /console on (http:\/\/\S+)/);
     if (!FRONT) return;
     this.front = spawn(process.execPath, [FRONT, this.url, String(frontPort)], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -99,7 +100,7 @@ export class Kip {
 
   async stop() {
     await Promise.all([this.process, this.front].map((child) => ended(child, 'SIGTERM')));
-    await rm(this.folder, { recursive: true, force: true });
+    for (const folder of [this.folder, this.cache]) await rm(folder, { recursive: true, force: true });
   }
 
   /** A request to the console's API, past the page. */
