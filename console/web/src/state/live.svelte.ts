@@ -17,7 +17,10 @@ export class Live {
   isGone = $state(false);
   error = $state('');
   rates = $state.raw<Rate[]>([]);
+  /** Grows whenever lines come from now on: what was written before is in the range alone. */
+  logsSince = $state(0);
 
+  private isFirst = false;
   private readonly listeners = new Set<(line: Line) => void>();
   private close: (() => void) | null = null;
 
@@ -53,16 +56,24 @@ export class Live {
   }
 
   private open(): void {
+    const logs = this.listeners.size > 0;
     this.close = openStream({
       namespace: this.namespace,
       name: this.name,
-      logs: this.listeners.size > 0,
+      logs,
       onEvent: (event) => this.take(event),
-      onConnection: (connection) => (this.connection = connection),
+      onConnection: (connection) => {
+        this.connection = connection;
+        if (connection === 'open') this.isFirst = logs;
+      },
     });
   }
 
   private take(event: StreamEvent): void {
+    if (this.isFirst) {
+      this.isFirst = false;
+      this.logsSince += 1;
+    }
     switch (event.type) {
       case 'function':
         this.detail = event.function;
