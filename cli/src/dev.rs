@@ -320,11 +320,7 @@ impl Dev {
     async fn carry_out(&mut self, order: Order) -> anyhow::Result<()> {
         match order {
             Order::Written(path) => {
-                let is_served = load::folders(&self.args.sources)
-                    .iter()
-                    .any(|folder| path.parent() == Some(folder));
-                let is_known = self.is_part(&path);
-                if !is_served && !is_known {
+                if !self.serves(&path) && !self.is_part(&path) {
                     self.args.sources.push(path.clone());
                 }
                 self.settle(&path);
@@ -342,18 +338,31 @@ impl Dev {
                 }
             }
             Order::Removed(name) => {
-                if let Some(running) = self.running.remove(&name) {
+                if let Some(running) = self.running.get(&name) {
                     let origin = &running.function.origin;
                     self.args.sources.retain(|source| source != origin || source.exists());
-                    self.console.say(format!("{name}: removed"));
-                    running.stop(&self.data_plane);
                 }
-                self.board.remove(&name);
+                self.remove(&name);
             }
             Order::Restart(name) => self.reload(&name).await?,
             Order::Run(name) => self.running.get(&name).into_iter().for_each(Running::run_now),
         }
         Ok(())
+    }
+
+    /// Is a file of this path a function, as the command line says or the console added to it?
+    fn serves(&self, path: &Path) -> bool {
+        load::folders(&self.args.sources).iter().any(|folder| path.parent() == Some(folder))
+            || self.args.sources.iter().any(|source| source == path)
+    }
+
+    /// Ends a function that is in no file any more.
+    fn remove(&mut self, name: &str) {
+        if let Some(running) = self.running.remove(name) {
+            self.console.say(format!("{name}: removed"));
+            running.stop(&self.data_plane);
+        }
+        self.board.remove(name);
     }
 
     /// Does a file belong to what runs?
@@ -497,13 +506,8 @@ impl Dev {
 
     /// Starts the functions of files that were added to a folder.
     async fn start_new(&mut self, changed: &Changed) -> anyhow::Result<()> {
-        let folders = load::folders(&self.args.sources);
         let is_known = |path: &Path| self.running.values().any(|r| r.function.origin == path);
-        let is_new = |path: &Path| {
-            let is_served = folders.iter().any(|folder| path.parent() == Some(folder))
-                || self.args.sources.iter().any(|source| source == path);
-            is_served && load::is_source(path) && !is_known(path)
-        };
+        let is_new = |path: &Path| load::is_source(path) && !is_known(path) && self.serves(path);
         if !changed.any(is_new) {
             return Ok(());
         }
@@ -559,11 +563,7 @@ impl Dev {
         let gone: Vec<String> =
             self.running.values().filter(|r| is_gone(r)).map(|r| r.function.name.clone()).collect();
         for name in gone {
-            if let Some(running) = self.running.remove(&name) {
-                self.console.say(format!("{name}: removed"));
-                running.stop(&self.data_plane);
-                self.board.remove(&name);
-            }
+            self.remove(&name);
         }
         for function in functions {
             self.apply_function(function).await?;

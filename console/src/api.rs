@@ -9,7 +9,7 @@ mod stream;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::DefaultBodyLimit,
     routing::{get, post},
 };
 use serde_json::{Value, json};
@@ -72,11 +72,7 @@ async fn namespaces(User(backend): User) -> Result<Json<Value>> {
     Ok(Json(json!({ "items": backend.namespaces().await? })))
 }
 
-async fn check(
-    State(_): State<Access>,
-    User(backend): User,
-    Body(draft): Body<Draft>,
-) -> Result<Json<Checked>> {
+async fn check(User(backend): User, Body(draft): Body<Draft>) -> Result<Json<Checked>> {
     let mut problems = check::draft(&draft);
     let mut checked = backend.check(&draft).await?;
     problems.append(&mut checked.problems);

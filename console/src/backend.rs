@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use kipper_function::{FunctionSpec, Timestamp};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Problem, Reason,
@@ -50,6 +53,25 @@ pub struct Watch {
     pub name: Option<String>,
     /// Its lines too, from now on.
     pub logs: bool,
+}
+
+/// What `work` sends, of which at most `queue` updates wait for their reader; the work ends with it.
+pub fn updates<F>(
+    queue: usize,
+    work: impl FnOnce(mpsc::Sender<Update>) -> F,
+) -> BoxStream<'static, Update>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(queue);
+    let task = AbortOnDropHandle::new(tokio::spawn(work(sender)));
+    ReceiverStream::new(receiver)
+        .map(move |update| {
+            // Kept by the stream, so that it is aborted with it.
+            let _ = &task;
+            update
+        })
+        .boxed()
 }
 
 /// A Function, and when it was created.

@@ -26,31 +26,7 @@ pub(crate) async fn save(backend: &dyn Backend, name: Name<'_>, save: Save) -> R
         backend.write_secrets(name, &save.secrets).await?;
         written.push("secrets");
     }
-    let mut outcome = None;
-    for _ in 0..MAX_TRIES {
-        match backend.write(&current, &merged.spec).await {
-            Ok(done) => {
-                outcome = Some(Ok(done));
-                break;
-            }
-            Err(problem) if problem.reason == Reason::Conflict => {
-                current = backend.get(name).await?;
-                match self::merged(&current, &save) {
-                    Ok(anew) => merged = anew,
-                    Err(problem) => {
-                        outcome = Some(Err(problem));
-                        break;
-                    }
-                }
-            }
-            Err(problem) => {
-                outcome = Some(Err(problem));
-                break;
-            }
-        }
-    }
-    let contended = || Problem::new(Reason::Conflict, "it was changed by others again and again");
-    let failed = match outcome.unwrap_or_else(|| Err(contended())) {
+    let failed = match write(backend, name, &save, &mut current, &mut merged).await {
         Ok(Outcome::Unchanged) if written.is_empty() => {
             let function = backend.get(name).await?;
             let outcome = Outcome::Unchanged;
@@ -66,6 +42,26 @@ pub(crate) async fn save(backend: &dyn Backend, name: Name<'_>, save: Save) -> R
     };
     let function = backend.get(name).await?;
     Ok(Saved { function, outcome: Outcome::Changed, merged: merged.theirs, written, failed })
+}
+
+/// Writes what is merged, which is merged anew where somebody was quicker.
+async fn write(
+    backend: &dyn Backend,
+    name: Name<'_>,
+    save: &Save,
+    current: &mut Detail,
+    target: &mut Target,
+) -> Result<Outcome> {
+    for _ in 0..MAX_TRIES {
+        match backend.write(current, &target.spec).await {
+            Err(problem) if problem.reason == Reason::Conflict => {
+                *current = backend.get(name).await?;
+                *target = merged(current, save)?;
+            }
+            written => return written,
+        }
+    }
+    Err(Problem::new(Reason::Conflict, "it was changed by others again and again"))
 }
 
 /// A spec to be written.

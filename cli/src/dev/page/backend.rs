@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kipper_client::invoke::Gateway;
 use kipper_console::{
     Problem, Reason,
-    backend::{Backend, LogQuery, Name, Result, Watch, request},
+    backend::{Backend, LogQuery, Name, Result, Watch, request, updates},
     model::{
         Checked, Detail, Draft, Invoke, Invoked, Line, Lines, Meta, New, Outcome, SecretChanges,
         SecretKey, Summary, Update,
@@ -20,8 +20,6 @@ use kipper_function::{
 };
 use kipper_interceptor::router::Router;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     super::{
@@ -30,7 +28,7 @@ use super::{
         load::NAMESPACE,
     },
     board::{Board, Entry, Order, Secret},
-    files::{self, FileError, Write},
+    files::{self, FileError, Stored, Write},
 };
 
 /// Updates on their way to a page; whoever makes them waits at the bound.
@@ -74,8 +72,11 @@ impl Local {
 
 /// A function as the page has it, from its files and its journal.
 fn detail(board: &Board, url: &str, entry: &Entry) -> Detail {
+    shown(board, url, entry, files::read(&entry.function))
+}
+
+fn shown(board: &Board, url: &str, entry: &Entry, stored: Stored) -> Detail {
     let function = &entry.function;
-    let stored = files::read(function);
     let facts = entry.journal.facts().borrow().clone();
     let secrets = board.secrets.lock();
     let secrets = secrets.get(&function.name).into_iter().flatten();
@@ -296,23 +297,14 @@ impl Backend for Local {
     }
 
     fn watch(&self, watch: Watch) -> BoxStream<'static, Update> {
-        let (updates, receiver) = mpsc::channel(QUEUE);
         let (board, url) = (self.board.clone(), self.url.clone());
         let router = Arc::clone(&self.router);
-        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        updates(QUEUE, |updates| async move {
             match watch.name {
                 None => list(&board, &url, &updates).await,
                 Some(name) => one(&board, &url, &router, &name, watch.logs, &updates).await,
             };
-        }));
-
-        let stream = ReceiverStream::new(receiver).map(move |update| {
-            // The task lives as long as its reader.
-            let _ = &task;
-            update
-        });
-
-        stream.boxed()
+        })
     }
 }
 
@@ -342,7 +334,13 @@ impl Local {
 
 fn summaries(board: &Board, url: &str) -> Vec<Summary> {
     let entries = board.entries().borrow().clone();
-    entries.values().map(|entry| Summary::of(&detail(board, url, entry), None)).collect()
+    // A list shows nothing of the code, for which alone the files would be read.
+    let running = |entry: &Entry| {
+        let spec = entry.function.spec.clone();
+        let stored = Stored { spec, notices: Vec::new(), read_only: None };
+        Summary::of(&shown(board, url, entry, stored), None)
+    };
+    entries.values().map(running).collect()
 }
 
 /// Waits until one of these facts changes; for ever where there are none.

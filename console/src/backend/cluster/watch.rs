@@ -12,11 +12,9 @@ use kipper_client::{
 use kipper_function::Function;
 use kube::ResourceExt as _;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    super::Watch,
+    super::{Watch, updates},
     shown::{detail, line, summary},
 };
 use crate::{Problem, model::Update};
@@ -29,8 +27,7 @@ const SINCE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Follows what is asked for.
 pub(super) fn follow(connection: Connection, watch: Watch) -> BoxStream<'static, Update> {
-    let (updates, receiver) = mpsc::channel(QUEUE);
-    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+    updates(QUEUE, |updates| async move {
         let failed = match &watch.name {
             None => list(&connection, &updates).await,
             Some(name) if watch.logs => tokio::select! {
@@ -44,15 +41,7 @@ pub(super) fn follow(connection: Connection, watch: Watch) -> BoxStream<'static,
             // Nobody listens any more.
             let _ = updates.send(Update::Error { error, reason }).await;
         }
-    }));
-    let stream = ReceiverStream::new(receiver);
-    stream
-        .map(move |update| {
-            // The task lives as long as its reader.
-            let _ = &task;
-            update
-        })
-        .boxed()
+    })
 }
 
 async fn list(connection: &Connection, updates: &mpsc::Sender<Update>) -> Result<(), ApiError> {
