@@ -8,7 +8,7 @@ export PATH := $(CACHE)/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/
 FUZZ_SECONDS ?= 300
 RELEASE := cargo build --quiet --locked --release
 
-.PHONY: run page pollers test test-cluster lint bench bench-cluster soak fuzz package images setup fmt cluster-up cluster-down cluster-status
+.PHONY: run page assistant-model pollers test test-cluster lint bench bench-cluster soak fuzz package images setup fmt cluster-up cluster-down cluster-status
 
 # The product on this machine, no cluster: prints the URL and a curl line per function.
 run: setup-run page
@@ -18,6 +18,11 @@ run: setup-run page
 # The web console's page, which kip embeds. Without it kip does everything else.
 page:
 	@console/web/build || echo "kip is built without the console's page"
+
+# The console's assistant with a small open model on this machine: the page in a browser, and kip.
+assistant-model: setup page
+	.ci/cargo build --workspace --lib --bins
+	KIPPER_KIP=$$(.ci/cargo binaries)/kip console/assistant/local-model console/web/test model
 
 # What `kip dev` starts for event functions, beside the `kip` of `make run`.
 pollers:
@@ -41,6 +46,7 @@ bench: setup
 	$(RELEASE) -p kip -p kipper-interceptor -p kipper-scaler-adapter -p kipper-poller -p kipper-bucket-watcher -p kipper-bench -p kipper-loadtest
 	$(CARGO_TARGET_DIR)/release/kipper-bench proxy
 	$(CARGO_TARGET_DIR)/release/kipper-bench routes
+	$(CARGO_TARGET_DIR)/release/kipper-bench observe
 	$(CARGO_TARGET_DIR)/release/kipper-bench events
 	$(CARGO_TARGET_DIR)/release/kipper-loadtest all
 

@@ -23,6 +23,8 @@ mod command {
         Proxy(scenario::proxy::ProxyArgs),
         /// Compare a table of many routes with a table of one
         Routes(scenario::routes::RoutesArgs),
+        /// Compare an interceptor that tells of requests with one that does not
+        Observe(scenario::observe::ObserveArgs),
         /// Empty event sources with the poller, beside a plain consumer
         Events(scenario::events::EventsArgs),
         /// Send load to one address and print what came of it as JSON
@@ -40,6 +42,7 @@ mod command {
         match kipper_process::exit::parse::<Cli>().command {
             Command::Proxy(args) => scenario::proxy::run(&args),
             Command::Routes(args) => scenario::routes::run(&args),
+            Command::Observe(args) => scenario::observe::run(&args),
             Command::Events(args) => scenario::events::run(&args),
             Command::Load(args) => load::run_and_print(&args),
             Command::Transfer(args) => load::transfer_and_print(&args),

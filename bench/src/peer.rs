@@ -110,13 +110,14 @@ impl Peer {
     /// As [`Peer::start`].
     pub fn start_interceptor(
         name: &str,
+        interceptor: &Interceptor,
         table: &RouteTable,
         setup: &Setup,
         budget: &Budget,
     ) -> Result<Self, anyhow::Error> {
         let host = table.hosts().first().context("a route table without hosts")?.clone();
         start(name, &host, setup, budget, |listen| {
-            setup.interceptor.command(&setup.dir.join(name), listen.plain, table)
+            interceptor.command(&setup.dir.join(name), listen.plain, table)
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a run compares, and the options every comparison shares.
 
 pub mod events;
+pub mod observe;
 pub mod proxy;
 pub mod routes;
 

@@ -9,10 +9,13 @@ use std::{
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use kipper_client::identity;
-use kipper_console::{Access, Console, backend::cluster::Cluster};
+use kipper_console::{
+    Access, Console,
+    backend::cluster::{Cluster, Place},
+};
 use kipper_process::signals;
 
-use crate::{output, session::Session, settings::ScopeArgs};
+use crate::{ai_args::AiArgs, output, session::Session, settings::ScopeArgs};
 
 /// Open the web console on this machine, with your own rights in the cluster.
 #[derive(Clone, Debug, ClapArgs)]
@@ -24,6 +27,10 @@ pub struct Args {
     /// Print the URL only, open no browser
     #[arg(long)]
     pub no_open: bool,
+
+    /// The assistant's provider, instead of the cluster's.
+    #[command(flatten)]
+    pub ai: AiArgs,
 
     /// Which cluster.
     #[command(flatten)]
@@ -40,11 +47,13 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
+    let assistant = args.ai.stored()?.map(Place::Flags).unwrap_or_default();
     let session = Session::open(&args.scope).await?;
     let user = identity::user(&session.connection).await?;
     let settings = session.settings;
     let cluster = Cluster::new(session.connection, &user, settings.gateway)
         .with_system_namespace(&settings.system_namespace)
+        .with_assistant(assistant)
         .with_loki(settings.loki.map(|address| (address, settings.loki_tenant)));
     let token = crate::token::random()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));

@@ -11,6 +11,7 @@ mod console;
 mod input;
 
 mod load;
+mod missing;
 mod watch;
 
 mod child;
@@ -32,13 +33,14 @@ use std::{
     io::{self, IsTerminal as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
-use kipper_console::{Access, BoundConsole};
+use kipper_console::{Access, BoundConsole, assistant::Stored};
 use kipper_function::function::Runtime;
 use kipper_process::{exit::UsageError, signals};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -59,7 +61,9 @@ use events::{
 };
 use function::{Periods, Platform, Running};
 use input::Input;
+use journal::Journal;
 use load::{Code, LoadError, Loaded, LocalFunction};
+use missing::Missing;
 use page::{
     backend::Local,
     board::{Board, Given, Order},
@@ -191,6 +195,9 @@ struct Dev {
     page: Option<AbortOnDropHandle<()>>,
     /// Files whose change was carried out before the watcher told it.
     settled: BTreeMap<PathBuf, Stamp>,
+    missing: Missing,
+    /// What flags set the assistant up with.
+    assistant: Option<Stored>,
     /// Functions started so far, and the length of the longest name at start.
     started: usize,
     width: usize,
@@ -206,6 +213,7 @@ impl Dev {
         log: LogFilter,
         functions: &[LocalFunction],
     ) -> anyhow::Result<Self> {
+        let assistant = args.ai.stored()?;
         let cache = Cache::open()?;
         let mut interpreters = BTreeMap::new();
         for function in functions {
@@ -229,6 +237,8 @@ impl Dev {
             orders,
             page: None,
             settled: BTreeMap::new(),
+            missing: Missing::default(),
+            assistant,
             args,
             sources,
             console,
@@ -274,8 +284,8 @@ impl Dev {
         }
         let token = token::random()?;
         let router = self.data_plane.router.clone();
-        let local = Local::new(self.board.clone(), url.to_owned(), router);
-        let access = Access::token(&token, std::sync::Arc::new(local));
+        let local = Local::new(self.board.clone(), url.to_owned(), router, self.assistant.clone());
+        let access = Access::token(&token, Arc::new(local));
         let bound = bind_console(access, self.args.console_port).await.context("console")?;
         let address = bound.address();
         let serving = tokio::spawn(bound.serve(CancellationToken::new()));
@@ -291,6 +301,9 @@ impl Dev {
                 () = shutdown.cancelled() => return Ok(()),
                 error = self.data_plane.failed() => return Err(error),
                 changed = next_change(&mut self.watch) => self.hear(changed).await,
+                () = watch::sleep_until(self.missing.next()), if self.missing.next().is_some() => {
+                    self.end_missing();
+                }
                 Some((order, done)) = self.orders.recv() => {
                     let carried_out = self.carry_out(order).await;
                     // Who gave it may be gone.
@@ -352,8 +365,28 @@ impl Dev {
 
     /// Is a file of this path a function, as the command line says or the console added to it?
     fn serves(&self, path: &Path) -> bool {
+        let is_it = |source: &PathBuf| source.canonicalize().is_ok_and(|source| source == path);
         load::folders(&self.args.sources).iter().any(|folder| path.parent() == Some(folder))
-            || self.args.sources.iter().any(|source| source == path)
+            || self.args.sources.iter().any(is_it)
+    }
+
+    /// Looks which functions have no file at the moment.
+    fn note_missing(&mut self, now: Instant) {
+        let origins = self.running.values().map(|running| running.function.origin.clone());
+        self.missing.note(origins.filter(|origin| !origin.exists()), now);
+    }
+
+    /// Ends the functions whose files stayed away.
+    fn end_missing(&mut self) {
+        let now = Instant::now();
+        self.note_missing(now);
+        let is_gone = |running: &&Running| self.missing.is_gone(&running.function.origin, now);
+        let gone = self.running.values().filter(is_gone);
+        let gone: Vec<String> = gone.map(|running| running.function.name.clone()).collect();
+        for name in gone {
+            self.remove(&name);
+        }
+        self.note_missing(now);
     }
 
     /// Ends a function that is in no file any more.
@@ -431,7 +464,7 @@ impl Dev {
             stop_events: self.stop_events.clone(),
         };
         let name = function.name.clone();
-        self.board.put(&function, &voice.journal);
+        self.post(&function, &voice.journal);
         let running = Running::start(function, launch, &self.platform(), starter);
         self.running.insert(name, running);
         self.data_plane.feed.applied().await.context("routes")?;
@@ -454,6 +487,12 @@ impl Dev {
         Some(trigger.and_then(|trigger| {
             trigger.programs().iter().try_for_each(installed).map(|()| trigger)
         }))
+    }
+
+    /// Says on the board what runs, and whether its events are handled.
+    fn post(&self, function: &LocalFunction, journal: &Arc<Journal>) {
+        journal.unhandled(function::unhandled(function, self.events(function).as_ref()));
+        self.board.put(function, journal);
     }
 
     fn summary(&self, function: &LocalFunction, url: &str) -> String {
@@ -502,6 +541,7 @@ impl Dev {
                 self.console.warn(format!("{error:#}; keeping the running version"));
             }
         }
+        self.note_missing(Instant::now());
     }
 
     /// Starts the functions of files that were added to a folder.
@@ -511,7 +551,9 @@ impl Dev {
         if !changed.any(is_new) {
             return Ok(());
         }
-        let Loaded { mut functions, .. } = load::load(&self.args.sources)?;
+        let mut sources = self.args.sources.clone();
+        sources.retain(|source| source.exists());
+        let Loaded { mut functions, .. } = load::load(&sources)?;
         trigger::declare(&self.args.trigger, &mut functions)?;
         let url = self.url();
         for function in functions {
@@ -533,7 +575,7 @@ impl Dev {
         if let Ok(launch) = &launch {
             running.reload(launch.clone()).await;
         }
-        self.board.put(&running.function, running.journal());
+        self.post(&running.function, running.journal());
         self.running.insert(name.to_owned(), running);
         launch?;
         Ok(watched?)
@@ -582,7 +624,7 @@ impl Dev {
                 let launch = self.launch(&function).await;
                 if let Ok(launch) = launch.as_ref() {
                     running.update(function, launch.clone(), &self.platform()).await;
-                    self.board.put(&running.function, running.journal());
+                    self.post(&running.function, running.journal());
                 }
                 self.running.insert(name, running);
                 launch?;

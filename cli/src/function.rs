@@ -5,6 +5,7 @@
 //! `kipper-client`; here are flags, words and exit codes.
 
 mod apply;
+mod ask;
 mod bind;
 mod create;
 mod delete;
@@ -74,6 +75,8 @@ pub enum Command {
     Delete(delete::Args),
     /// Send a function a request
     Invoke(invoke::Args),
+    /// Ask the assistant about a function, and apply the code of its reply
+    Ask(Box<ask::Args>),
     /// Run a cron function once, now, and follow its logs
     Test(test::Args),
     /// Print the logs of a function
@@ -115,6 +118,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Command::Restart(args) => restart::run(&args, scope).await,
         Command::Delete(args) => delete::run(&args, scope).await,
         Command::Invoke(args) => invoke::run(&args, scope).await,
+        Command::Ask(args) => Box::pin(ask::run(&args, scope)).await,
         Command::Test(args) => test::run(&args, scope).await,
         Command::Logs(args) => logs::run(&args, scope).await,
         Command::Bind(args) => bind::bind(&args, scope).await,

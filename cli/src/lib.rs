@@ -8,6 +8,7 @@
 //! (what a person at a terminal sees and is asked), `interrupt` (what Ctrl-C does) and `failure` (how a
 //! command ends).
 
+mod ai_args;
 mod code;
 mod complete;
 pub mod console;

@@ -37,17 +37,34 @@ impl Access {
         Self(Way::Sessions(Arc::new(sessions)))
     }
 
-    /// The functions of whoever sent this header.
+    /// The functions of whoever sent this header, and the cookies of a session that goes on.
     ///
     /// # Errors
     /// [`Reason::Unauthenticated`] without a token or session, and with a wrong one.
-    pub(crate) async fn backend(&self, headers: &HeaderMap) -> Result<Arc<dyn Backend>> {
+    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<(Arc<dyn Backend>, HeaderMap)> {
         match &self.0 {
             Way::Run { digest, backend } => {
                 of_run(digest, headers)?;
-                Ok(Arc::clone(backend))
+                Ok((Arc::clone(backend), HeaderMap::new()))
             }
-            Way::Sessions(sessions) => sessions.backend(headers).await,
+            Way::Sessions(sessions) => sessions.enter(headers).await,
+        }
+    }
+
+    /// What users log in with, and the name of the identity provider if there is one.
+    pub(crate) fn login(&self) -> (Login, Option<&str>) {
+        match &self.0 {
+            Way::Run { .. } => (Login::Url, None),
+            Way::Sessions(sessions) => (Login::Token, sessions.provider_name()),
+        }
+    }
+
+    /// What the user is told whose credentials the cluster does not accept. A session has ended with that;
+    /// on this machine another login would change nothing.
+    pub(crate) fn not_accepted(&self, headers: &HeaderMap, words: String) -> Problem {
+        match &self.0 {
+            Way::Sessions(sessions) => sessions.not_accepted(headers),
+            Way::Run { .. } => Problem::new(Reason::Forbidden, words),
         }
     }
 

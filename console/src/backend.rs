@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use kipper_function::{FunctionSpec, Timestamp};
+use kipper_client::logs::Search;
+use kipper_function::FunctionSpec;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Problem, Reason,
+    assistant::{Setup, Stored},
     model::{
-        Checked, Detail, Draft, Event, Invoke, Invoked, Lines, Meta, New, Outcome, Revision,
+        Checked, Detail, Draft, Event, Invoke, Invoked, Lines, Meta, New, Outcome, Revision, Saved,
         SecretChanges, Service, Summary, Update, Volume,
     },
 };
@@ -41,7 +43,7 @@ pub struct LogQuery {
     /// None older than this.
     pub since: Duration,
     /// Only those that contain it.
-    pub search: Option<String>,
+    pub search: Option<Search>,
 }
 
 /// What is watched.
@@ -74,14 +76,17 @@ where
         .boxed()
 }
 
-/// A Function, and when it was created.
-pub type Listed = (Detail, Option<Timestamp>);
+/// What a write did, and the Function after it.
+pub type Written = (Outcome, Detail);
 
 /// Functions, as one user sees them.
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// What it can do.
     async fn meta(&self) -> Result<Meta>;
+
+    /// The namespace to begin with.
+    fn namespace(&self) -> &str;
 
     /// The namespaces there are; `None` where the user may not list them.
     async fn namespaces(&self) -> Result<Option<Vec<String>>>;
@@ -92,12 +97,13 @@ pub trait Backend: Send + Sync {
     /// One Function.
     async fn get(&self, name: Name<'_>) -> Result<Detail>;
 
-    /// Makes a Function that was not there, with its secrets.
-    async fn create(&self, namespace: &str, new: New) -> Result<Detail>;
+    /// Makes a Function that was not there, with its secrets, which are written first: it starts with
+    /// them.
+    async fn create(&self, namespace: &str, new: New) -> Result<Saved>;
 
     /// Gives the Function that was read as `current` another spec, unless it was changed since: then
     /// [`Reason::Conflict`](crate::Reason::Conflict).
-    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Outcome>;
+    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Written>;
 
     /// Changes secrets of a Function.
     async fn write_secrets(&self, name: Name<'_>, changes: &SecretChanges) -> Result<()>;
@@ -131,11 +137,27 @@ pub trait Backend: Send + Sync {
         Err(Problem::new(Reason::Unsupported, "there is no history here"))
     }
 
+    /// Why the user may not make a function in a namespace, if so.
+    async fn create_refusal(&self, _namespace: &str) -> Option<String> {
+        None
+    }
+
+    /// Replaces what serves a Function, without a change; why there is nothing to replace, if so.
+    async fn restart(&self, name: Name<'_>) -> Result<Option<&'static str>>;
+
     /// Runs a cron function once, now; the run's name.
     async fn test_run(&self, name: Name<'_>) -> Result<String>;
 
     /// Sends it a request.
     async fn invoke(&self, name: Name<'_>, request: Invoke) -> Result<Invoked>;
+
+    /// What the assistant is set up with, and whether this user may change it.
+    async fn assistant(&self) -> Result<Setup>;
+
+    /// Sets the assistant up, or takes that away. Whoever calls it asked [`Self::assistant`] before.
+    async fn set_assistant(&self, _stored: Option<&Stored>) -> Result<()> {
+        Err(Problem::new(Reason::Unsupported, "the assistant is set up by flags here"))
+    }
 
     /// What is now, and then each change. The stream ends when the backend cannot go on.
     fn watch(&self, watch: Watch) -> BoxStream<'static, Update>;

@@ -29,6 +29,8 @@ pub enum Reason {
     Exists,
     /// Somebody else changed the same fields.
     Conflict,
+    /// One at a time, and there is one.
+    Busy,
     /// Too many bytes.
     TooLarge,
     /// The Function would be wrong.
@@ -51,6 +53,7 @@ impl Reason {
             Self::Forbidden | Self::Origin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Exists | Self::Conflict => StatusCode::CONFLICT,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unsupported => StatusCode::NOT_IMPLEMENTED,
@@ -99,6 +102,15 @@ pub enum Login {
     Url,
 }
 
+/// Where a user of a cluster can log in without a token of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ProviderHint {
+    /// What users know it by.
+    pub(crate) name: String,
+    /// Why the last login of this browser failed.
+    pub(crate) failure: Option<String>,
+}
+
 /// An error of the API.
 #[derive(Debug, Serialize)]
 pub struct Problem {
@@ -114,10 +126,16 @@ pub struct Problem {
     pub conflicts: Vec<Conflict>,
     /// The Function as it is now, where there are conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub current: Option<Value>,
+    pub current: Option<Box<Value>>,
     /// How to log in, where the request is of nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
+    /// What was written before it failed, and stays: `secrets` of a Function that was not made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub written: Vec<&'static str>,
+    /// The identity provider, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<Box<ProviderHint>>,
 }
 
 impl Problem {
@@ -130,7 +148,15 @@ impl Problem {
             conflicts: Vec::new(),
             current: None,
             login: None,
+            written: Vec::new(),
+            provider: None,
         }
+    }
+
+    /// An error after this was written.
+    #[must_use]
+    pub fn after(self, written: Vec<&'static str>) -> Self {
+        Self { written, ..self }
     }
 
     /// A Function that would be wrong.
@@ -152,13 +178,21 @@ impl Problem {
     /// Fields that both sides changed.
     pub(crate) fn conflict(name: &str, conflicts: Vec<Conflict>, current: Value) -> Self {
         let error = format!("{name} was changed by somebody else in the meantime");
-        Self { conflicts, current: Some(current), ..Self::new(Reason::Conflict, error) }
+        Self { conflicts, current: Some(current.into()), ..Self::new(Reason::Conflict, error) }
     }
 }
 
+/// Marks an answer to somebody whom the console knows and the cluster does not accept, with its words.
+#[derive(Clone)]
+pub(crate) struct NotAccepted(pub(crate) String);
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.reason.status(), Json(self)).into_response()
+        let is_known = self.reason == Reason::Unauthenticated && self.login.is_none();
+        let not_accepted = is_known.then(|| NotAccepted(self.error.clone()));
+        let mut response = (self.reason.status(), Json(self)).into_response();
+        not_accepted.map(|mark| response.extensions_mut().insert(mark));
+        response
     }
 }
 

@@ -119,6 +119,9 @@ pub struct Detail {
     pub namespace: String,
     /// Moves with every change of the spec.
     pub generation: i64,
+    /// As which it was read, where that is what a write is about: it moves with the status as well.
+    #[serde(skip)]
+    pub version: Option<String>,
     /// What it shall be.
     pub spec: FunctionSpec,
     /// What it is.
@@ -222,6 +225,13 @@ pub struct Saved {
     pub written: Vec<&'static str>,
     /// The step that failed after others were carried out.
     pub failed: Option<Failed>,
+}
+
+impl Saved {
+    /// A Function that is new.
+    pub fn created(function: Detail, written: Vec<&'static str>, failed: Option<Failed>) -> Self {
+        Self { function, outcome: Outcome::Created, merged: Vec::new(), written, failed }
+    }
 }
 
 /// What a write did.
@@ -391,6 +401,16 @@ pub struct Phase {
     pub milliseconds: f64,
 }
 
+/// Who says how busy a function is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RateSource {
+    /// Requests are counted: the mean since the last update.
+    Counter,
+    /// What the function is scaled by: the larger of the means of the last 10 s and 60 s.
+    Autoscaler,
+}
+
 /// A line of the stream.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -416,10 +436,13 @@ pub enum Update {
     Rate {
         /// When.
         time: Timestamp,
-        /// Requests since it was started.
-        requests: u64,
+        /// Requests per second.
+        #[serde(rename = "perSecond")]
+        per_second: f64,
         /// Pods, or processes.
         replicas: i32,
+        /// Who says so, and thereby over how long it is a mean.
+        source: RateSource,
     },
     /// The backend cannot go on.
     Error {

@@ -5,7 +5,7 @@
 //! one of the console's own, and a write must say that the page made it: a header that no form and no
 //! simple request can carry, from the same origin as far as the browser tells (Fetch Metadata, RFC 6454).
 
-use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
 
 use http::{
     HeaderMap, HeaderName, Method, Uri,
@@ -45,6 +45,12 @@ impl FromStr for PublicUrl {
         }
         let host = host.strip_suffix(default_port).unwrap_or(&host);
         Ok(Self(format!("{}://{host}", uri.scheme_str().unwrap_or_default())))
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The console of a cluster as a process: admin port, sessions, drain.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use kipper_client::{Server, invoke::Gateway};
 use kipper_process::{
@@ -7,14 +9,18 @@ use kipper_process::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Access, Console, SessionKey, Sessions, config::Config};
+use crate::{
+    Access, Console, Provider, SessionKey, Sessions, assistant::Mounted, backend::cluster::Place,
+    config::Config,
+};
 
 /// Runs until `shutdown`.
 ///
 /// # Errors
-/// Without a session key, a cluster or a port.
+/// Without a session key, a cluster or a port, and with an identity provider that cannot be used.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let key = key(&config)?;
+    let provider = Provider::new(&config.oidc, &config.public_url).map_err(UsageError::new)?;
     let readiness = Readiness::new();
     let listening = readiness.block("listener");
     let registry = process_metrics::registry("console", env!("CARGO_PKG_VERSION"))?;
@@ -22,7 +28,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(admin_stop.clone()));
     let gateway = Gateway { interceptor: config.interceptor };
-    let sessions = Sessions::new(Server::of_pod()?, key, &config.system_namespace, gateway);
+    let sessions = Sessions::new(Server::of_pod()?, key, &config.system_namespace, gateway)
+        .with_provider(provider);
+    let sessions = match config.assistant_settings_file {
+        None => sessions,
+        Some(path) => sessions.with_assistant(Place::Mounted {
+            file: Arc::new(Mounted::new(path)),
+            allow_private: config.assistant_allow_private_addresses,
+        }),
+    };
     let console = Console::new(Access::sessions(sessions)).under(config.public_url);
     let bound = console.bind(config.listen).await;
     let bound = bound.with_context(|| format!("bind {}", config.listen))?;

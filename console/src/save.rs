@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Problem, Reason,
-    backend::{Backend, Name, Result},
+    backend::{Backend, Name, Result, Written},
     check,
     merge::{self, Merged},
     model::{Base, Detail, Failed, Outcome, Save, Saved},
@@ -17,31 +17,44 @@ const MAX_TRIES: u32 = 5;
 
 /// Saves a form.
 pub(crate) async fn save(backend: &dyn Backend, name: Name<'_>, save: Save) -> Result<Saved> {
-    let mut current = backend.get(name).await?;
+    let current = backend.get(name).await?;
+    save_onto(backend, current, &save).await
+}
+
+/// Saves a form of the Function that was read as `current`.
+pub(crate) async fn save_onto(
+    backend: &dyn Backend,
+    current: Detail,
+    save: &Save,
+) -> Result<Saved> {
+    let (namespace, name) = (current.namespace.clone(), current.name.clone());
+    let name = Name { namespace: &namespace, name: &name };
     // Whatever is refused is refused before anything is written.
-    let mut merged = merged(&current, &save)?;
+    let mut target = merged(&current, save)?;
     check::secrets(&save.secrets)?;
     let mut written = Vec::new();
     if !save.secrets.is_empty() {
         backend.write_secrets(name, &save.secrets).await?;
         written.push("secrets");
     }
-    let failed = match write(backend, name, &save, &mut current, &mut merged).await {
-        Ok(Outcome::Unchanged) if written.is_empty() => {
-            let function = backend.get(name).await?;
-            let outcome = Outcome::Unchanged;
-            return Ok(Saved { function, outcome, merged: merged.theirs, written, failed: None });
+    let (function, failed) = match write(backend, name, save, current, &mut target).await {
+        Ok((Outcome::Unchanged, function)) if written.is_empty() => {
+            let (outcome, merged) = (Outcome::Unchanged, target.theirs);
+            return Ok(Saved { function, outcome, merged, written, failed: None });
         }
-        Ok(Outcome::Unchanged) => None,
-        Ok(_) => {
-            written.push("spec");
-            None
+        Ok((outcome, function)) => {
+            if outcome != Outcome::Unchanged {
+                written.push("spec");
+            }
+            (function, None)
         }
         Err(problem) if written.is_empty() => return Err(problem),
-        Err(problem) => Some(Failed { step: "spec", error: problem.error }),
+        Err(problem) => {
+            let function = backend.get(name).await.map_err(|lost| lost.after(written.clone()))?;
+            (function, Some(Failed { step: "spec", error: problem.error }))
+        }
     };
-    let function = backend.get(name).await?;
-    Ok(Saved { function, outcome: Outcome::Changed, merged: merged.theirs, written, failed })
+    Ok(Saved { function, outcome: Outcome::Changed, merged: target.theirs, written, failed })
 }
 
 /// Writes what is merged, which is merged anew where somebody was quicker.
@@ -49,14 +62,14 @@ async fn write(
     backend: &dyn Backend,
     name: Name<'_>,
     save: &Save,
-    current: &mut Detail,
+    mut current: Detail,
     target: &mut Target,
-) -> Result<Outcome> {
+) -> Result<Written> {
     for _ in 0..MAX_TRIES {
-        match backend.write(current, &target.spec).await {
+        match backend.write(&current, &target.spec).await {
             Err(problem) if problem.reason == Reason::Conflict => {
-                *current = backend.get(name).await?;
-                *target = merged(current, save)?;
+                current = backend.get(name).await?;
+                *target = merged(&current, save)?;
             }
             written => return written,
         }

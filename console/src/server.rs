@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     access::Access,
-    api, assets,
+    api, assets, login,
     origin::{Hosts, PublicUrl},
 };
 
@@ -66,7 +66,8 @@ impl Console {
         };
         let hosts = Arc::new(hosts);
         let routes = Router::new()
-            .nest("/api/v1", api::routes(self.access))
+            .nest("/api/v1", api::routes(self.access.clone()))
+            .merge(login::routes(self.access))
             .fallback(page)
             .layer(middleware::from_fn_with_state(hosts, guard));
         Ok(BoundConsole { listener, address, routes })

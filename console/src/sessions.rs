@@ -1,5 +1,6 @@
 //! Users of a cluster, by their tokens: the API server judges each, and a client of each is kept for a
-//! while. The console has no account of its own.
+//! while. A token is brought by the user, or by the identity provider that the user logged in at. The
+//! console has no account of its own.
 
 use std::{
     num::NonZeroUsize,
@@ -15,9 +16,19 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     Problem, Reason,
-    backend::{Backend, Result, cluster::Cluster},
-    error::Login,
-    session::{self, MAX_TOKEN, SessionKey},
+    backend::{
+        Backend, Result,
+        cluster::{Cluster, Place},
+    },
+    error::{Login, ProviderHint},
+    oidc::{
+        Callback, Provider, Tokens,
+        attempt::{self, Attempt, path_of_page},
+        error::OidcError,
+    },
+    renewals::Renewals,
+    seal::{Digest, KeyError, SessionKey, digest_of},
+    session::{self, MAX_TOKEN, Session},
 };
 
 /// Users whose clients are kept; the one that was used the longest ago goes.
@@ -27,16 +38,24 @@ const KEPT: Duration = Duration::from_mins(5);
 /// Tokens that are judged at once: whoever guesses keeps the API server busy no further.
 const MAX_REVIEWS: usize = 16;
 
-type Digest = [u8; ring::digest::SHA256_OUTPUT_LEN];
-
 /// The users of one cluster.
 pub struct Sessions {
     server: Server,
     key: SessionKey,
     system_namespace: String,
     gateway: Gateway,
+    assistant: Place,
     clients: Mutex<LruCache<Digest, Client>>,
     reviews: Semaphore,
+    provider: Option<(Arc<Provider>, Renewals)>,
+}
+
+/// Where a browser goes next, and what it keeps.
+pub(crate) struct Redirect {
+    /// A path of the page, or the provider's URL.
+    pub(crate) to: String,
+    /// The cookies.
+    pub(crate) cookies: HeaderMap,
 }
 
 /// A user whose token the API server took.
@@ -53,9 +72,25 @@ impl Sessions {
             key,
             system_namespace: system_namespace.to_owned(),
             gateway,
+            assistant: Place::default(),
             clients: Mutex::new(LruCache::new(MAX_CLIENTS)),
             reviews: Semaphore::new(MAX_REVIEWS),
+            provider: None,
         }
+    }
+
+    /// With the assistant's settings from here.
+    #[must_use]
+    pub fn with_assistant(self, assistant: Place) -> Self {
+        Self { assistant, ..self }
+    }
+
+    /// Who may also log in at this provider.
+    #[must_use]
+    pub fn with_provider(self, provider: Option<Provider>) -> Self {
+        let provider = provider.map(Arc::new);
+        let provider = provider.map(|provider| (Arc::clone(&provider), Renewals::new(provider)));
+        Self { provider, ..self }
     }
 
     /// The cookies of a new session.
@@ -68,44 +103,141 @@ impl Sessions {
             return Err(Problem::field("token", wrong));
         }
         self.judge(token).await?;
-        let cookies = self.key.cookies(token, now());
-        cookies.map_err(|error| Problem::new(Reason::Internal, error.to_string()))
+        self.session(token.to_owned(), None)
+    }
+
+    /// Leads a browser to the identity provider, from where it comes back to `to`.
+    ///
+    /// # Errors
+    /// [`Reason::Unsupported`] without one.
+    pub(crate) async fn begin_login(&self, to: &str) -> Result<Redirect> {
+        match self.provider()?.begin(to).await {
+            Ok((url, attempt)) => {
+                let cookies = attempt.cookie(&self.key, now()).map_err(internal)?;
+                Ok(Redirect { to: url, cookies })
+            }
+            Err(error) => self.failed(path_of_page(to), &error.to_string()),
+        }
+    }
+
+    /// Leads a browser from the identity provider back to the page: with a session, or with the reason
+    /// why there is none.
+    ///
+    /// # Errors
+    /// [`Reason::Unsupported`] without a provider.
+    pub(crate) async fn finish_login(
+        &self,
+        headers: &HeaderMap,
+        callback: Callback,
+    ) -> Result<Redirect> {
+        let provider = self.provider()?;
+        let Some(attempt) = Attempt::of(headers, &self.key, now()) else {
+            return self.failed("/", &OidcError::Stale.to_string());
+        };
+        let tokens = match provider.finish(&attempt, callback, now()).await {
+            Ok(tokens) => tokens,
+            Err(error) => return self.failed(&attempt.to, &error.to_string()),
+        };
+        if let Err(problem) = self.judge(&tokens.id).await {
+            let why = match problem.reason {
+                Reason::Unauthenticated => not_taken(provider, &tokens),
+                _ => problem.error,
+            };
+            return self.failed(&attempt.to, &why);
+        }
+        let mut cookies = self.session(tokens.id, tokens.refresh)?;
+        attempt::end(&mut cookies);
+        Ok(Redirect { to: attempt.to, cookies })
     }
 
     /// Forgets the session of a request; what takes its cookies away.
     pub(crate) fn logout(&self, headers: &HeaderMap) -> HeaderMap {
-        if let Some(token) = self.key.token(headers, now()) {
-            self.clients.lock().pop(&digest(&token));
-        }
+        self.forget(headers);
         session::no_cookies()
     }
 
-    /// The functions of whoever sent this header.
+    /// A call was refused before the token was to be judged again.
+    pub(crate) fn not_accepted(&self, headers: &HeaderMap) -> Problem {
+        self.forget(headers);
+        let error = "the cluster no longer accepts the token of this session; log in again";
+        self.unauthenticated(error, None)
+    }
+
+    fn forget(&self, headers: &HeaderMap) {
+        if let Some(session) = Session::of(headers, &self.key, now()) {
+            self.clients.lock().pop(&digest_of(&session.token));
+            if let Some((_, renewals)) = &self.provider {
+                renewals.forget(&session);
+            }
+        }
+    }
+
+    /// The functions of whoever sent this header, and the cookies of a session whose token was renewed.
     ///
     /// # Errors
     /// [`Reason::Unauthenticated`] without a session, and when its token does not count any more.
-    pub(crate) async fn backend(&self, headers: &HeaderMap) -> Result<Arc<dyn Backend>> {
-        let Some(token) = self.key.token(headers, now()) else {
-            let error = "log in with a token of your account in the cluster";
-            return Err(Problem::unauthenticated(Login::Token, error));
+    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<(Arc<dyn Backend>, HeaderMap)> {
+        let Some(mut session) = Session::of(headers, &self.key, now()) else {
+            let failure = attempt::failure(headers, &self.key, now());
+            return Err(self.unauthenticated("log in to the cluster", failure));
         };
-        if let Some(backend) = self.kept(&token) {
-            return Ok(backend);
+        let mut cookies = HeaderMap::new();
+        if let Some(next) = self.renewed(&session).await? {
+            cookies = next.cookies(&self.key).map_err(internal)?;
+            session = next;
         }
-        self.judge(&token).await
+        let backend = match self.kept(&session.token) {
+            Some(backend) => backend,
+            None => self.judge(&session.token).await?,
+        };
+        Ok((backend, cookies))
+    }
+
+    async fn renewed(&self, session: &Session) -> Result<Option<Session>> {
+        let Some((_, renewals)) = &self.provider else { return Ok(None) };
+        renewals.next(session, now()).await.map_err(|error| match error {
+            OidcError::Unreachable(_) => Problem::new(Reason::Unreachable, error.to_string()),
+            _ => self.unauthenticated(&format!("log in again: {error}"), None),
+        })
+    }
+
+    /// What users know the provider by.
+    pub(crate) fn provider_name(&self) -> Option<&str> {
+        self.provider.as_ref().map(|(provider, _)| provider.name())
+    }
+
+    fn provider(&self) -> Result<&Provider> {
+        let error = "this console has no identity provider; log in with a token";
+        let missing = || Problem::new(Reason::Unsupported, error);
+        self.provider.as_ref().map(|(provider, _)| &**provider).ok_or_else(missing)
+    }
+
+    fn session(&self, token: String, refresh: Option<String>) -> Result<HeaderMap> {
+        Session::new(token, refresh, now()).cookies(&self.key).map_err(internal)
+    }
+
+    fn failed(&self, to: &str, why: &str) -> Result<Redirect> {
+        let cookies = attempt::failed(why, &self.key, now()).map_err(internal)?;
+        Ok(Redirect { to: to.to_owned(), cookies })
+    }
+
+    /// Nobody is logged in; how one can.
+    fn unauthenticated(&self, error: &str, failure: Option<String>) -> Problem {
+        let hint = |name: &str| Box::new(ProviderHint { name: name.to_owned(), failure });
+        let provider = self.provider_name().map(hint);
+        Problem { provider, ..Problem::unauthenticated(Login::Token, error) }
     }
 
     fn kept(&self, token: &str) -> Option<Arc<dyn Backend>> {
         let mut clients = self.clients.lock();
-        let client = clients.get(&digest(token))?;
+        let client = clients.get(&digest_of(token))?;
         (client.judged.elapsed() < KEPT).then(|| Arc::clone(&client.backend))
     }
 
     /// Asks the API server whose token this is.
     async fn judge(&self, token: &str) -> Result<Arc<dyn Backend>> {
-        let digest = digest(token);
-        let refused =
-            || Problem::unauthenticated(Login::Token, "the cluster does not accept this token");
+        let digest = digest_of(token);
+        let refused = || self.unauthenticated("the cluster does not accept this token", None);
         let connection = self.server.connection(token).map_err(|_| refused())?;
         // The semaphore is never closed.
         let _place = self.reviews.acquire().await;
@@ -118,7 +250,8 @@ impl Sessions {
             Err(error) => return Err(error.into()),
         };
         let backend = Cluster::new(connection, &user, self.gateway.clone())
-            .with_system_namespace(&self.system_namespace);
+            .with_system_namespace(&self.system_namespace)
+            .with_assistant(self.assistant.clone());
         let backend: Arc<dyn Backend> = Arc::new(backend);
         let client = Client { backend: Arc::clone(&backend), judged: Instant::now() };
         self.clients.lock().put(digest, client);
@@ -126,10 +259,18 @@ impl Sessions {
     }
 }
 
-fn digest(token: &str) -> Digest {
-    let mut bytes = Digest::default();
-    bytes.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref());
-    bytes
+/// What has to be set up where the API server refuses a token of the provider.
+fn not_taken(provider: &Provider, tokens: &Tokens) -> String {
+    format!(
+        "the cluster does not accept the ID token ({}): its API server has to trust {}, and to take the \
+         user's name from a claim that the token has",
+        tokens.claims.user(),
+        provider.wanted(),
+    )
+}
+
+fn internal(error: KeyError) -> Problem {
+    Problem::new(Reason::Internal, error.to_string())
 }
 
 /// The Unix time; a clock before 1970 ends no session.
@@ -183,9 +324,9 @@ mod tests {
         };
         let young = client(KEPT / 2);
         let old = client(KEPT);
-        sessions.clients.lock().put(digest("a"), young);
+        sessions.clients.lock().put(digest_of("a"), young);
         assert!(sessions.kept("a").is_some());
-        sessions.clients.lock().put(digest("a"), old);
+        sessions.clients.lock().put(digest_of("a"), old);
         assert!(sessions.kept("a").is_none());
     }
 }

@@ -15,7 +15,7 @@ use kube::{
     api::{DynamicObject, ObjectMeta},
     runtime::reflector::ObjectRef,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{digest, plan::Kind};
 
@@ -302,6 +302,8 @@ pub(crate) struct Claim {
     pub(crate) uid: String,
     pub(crate) holder: Key,
     pub(crate) holder_uid: String,
+    /// As interceptors read it.
+    pub(crate) route: Option<String>,
     pub(crate) created: Option<Timestamp>,
 }
 
@@ -374,6 +376,8 @@ pub(crate) struct Cache {
     pub(crate) secrets: Table<Key, SecretMeta>,
     /// By function; of those with a poller that runs.
     pub(crate) deliveries: Table<Key, Deliveries>,
+    /// Whether nothing is scaled ahead of the HPA, although it should be; unset while that is not known.
+    burst_unavailable: Mutex<Option<bool>>,
 }
 
 impl Cache {
@@ -387,7 +391,16 @@ impl Cache {
             claims: Table::new(),
             secrets: Table::new(),
             deliveries: Table::new(),
+            burst_unavailable: Mutex::default(),
         }
+    }
+
+    pub(crate) fn burst_unavailable(&self) -> Option<bool> {
+        *self.burst_unavailable.lock()
+    }
+
+    pub(crate) fn set_burst_unavailable(&self, is_unavailable: bool) {
+        *self.burst_unavailable.lock() = Some(is_unavailable);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Certificates of the counts stream between interceptors and scaler adapters: made by the
-//! leader, kept in three Secrets of its own namespace.
+//! leader, kept in three Secrets of its own namespace. From the adapters' private key follow the tokens
+//! by which pollers report to them.
 //!
 //! The CA's key never leaves its Secret. Certificates live ten years, because the adapter reads
 //! its own at start only; a year before their end new ones are stored, which the next restart of
@@ -13,6 +14,7 @@ use k8s_openapi::{
     jiff::{Timestamp, ToSpan as _, tz::TimeZone},
 };
 use kipper_function::names;
+use kipper_trigger::token::BacklogKey;
 use kube::{
     Api, ResourceExt as _,
     api::{ObjectMeta, Patch, PatchParams},
@@ -42,8 +44,12 @@ pub(crate) enum CertificateError {
     Ca(&'static str),
 }
 
-/// Makes what is missing or near its end. `namespace` is the adapters'.
-pub(crate) async fn ensure(api: &Api<Secret>, namespace: &str) -> Result<(), CertificateError> {
+/// Makes what is missing or near its end, and returns what tokens of pollers follow from. `namespace` is
+/// the adapters'.
+pub(crate) async fn ensure(
+    api: &Api<Secret>,
+    namespace: &str,
+) -> Result<BacklogKey, CertificateError> {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let last_day = today.saturating_add(YEARS.years());
     let soon = today.saturating_add(1.year()).to_string();
@@ -70,12 +76,17 @@ pub(crate) async fn ensure(api: &Api<Secret>, namespace: &str) -> Result<(), Cer
         .map(|suffix| format!("{ADAPTER_SERVICE}.{namespace}{suffix}"));
     let mut names = names.to_vec();
     names.push(ADAPTER_SERVICE.to_owned());
+    let mut adapter_key = String::new();
     for (secret, names, usage) in [
         (ADAPTER, names, ExtendedKeyUsagePurpose::ServerAuth),
         (INTERCEPTOR, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth),
     ] {
         let stored = api.get_opt(secret).await?.filter(|_| !new_ca).filter(current);
-        if stored.is_some_and(|s| text(&s, "ca.crt").as_deref() == Some(&*ca_pem)) {
+        let stored = stored.filter(|s| text(s, "ca.crt").as_deref() == Some(&*ca_pem));
+        if let Some(key) = stored.and_then(|stored| text(&stored, "tls.key")) {
+            if secret == ADAPTER {
+                adapter_key = key;
+            }
             continue;
         }
         let key = KeyPair::generate()?;
@@ -85,8 +96,11 @@ pub(crate) async fn ensure(api: &Api<Secret>, namespace: &str) -> Result<(), Cer
         let pem = params.signed_by(&key, &issuer)?.pem();
         store(api, secret, &pem, &key, &ca_pem, last_day).await?;
         tracing::info!(secret, "made a certificate of the counts stream");
+        if secret == ADAPTER {
+            adapter_key = key.serialize_pem();
+        }
     }
-    Ok(())
+    Ok(BacklogKey::derive(adapter_key.as_bytes()))
 }
 
 type Date = k8s_openapi::jiff::civil::Date;

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 use kipper_function::host;
-use kipper_process::telemetry::LogArgs;
-use kipper_trigger::DEFAULT_STATE_BUCKET;
+use kipper_process::{exit::UsageError, telemetry::LogArgs};
+use kipper_trigger::{DEFAULT_STATE_BUCKET, shard::MAX_SHARDS};
 
 use crate::render::{IngressSettings, Settings};
 
@@ -37,9 +37,25 @@ pub struct Config {
     #[command(flatten)]
     pub publication: Publication,
 
-    /// Host and port of the scaler adapter, as KEDA reaches it
-    #[arg(long, env = "KIPPER_CONTROLLER_SCALER_ADDRESS")]
-    pub scaler_address: String,
+    /// Host and port of the scaler adapter, as KEDA reaches it; of each shard, in their order, where several
+    /// share the functions
+    #[arg(
+        long = "scaler-address",
+        env = "KIPPER_CONTROLLER_SCALER_ADDRESS",
+        value_delimiter = ',',
+        required = true,
+        num_args = 1
+    )]
+    pub scaler_addresses: Vec<String>,
+
+    /// Host and port of the scaler adapters, as pollers report backlogs to them [default: they do not]
+    #[arg(long, env = "KIPPER_CONTROLLER_BACKLOG_ADDRESS")]
+    pub backlog_address: Option<String>,
+
+    /// Host and admin port of the scaler adapters, every address of the name: whether they scale ahead of the
+    /// HPA is told on Functions [default: it is not]
+    #[arg(long, env = "KIPPER_CONTROLLER_SCALER_ADMIN_ADDRESS")]
+    pub scaler_admin_address: Option<String>,
 
     /// Image of the Node runtime
     #[arg(long, env = "KIPPER_CONTROLLER_NODE_IMAGE")]
@@ -60,6 +76,11 @@ pub struct Config {
     /// Allow connections to function pods from interceptors only
     #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_NETWORK_POLICY")]
     pub function_network_policy: bool,
+
+    /// Make the root of inline functions read-only for root as well; their cold starts then wait for
+    /// volumes, some 300 ms
+    #[arg(long, env = "KIPPER_CONTROLLER_FUNCTION_READ_ONLY_ROOT")]
+    pub function_read_only_root: bool,
 
     /// Bucket in which events of a bucket wait, in the service of that bucket
     #[arg(long, env = "KIPPER_CONTROLLER_BUCKET_STATE_BUCKET", default_value = DEFAULT_STATE_BUCKET)]
@@ -174,6 +195,22 @@ pub struct ReleaseConfig {
 }
 
 impl Config {
+    /// What no flag can say by itself.
+    ///
+    /// # Errors
+    /// When there are too many shards, or one without an address.
+    pub fn check(&self) -> Result<(), UsageError> {
+        let shards = self.scaler_addresses.len();
+        if shards > MAX_SHARDS as usize {
+            let text = format!("--scaler-address: {shards} shards are more than {MAX_SHARDS}");
+            return Err(UsageError::new(text));
+        }
+        if self.scaler_addresses.iter().any(String::is_empty) {
+            return Err(UsageError::new("--scaler-address: a shard has no address".to_owned()));
+        }
+        Ok(())
+    }
+
     /// What rendering needs of it.
     pub(crate) fn settings(&self) -> Settings {
         let publication = &self.publication;
@@ -183,8 +220,10 @@ impl Config {
             python_image: self.python_image.clone(),
             poller_image: self.poller_image.clone(),
             image_pull_policy: set(&self.function_image_pull_policy),
-            scaler_address: self.scaler_address.clone(),
+            scaler_addresses: self.scaler_addresses.clone(),
+            backlog_address: set(&self.backlog_address),
             network_policy: self.function_network_policy,
+            read_only_root: self.function_read_only_root,
             state_bucket: self.bucket_state_bucket.clone(),
             ingress: IngressSettings {
                 namespace: self.own.namespace.clone(),
@@ -211,4 +250,42 @@ fn cluster_domain(text: &str) -> Result<String, String> {
 fn annotation(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be name=value")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Config {
+        let required = [
+            "kipper-controller",
+            "run",
+            "--cluster-domain=example.com",
+            "--node-image=n",
+            "--python-image=p",
+            "--poller-image=e",
+            "--namespace=kipper-system",
+            "--name=c",
+        ];
+        let cli = Cli::try_parse_from([&required[..], flags].concat()).unwrap();
+        let Command::Run(config) = cli.command else { unreachable!() };
+        *config
+    }
+
+    #[test]
+    fn every_shard_has_an_address() {
+        let config = parse(&["--scaler-address=a:1,b:1"]);
+        assert!(config.check().is_ok());
+        assert_eq!(config.settings().scaler_addresses, ["a:1", "b:1"]);
+        assert!(parse(&["--scaler-address=a:1,,b:1"]).check().is_err());
+        let many = vec!["a:1"; 33].join(",");
+        assert!(parse(&[&format!("--scaler-address={many}")]).check().is_err());
+    }
+
+    #[test]
+    fn an_empty_address_is_none() {
+        let config = parse(&["--scaler-address=a:1", "--backlog-address="]);
+        assert_eq!(config.settings().backlog_address, None);
+    }
 }

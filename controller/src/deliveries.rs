@@ -4,20 +4,14 @@
 //! A poller keeps what it knows of failures to itself and its log; an event that fails again and again
 //! keeps a pod awake, and somebody should know. Nothing is asked while no poller runs.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, client::conn::http1, header::HOST};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     cache::{Cache, Changed, Deliveries, Key},
+    scrape::Metrics,
     watch::Queue,
 };
 
@@ -25,9 +19,6 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(10);
 /// Pollers asked at a time.
 const MAX_ASKED: usize = 32;
-/// Longest time of an answer, and its largest size.
-const TIMEOUT: Duration = Duration::from_secs(2);
-const MAX_BYTES: usize = 256 << 10;
 /// Looks without a failing event after which none fails: one that is just being tried again is not
 /// counted.
 const CALM_LOOKS: u32 = 3;
@@ -43,7 +34,9 @@ pub(crate) async fn watch(cache: Arc<Cache>, queue: Queue) {
         let pollers =
             pods.into_iter().filter_map(|(_, pod)| Some((pod.function, pod.poller?.metrics?)));
         let answers: Vec<_> = stream::iter(pollers)
-            .map(|(function, address)| async move { (function, ask(address).await) })
+            .map(|(function, address)| async move {
+                (function, Metrics::of(address).await.as_ref().map(parse))
+            })
             .buffer_unordered(MAX_ASKED)
             .collect()
             .await;
@@ -95,32 +88,9 @@ fn settle(
     settled.collect()
 }
 
-/// What one poller says; `None` where it does not.
-async fn ask(address: SocketAddr) -> Option<Deliveries> {
-    let asked = timeout(TIMEOUT, async {
-        let stream = TcpStream::connect(address).await.ok()?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        let request = Request::get("/metrics").header(HOST, address.to_string());
-        let request = request.body(Empty::<Bytes>::new()).ok()?;
-        let answer = async {
-            let answer = sender.send_request(request).await.ok()?;
-            Limited::new(answer.into_body(), MAX_BYTES).collect().await.ok()
-        };
-        tokio::select! {
-            answer = answer => answer,
-            _ = connection => None,
-        }
-    });
-    let body = asked.await.ok()??.to_bytes();
-    Some(parse(std::str::from_utf8(&body).ok()?))
-}
-
 /// The numbers among a poller's metrics.
-fn parse(text: &str) -> Deliveries {
-    let number = |name: &str| {
-        let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        values.next().and_then(|value| value.trim().parse().ok()).unwrap_or(0)
-    };
+fn parse(metrics: &Metrics) -> Deliveries {
+    let number = |name| metrics.number(name).unwrap_or(0);
     Deliveries {
         failing: number("kipper_poll_failing"),
         dead: number("kipper_poll_dead_total"),
@@ -137,8 +107,8 @@ mod tests {
         let text = "# HELP kipper_poll_failing Events.\n# TYPE kipper_poll_failing gauge\n\
                     kipper_poll_failing 3\nkipper_poll_failing_other 9\nkipper_poll_dead_total 2\n\
                     kipper_poll_breaker_open 1\n";
-        assert_eq!(parse(text), Deliveries { failing: 3, dead: 2, down: true });
-        assert_eq!(parse(""), Deliveries::default());
+        assert_eq!(parse(&text.into()), Deliveries { failing: 3, dead: 2, down: true });
+        assert_eq!(parse(&"".into()), Deliveries::default());
     }
 
     #[test]

@@ -5,20 +5,24 @@
 //! wins: one that carries it when there is no claim yet, or that was created with it before the claim,
 //! has it; one that was edited later to carry it has nothing. A claim whose Function is gone is taken
 //! over, never waited for.
+//!
+//! The claim also tells interceptors how to reach the function: only this process may write it, and they
+//! need nothing else of a Function.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kipper_function::{Function, host, names};
+use kipper_function::{Function, host, names, route::Route};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
     runtime::reflector::{ObjectRef, Store},
 };
+use serde_json::json;
 
 use crate::{
     cache::{Cache, Claim, Foreign, Key},
-    claim::{CLAIM, HOLDER_UID, claim},
+    claim::{HOLDER_UID, claim},
     plan::Reservation,
 };
 
@@ -37,7 +41,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// Claims the host of `function`, or says who has it.
+    /// Claims the host of `function` and keeps its route there, or says who has it.
     pub(crate) async fn reserve(&self, function: &Function) -> kube::Result<Reservation> {
         let host =
             match host::host(&function.name_any(), &self.cluster_domain, &self.shared_parents) {
@@ -46,6 +50,7 @@ impl Hosts {
             };
         let uid = function.uid().unwrap_or_default();
         let me = Key::of(&function.metadata);
+        let route = Route::of(function).to_json();
         let mut claim = self.cache.claims.get(&host);
         for _ in 0..MAX_TRIES {
             let held = match claim {
@@ -62,7 +67,7 @@ impl Hosts {
                     if let Some(owner) = self.ingress(&host, |_| true) {
                         return Ok(Reservation::Taken { host, owner });
                     }
-                    claim = self.create(&host, &me, &uid).await?;
+                    claim = self.create(&host, &me, &uid, &route).await?;
                     continue;
                 }
             };
@@ -73,6 +78,9 @@ impl Hosts {
             if let Some(owner) = self.ingress(&host, is_older) {
                 self.delete(&host, &held.uid).await?;
                 return Ok(Reservation::Taken { host, owner });
+            }
+            if held.route.as_deref() != Some(&route) {
+                self.write_route(&host, &held.uid, &route).await?;
             }
             return Ok(Reservation::Reserved(host));
         }
@@ -96,15 +104,24 @@ impl Hosts {
     }
 
     /// Creates the claim, or reads the one that is there.
-    async fn create(&self, host: &str, holder: &Key, uid: &str) -> kube::Result<Option<Claim>> {
+    async fn create(
+        &self,
+        host: &str,
+        holder: &Key,
+        uid: &str,
+        route: &str,
+    ) -> kube::Result<Option<Claim>> {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(host.to_owned()),
                 labels: Some(BTreeMap::from([
                     (names::MANAGED_BY.to_owned(), names::KIPPER.to_owned()),
-                    (names::RESOURCE_TYPE.to_owned(), CLAIM.to_owned()),
+                    (names::RESOURCE_TYPE.to_owned(), names::HOST_CLAIM.to_owned()),
                 ])),
-                annotations: Some(BTreeMap::from([(HOLDER_UID.to_owned(), uid.to_owned())])),
+                annotations: Some(BTreeMap::from([
+                    (HOLDER_UID.to_owned(), uid.to_owned()),
+                    (names::ROUTE.to_owned(), route.to_owned()),
+                ])),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -119,6 +136,26 @@ impl Hosts {
             other => Some(other?),
         };
         Ok(created.as_ref().and_then(claim))
+    }
+
+    /// The row has it at once, so that the next pass does not write it again.
+    async fn write_route(&self, host: &str, uid: &str, route: &str) -> kube::Result<()> {
+        let metadata = json!({ "uid": uid, "annotations": { names::ROUTE: route } });
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        match self.api().patch(host, &params, &patch).await {
+            // Somebody else's by now, of which the watch tells.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            written => {
+                if let Some(claim) = claim(&written?) {
+                    self.cache.claims.put(host.to_owned(), claim);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The row stays until the watch tells of the end, so that it tells whoever waits for the host.
@@ -175,7 +212,13 @@ mod tests {
     fn claimed(server: &ApiServer, functions: Store<Function>) -> Hosts {
         let cache = Arc::new(Cache::new());
         let holder = Key::new("shop", "app");
-        let claim = Claim { uid: "c".into(), holder, holder_uid: "u".into(), created: time(10) };
+        let claim = Claim {
+            uid: "c".into(),
+            holder,
+            holder_uid: "u".into(),
+            route: Some(Route::of(&function("shop", "u")).to_json()),
+            created: time(10),
+        };
         cache.claims.put(HOST.to_owned(), claim);
         Hosts {
             client: server.client(),
@@ -220,6 +263,31 @@ mod tests {
             Reservation::Taken { owner, .. } => Some(owner),
             Reservation::Invalid(why) => panic!("{why}"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_route_is_written_when_it_differs_and_only_then() {
+        let mut server = ApiServer::in_memory().await;
+        let hosts = claimed(&server, reflector::store().0);
+        let mut function = function("shop", "u");
+        // The same, so nothing is asked: the server would not answer.
+        hosts.reserve(&function).await.unwrap();
+        function.spec.scaling.get_or_insert_default().concurrency = Some(3);
+        let answered = async {
+            let asked = server.asked().await;
+            assert_eq!(asked.method, "PATCH");
+            let mut lease: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+            assert_eq!(lease["metadata"]["uid"], "c");
+            assert!(asked.body.contains(r#"\"concurrency\":3"#), "{}", asked.body);
+            lease["metadata"]["name"] = HOST.into();
+            lease["metadata"]["labels"] = json!({ names::RESOURCE_TYPE: names::HOST_CLAIM });
+            lease["metadata"]["annotations"][HOLDER_UID] = "u".into();
+            lease["spec"] = json!({ "holderIdentity": "shop/app" });
+            asked.answer(200, &lease.to_string());
+        };
+        let (reserved, ()) = tokio::join!(hosts.reserve(&function), answered);
+        assert!(matches!(reserved.unwrap(), Reservation::Reserved(_)));
+        hosts.reserve(&function).await.unwrap();
     }
 
     /// Whichever is first, the answer to the deletion or the watch's word of it.

@@ -14,11 +14,13 @@ mod claim;
 mod digest;
 mod pods;
 mod runs;
+mod scrape;
 mod watch;
 
 mod namespaces;
 
 pub mod bindings;
+mod burst;
 mod credentials;
 mod gather;
 mod trigger;

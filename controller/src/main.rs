@@ -21,6 +21,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             Command::Run(config) => {
+                config.check()?;
                 telemetry::init(&config.log)?;
                 process::run(*config, signals::shutdown_token()?).await
             }

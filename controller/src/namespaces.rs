@@ -18,6 +18,7 @@ use k8s_openapi::{
     },
 };
 use kipper_function::{Function, names};
+use kipper_trigger::token::BacklogKey;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, PartialObjectMeta, PostParams},
@@ -80,6 +81,8 @@ pub(crate) struct Namespaces {
     /// Namespace and name of the controller's service account.
     pub(crate) account: Key,
     pub(crate) denied: HashSet<String>,
+    /// Signs what pollers report backlogs with, where they do.
+    pub(crate) backlog_key: Option<BacklogKey>,
     watching: Mutex<HashMap<String, Watching>>,
     /// Views by Secret and the version they were made from. Rows go with their namespace.
     views: Mutex<HashMap<Key, (String, SecretView)>>,
@@ -103,9 +106,10 @@ impl Namespaces {
         queue: Queue,
         account: Key,
         denied: HashSet<String>,
+        backlog_key: Option<BacklogKey>,
     ) -> Self {
         let (watching, views) = (Mutex::default(), Mutex::default());
-        Self { client, cache, functions, queue, account, denied, watching, views }
+        Self { client, cache, functions, queue, account, denied, backlog_key, watching, views }
     }
 
     /// Gets the rights and the Secrets' metadata of `namespace`; costs nothing the second time.

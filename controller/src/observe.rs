@@ -52,6 +52,7 @@ pub(crate) fn workload(
         runs: runs::status(cache, function, key),
         failure: failure(&pods, function),
         deliveries: cache.deliveries.get(key),
+        burst_unavailable: cache.burst_unavailable(),
         serves: pods.iter().any(|pod| pod.ready),
         exit: pods.iter().filter_map(|pod| pod.exit.clone()).max_by_key(|exit| exit.at),
         has_run: false,

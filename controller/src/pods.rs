@@ -109,10 +109,30 @@ fn code(pod: &PodObject) -> Option<String> {
     if matches!(phase, Some("Succeeded" | "Failed")) {
         return None;
     }
-    let mut volumes = pod.spec.as_ref()?.volumes.iter().flatten();
-    let volume = volumes.find(|volume| volume.name == names::CODE_VOLUME)?;
-    Some(volume.config_map.as_ref()?.name.clone())
+    let spec = pod.spec.as_ref()?;
+    let mut volumes = spec.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == names::CODE_VOLUME);
+    let mounted = volume.and_then(|volume| Some(volume.config_map.as_ref()?.name.clone()));
+    mounted.or_else(|| {
+        let first = names::file_variable(0);
+        let mut variables = spec.containers.iter().flat_map(|it| it.env.iter().flatten());
+        let source = variables.find(|variable| variable.name == first)?.value_from.as_ref()?;
+        Some(source.config_map_key_ref.as_ref()?.name.clone())
+    })
 }
+
+/// What the kubelet says of a pod whose `/tmp` is too large, and what to do: where `/tmp` is a volume, and
+/// twice where it is the image's.
+const TOO_MUCH_TMP: [(&str, &str); 3] = [
+    (
+        "Usage of EmptyDir volume \"tmp\"",
+        " It is /tmp, where packages are installed; resources.tmpLimit (--tmp) raises it.",
+    ),
+    ("Pod ephemeral local storage usage exceeds", TMP_OF_IMAGE),
+    ("exceeded its local ephemeral storage limit", TMP_OF_IMAGE),
+];
+const TMP_OF_IMAGE: &str =
+    " It is what the function wrote to /tmp; resources.tmpLimit (--tmp) raises it.";
 
 /// Why the kubelet evicted the pod, if it did.
 fn evicted(pod: &PodObject) -> Option<Failure> {
@@ -121,12 +141,8 @@ fn evicted(pod: &PodObject) -> Option<Failure> {
         return None;
     }
     let mut message = clipped(status.message.as_deref().unwrap_or_default());
-    // `Usage of EmptyDir volume "tmp" exceeds the limit "512Mi".`
-    if message.contains(&format!("volume \"{}\"", names::TMP_VOLUME)) {
-        message.push_str(
-            " It is /tmp, where packages are installed; resources.tmpLimit (--tmp) raises it.",
-        );
-    }
+    let hint = TOO_MUCH_TMP.iter().find(|(words, _)| message.contains(words));
+    message.push_str(hint.map_or("", |(_, hint)| *hint));
     Some(Failure { reason: "Evicted", message })
 }
 

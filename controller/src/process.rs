@@ -13,6 +13,7 @@ use k8s_openapi::api::{
 use kipper_function::{Function, Service, function::Phase, names};
 use kipper_kubernetes::{Election, Leader};
 use kipper_process::{admin::AdminServer, metrics as process_metrics, readiness::Readiness};
+use kipper_trigger::token::BacklogKey;
 use kube::{
     Api, Client, Resource,
     api::{DynamicObject, PartialObjectMeta},
@@ -28,10 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::{self, Applier},
+    burst,
     cache::{Cache, Key},
     certificates,
     check::Checks,
-    claim::CLAIM,
     config::Config,
     deliveries,
     hosts::Hosts,
@@ -74,9 +75,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         metrics.leader.set(1);
         tracing::info!("leading");
         let secrets = Api::namespaced(client.clone(), &own.namespace);
-        certificates::ensure(&secrets, &own.namespace).await?;
+        let key = certificates::ensure(&secrets, &own.namespace).await?;
         let stop = shutdown.child_token();
-        let control = control(config.clone(), client, metrics, readiness.clone(), stop.clone());
+        let key = config.settings().backlog_address.map(|_| key);
+        let (synced, stop_control) = (readiness.clone(), stop.clone());
+        let control = control(config.clone(), client, key, metrics, synced, stop_control);
         let control = tokio::spawn(control);
         tokio::select! {
             _ = leader.wait_for(|leader| *leader != Leader::Me) => lost = true,
@@ -104,6 +107,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 async fn control(
     config: Config,
     client: Client,
+    backlog_key: Option<BacklogKey>,
     metrics: Arc<Metrics>,
     synced: Readiness,
     stop: CancellationToken,
@@ -118,9 +122,14 @@ async fn control(
         Watching { client: client.clone(), cache: Arc::clone(&cache), queue: queue.clone() };
     watching.start(&mut tasks, &functions, &config.own.namespace, &synced);
     let asking = queue.clone();
-    let ctx = Arc::new(context(&config, client, cache, functions.clone(), queue, &metrics));
+    let ctx =
+        Arc::new(context(&config, client, cache, functions.clone(), queue, backlog_key, &metrics));
     tasks.spawn(count_phases(functions.clone(), metrics));
-    tasks.spawn(deliveries::watch(Arc::clone(&ctx.cache), asking));
+    tasks.spawn(deliveries::watch(Arc::clone(&ctx.cache), asking.clone()));
+    if let Some(adapters) = config.scaler_admin_address.clone().filter(|name| !name.is_empty()) {
+        let cache = Arc::clone(&ctx.cache);
+        tasks.spawn(burst::watch(adapters, cache, functions.clone(), asking));
+    }
     // What the watches ask for until then is dropped: every function is gone over afterwards.
     let drop_requests = async { while requests.recv().await.is_some() {} };
     tokio::select! {
@@ -209,7 +218,7 @@ impl Watching {
         self.follow(tasks, ingresses, "", rows, done("ingresses"));
 
         let claims: Api<Lease> = Api::namespaced(self.client.clone(), own_namespace);
-        let selector = format!("{}={CLAIM}", names::RESOURCE_TYPE);
+        let selector = format!("{}={}", names::RESOURCE_TYPE, names::HOST_CLAIM);
         let rows = rows::Claims { cache: cache(), functions: functions.clone() };
         self.follow(tasks, claims, &selector, rows, done("claims"));
     }
@@ -236,6 +245,7 @@ fn context(
     cache: Arc<Cache>,
     functions: Store<Function>,
     queue: Queue,
+    backlog_key: Option<BacklogKey>,
     metrics: &Arc<Metrics>,
 ) -> Context {
     let own = &config.own;
@@ -248,6 +258,7 @@ fn context(
         queue.clone(),
         Key::new(&own.namespace, &own.service_account),
         config.denied_namespaces.iter().cloned().collect::<HashSet<_>>(),
+        backlog_key,
     ));
     Context {
         checks: Checks::new(Arc::clone(&namespaces), queue),

@@ -22,7 +22,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{claim::CLAIM, config::ReleaseConfig, namespaces};
+use crate::{config::ReleaseConfig, namespaces};
 
 /// The controller has to be gone within this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ async fn remove_publication(client: &Client, namespace: &str) -> anyhow::Result<
     let ours = ListParams::default().labels(names::FUNCTION_SELECTOR);
     ingresses.delete_collection(&DeleteParams::default(), &ours).await?;
     let claims: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let selector = format!("{}={CLAIM}", names::RESOURCE_TYPE);
+    let selector = format!("{}={}", names::RESOURCE_TYPE, names::HOST_CLAIM);
     let claimed = ListParams::default().labels(&selector);
     claims.delete_collection(&DeleteParams::default(), &claimed).await?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);

@@ -13,8 +13,8 @@ use kipper_function::{
     Function, FunctionStatus,
     function::{ExitStatus, Phase, RunResult, RunStatus, ScheduleStatus, SecretKeyStatus},
     names::condition::{
-        BINDINGS_RESOLVED, ENVIRONMENT_CLASH, EVENTS_DELIVERED, HOST_RESERVED, LAST_RUN_SUCCEEDED,
-        NAME_TAKEN, ON_SCHEDULE, READY, SCALER_READY, TRIGGER_VALID,
+        BINDINGS_RESOLVED, BURST_UNAVAILABLE, ENVIRONMENT_CLASH, EVENTS_DELIVERED, HOST_RESERVED,
+        LAST_RUN_SUCCEEDED, NAME_TAKEN, ON_SCHEDULE, READY, SCALER_READY, TRIGGER_VALID,
     },
 };
 
@@ -32,6 +32,11 @@ const SCALER_PENDING: &str = "KEDA has not taken up the function's ScaledObject 
                               requests start one pod without it. With many functions, KEDA's \
                               --kube-api-qps, --kube-api-burst and \
                               KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES make it faster";
+
+/// What is missing is told by the adapter's log, in the words of the API server.
+const BURST_REFUSED: &str = "a scaler-adapter may not scale functions ahead of the HPA, so a sudden load \
+                             waits for it, some 15 seconds: the right to patch deployments/scale or the \
+                             admission policy kipper-scaler-adapter-scale is missing; its log says what";
 
 /// What a reconcile found.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +67,8 @@ pub(crate) struct Facts {
     pub(crate) exit: Option<Exit>,
     /// How its events fare, while a poller runs.
     pub(crate) deliveries: Option<Deliveries>,
+    /// Whether nobody scales it ahead of the HPA, although somebody should; `None`: as before.
+    pub(crate) burst_unavailable: Option<bool>,
     pub(crate) workload: Option<Workload>,
     /// What KEDA says, if there is a ScaledObject.
     pub(crate) scaler: Option<Scaler>,
@@ -99,6 +106,8 @@ pub(crate) struct Seen {
     pub(crate) exit: Option<Exit>,
     /// How its events fare, while a poller runs.
     pub(crate) deliveries: Option<Deliveries>,
+    /// Whether a scaler-adapter may not scale ahead of the HPA, if that is known yet.
+    pub(crate) burst_unavailable: Option<bool>,
     /// A run of a function that has only those got as far as its container.
     pub(crate) has_run: bool,
     /// Nothing will tell when it is time to look again; then it is.
@@ -121,6 +130,11 @@ impl Facts {
             serves: seen.serves,
             exit: seen.exit,
             deliveries: seen.deliveries,
+            burst_unavailable: if wants_burst(function) {
+                seen.burst_unavailable
+            } else {
+                Some(false)
+            },
             ..Self::default()
         };
         let blocked = match pass.outcome {
@@ -227,6 +241,10 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         let fine = deliveries.failing == 0 && !deliveries.down;
         add(EVENTS_DELIVERED, fine, delivered(function, deliveries));
     }
+    let was_unavailable = || previous.condition(BURST_UNAVAILABLE).is_some();
+    if facts.burst_unavailable.unwrap_or_else(was_unavailable) {
+        add(BURST_UNAVAILABLE, true, Reason::new("NotAllowed", BURST_REFUSED));
+    }
     if let Some(taken) = &facts.taken {
         add(NAME_TAKEN, true, Reason::new("NameTaken", taken.clone()));
     }
@@ -253,6 +271,11 @@ pub(crate) fn status(function: &Function, facts: &Facts, now: Timestamp) -> Func
         last_exit: last_exit(&previous, generation, facts.exit.as_ref()),
         schedule: facts.runs.clone(),
     }
+}
+
+/// Whether KEDA scales it from one to many, and it is to be done ahead of the HPA.
+fn wants_burst(function: &Function) -> bool {
+    function.spec.is_served() && function.spec.burst_max_replicas() > 1
 }
 
 /// How events fare, and what can be done about those that fail.

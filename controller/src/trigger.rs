@@ -204,10 +204,11 @@ impl Source<'_> {
                 format!("Secret {} already exists and does not belong to this function", key.name);
             return Err(blocked("SecretTaken", message).into());
         }
+        let backlog_token = self.backlog_token(namespaces);
         let annotation = |name| meta.as_ref().and_then(|meta| meta.annotations.get(name).cloned());
         if let (Some(meta), Some(view)) = (&meta, namespaces.view(&key).await?)
             && let Some(drain_token) = annotation(DRAIN_TOKEN)
-            && annotation(PROVISIONED) == Some(self.state(&view.digest))
+            && annotation(PROVISIONED) == Some(self.state(&view.digest, backlog_token.as_deref()))
             && !self.asks_for_locks(meta)
         {
             let lock_capacity = annotation(LOCK_CAPACITY).and_then(|locks| locks.parse().ok());
@@ -229,9 +230,13 @@ impl Source<'_> {
         }
         let event_token = self.event_token(&key, meta.is_some(), namespaces).await?;
         values.insert(SecretKey::EventToken, event_token);
+        if let Some(token) = &backlog_token {
+            values.insert(SecretKey::BacklogToken, token.clone());
+        }
         let data = values.iter().collect();
         let view = view_of(&data);
-        self.store(&key, &data, &drain_token, lock_capacity, namespaces).await?;
+        let state = self.state(&view.digest, backlog_token.as_deref());
+        self.store(&key, &data, &drain_token, lock_capacity, state, namespaces).await?;
         Ok(Kept { view, drain_token, lock_capacity })
     }
 
@@ -249,14 +254,21 @@ impl Source<'_> {
         Ok(token.filter(|token| !token.is_empty()).unwrap_or_else(bindings::new_password))
     }
 
+    /// What its poller reports the backlog with. Events of a bucket nobody needs to report.
+    fn backlog_token(&self, namespaces: &Namespaces) -> Option<String> {
+        let key = namespaces.backlog_key.as_ref().filter(|_| self.kind != ServiceKind::Minio)?;
+        Some(key.token(&self.me.namespace, &self.me.name))
+    }
+
     /// What the Secret is made of, with what it holds.
-    fn state(&self, held: &str) -> String {
+    fn state(&self, held: &str, backlog_token: Option<&str>) -> String {
         let own = [Setting::Bucket, Setting::Prefix, Setting::Suffix];
         let own = own.map(|setting| self.event.setting(setting).unwrap_or_default());
         let state_bucket = (self.event.kind == Kind::Minio).then_some(self.state_bucket);
         let parts = [REVISION, self.kind.as_str(), &self.credentials.1.digest, held];
         let more = state_bucket.or(self.event.database());
-        digest(parts.iter().chain(&own).chain(&more).map(|part| part.as_bytes()))
+        let parts = parts.iter().chain(&own).chain(&more).chain(&backlog_token);
+        digest(parts.map(|part| part.as_bytes()))
     }
 
     /// Whether the server's locks are unknown still, or were too few when it was asked.
@@ -292,10 +304,11 @@ impl Source<'_> {
         data: &BTreeMap<&str, &str>,
         drain_token: &str,
         lock_capacity: Option<u64>,
+        state: String,
         namespaces: &Namespaces,
     ) -> kube::Result<()> {
         let mut annotations = BTreeMap::from([
-            (PROVISIONED.to_owned(), self.state(&view_of(data).digest)),
+            (PROVISIONED.to_owned(), state),
             (DRAIN_TOKEN.to_owned(), drain_token.to_owned()),
         ]);
         annotations

@@ -20,7 +20,12 @@ rust_images=(
 )
 runtime_images=(runtime-node runtime-python)
 # For the local cluster's tests alone.
-test_images=("test-server=kipper-bench backend --listen 0.0.0.0:8080")
+test_images=(
+    "test-server=kipper-bench backend --listen 0.0.0.0:8080"
+    "test-server-tmp=kipper-bench backend --listen 0.0.0.0:8080"
+)
+# Paths that an image declares as volumes: <image>=<path>.
+volumes=("test-server-tmp=/tmp")
 
 # make_image <image> <folder of binaries>
 make_image() {
@@ -74,14 +79,23 @@ print(json.dumps({"User": "65532:65532", "WorkingDir": "/", "Entrypoint": sys.ar
     "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp"]}))' "$@"
 }
 
+# with_volumes <image> <config>
+with_volumes() {
+    python3 -c '
+import json, sys
+image, config, declared = sys.argv[1], json.loads(sys.argv[2]), [entry.split("=", 1) for entry in sys.argv[3:]]
+paths = {path: {} for name, path in declared if name == image}
+print(json.dumps(config | ({"Volumes": paths} if paths else {})))' "$1" "$2" "${volumes[@]}"
+}
+
 # pack <image> <config> <layer folder...>
 pack() {
     local name=$1 layers=() folder
-    printf '%s' "$2" >"$stage/config.json"
+    with_volumes "$1" "$2" >"$stage/config.json"
     shift 2
     for folder in "$@"; do layers+=(--layer "$folder"); done
     python3 "$image_sources/oci.py" --name "$image_prefix/$name:$image_tag" --config "$stage/config.json" \
-        --out "$image_cache/$name.tar" "${layers[@]}"
+        --out "$image_cache/$name.tar" "${layers[@]}" --users app/function
     printf '%s\n' "$key" >"$image_cache/$name.key"
     sha256sum <"$image_cache/$name.tar" >"$image_cache/$name.digest"
     rm -rf "$stage"
@@ -125,8 +139,10 @@ npm_package() {
 
 tree_sum() { find "$1" -type f ! -path '*/test*/*' ! -name '*.pyc' | sort | xargs sha256sum | sha256sum; }
 
-# runtime_files <language>: the wrapper without its tests, as a layer of its own.
+# runtime_files <language>: the wrapper without its tests, as a layer of its own, and the folder into which it writes
+# code that comes in the environment.
 runtime_files() {
+    mkdir -p "$stage/root/app/function"
     cp -r "$image_sources/../../runtimes/$1" "$stage/root/opt/kipper/runtime"
     rm -rf "$stage"/root/opt/kipper/runtime/{test,tests}
     find "$stage/root/opt/kipper/runtime" -name __pycache__ -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ manifest.json as well. The same input gives the same bytes, so that an image's d
 times and order do not come from the machine.
 
     oci.py --name docker.io/kipper/x:dev --out x.tar --config config.json --layer folder [--layer folder ...]
+    oci.py … --users app/function                                            folders that are the user's, not root's
     oci.py --name docker.io/kipper/x:0.1.0 --out y.tar --from x.tar          the same image under another name
 """
 
@@ -13,6 +14,7 @@ import io
 import json
 import os
 import platform
+import stat
 import tarfile
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -26,18 +28,36 @@ def main():
     parser.add_argument("--from", dest="source")
     parser.add_argument("--config")
     parser.add_argument("--layer", action="append")
+    parser.add_argument("--users", action="append", default=[])
     args = parser.parse_args()
     if args.source:
         blobs, top = read(args.source)
     else:
         with open(args.config, encoding="utf-8") as file:
             config = json.load(file)
-        blobs, top = image(config, [layer(folder) for folder in args.layer])
+        blobs, top = image(config, [layer(folder, owners(config, args.users)) for folder in args.layer])
     write(args.out, args.name, blobs, top)
 
 
-def layer(folder):
+def owners(config, folders):
+    """Of the folders that are the image's user's, by path: the user's number."""
+    return {folder: int(config["User"].partition(":")[0]) for folder in folders}
+
+
+def layer(folder, owners):
     """The folder's content as an uncompressed tar: unpacking it is all that a start has to wait for."""
+
+    def anonymous(entry):
+        entry.uid = entry.gid = owners.get(entry.name, 0)
+        entry.mtime = 0
+        entry.uname = entry.gname = ""
+        # What is in an image is for everybody to read; /tmp keeps its sticky bit. Nothing else is for
+        # everybody to write to, whatever the machine's umask is.
+        entry.mode |= 0o555 if entry.isdir() or entry.mode & 0o100 else 0o444
+        if not entry.mode & stat.S_ISVTX:
+            entry.mode &= ~0o022
+        return entry
+
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(folder, arcname=".", recursive=False, filter=anonymous)
@@ -47,14 +67,6 @@ def layer(folder):
                 path = os.path.join(parent, name)
                 tar.add(path, arcname=os.path.relpath(path, folder), recursive=False, filter=anonymous)
     return out.getvalue()
-
-
-def anonymous(entry):
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = ""
-    # What is in an image is for everybody to read; /tmp keeps its sticky bit.
-    entry.mode |= 0o555 if entry.isdir() or entry.mode & 0o100 else 0o444
-    return entry
 
 
 def image(config, layers):

@@ -4,11 +4,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use kipper_interceptor::{
-    headers::{Additions, Peer, new_request_id, response_fields, write_request},
+    headers::{
+        Additions, Peer, RequestAdditions, Trace, new_request_id, response_fields, write_request,
+    },
     message::{
         field::{Class, Field},
         head::{RequestHead, parse_request, parse_response},
         section::HeadLimits,
+        trace::TraceParent,
     },
 };
 
@@ -31,7 +34,10 @@ pub(crate) fn forwarded(head: &RequestHead<'_>) {
     let stranger = Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), false, &[]);
     let mut out = Vec::new();
     let framing = head.framing();
-    write_request(&mut out, head, stranger, framing, true, new_request_id(7));
+    let span = TraceParent::of(&head.fields).map(|parent| parent.child(7));
+    let trace = span.map(|parent| Trace { parent, restarted: false });
+    let add = RequestAdditions { events: true, id: new_request_id(7), trace };
+    write_request(&mut out, head, stranger, framing, add);
     let again = parse_request(&out, FORWARDED);
     let (again, read) = again.expect("a forwarded head is valid").expect("and whole");
     assert_eq!(read, out.len());
@@ -40,6 +46,7 @@ pub(crate) fn forwarded(head: &RequestHead<'_>) {
     assert_eq!(again.upgrade, head.upgrade);
     assert_eq!(values(&again, "x-forwarded-for"), [b"192.0.2.1"]);
     assert_eq!(values(&again, "x-forwarded-host"), [head.host.as_bytes()]);
+    assert!(span.is_none() || TraceParent::of(&again.fields) == span);
     assert!(again.fields.iter().all(|f| f.class != Class::HopByHop));
     let ours =
         |f: &Field<'_>| f.name.to_ascii_lowercase().starts_with("kipper-") && f.name.len() > 7;

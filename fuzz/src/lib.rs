@@ -9,6 +9,7 @@ mod guard;
 mod head;
 mod header_list;
 mod notification;
+mod reply;
 mod statement;
 mod trigger;
 
@@ -18,6 +19,7 @@ pub use self::{
     head::{request_head, response_head},
     header_list::header_list,
     notification::notification,
+    reply::reply,
     statement::statement,
     trigger::trigger_settings,
 };
@@ -26,7 +28,7 @@ pub use self::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked_body", chunked_body),
@@ -35,4 +37,5 @@ pub const TARGETS: [Target; 8] = [
     ("statement", statement),
     ("notification", notification),
     ("trigger_settings", trigger_settings),
+    ("reply", reply),
 ];

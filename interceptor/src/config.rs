@@ -10,6 +10,7 @@ use kipper_process::telemetry::LogArgs;
 use crate::{
     limits::{Http2Limits, Limits, PodLimits},
     message::section::HeadLimits,
+    observe::config::ObserveConfig,
     queue::HoldLimits,
     reporter::ReporterConfig,
 };
@@ -62,7 +63,8 @@ pub struct Config {
     /// of a pod on the port named `http`. --name must be the pod's name.
     #[arg(long, env = "KIPPER_INTERCEPTOR_SERVICE", requires_all = ["service_namespace", "name"])]
     pub service: Option<String>,
-    /// Namespace of --service.
+    /// Namespace of --service and of the controller, whose claims of hosts have the routes. Without it routes
+    /// come from the Functions themselves.
     #[arg(long, env = "KIPPER_INTERCEPTOR_SERVICE_NAMESPACE")]
     pub service_namespace: Option<String>,
     /// A request held this long with nothing moving wakes its function without KEDA.
@@ -154,6 +156,8 @@ pub struct ProxyConfig {
     /// Bytes held per function; all functions together may hold four times as many.
     #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_HELD_BYTES", default_value = "67108864")]
     pub max_held_bytes: NonZeroUsize,
+    #[command(flatten)]
+    pub observe: ObserveConfig,
 }
 
 impl Default for ProxyConfig {
@@ -184,6 +188,7 @@ impl Default for ProxyConfig {
             connect_timeout: Duration::from_secs(5),
             max_held: NonZeroUsize::new(hold.requests).unwrap_or(NonZeroUsize::MIN),
             max_held_bytes: NonZeroUsize::new(hold.bytes).unwrap_or(NonZeroUsize::MIN),
+            observe: ObserveConfig::default(),
         }
     }
 }

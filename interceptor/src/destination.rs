@@ -291,9 +291,9 @@ impl Destination {
         }
     }
 
-    /// `held` was reported, and may have changed since it was read.
-    pub(crate) fn note_reported(self: &Arc<Self>, held: usize) {
-        self.counters.reported(held);
+    /// These were reported, and `held` may have changed since it was read.
+    pub(crate) fn note_reported(self: &Arc<Self>, total: u64, held: usize) {
+        self.counters.reported(total, held);
         fence(SeqCst);
         if self.held() != held {
             self.context.changes.mark(self);

@@ -5,7 +5,10 @@
 //! 7.6.1), but never a field this proxy adds itself. What a client says about who it is counts
 //! only when it comes from a trusted proxy.
 
-use std::{io::Write as _, net::IpAddr};
+use std::{
+    io::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
@@ -15,6 +18,7 @@ use crate::{
         body::Framing,
         field::{Class, Field, Fields},
         head::{RequestHead, ResponseHead, Version},
+        trace::TraceParent,
     },
     source::SecurityHeaders,
 };
@@ -90,6 +94,44 @@ pub struct Forwarded {
     pub secure: bool,
 }
 
+/// What this proxy says in a request of its own.
+pub struct RequestAdditions {
+    /// The function gets events, which only its poller may describe.
+    pub events: bool,
+    /// A new request id.
+    pub id: RequestId,
+    /// The trace that the function is told of; `None` = what the client says of one passes.
+    pub trace: Option<Trace>,
+}
+
+/// The trace that a request belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    /// The span that the function's own are under.
+    pub parent: TraceParent,
+    /// The client named no trace, or none that is valid: its `tracestate` goes no further.
+    pub restarted: bool,
+}
+
+/// The address of the client, as far as proxies are `trusted`: the nearest one that is no such proxy.
+pub fn client(head: Option<&RequestHead<'_>>, peer: Peer, trusted: &[IpNet]) -> String {
+    let peer_ip = String::from_utf8_lossy(peer.ip()).into_owned();
+    let fields = head.filter(|_| peer.trusted).map(|head| head.fields.iter().rev());
+    let said = fields.into_iter().flatten().filter(|f| f.class == Class::ForwardedFor);
+    let mut nearest = None;
+    for element in said.flat_map(|f| f.value.rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii) {
+        let text = std::str::from_utf8(element).unwrap_or_default();
+        let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+        let Ok(ip) = text.parse::<IpAddr>().or_else(|_| with_port()) else { break };
+        let ip = ip.to_canonical();
+        nearest = Some(ip);
+        if !trusted.iter().any(|net| net.contains(&ip)) {
+            break;
+        }
+    }
+    nearest.map_or(peer_ip, |ip| ip.to_string())
+}
+
 /// How often the request was handed over between interceptors; only those are believed.
 pub fn hops(head: &RequestHead<'_>, peer: Peer) -> u32 {
     let mut said = head.fields.iter().filter(|f| peer.sibling && f.class == Class::Hops);
@@ -103,8 +145,7 @@ pub fn write_request(
     head: &RequestHead<'_>,
     peer: Peer,
     framing: Framing,
-    events: bool,
-    new_id: RequestId,
+    add: RequestAdditions,
 ) -> Forwarded {
     let (method, host) = (head.method.as_bytes(), head.host.as_bytes());
     for part in [method, b" ", &*head.target, b" HTTP/1.1\r\nhost: ", host, b"\r\n"] {
@@ -113,7 +154,7 @@ pub fn write_request(
     // RFC 9113 section 8.2.3: cookie crumbs are one field again before they go to HTTP/1.1.
     let crumbs = head.version == Version::Http2;
     let mut cookie = Vec::new();
-    let forwarded = request_fields(head, peer, events, new_id, &mut |field| {
+    let forwarded = request_fields(head, peer, add, &mut |field| {
         if crumbs && field.name == "cookie" {
             cookie.extend_from_slice(if cookie.is_empty() { &b"cookie: "[..] } else { b"; " });
             cookie.extend_from_slice(field.value);
@@ -147,17 +188,15 @@ fn write_length(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Hands every field of the forwarded request to `put`, without framing and `Host`. With `events`
-/// the function gets events, which only its poller may describe.
+/// Hands every field of the forwarded request to `put`, without framing and `Host`.
 pub fn request_fields(
     head: &RequestHead<'_>,
     peer: Peer,
-    events: bool,
-    new_id: RequestId,
+    add: RequestAdditions,
     put: &mut dyn FnMut(Field<'_>),
 ) -> Forwarded {
     let nominated = nominated(&head.fields);
-    let mut request_id = new_id;
+    let RequestAdditions { events, id: mut request_id, trace } = add;
     let mut known = Known::default();
     for field in &head.fields {
         if is_nominated(&nominated, field) {
@@ -175,6 +214,8 @@ pub fn request_fields(
                 put(Field { value: b"trailers", ..*field });
             }
             Class::Event if !events => put(*field),
+            Class::TraceParent if trace.is_none() => put(*field),
+            Class::TraceState if trace.is_none_or(|trace| !trace.restarted) => put(*field),
             Class::EndToEnd
             | Class::Expect
             | Class::Date
@@ -203,6 +244,9 @@ pub fn request_fields(
     put(own("x-forwarded-proto", proto));
     put(own("x-forwarded-host", host));
     put(own("x-request-id", &request_id));
+    if let Some(trace) = trace {
+        put(own("traceparent", &trace.parent.value()));
+    }
     Forwarded { secure: proto == b"https", request_id }
 }
 

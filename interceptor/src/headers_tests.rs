@@ -12,7 +12,9 @@ fn sent(text: &str, trusted: bool) -> String {
     let nets: &[IpNet] = if trusted { &[own] } else { &[] };
     let peer = Peer::new([192, 0, 2, 7].into(), false, nets);
     let mut out = Vec::new();
-    write_request(&mut out, &head, peer, Framing::None, false, RequestId::from_slice(b"new"));
+    let id = RequestId::from_slice(b"new");
+    let add = RequestAdditions { events: false, id, trace: None };
+    write_request(&mut out, &head, peer, Framing::None, add);
     String::from_utf8(out).unwrap()
 }
 
@@ -86,4 +88,27 @@ fn security_headers_are_added_unless_set_or_switched_off() {
     let without = answered(text, None, true);
     assert!(without.contains("Server: x\r\n") && !without.contains("nosniff"), "{without}");
     assert!(!without.contains("Connection"));
+}
+
+#[test]
+fn the_client_is_the_nearest_that_is_no_proxy() {
+    let check = |fields: &str, expected: &str| {
+        let text = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n");
+        let (head, _) = parse_request(text.as_bytes(), LIMITS).unwrap().unwrap();
+        let trusted: [IpNet; 2] = ["192.0.2.0/24".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let peer = |ip: [u8; 4]| Peer::new(ip.into(), false, &trusted);
+        assert_eq!(client(Some(&head), peer([192, 0, 2, 7]), &trusted), expected, "{fields}");
+        assert_eq!(client(Some(&head), peer([203, 0, 113, 1]), &trusted), "203.0.113.1");
+    };
+    check("", "192.0.2.7");
+    check("X-Forwarded-For: 198.51.100.1\r\n", "198.51.100.1");
+    check("X-Forwarded-For: 6.6.6.6, 198.51.100.1, 192.0.2.8\r\n", "198.51.100.1");
+    check(
+        "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 198.51.100.1:80, fd00::1\r\n",
+        "198.51.100.1",
+    );
+    check("X-Forwarded-For: [2001:db8::1]:443\r\n", "2001:db8::1");
+    check("X-Forwarded-For: 192.0.2.9, 192.0.2.8\r\n", "192.0.2.9");
+    check("X-Forwarded-For: 6.6.6.6, unknown, 192.0.2.8\r\n", "192.0.2.8");
+    check("X-Forwarded-For: unknown\r\n", "192.0.2.7");
 }

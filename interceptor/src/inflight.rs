@@ -20,6 +20,7 @@ pub struct Counters {
     last_request: AtomicU64,
     listed: AtomicBool,
     reported_held: AtomicUsize,
+    reported_total: AtomicU64,
 }
 
 impl Counters {
@@ -43,7 +44,13 @@ impl Counters {
         self.reported_held.load(Relaxed)
     }
 
-    pub(crate) fn reported(&self, held: usize) {
+    /// Requests accepted when a change was reported last.
+    pub(crate) fn reported_total(&self) -> u64 {
+        self.reported_total.load(Relaxed)
+    }
+
+    pub(crate) fn reported(&self, total: u64, held: usize) {
+        self.reported_total.store(total, Relaxed);
         self.reported_held.store(held, Relaxed);
     }
 

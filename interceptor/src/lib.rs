@@ -6,8 +6,8 @@
 //! and `router` find its `destination`, `queue` holds it, `probe` finds out when a pod can answer,
 //! `fleet` says which pods are this interceptor's, `balancer` picks one, `upstream` connects,
 //! `headers` rewrites, `inflight` counts and `reporter` reports to the scaler-adapters. `source`
-//! feeds routes, endpoints and the fleet from the side. `Interceptor::assemble` puts all of it
-//! together. The map is in `ARCHITECTURE.md`.
+//! feeds routes, endpoints and the fleet from the side, and `observe` tells of requests that are
+//! over. `Interceptor::assemble` puts all of it together. The map is in `ARCHITECTURE.md`.
 
 mod clock;
 pub mod config;
@@ -36,6 +36,7 @@ pub mod queue;
 pub mod upstream;
 
 pub mod inflight;
+pub mod observe;
 pub mod reporter;
 pub mod source;
 pub mod wake_fallback;
@@ -62,6 +63,7 @@ use crate::{
     destination::DestinationContext,
     inflight::Changes,
     metrics::{HeldGauges, Metrics},
+    observe::{ObserveError, Observers, Observing},
     queue::Held,
     reporter::{ReporterConfig, ReporterError, ReporterMetrics},
     router::Router,
@@ -84,6 +86,9 @@ pub enum StartError {
     /// rustls refuses the settings.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The access log or traces cannot go where they shall.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
     /// A metric family exists twice.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -116,6 +121,7 @@ pub struct Interceptor {
     tls: Option<(Port, Arc<Certificates>)>,
     sources: Sources,
     reporter: (ReporterConfig, ReporterMetrics),
+    observing: Observing,
 }
 
 impl Interceptor {
@@ -126,7 +132,7 @@ impl Interceptor {
         mut sources: Sources,
         reporter: ReporterConfig,
     ) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::new(registry)?);
+        let metrics = Arc::new(Metrics::new(registry, config.observe.function_metrics)?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = config.workers.map_or(cores, std::num::NonZero::get);
         let held = Arc::new(Held::new(config.hold()));
@@ -138,11 +144,14 @@ impl Interceptor {
             workers: count,
             fleet: Default::default(),
         });
+        let name = reporter.name.as_deref();
+        let (observers, observing) = Observers::new(&config.observe, name, &metrics)?;
         let (drain, watch) = Drain::new();
         let buffers = Budget::new(metrics.buffered.clone(), config.max_buffered_bytes.get());
         let context = Arc::new(WorkerContext {
             router: Arc::new(Router::new(context, config.path_routes)),
             metrics,
+            observers,
             limits: config.limits(),
             h2: config.http2(),
             trusted_proxies: config.trusted_proxies.clone(),
@@ -167,6 +176,7 @@ impl Interceptor {
             drain,
             sources,
             reporter: (reporter, ReporterMetrics::register(registry)?),
+            observing,
         })
     }
 
@@ -195,6 +205,7 @@ impl Interceptor {
         deadline: Duration,
     ) -> Result<usize, ServeError> {
         let mut tasks = JoinSet::new();
+        let observing = tokio::spawn(self.observing.run());
         if let Some((port, certificates)) = self.tls {
             let config = certificates.server_config()?;
             tasks.spawn(certificates.reload());
@@ -228,6 +239,9 @@ impl Interceptor {
         drop(tasks);
         // Joining the threads ends every connection that is left.
         let _ = tokio::task::spawn_blocking(move || drop(self.workers)).await;
+        // With the last of those who tell of requests goes what they told.
+        drop(self.context);
+        observe::flush(observing).await;
         stop_reporter.cancel();
         // The sources have no end of their own; an error that they ended with stays.
         feeding.abort();

@@ -21,6 +21,8 @@ const WAKE_BUCKETS: &[f64] =
 
 /// All families.
 pub struct Metrics {
+    /// Whether functions have series of their own.
+    by_function: bool,
     requests: IntCounterVec,
     errors: IntCounterVec,
     refused_answers: IntCounterVec,
@@ -43,11 +45,15 @@ pub struct Metrics {
     pub probes: IntCounter,
     /// Wakes that went the second way, past KEDA.
     pub wake_fallbacks: IntCounterVec,
+    /// Lines of the access log that could not be written.
+    pub access_log_dropped: IntCounter,
+    /// Spans that no collector got.
+    pub spans_dropped: IntCounter,
 }
 
 impl Metrics {
-    /// Registers every family.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Registers every family; `by_function`: with the names of functions.
+    pub fn new(registry: &Registry, by_function: bool) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| {
             let c = IntCounter::new(format!("kipper_interceptor_{name}"), help)?;
             registry.register(Box::new(c.clone()))?;
@@ -81,6 +87,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(duration.clone()))?;
         Ok(Self {
+            by_function,
             requests: counters(
                 "requests_total",
                 "Requests by function and class of the status code.",
@@ -121,6 +128,14 @@ impl Metrics {
                 "wake_fallbacks_total",
                 "Wakes that went past KEDA, by outcome: scaled, awake (somebody else was faster), failed.",
                 &["outcome"],
+            )?,
+            access_log_dropped: counter(
+                "access_log_dropped_total",
+                "Lines of the access log dropped, because stdout was not read in time or failed.",
+            )?,
+            spans_dropped: counter(
+                "spans_dropped_total",
+                "Spans dropped, because the collector was too slow, failed or refused them.",
             )?,
         })
     }
@@ -188,7 +203,8 @@ impl FunctionMetrics {
         let Some(counter) = self.classes.get(class) else { return };
         let named = || {
             let code = ["1xx", "2xx", "3xx", "4xx", "5xx"].get(class).unwrap_or(&"");
-            let labels = [&*self.id.namespace, &*self.id.name, code];
+            let [namespace, name] = self.labels();
+            let labels = [namespace, name, code];
             self.metrics.requests.with_label_values(&labels)
         };
         counter.get_or_init(named).inc();
@@ -196,12 +212,47 @@ impl FunctionMetrics {
 
     /// Counts one answer that was not passed on; `rule` is one of our own words.
     pub fn refused(&self, rule: &'static str) {
-        let labels = [&*self.id.namespace, &*self.id.name, rule];
-        self.metrics.refused_answers.with_label_values(&labels).inc();
+        let [namespace, name] = self.labels();
+        self.metrics.refused_answers.with_label_values(&[namespace, name, rule]).inc();
+    }
+
+    /// Prometheus treats an empty label as absent.
+    fn labels(&self) -> [&str; 2] {
+        if self.metrics.by_function { [&self.id.namespace, &self.id.name] } else { ["", ""] }
     }
 
     /// Records one cold start, in microseconds.
     pub fn observe_wake(&self, us: u64) {
         self.metrics.wakes.observe(std::time::Duration::from_micros(us).as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn functions_have_series_of_their_own_unless_told_otherwise() {
+        let series = |by_function| {
+            let registry = Registry::new();
+            let metrics = Arc::new(Metrics::new(&registry, by_function).unwrap());
+            for name in ["hello", "other"] {
+                let function = FunctionMetrics::new(&metrics, &FunctionId::new("shop", name));
+                function.answered(200);
+                function.refused("status");
+            }
+            let of = |name: &str| {
+                let families = registry.gather();
+                let family = families.iter().find(|family| family.name() == name).unwrap();
+                let values =
+                    family.get_metric().iter().map(|metric| metric.get_counter().get_value());
+                values.collect::<Vec<_>>()
+            };
+            ["requests_total", "refused_answers_total"]
+                .map(|name| of(&format!("kipper_interceptor_{name}")))
+        };
+        assert_eq!(series(true), [[1.0, 1.0], [1.0, 1.0]]);
+        assert_eq!(series(false), [[2.0], [2.0]]);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     router::Router,
     source::{
         FleetSource, Sources,
-        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, ServiceFleet},
+        kubernetes::{ClaimRoutes, FunctionEndpoints, FunctionRoutes, HostRule, ServiceFleet},
         memory,
     },
     wake_fallback::DeploymentScale,
@@ -85,14 +85,14 @@ async fn sources(config: &Config) -> anyhow::Result<Sources> {
         Box::new(ServiceFleet::new(client.clone(), namespace, service, me)) as Box<dyn FleetSource>
     });
     let scale = Arc::new(DeploymentScale::new(client.clone()));
-    Ok(Sources {
-        fleet,
-        wake_fallback: Some((scale, config.wake_fallback_after)),
-        ..Sources::new(
-            FunctionRoutes::new(client.clone(), namespace, hosts),
-            FunctionEndpoints::new(client, namespace),
-        )
-    })
+    let endpoints = FunctionEndpoints::new(client.clone(), namespace);
+    let sources = match config.service_namespace.as_deref() {
+        Some(release) => {
+            Sources::new(ClaimRoutes::new(client, release, namespace, hosts), endpoints)
+        }
+        None => Sources::new(FunctionRoutes::new(client, namespace, hosts), endpoints),
+    };
+    Ok(Sources { fleet, wake_fallback: Some((scale, config.wake_fallback_after)), ..sources })
 }
 
 /// `/routes`: what this process routes, holds and sends where, as JSON. `hosts` are those whose

@@ -3,8 +3,8 @@
 //! One task reads the data plane's changes and fans them out to one link per adapter address. It
 //! stands beside the request path and never blocks it: a link that cannot send lets changes merge
 //! in its own [`pending`] map, one entry per function, and after any trouble starts over with a
-//! snapshot. Changes are taken at most once per flush interval; a wake from zero is taken at once.
-//! Where nothing changes, nothing is sent.
+//! snapshot. Changes are taken at most once per flush interval; a wake from zero is taken at once, and
+//! [`steady`] change of a slow function waits for a few intervals. Where nothing changes, nothing is sent.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,12 +25,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::source::FunctionId;
 
+mod budget;
 mod config;
 mod counts;
 mod feed;
 mod link;
 mod metrics;
+mod numbers;
 mod pending;
+mod steady;
 mod targets;
 
 pub use config::{ReporterConfig, ReporterError};
@@ -38,11 +41,11 @@ pub use counts::{Counts, CountsFeed};
 pub use metrics::ReporterMetrics;
 
 use link::{Link, Tls};
-use pending::{Change, MAX_FUNCTIONS, Pending};
+use pending::{Change, Pending};
 use targets::{Target, Targets};
 
 /// Adapter addresses reported to; further ones are left out, with a warning.
-const MAX_LINKS: usize = 32;
+const MAX_LINKS: usize = 128;
 /// How long the last reports may take after shutdown.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -73,6 +76,7 @@ pub async fn run<F: CountsFeed>(
         feed,
         metrics,
         adapters: parking_lot::Mutex::default(),
+        numbers: parking_lot::Mutex::default(),
         finish,
     });
     let (tx, rx) = mpsc::channel(1);
@@ -80,12 +84,12 @@ pub async fn run<F: CountsFeed>(
         context,
         links: HashMap::new(),
         tasks: JoinSet::new(),
-        totals: HashMap::new(),
-        forgot_totals: false,
+        interval: config.counts_interval,
+        steady: HashMap::new(),
     };
     tokio::select! {
         () = targets.watch(tx) => {}
-        () = hub.run(rx, config.counts_interval, &shutdown) => {}
+        () = hub.run(rx, &shutdown) => {}
     }
     hub.finish().await;
     Ok(())
@@ -96,10 +100,9 @@ struct Hub<F> {
     context: Arc<link::LinkContext<F>>,
     links: HashMap<SocketAddr, Slot>,
     tasks: JoinSet<()>,
-    /// What each function's total was when its change was last taken.
-    totals: HashMap<FunctionId, u64>,
-    /// `totals` was full once and does not know every function any more.
-    forgot_totals: bool,
+    interval: Duration,
+    /// Changes that can wait; functions at most.
+    steady: HashMap<FunctionId, Change>,
 }
 
 /// One adapter address.
@@ -114,7 +117,6 @@ impl<F: CountsFeed> Hub<F> {
     async fn run(
         &mut self,
         mut targets: mpsc::Receiver<Vec<Target>>,
-        interval: Duration,
         shutdown: &CancellationToken,
     ) {
         let feed = Arc::clone(&self.context.feed);
@@ -138,44 +140,46 @@ impl<F: CountsFeed> Hub<F> {
                     is_changed = true;
                     continue;
                 }
-                () = tokio::time::sleep_until(next), if is_changed => {}
+                () = tokio::time::sleep_until(next), if is_changed || !self.steady.is_empty() => {}
             }
-            self.dispatch();
+            self.dispatch(false);
             is_changed = false;
-            next = Instant::now() + interval;
+            next = Instant::now() + self.interval;
         }
     }
 
-    /// Gives every link what changed.
-    fn dispatch(&mut self) {
+    /// Gives every link what changed, but for what is steady; that too when it is due or `all` is wanted.
+    fn dispatch(&mut self, all: bool) {
         let taken = Instant::now();
         let changed = self.context.feed.take_changed();
-        if self.totals.len() + changed.len() > MAX_FUNCTIONS {
-            self.totals.clear();
-            self.forgot_totals = true;
+        // Held until every link has heard of it, so that no snapshot gives a freed number away between.
+        let mut numbers = self.context.numbers.lock();
+        let mut changes = Vec::with_capacity(changed.len());
+        for counts in changed {
+            let number = numbers.of(&counts, taken);
+            let is_steady = !all && numbers.is_steady(&counts);
+            let later = Change::new(counts, number, taken);
+            let change = match self.steady.remove(&later.counts.id) {
+                Some(mut earlier) => {
+                    earlier.merge(later);
+                    earlier
+                }
+                None => later,
+            };
+            if is_steady {
+                self.steady.insert(change.counts.id.clone(), change);
+            } else {
+                changes.push(change);
+            }
         }
-        let changes: Vec<Change> = changed
-            .into_iter()
-            .map(|counts| {
-                let base = self.base(&counts);
-                self.totals.insert(counts.id.clone(), counts.total);
-                Change { counts, base, taken }
-            })
-            .collect();
+        let due = |id: &FunctionId| all || numbers.is_due(id, taken, self.interval);
+        changes.extend(self.steady.extract_if(|id, _| due(id)).map(|(_, change)| change));
+        for change in &changes {
+            numbers.report(&change.counts, taken);
+        }
+        let freed = numbers.take_freed(taken);
         for slot in self.links.values() {
-            slot.pending.add(&changes);
-        }
-    }
-
-    /// The function's total before this change.
-    fn base(&self, counts: &Counts) -> u64 {
-        match self.totals.get(&counts.id) {
-            Some(&total) if total <= counts.total => total,
-            // The function was deleted and made again: its counter started anew.
-            Some(_) => 0,
-            // Its first request, or one more of a forgotten number.
-            None if self.forgot_totals => counts.total.saturating_sub(1),
-            None => 0,
+            slot.pending.add(&changes, &freed);
         }
     }
 
@@ -210,7 +214,7 @@ impl<F: CountsFeed> Hub<F> {
 
     /// Sends the last changes and waits until the links have ended their streams.
     async fn finish(mut self) {
-        self.dispatch();
+        self.dispatch(true);
         self.context.finish.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(FINISH_TIMEOUT, ended).await.is_err() {

@@ -328,7 +328,7 @@ mod tests {
             Arc::new(DestinationContext {
                 held: Arc::new(Held::new(HoldLimits::default())),
                 changes: Changes::default(),
-                metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
+                metrics: Arc::new(Metrics::new(&Registry::new(), true).unwrap()),
                 workers: 1,
                 fleet: Default::default(),
             }),

@@ -18,6 +18,7 @@ use crate::{
     headers::Peer,
     limits::{Http2Limits, Limits, PodLimits},
     metrics::Metrics,
+    observe::Observers,
     router::Router,
     source::WakeFallback,
     upstream::pool::Pool,
@@ -30,6 +31,8 @@ pub(crate) struct WorkerContext {
     pub router: Arc<Router>,
     /// Metric families.
     pub metrics: Arc<Metrics>,
+    /// Who is told of requests beside the metrics.
+    pub observers: Option<Observers>,
     /// Timers and sizes of downstream connections.
     pub limits: Limits,
     /// Bounds of downstream HTTP/2 connections.

@@ -118,7 +118,7 @@ async fn one(
     for (what, ended) in [("", ended), (" (clean-up)", cluster.clean_up().await)] {
         if let Err(error) = ended {
             println!("ERROR {}{what}: {error:#}", scenario.name);
-            failed.push(scenario.name.to_owned());
+            failed.push(format!("{}{what} ({error:#})", scenario.name));
         }
     }
     failed.extend_from_slice(run.outcome.broken());

@@ -38,8 +38,26 @@ impl Keda {
         &mut self,
         function: &str,
     ) -> Result<Streaming<IsActiveResponse>, Status> {
+        self.open(object(function)).await
+    }
+
+    /// The same of a function that may be scaled ahead of its HPA.
+    pub(crate) async fn stream_bursting(
+        &mut self,
+        function: &str,
+        max_replicas: u32,
+    ) -> Result<Streaming<IsActiveResponse>, Status> {
+        let mut object = object(function);
+        object.scaler_metadata.insert("burstMaxReplicas".to_owned(), max_replicas.to_string());
+        self.open(object).await
+    }
+
+    async fn open(
+        &mut self,
+        object: ScaledObjectRef,
+    ) -> Result<Streaming<IsActiveResponse>, Status> {
         // No deadline for the stream itself: it stays open for as long as the function exists.
-        Ok(self.0.stream_is_active(object(function)).await?.into_inner())
+        Ok(self.0.stream_is_active(object).await?.into_inner())
     }
 
     /// Held and in flight of a function over the whole fleet.

@@ -18,4 +18,5 @@ pub mod serve;
 
 mod keda;
 mod open_loop;
+mod reports;
 mod requests;

@@ -1,14 +1,11 @@
-//! `POST`s with unique ids, due at a constant rate whether or not earlier ones were answered.
+//! `POST`s with unique ids, due when they are due whether or not earlier ones were answered.
 //!
 //! Unlike the benchmarks' load generator it keeps the fate of every single request, and goes on
 //! when one fails.
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -32,8 +29,44 @@ pub(crate) struct Load {
     pub(crate) prefix: &'static str,
     pub(crate) connections: usize,
     pub(crate) duration: Duration,
-    /// Requests per second; `None` sends the next request with the answer to the one before.
-    pub(crate) rate: Option<f64>,
+    pub(crate) pace: Pace,
+}
+
+/// When requests are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// With the answer to the one before.
+    Closed,
+    /// So many per second, evenly.
+    Steady(f64),
+    /// So many per second, each whenever it likes: a Poisson process.
+    Poisson(f64),
+}
+
+/// The requests of a run in the order in which they are due.
+struct Arrivals {
+    pace: Pace,
+    number: u64,
+    /// Since the start, in seconds.
+    due: f64,
+}
+
+impl Arrivals {
+    /// Number of the next request, and when it is due if the pace says so.
+    fn next(&mut self) -> (u64, Option<Duration>) {
+        let number = self.number;
+        self.number += 1;
+        #[allow(clippy::cast_precision_loss)] // exact far beyond any run
+        let due = match self.pace {
+            Pace::Closed => return (number, None),
+            Pace::Steady(rate) => number as f64 / rate,
+            Pace::Poisson(rate) => {
+                self.due -= (1.0 - fastrand::f64()).ln() / rate;
+                self.due
+            }
+        };
+        (number, Some(Duration::from_secs_f64(due)))
+    }
 }
 
 /// One request and what came of it.
@@ -59,7 +92,7 @@ pub(crate) enum Fate {
 
 /// Runs the load to its end.
 pub(crate) async fn run(load: &Load) -> Vec<Sent> {
-    let next = Arc::new(AtomicU64::new(0));
+    let next = Arc::new(Mutex::new(Arrivals { pace: load.pace, number: 0, due: 0.0 }));
     let started = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..load.connections {
@@ -68,13 +101,12 @@ pub(crate) async fn run(load: &Load) -> Vec<Sent> {
     connections.join_all().await.into_iter().flatten().collect()
 }
 
-async fn connection(load: Load, next: Arc<AtomicU64>, started: Instant) -> Vec<Sent> {
+async fn connection(load: Load, next: Arc<Mutex<Arrivals>>, started: Instant) -> Vec<Sent> {
     let mut all = Vec::new();
     let mut client = None;
     loop {
-        let number = next.fetch_add(1, Relaxed);
-        #[allow(clippy::cast_precision_loss)] // exact far beyond any run
-        let due = load.rate.map(|rate| started + Duration::from_secs_f64(number as f64 / rate));
+        let (number, due) = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let due = due.map(|due| started + due);
         if due.unwrap_or_else(Instant::now) >= started + load.duration {
             return all;
         }

@@ -16,7 +16,7 @@ use kipper_measure::{
     child::ChildProcess,
     client::Client,
     exposition,
-    processes::{self, Size},
+    processes::{self, ProcessTree, Size},
 };
 use kipper_servers::free_address;
 use rustix::process::{Pid, Signal, kill_process};
@@ -157,9 +157,7 @@ impl Interceptor {
 
     /// The value of an unlabelled metric.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64, anyhow::Error> {
-        let answer = Client::connect(self.admin).await?.ask(&get("a", "/metrics")).await?;
-        let text = String::from_utf8(answer.body)?;
-        exposition::sample(&text, name).with_context(|| format!("no metric {name}"))
+        metric(self.admin, name).await
     }
 
     /// Resolves once it takes no new connections.
@@ -195,11 +193,20 @@ impl Interceptor {
     }
 }
 
+/// What a process is started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Setting<'a> {
+    Flag(&'a str),
+    Variable(&'a str, &'a str),
+}
+
 /// A scaler-adapter on ports that stay the same over restarts.
 pub(crate) struct Adapter {
     child: Option<ChildProcess>,
     binary: PathBuf,
     role: Option<&'static str>,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
     admin: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) counts: SocketAddr,
@@ -208,15 +215,23 @@ pub(crate) struct Adapter {
 impl Adapter {
     /// Starts it from this binary, which is built from the same sources as everything else.
     pub(crate) async fn start(run: &mut Run) -> Result<Self, anyhow::Error> {
+        Self::configured(run, &[]).await
+    }
+
+    /// The same, set up beyond what every scenario needs.
+    pub(crate) async fn configured(
+        run: &mut Run,
+        settings: &[Setting<'_>],
+    ) -> Result<Self, anyhow::Error> {
         let role = Some("serve-adapter");
-        Self::start_binary(run, run.binary().to_owned(), role).await
+        Self::start_binary(run, run.binary().to_owned(), role, settings).await
     }
 
     /// Starts the product's own binary where it was built beside this one: its memory is its own.
     pub(crate) async fn start_product(run: &mut Run) -> Result<Self, anyhow::Error> {
         let product = run.binary().with_file_name("kipper-scaler-adapter");
         if product.exists() {
-            return Self::start_binary(run, product, None).await;
+            return Self::start_binary(run, product, None, &[]).await;
         }
         Self::start(run).await
     }
@@ -225,9 +240,20 @@ impl Adapter {
         run: &mut Run,
         binary: PathBuf,
         role: Option<&'static str>,
+        settings: &[Setting<'_>],
     ) -> Result<Self, anyhow::Error> {
+        let (mut flags, mut environment) = (Vec::new(), Vec::new());
+        for setting in settings {
+            match *setting {
+                Setting::Flag(flag) => flags.push(flag.to_owned()),
+                Setting::Variable(name, value) => {
+                    environment.push((name.to_owned(), value.to_owned()));
+                }
+            }
+        }
         let [admin, grpc, counts] = [free_address()?, free_address()?, free_address()?];
-        let mut adapter = Self { child: None, binary, role, admin, grpc, counts };
+        let mut adapter =
+            Self { child: None, binary, role, flags, environment, admin, grpc, counts };
         adapter.start_again(run).await?;
         Ok(adapter)
     }
@@ -241,6 +267,8 @@ impl Adapter {
             .args(["--counts-listen", &self.counts.to_string()])
             .args(["--admin-listen", &self.admin.to_string()])
             .args(["--drain-delay", "0s", "--log-level", "warn"])
+            .args(&self.flags)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null());
         let name = run.unique("adapter");
         let mut child = ChildProcess::spawn(&name, command, run.dir())?;
@@ -262,6 +290,16 @@ impl Adapter {
 
     pub(crate) fn resident_kib(&self) -> Result<u64, anyhow::Error> {
         processes::kib(self.child()?.pid(), Size::Resident)
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu_micros(&self) -> Result<u64, anyhow::Error> {
+        Ok(ProcessTree::of(self.child()?.pid())?.cpu_micros())
+    }
+
+    /// The value of an unlabelled metric.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64, anyhow::Error> {
+        metric(self.admin, name).await
     }
 
     /// SIGSTOP.
@@ -291,6 +329,12 @@ impl Adapter {
     fn child(&self) -> Result<&ChildProcess, anyhow::Error> {
         self.child.as_ref().context("the adapter does not run")
     }
+}
+
+async fn metric(admin: SocketAddr, name: &str) -> Result<f64, anyhow::Error> {
+    let answer = Client::connect(admin).await?.ask(&get("a", "/metrics")).await?;
+    let text = String::from_utf8(answer.body)?;
+    exposition::sample(&text, name).with_context(|| format!("no metric {name}"))
 }
 
 async fn is_ready(admin: SocketAddr) -> bool {

@@ -17,7 +17,7 @@ pub(crate) const USER_AGENT: &str = "kipper-loadtest";
 /// How often something is looked at that does not tell by itself.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// No wait of a scenario is longer; only a hang reaches it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Options of every scenario.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -1,9 +1,12 @@
 //! The scenarios, and how a run goes through them.
 
 mod adapter_faults;
+mod counts_feed;
 mod dev_cold_start;
 mod drain;
+mod fleet;
 mod held_memory;
+mod herd;
 mod idle_streams;
 mod keep_alive_race;
 mod kill_backends;
@@ -11,6 +14,7 @@ mod leave;
 mod listen_to_first_byte;
 mod many_routes;
 mod release_10k;
+mod shards;
 mod slow_clients;
 mod wake_signal;
 mod worst_bucket;
@@ -44,6 +48,10 @@ pub enum Scenario {
     ManyRoutes,
     /// 1,000 idle functions with open streams
     IdleStreams,
+    /// What the counts of many functions and interceptors cost an adapter
+    CountsFeed,
+    /// What a fleet of interceptors and KEDA's streams cost an adapter, per unit at three sizes
+    Fleet,
     /// 10,000 held requests released onto one pod with a short accept queue
     #[command(name = "release_10k")]
     Release10k,
@@ -59,6 +67,10 @@ pub enum Scenario {
     Drain,
     /// Scaler-adapter restarted, hung and gone; interceptor killed
     AdapterFaults,
+    /// Functions that all need replicas in the same moment
+    Herd,
+    /// Three adapters that share the functions, of which one dies
+    Shards,
     /// Clients that send or read slowly, or not at all
     SlowClients,
     /// Memory under the clients that make the interceptor keep most
@@ -77,6 +89,8 @@ impl Scenario {
         Self::HeldMemory,
         Self::ManyRoutes,
         Self::IdleStreams,
+        Self::CountsFeed,
+        Self::Fleet,
         Self::Release10k,
         Self::DevColdStart,
         Self::KillBackends,
@@ -84,6 +98,8 @@ impl Scenario {
         Self::KeepAliveRace,
         Self::Drain,
         Self::AdapterFaults,
+        Self::Herd,
+        Self::Shards,
         Self::SlowClients,
         Self::WorstClients,
         Self::WorstBucket,
@@ -97,6 +113,8 @@ impl Scenario {
             Self::HeldMemory => "held_memory",
             Self::ManyRoutes => "many_routes",
             Self::IdleStreams => "idle_streams",
+            Self::CountsFeed => "counts_feed",
+            Self::Fleet => "fleet",
             Self::Release10k => "release_10k",
             Self::DevColdStart => "dev_cold_start",
             Self::KillBackends => "kill_backends",
@@ -104,6 +122,8 @@ impl Scenario {
             Self::KeepAliveRace => "keep_alive_race",
             Self::Drain => "drain",
             Self::AdapterFaults => "adapter_faults",
+            Self::Herd => "herd",
+            Self::Shards => "shards",
             Self::SlowClients => "slow_clients",
             Self::WorstClients => "worst_clients",
             Self::WorstBucket => "worst_bucket",
@@ -117,6 +137,8 @@ impl Scenario {
             Self::HeldMemory => Box::pin(held_memory::run(run)),
             Self::ManyRoutes => Box::pin(many_routes::run(run)),
             Self::IdleStreams => Box::pin(idle_streams::run(run)),
+            Self::CountsFeed => Box::pin(counts_feed::run(run)),
+            Self::Fleet => Box::pin(fleet::run(run)),
             Self::Release10k => Box::pin(release_10k::run(run)),
             Self::DevColdStart => Box::pin(dev_cold_start::run(run)),
             Self::KillBackends => Box::pin(kill_backends::run(run)),
@@ -124,6 +146,8 @@ impl Scenario {
             Self::KeepAliveRace => Box::pin(keep_alive_race::run(run)),
             Self::Drain => Box::pin(drain::run(run)),
             Self::AdapterFaults => Box::pin(adapter_faults::run(run)),
+            Self::Herd => Box::pin(herd::run(run)),
+            Self::Shards => Box::pin(shards::run(run)),
             Self::SlowClients => Box::pin(slow_clients::run(run)),
             Self::WorstClients => Box::pin(worst_clients::run(run)),
             Self::WorstBucket => Box::pin(worst_bucket::run(run)),
@@ -156,7 +180,7 @@ pub fn run(args: &RunArgs, scenarios: &[Scenario]) -> Result<(), anyhow::Error> 
                 Ok(()) => {}
                 Err(error) => {
                     println!("ERROR {name}: {error:#}");
-                    failed.push(name.to_owned());
+                    failed.push(format!("{name} ({error:#})"));
                 }
             }
             failed.extend_from_slice(run.outcome.broken());

@@ -193,6 +193,15 @@ pub struct Config {
     #[arg(long, env = Variable::EventToken.name(), hide_env_values = true)]
     pub event_token: Option<EventToken>,
 
+    /// Host and port of the scaler-adapters, which are told how many events wait while this poller cannot
+    /// keep up with them
+    #[arg(long, env = Variable::BacklogAddress.name(), value_name = "HOST:PORT")]
+    pub backlog_address: Option<String>,
+
+    /// Token that reports to the scaler-adapters carry
+    #[arg(long, env = Variable::BacklogToken.name(), hide_env_values = true)]
+    pub backlog_token: Option<Secret>,
+
     /// The certificate authority itself (PEM), for who checks a trigger without its files.
     #[arg(skip)]
     pub source_authority: Option<String>,

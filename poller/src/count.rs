@@ -9,11 +9,7 @@ use kipper_trigger::Count;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    backlog::{Backlog, check},
-    config::Config,
-    error::Error,
-};
+use crate::{backlog::Backlog, config::Config, embedded::check, error::Error};
 
 /// Pause after a trigger turned out not to work: only the user can change that.
 const RECHECK_PAUSE: Duration = Duration::from_secs(5);

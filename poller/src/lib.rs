@@ -24,18 +24,23 @@ mod rescuer;
 
 pub mod drain;
 mod identity;
+
+mod backlog;
+mod reporter;
+
 mod poller;
 
 mod run;
 
-mod backlog;
 mod bound;
 mod count;
+mod embedded;
 
-pub use backlog::{Backlog, check, run_embedded};
+pub use backlog::Backlog;
 pub use bound::{Bound, bound};
 pub use config::Config;
 pub use count::{Looks, count};
+pub use embedded::{check, run_embedded};
 pub use error::Error;
 pub use identity::Identity;
 pub use metrics::Metrics;

@@ -21,7 +21,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use kipper_process::backoff::Backoff;
 use kipper_trigger::one_line;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,8 @@ pub struct Poller<S: Source> {
     settings: Settings,
     metrics: Metrics,
     reach: Reach,
+    /// Notified when a claim has brought as much as was asked for: there may be more than this pod can take.
+    overload: Arc<Notify>,
     dispatcher: Dispatcher<Claim<S>>,
     completer: Completer<Claim<S>>,
     rescuer: Rescuer,
@@ -96,13 +98,14 @@ pub struct Poller<S: Source> {
 
 impl<S: Source> Poller<S> {
     /// A poller that has claimed nothing yet. The source is connected.
-    pub fn new(
+    pub(crate) fn new(
         source: Arc<S>,
         target: Arc<Target>,
         identity: Identity,
         settings: Settings,
         metrics: Metrics,
         reach: Reach,
+        overload: Arc<Notify>,
     ) -> Self {
         let now = Instant::now();
         let limits = Limits {
@@ -120,6 +123,7 @@ impl<S: Source> Poller<S> {
             settings,
             metrics,
             reach,
+            overload,
             dispatcher: Dispatcher::new(limits, now),
             completer: Completer::default(),
             rescuer: Rescuer::new(now),
@@ -322,6 +326,9 @@ impl<S: Source> Poller<S> {
         let found = claimed.events.len();
         debug_assert!(found <= wanted);
         self.metrics.claimed.inc_by(found);
+        if found == wanted || claimed.more {
+            self.overload.notify_one();
+        }
         // More than probes, asked for before the function was taken to be down, is too much now.
         let probes = wanted <= self.settings.concurrency;
         let wanted_now = self.may_hold() && (probes || !self.dispatcher.is_open());

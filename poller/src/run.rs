@@ -5,12 +5,15 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, OptionFuture},
+};
 use kipper_process::{
     admin::AdminServer, backoff::Backoff, readiness::Readiness, supervise::caught,
 };
 use kipper_trigger::Kind;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,6 +23,7 @@ use crate::{
     metrics::Metrics,
     poller::Poller,
     reach::Reach,
+    reporter::Reporter,
     rescuer::RECONNECT,
     source::{Source, SourceError, minio::Minio, mysql::Mysql, postgres::Postgres, redis::Redis},
     summary::Summary,
@@ -139,6 +143,7 @@ impl Trigger<'_, '_> {
         &mut self,
         open: impl Fn() -> F + Send + Sync,
     ) -> Result<(), Error> {
+        let reporter = Reporter::new(self.config)?;
         let opened = opened(open, self.reach, self.shutdown).await?;
         let Some(source) = opened else { return Ok(()) };
         (self.connected)();
@@ -155,9 +160,16 @@ impl Trigger<'_, '_> {
         }));
         let (metrics, reach) = (self.metrics.clone(), self.reach.clone());
         let (source, identity) = (Arc::new(source), config.identity());
-        Poller::new(source, target, identity, config.settings(), metrics, reach)
-            .run(self.shutdown.clone(), self.drains)
-            .await;
+        let (settings, overload) = (config.settings(), Arc::<Notify>::default());
+        let told = Arc::clone(&overload);
+        let poller = Poller::new(source, target, identity, settings, metrics, reach, told)
+            .run(self.shutdown.clone(), self.drains);
+        let reports = OptionFuture::from(reporter.map(|reporter| reporter.run(overload)));
+        tokio::select! {
+            () = poller => {}
+            // Never: it does not end.
+            Some(()) = reports => {}
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A process parses its configuration ([`exit::parse`]), starts its log ([`telemetry`]), takes its
 //! readiness blockers ([`readiness`]), binds the admin port ([`admin`], served by [`port`]) with the process metrics
-//! ([`metrics`]), waits for a signal ([`signals`]) and drains ([`drain`]). The modules below stand
+//! ([`metrics`]), may tell other parts something ([`post`]), waits for a signal ([`signals`]) and drains ([`drain`]). The modules below stand
 //! in that order. They know nothing of functions, routes or scaling: a leaf crate never depends on
 //! a process.
 //!
@@ -49,6 +49,8 @@ pub mod metrics;
 pub mod port;
 
 pub mod admin;
+
+pub mod post;
 
 pub mod signals;
 

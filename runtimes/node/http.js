@@ -1,35 +1,23 @@
 'use strict';
-// The server: read a bounded request, call the handler, send its answer, drain on request. Listening means ready:
-// the handler is loaded before the port is bound.
+// The server: read a bounded request, call the handler, send its answer, drain on request.
 
-const http = require('node:http');
 const { AnswerError, toAnswer, isStream } = require('./answer');
 const { ClientGone, NO_BODY, hasBody, inflate, readBody } = require('./body');
 const { BadRequest, EVENT_TOKEN, splitTarget, buildContext, buildEvent, marksOf } = require('./event');
 const { Refused } = require('./limits');
 const { asError, log, messageOf } = require('./log');
-const { JSON_HEAD, MAX_HEAD_BYTES, refusal, refuseUnread } = require('./refusal');
+const { JSON_HEAD, refusal, refuseUnread } = require('./refusal');
 const { StallWatch } = require('./stall');
 
-const HEAD_MS = 60_000;
-const REQUEST_MS = 300_000;
 // How long the rest of a refused body is read and thrown away, so that the caller gets to see the refusal.
 const LINGER_MS = 5_000;
 
-/** Resolves once the port is bound, with its address and the function that drains and exits. */
-function serve(handler, config) {
-  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), answers: new WeakMap(), server: null, requestLog: null };
+/** Serves on a server of `listen`; resolves once the port is bound, with its address and the function that drains and exits. */
+function serve(server, handler, config) {
+  const state = { handler, config, draining: false, closed: false, running: 0, unused: new Set(), answers: new WeakMap(), server, requestLog: null };
   if (config.logRequests) state.requestLog = new (require('./requestlog').RequestLog)();
   const stalls = new StallWatch(config.writeMs);
-  state.server = http.createServer({
-    maxHeaderSize: MAX_HEAD_BYTES,
-    headersTimeout: HEAD_MS,
-    requestTimeout: REQUEST_MS,
-    keepAliveTimeout: config.keepAliveMs,
-  });
-  state.server.maxHeadersCount = 0; // the size of the head bounds them; Node would drop the surplus in silence
-  state.server.maxConnections = config.maxConnections;
-  state.server.on('connection', (socket) => {
+  server.on('connection', (socket) => {
     state.unused.add(socket);
     stalls.add(socket);
     socket.once('close', () => {
@@ -37,21 +25,20 @@ function serve(handler, config) {
       stalls.remove(socket);
     });
   });
-  state.server.on('request', (request, response) => accept(state, request, response));
-  state.server.on('clientError', (error, socket) => {
+  server.on('request', (request, response) => accept(state, request, response));
+  server.on('clientError', (error, socket) => {
     const answer = state.answers.get(socket);
     refuseUnread(error, socket, answer?.headersSent && !answer.writableFinished);
   });
-  state.server.on('checkContinue', (request, response) => {
+  server.on('checkContinue', (request, response) => {
     const never = config.limits.refusal(Number(request.headers['content-length']));
     if (never === null && allowed(config, request)) response.writeContinue();
     accept(state, request, response);
   });
   return new Promise((resolve, reject) => {
-    state.server.once('error', reject);
-    state.server.listen({ port: config.port, host: config.host }, () => {
-      const { address, family, port } = state.server.address();
-      state.server.off('error', reject).on('error', (error) => log('server error', error));
+    server.once('error', reject).once('listening', () => {
+      const { address, family, port } = server.address();
+      server.off('error', reject).on('error', (error) => log('server error', error));
       resolve({
         address: `${family === 'IPv6' ? `[${address}]` : address}:${port}`,
         drain: () => drain(state),

@@ -31,8 +31,8 @@ async function main() {
   }
   process.on('uncaughtException', (error) => log('uncaught exception', error));
   process.on('unhandledRejection', (error) => log('unhandled rejection', error));
-  const { serve } = require('./http');
-  const { address, drain } = await serve(handler, config).catch((error) => fail(`cannot listen: ${error.message}`));
+  const server = require('./listen').listen(config);
+  const { address, drain } = await require('./http').serve(server, handler, config).catch((error) => fail(`cannot listen: ${error.message}`));
   phase = 'serving';
   onStop = drain;
   const ms = Math.round(process.uptime() * 1000);
@@ -40,6 +40,7 @@ async function main() {
 }
 
 async function load(config) {
+  if (process.env.KIPPER_FILES) require('./unpack').unpack(process.env, config.functionPath);
   let found = locate(config.functionPath);
   const manifest = readManifest(found.root);
   if (needsInstall(found.root, manifest)) {

@@ -1,14 +1,16 @@
 //! What the fleet says about one function: counts in, activity and rate out.
 //!
 //! Pure: no clock, no I/O, no locks, no metrics; time comes in as `now`, a duration on the
-//! collector's clock. Each interceptor has one [`Cell`] per function; totals are monotonic within
-//! an epoch, so what is new is always a difference, and a report that comes twice counts once.
-//! A function that is idle keeps neither cells nor buckets.
+//! collector's clock. Each interceptor has one [`Cell`] per function, which the collector keeps and
+//! the function's sums contain; totals are monotonic within an epoch, so what is new is always a
+//! difference, and a report that comes twice counts once. A function that is idle keeps no buckets.
 
 use std::time::Duration;
 
+mod slots;
 mod window;
 
+pub use slots::Recent;
 pub use window::Window;
 
 /// Slack on the polling interval: KEDA waits one interval *after* each poll's work, so its polls
@@ -19,22 +21,25 @@ const GRACE_POLLS: u32 = 2;
 /// After so many missed polls a KEDA without a stream counts as newly connected. Several, because
 /// a KEDA that balances over adapter replicas asks each of them more rarely.
 const SILENT_POLLS: u32 = 4;
-/// A cell without load is dropped after this; every report carries the base for its successor.
-const CELL_RETENTION: Duration = Duration::from_secs(120);
 /// A function without load or stream is forgotten after this, as interceptors forget it too.
 const FUNCTION_RETENTION: Duration = Duration::from_secs(3600);
 
-/// Which stream of which interceptor process reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Seconds of the short mean.
+const SHORT_SPAN: u64 = 10;
+/// Standard deviations of a Poisson process (the root of what was counted) by which the short mean
+/// is lowered. With the HPA's own tolerance of a tenth, chance alone then lifts no steady rate over
+/// its replicas.
+const RATE_CERTAINTY: f64 = 2.0;
+
+/// Which stream of an interceptor reports, and after which gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The interceptor, as numbered by the collector.
-    pub interceptor: u32,
-    /// Drawn once per interceptor process: another epoch started its totals at zero.
-    pub epoch: u64,
-    /// The stream, as numbered by the collector; later streams have higher numbers.
-    pub stream: u64,
+    /// The stream, as numbered by the collector from 1 on.
+    pub stream: u32,
     /// When this interceptor was last heard before this report: where a gap began.
     pub heard: Option<Duration>,
+    /// What was heard then came from an earlier process, so all totals started at zero since.
+    pub is_restarted: bool,
 }
 
 /// One function's counts as an interceptor reports them.
@@ -52,6 +57,8 @@ pub struct Report {
     pub idle: Duration,
     /// `total` as this stream last reported it; `None` in a snapshot, which cannot know.
     pub base: Option<u64>,
+    /// What is new came in within this time.
+    pub over: Duration,
 }
 
 /// What the fleet has open for a function right now.
@@ -66,8 +73,25 @@ pub struct Load {
 }
 
 impl Load {
-    fn is_zero(self) -> bool {
+    /// Whether nothing is open.
+    pub fn is_zero(self) -> bool {
         self == Self::default()
+    }
+}
+
+impl std::ops::AddAssign for Load {
+    fn add_assign(&mut self, other: Self) {
+        self.in_flight += other.in_flight;
+        self.held += other.held;
+        self.waiting += other.waiting;
+    }
+}
+
+impl std::ops::SubAssign for Load {
+    fn sub_assign(&mut self, other: Self) {
+        self.in_flight -= other.in_flight;
+        self.held -= other.held;
+        self.waiting -= other.waiting;
     }
 }
 
@@ -86,22 +110,52 @@ impl Cadence {
     }
 }
 
-/// The latest word of one interceptor on one function.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    interceptor: u32,
+/// The latest word of one interceptor process on one function. There is one for each pair, so its
+/// size counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    total: u64,
     in_flight: u32,
     held: u32,
     waiting: u32,
-    stream: u64,
-    epoch: u64,
-    total: u64,
+    /// The stream of that word; 0 before the first one.
+    stream: u32,
+}
+
+const _: () = assert!(size_of::<Cell>() == 24);
+
+impl Cell {
+    /// Of a function of which `stream` has said no more than its name.
+    pub fn named_on(stream: u32) -> Self {
+        Self { stream, ..Self::default() }
+    }
+
+    /// Whether `stream` has said something about this function.
+    pub fn is_of(&self, stream: u32) -> bool {
+        self.stream == stream
+    }
+
+    /// The total of a report that may have been read before the one that made this cell: where it is lower, nothing
+    /// is new.
+    pub fn grown_to(&self, total: u64) -> u64 {
+        self.total.max(total)
+    }
+
+    /// What this interceptor has open.
+    pub fn load(&self) -> Load {
+        Load {
+            in_flight: self.in_flight.into(),
+            held: self.held.into(),
+            waiting: self.waiting.into(),
+        }
+    }
 }
 
 /// Everything known about one function.
 #[derive(Debug, Default)]
 pub struct Function {
-    cells: Vec<Cell>,
+    /// The sum over all cells.
+    load: Load,
     window: Option<Box<Window>>,
     last_request: Option<Duration>,
     last_poll: Option<Duration>,
@@ -109,30 +163,30 @@ pub struct Function {
 }
 
 impl Function {
-    /// Takes one report in and returns how many requests it adds.
+    /// Takes one report in, whose interceptor has `cell`, and returns how many requests it adds.
     ///
-    /// The requests of a gap between two streams are spread over the gap: counted at once, they
-    /// would look like a burst.
-    pub fn apply(&mut self, origin: Origin, report: &Report, now: Duration) -> u64 {
-        let index = self.cells.iter().position(|cell| cell.interceptor == origin.interceptor);
-        let known = index.map(|index| self.cells[index]);
-        if known.is_some_and(|cell| cell.stream > origin.stream) {
-            return 0;
-        }
-        let (added, from) = new_requests(known, origin, report, now);
-        let cell = Cell {
-            interceptor: origin.interceptor,
-            in_flight: report.in_flight,
-            held: report.held,
-            waiting: report.waiting,
-            stream: origin.stream,
-            epoch: origin.epoch,
-            total: report.total,
-        };
-        match index {
-            Some(index) => self.cells[index] = cell,
-            None => self.cells.push(cell),
-        }
+    /// The requests of a gap between two streams are spread over the gap, and those that were kept back
+    /// over that time: counted at once, they would look like a burst.
+    pub fn apply(
+        &mut self,
+        cell: &mut Cell,
+        origin: Origin,
+        report: &Report,
+        now: Duration,
+    ) -> u64 {
+        let (added, from) = new_requests(cell, origin, report, now);
+        let former = std::mem::replace(
+            cell,
+            Cell {
+                total: report.total,
+                in_flight: report.in_flight,
+                held: report.held,
+                waiting: report.waiting,
+                stream: origin.stream,
+            },
+        );
+        self.load -= former.load();
+        self.load += cell.load();
         if report.total > 0 {
             let at = now.saturating_sub(report.idle);
             self.last_request = Some(self.last_request.map_or(at, |last| last.max(at)));
@@ -143,26 +197,19 @@ impl Function {
         added
     }
 
-    /// Zeroes what `interceptor` last reported, unless that was on `stream`: it was not listed in
-    /// that stream's snapshot, or (with `None`) the interceptor is forgotten.
-    pub fn retire(&mut self, interceptor: u32, stream: Option<u64>) {
-        self.cells.retain(|cell| {
-            cell.interceptor != interceptor || stream.is_some_and(|stream| cell.stream >= stream)
-        });
-        self.shrink();
+    /// Takes away what an interceptor had open, whose cell is given up.
+    pub fn retire(&mut self, cell: &Cell) {
+        self.load -= cell.load();
     }
 
     /// What is open now, over all interceptors.
     pub fn load(&self) -> Load {
-        self.cells.iter().fold(Load::default(), |sum, cell| Load {
-            in_flight: sum.in_flight + u64::from(cell.in_flight),
-            held: sum.held + u64::from(cell.held),
-            waiting: sum.waiting + u64::from(cell.waiting),
-        })
+        self.load
     }
 
-    /// Requests per second: the larger of the 60 s and the 10 s mean, so that a step up is seen
-    /// within ten seconds and a step down only after a minute.
+    /// Requests per second: the larger of the 60 s mean and of what the last 10 s show beyond chance,
+    /// so that a step up is seen within ten seconds and a step down only after a minute, and that a
+    /// steady rate does not look higher than it is.
     ///
     /// `covered` is for how long interceptors have been reporting; after a restart the means are taken
     /// over that, not over time in which nothing could be known.
@@ -170,7 +217,15 @@ impl Function {
         let Some(window) = &self.window else {
             return 0.0;
         };
-        window.mean(now, 60, covered).max(window.mean(now, 10, covered))
+        let short = window.mean(now, SHORT_SPAN, covered);
+        let seconds = covered.as_secs_f64().clamp(1.0, SHORT_SPAN as f64);
+        let certain = short - RATE_CERTAINTY * (short / seconds).sqrt();
+        window.mean(now, 60, covered).max(certain)
+    }
+
+    /// The rate of this moment, which is over after two seconds.
+    pub fn recent(&self, now: Duration) -> Recent {
+        self.window.as_ref().map(|window| window.recent(now)).unwrap_or_default()
     }
 
     /// Whether KEDA should keep the function up.
@@ -204,10 +259,6 @@ impl Function {
         if self.window.as_ref().is_some_and(|window| window.is_over(now)) {
             self.window = None;
         }
-        if self.load().is_zero() && !self.requested_within(CELL_RETENTION, now) {
-            self.cells.clear();
-        }
-        self.shrink();
     }
 
     /// True when nothing is lost by forgetting the function.
@@ -218,32 +269,24 @@ impl Function {
     fn requested_within(&self, span: Duration, now: Duration) -> bool {
         self.last_request.is_some_and(|last| now.saturating_sub(last) <= span)
     }
-
-    fn shrink(&mut self) {
-        if self.cells.is_empty() {
-            self.cells = Vec::new();
-        }
-    }
 }
 
 /// How many of `report.total` are new, and since when they have been coming in.
-fn new_requests(
-    known: Option<Cell>,
-    origin: Origin,
-    report: &Report,
-    now: Duration,
-) -> (u64, Duration) {
+fn new_requests(known: &Cell, origin: Origin, report: &Report, now: Duration) -> (u64, Duration) {
+    let is_known = known.stream != 0;
     let gap = origin.heard.unwrap_or(now);
-    match (known, report.base) {
-        // Another process under the same name: all of its requests came after the last word.
-        (Some(cell), _) if cell.epoch != origin.epoch => (report.total, gap),
-        (Some(cell), None) if report.total >= cell.total => (report.total - cell.total, gap),
-        (Some(cell), Some(_)) if report.total >= cell.total => (report.total - cell.total, now),
-        // The counter went back without a new epoch: the function was deleted and made again.
-        (_, Some(base)) => (report.total.saturating_sub(base), now),
-        (Some(_), None) => (report.total, gap),
+    let from = now.saturating_sub(report.over);
+    match report.base {
+        // The usual one, and it needs no base.
+        Some(_) if is_known && report.total >= known.total => (report.total - known.total, from),
+        // The first report, or the counter went back without a new epoch: the function was deleted
+        // and made again.
+        Some(base) => (report.total.saturating_sub(base), from),
+        None if is_known && report.total >= known.total => (report.total - known.total, gap),
+        // The counter began anew since the last word.
+        None if is_known || origin.is_restarted => (report.total, gap),
         // Nothing to compare with; how old these requests are is unknown.
-        (None, None) => (0, now),
+        None => (0, now),
     }
 }
 

@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kipper_counts::{CountsReport, FunctionCounts, Welcome, counts_server::Counts};
+use kipper_trigger::shard::Shard;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -15,16 +16,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 mod error;
 mod roster;
+mod table;
 
 pub(crate) use error::ReportError;
 use error::{FIRST_REPORT_TIMEOUT, MAX_STREAMS};
-use roster::{Member, Roster};
+use roster::{Current, Member, Roster};
 
 use crate::{
-    aggregate::{Origin, Report},
-    functions::{FunctionKey, Functions},
-    metadata::MAX_NAME_BYTES,
-    metrics::Metrics,
+    aggregate::Report, functions::Functions, metadata::MAX_NAME_BYTES, metrics::Metrics,
     warmup::Warmup,
 };
 
@@ -45,6 +44,7 @@ struct Shared {
     shutdown: CancellationToken,
     metrics: Metrics,
     epoch: u64,
+    shard: Shard,
     interceptor_ttl: Duration,
 }
 
@@ -53,6 +53,7 @@ impl Collector {
         functions: Arc<Functions>,
         warmup: Arc<Warmup>,
         metrics: Metrics,
+        shard: Shard,
         interceptor_ttl: Duration,
         shutdown: CancellationToken,
     ) -> Self {
@@ -64,6 +65,7 @@ impl Collector {
             shutdown,
             metrics,
             epoch: fastrand::u64(1..),
+            shard,
             interceptor_ttl,
         };
         Self { shared: Arc::new(shared) }
@@ -83,7 +85,8 @@ impl Counts for Collector {
         let permit = permit.map_err(|_| shared.refuse(ReportError::TooManyStreams))?;
         let (tx, rx) = mpsc::channel(2);
         // The channel was made with room for the welcome and one error.
-        let _ = tx.try_send(Ok(Welcome { epoch: shared.epoch }));
+        let (shard, shards) = (shared.shard.index(), shared.shard.of());
+        let _ = tx.try_send(Ok(Welcome { epoch: shared.epoch, numbers: true, shard, shards }));
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(error) = shared.serve(request.into_inner()).await {
@@ -178,24 +181,17 @@ impl Shared {
         is_snapshot: bool,
     ) -> Result<(), ReportError> {
         let mut functions = report.functions.into_iter();
-        let heard = member.heard();
+        member.while_current(|current| current.free(&report.freed))??;
         while functions.len() > 0 {
-            member.while_current(|origin| {
-                let origin = Origin { heard, ..origin };
-                for counts in functions.by_ref().take(CHUNK) {
-                    self.take_in_one(origin, counts, is_snapshot);
-                }
-            })?;
+            member.while_current(|current| {
+                self.take_in_chunk(current, functions.by_ref().take(CHUNK), is_snapshot)
+            })??;
             if functions.len() > 0 {
                 tokio::task::yield_now().await;
             }
         }
-        member.while_current(|origin| {
-            if is_snapshot {
-                self.functions.retire(origin.interceptor, Some(origin.stream));
-            }
-        })?;
-        member.set_heard(self.functions.now());
+        let now = self.functions.now();
+        member.while_current(|current| current.heard(now, is_snapshot))?;
         if is_snapshot {
             self.warmup.snapshot(member.id());
         }
@@ -203,23 +199,33 @@ impl Shared {
         Ok(())
     }
 
-    fn take_in_one(&self, origin: Origin, counts: FunctionCounts, is_snapshot: bool) {
-        let FunctionCounts { namespace, name, .. } = counts;
-        let is_named = |text: &str| !text.is_empty() && text.len() <= MAX_NAME_BYTES;
-        if !is_named(&namespace) || !is_named(&name) {
-            self.metrics.refused_functions.inc();
-            return;
+    fn take_in_chunk(
+        &self,
+        current: &mut Current,
+        chunk: impl Iterator<Item = FunctionCounts>,
+        is_snapshot: bool,
+    ) -> Result<(), ReportError> {
+        let now = self.functions.now();
+        let origin = current.origin();
+        let mut requests = 0;
+        for counts in chunk {
+            let report = Report {
+                total: counts.total,
+                in_flight: counts.in_flight,
+                held: counts.held,
+                waiting: counts.waiting,
+                idle: Duration::from_millis(counts.idle_ms),
+                base: (!is_snapshot).then_some(counts.base),
+                over: Duration::from_millis(counts.over_ms.into()),
+            };
+            match current.table.apply(&self.functions, origin, counts, &report, now)? {
+                Some(added) => requests += added,
+                // The others must still come in.
+                None => self.metrics.refused_functions.inc(),
+            }
         }
-        let report = Report {
-            total: counts.total,
-            in_flight: counts.in_flight,
-            held: counts.held,
-            waiting: counts.waiting,
-            idle: Duration::from_millis(counts.idle_ms),
-            base: (!is_snapshot).then_some(counts.base),
-        };
-        // A refused function is counted where it is refused; the others must still come in.
-        let _ = self.functions.apply(FunctionKey { namespace, name }, origin, &report);
+        self.metrics.requests.inc_by(requests);
+        Ok(())
     }
 
     /// Forgets the interceptor after the TTL, unless it has come back by then.
@@ -232,9 +238,11 @@ impl Shared {
                 () = tokio::time::sleep(shared.interceptor_ttl) => {}
             }
             if shared.roster.remove(&member) {
-                shared.functions.retire(member.id(), None);
                 tracing::info!(interceptor = %member.name(), "interceptor forgotten");
             }
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

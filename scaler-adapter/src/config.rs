@@ -4,11 +4,12 @@
 //! TLS are set for each. Keys and certificates are read at start only; after a rotation the
 //! process must be restarted, which costs no request.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser};
 use humantime::parse_duration;
 use kipper_process::telemetry::LogArgs;
+use kipper_trigger::shard::Shard;
 
 use crate::warmup::Expected;
 
@@ -42,6 +43,11 @@ pub struct Config {
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_COUNTS_LISTEN", default_value = DEFAULT_COUNTS_LISTEN)]
     pub counts_listen: SocketAddr,
 
+    /// Where pollers report how many events wait for their functions; their tokens follow from the private
+    /// key of the counts port [default: nowhere]
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BACKLOG_LISTEN", requires = "counts_tls_key")]
+    pub backlog_listen: Option<SocketAddr>,
+
     /// Where /livez, /readyz and /metrics are served
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_ADMIN_LISTEN", default_value = DEFAULT_ADMIN_LISTEN)]
     pub admin_listen: SocketAddr,
@@ -68,9 +74,19 @@ pub struct Config {
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_DRAIN_DELAY", default_value = DEFAULT_DRAIN_DELAY, value_parser = parse_duration)]
     pub drain_delay: Duration,
 
+    /// Which share of all functions is this adapter's, where several share them: 0/3 is the first of three.
+    /// Interceptors report only its functions to it, and it refuses KEDA's questions about others
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_SHARD", default_value_t, value_name = "INDEX/COUNT")]
+    pub shard: Shard,
+
     /// Functions known at most; counts of further ones are refused
     #[arg(long, env = "KIPPER_SCALER_ADAPTER_MAX_FUNCTIONS", default_value_t = DEFAULT_MAX_FUNCTIONS)]
     pub max_functions: usize,
+
+    /// Scale functions ahead of the HPA. Names a Deployment that is no function's (this adapter's
+    /// own): as long as no admission policy refuses to scale that one, functions are left to the HPA
+    #[arg(long, env = "KIPPER_SCALER_ADAPTER_BURST", value_name = "NAMESPACE/NAME")]
+    pub burst: Option<ForeignDeployment>,
 
     /// Buckets that trigger functions
     #[cfg(feature = "bucket-watcher")]
@@ -88,6 +104,30 @@ pub struct Config {
     /// The log; only `main` reads it.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// A Deployment that must not be scaled from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignDeployment {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for ForeignDeployment {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("expected <namespace>/<name>"),
+        }
+    }
 }
 
 /// TLS of the ExternalScaler port; plaintext when absent.
@@ -161,12 +201,15 @@ impl Config {
         Self {
             grpc_listen: loopback,
             counts_listen: loopback,
+            backlog_listen: None,
             admin_listen: loopback,
             expected_interceptors: Expected::default(),
             snapshot_wait: Duration::from_secs(10),
             interceptor_ttl: Duration::from_millis(1800),
             drain_delay: Duration::ZERO,
+            shard: Shard::WHOLE,
             max_functions: DEFAULT_MAX_FUNCTIONS,
+            burst: None,
             #[cfg(feature = "bucket-watcher")]
             bucket: kipper_bucket_watcher::BucketArgs::default(),
             grpc_tls: GrpcTls::default(),
@@ -202,6 +245,10 @@ mod tests {
             &["--counts-client-ca", "a"],
             &["--grpc-client-ca", "a"],
             &["--expected-interceptors", "0"],
+            &["--shard", "3/3"],
+            &["--backlog-listen", "127.0.0.1:0"],
+            &["--burst", "kipper-scaler-adapter"],
+            &["--burst", "kipper/"],
             &["--snapshot-wait", "10"],
             #[cfg(feature = "bucket-watcher")]
             &["--bucket-listen", "127.0.0.1:0"],

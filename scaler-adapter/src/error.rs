@@ -50,6 +50,9 @@ pub enum Error {
     /// The admin port failed.
     #[error(transparent)]
     Admin(#[from] kipper_process::admin::AdminError),
+    /// There is no Kubernetes to scale functions in.
+    #[error("no client for Kubernetes")]
+    Kubernetes(#[source] kube::Error),
     /// A metric could not be registered.
     #[error("register metrics")]
     Metrics(#[from] prometheus::Error),
@@ -82,9 +85,12 @@ impl From<ReportError> for Status {
             }
             ReportError::Silent => Self::deadline_exceeded(error.to_string()),
             ReportError::Superseded => Self::aborted(error.to_string()),
-            ReportError::BadName | ReportError::NoSnapshot | ReportError::IdentityChanged => {
-                Self::invalid_argument(error.to_string())
-            }
+            ReportError::BadName
+            | ReportError::NoSnapshot
+            | ReportError::IdentityChanged
+            | ReportError::BadNumber
+            | ReportError::UnknownNumber
+            | ReportError::NumberTaken => Self::invalid_argument(error.to_string()),
         }
     }
 }

@@ -5,15 +5,20 @@
 //! endpoints, again every [`RESEND_INTERVAL`] while they do (KEDA may drop a `true` and does not
 //! retry), and otherwise nothing: KEDA ignores `false`, and a `true` about a running function
 //! costs it an API write. A bucket's trigger is answered from the number of its events instead: one
-//! that is stored is reported at once, and a few times more while events wait. Streams end with OK
-//! on shutdown, which resets KEDA's reconnect backoff.
+//! that is stored is reported at once, and a few times more while events wait. A trigger on a backlog
+//! wakes nobody: KEDA counts those events itself, and here is only what pollers report of them. Streams
+//! end with OK on shutdown, which resets KEDA's reconnect backoff.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use kipper_externalscaler::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
     MetricValue, ScaledObjectRef, external_scaler_server::ExternalScaler,
+};
+use kipper_trigger::{
+    scaler::Target,
+    shard::{self, Shard},
 };
 use tokio::{
     sync::watch,
@@ -24,6 +29,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     backlog::Backlog,
+    burst::TARGET_UTILISATION,
     functions::{FunctionKey, Functions, Subscription, TooManyFunctions},
     metadata::{MetadataError, Trigger},
     metrics::Metrics,
@@ -36,9 +42,9 @@ pub const REQUEST_RATE: &str = "request-rate";
 pub const CONCURRENCY: &str = "concurrency";
 /// Name of the metric of bucket events that wait or are in work.
 pub const BUCKET_EVENTS: &str = "bucket-events";
+/// Name of the metric of other events, as pollers report them.
+pub const BACKLOG: &str = "backlog";
 
-/// How full replicas may be before there should be more of them.
-const TARGET_UTILISATION: f64 = 0.7;
 /// Between two `true` while requests keep waiting.
 const RESEND_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an arrival is reported again: KEDA may drop a `true`, and polls anyway.
@@ -55,6 +61,7 @@ pub(crate) struct Scaler {
     shutdown: CancellationToken,
     /// Events of buckets, if any are watched.
     backlog: Option<Arc<dyn Backlog>>,
+    shard: Shard,
 }
 
 impl Scaler {
@@ -64,12 +71,31 @@ impl Scaler {
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { functions, warmup, metrics, shutdown, backlog: None }
+        Self { functions, warmup, metrics, shutdown, backlog: None, shard: Shard::WHOLE }
+    }
+
+    /// Answers for the functions of this shard alone.
+    pub(crate) fn of_shard(self, shard: Shard) -> Self {
+        Self { shard, ..self }
     }
 
     /// Answers for bucket triggers too.
     pub(crate) fn with_backlog(self, backlog: Option<Arc<dyn Backlog>>) -> Self {
         Self { backlog, ..self }
+    }
+
+    /// What KEDA asks about, if it is for this adapter to answer.
+    fn trigger(&self, object: ScaledObjectRef) -> Result<Trigger, Status> {
+        let trigger = Trigger::parse(object)?;
+        let FunctionKey { namespace, name } = &trigger.function;
+        let (own, of) = (self.shard, self.shard.of());
+        let answering = shard::answering(namespace, name, trigger.target, of);
+        if answering == own.index() {
+            return Ok(trigger);
+        }
+        Err(Status::failed_precondition(format!(
+            "{namespace}/{name} belongs to shard {answering}/{of} of the scaler-adapters, and this is {own}"
+        )))
     }
 
     fn backlog(&self) -> Result<&dyn Backlog, Status> {
@@ -110,11 +136,14 @@ impl Scaler {
     }
 
     fn activity(&self, object: ScaledObjectRef) -> Result<IsActiveResponse, Status> {
-        let trigger = Trigger::parse(object)?;
-        if trigger.target_events.is_some() {
-            return Ok(IsActiveResponse { result: self.events(&trigger)? > 0 });
+        let trigger = self.trigger(object)?;
+        match trigger.target {
+            Target::Requests { .. } => self.check_warm()?,
+            Target::Bucket(_) => {
+                return Ok(IsActiveResponse { result: self.events(&trigger)? > 0 });
+            }
+            Target::Backlog(_) => return Ok(IsActiveResponse { result: false }),
         }
-        self.check_warm()?;
         let result = self.functions.with(&trigger.function, |function, has_stream, now| {
             function.keda_polled(trigger.cadence, has_stream, now);
             function.is_active(trigger.cadence, now)
@@ -124,41 +153,44 @@ impl Scaler {
 
     fn measure(&self, request: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
         let object = request.scaled_object_ref.ok_or(MetadataError::NoObject)?;
-        let trigger = Trigger::parse(object)?;
-        if trigger.target_events.is_some() {
-            return match request.metric_name.as_str() {
-                BUCKET_EVENTS => Ok(single(request.metric_name, as_float(self.events(&trigger)?))),
-                name => Err(Status::invalid_argument(format!("unknown metric {name:?}"))),
-            };
-        }
-        self.check_warm()?;
-        let covered = self.warmup.covered();
-        let (rate, open) = self
-            .functions
-            .with(&trigger.function, |function, _, now| {
-                let load = function.load();
-                (function.rate(now, covered), load.in_flight + load.held)
-            })
-            .unwrap_or_default();
-        let value = match request.metric_name.as_str() {
-            REQUEST_RATE => rate,
+        let trigger = self.trigger(object)?;
+        let held = self.functions.held_value(&trigger.function, trigger.target);
+        let value = match (trigger.target, request.metric_name.as_str()) {
+            (Target::Requests { .. }, REQUEST_RATE) => self.requests(&trigger)?.0.max(held),
             // Also where no limit is set any more: an HPA may be one update behind.
-            CONCURRENCY => as_float(open),
-            name => return Err(Status::invalid_argument(format!("unknown metric {name:?}"))),
+            (Target::Requests { .. }, CONCURRENCY) => as_float(self.requests(&trigger)?.1),
+            (Target::Bucket(_), BUCKET_EVENTS) => as_float(self.events(&trigger)?).max(held),
+            (Target::Backlog(_), BACKLOG) => {
+                as_float(self.functions.backlog(&trigger.function)).max(held)
+            }
+            (_, name) => return Err(Status::invalid_argument(format!("unknown metric {name:?}"))),
         };
         Ok(single(request.metric_name, value))
     }
 
+    /// Requests per second, and those in flight and held.
+    fn requests(&self, trigger: &Trigger) -> Result<(f64, u64), Status> {
+        self.check_warm()?;
+        let covered = self.warmup.covered();
+        let read = self.functions.with(&trigger.function, |function, _, now| {
+            let load = function.load();
+            (function.rate(now, covered), load.in_flight + load.held)
+        });
+        Ok(read.unwrap_or_default())
+    }
+
     fn subscribe(&self, object: ScaledObjectRef) -> Result<ActivationStream, Status> {
-        let trigger = Trigger::parse(object)?;
-        if trigger.target_events.is_some() {
-            return self.subscribe_to_bucket(&trigger);
+        let trigger = self.trigger(object)?;
+        match trigger.target {
+            Target::Requests { .. } => {}
+            Target::Bucket(_) => return self.subscribe_to_bucket(&trigger),
+            Target::Backlog(_) => return self.subscribe_to_backlog(trigger),
         }
         let greet = |function: &mut crate::aggregate::Function, now| {
             function.keda_connected(trigger.cadence, now);
         };
         let activations = Activations {
-            subscription: self.functions.subscribe(trigger.function, greet)?,
+            subscription: self.functions.subscribe(trigger.function, trigger.burst, greet)?,
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
             last: None,
@@ -175,8 +207,11 @@ impl Scaler {
     fn subscribe_to_bucket(&self, trigger: &Trigger) -> Result<ActivationStream, Status> {
         let FunctionKey { namespace, name } = &trigger.function;
         let events = self.backlog()?.subscribe(namespace, name).ok_or(TooManyFunctions)?;
+        let key = trigger.function.clone();
+        let subscription = self.functions.subscribe(key, trigger.burst, |_, _| {})?;
         let arrivals = Arrivals {
             events,
+            subscription,
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
             left: None,
@@ -188,9 +223,22 @@ impl Scaler {
     }
 }
 
+impl Scaler {
+    /// While the stream is open, the function is scaled ahead of the HPA here.
+    fn subscribe_to_backlog(&self, trigger: Trigger) -> Result<ActivationStream, Status> {
+        let subscription = self.functions.subscribe(trigger.function, trigger.burst, |_, _| {})?;
+        let shutdown = self.shutdown.clone();
+        Ok(Box::pin(stream::once(shutdown.cancelled_owned()).filter_map(move |()| {
+            let _open = &subscription;
+            std::future::ready(None)
+        })))
+    }
+}
+
 /// When to say `true` to one stream of a bucket's trigger.
 struct Arrivals {
     events: watch::Receiver<Option<u64>>,
+    subscription: Subscription,
     metrics: Metrics,
     shutdown: CancellationToken,
     /// How often it is said again while events wait, since some do; KEDA's polls do the rest.
@@ -203,7 +251,9 @@ impl Arrivals {
     async fn next(&mut self) -> Option<()> {
         let mut due = self.left.map(|_| Instant::now() + RESEND_INTERVAL);
         while !self.shutdown.is_cancelled() {
-            let waits = self.events.borrow_and_update().is_some_and(|events| events > 0);
+            let events = self.events.borrow_and_update().unwrap_or_default();
+            self.subscription.count_events(events);
+            let waits = events > 0;
             let now = Instant::now();
             match (waits, self.left) {
                 (false, _) => (self.left, due) = (None, None),
@@ -306,6 +356,8 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        // They follow from the metadata alone, so any shard knows them: KEDA would make an HPA without
+        // metrics of an error.
         let specs = Trigger::parse(request.into_inner()).map(|trigger| metric_specs(&trigger));
         self.counted("get_metric_spec", specs.map_err(Status::from))
     }
@@ -331,14 +383,15 @@ fn metric_specs(trigger: &Trigger) -> GetMetricSpecResponse {
         target_size: rounded(target),
         target_size_float: target,
     };
-    if let Some(target) = trigger.target_events {
-        return GetMetricSpecResponse { metric_specs: vec![spec(BUCKET_EVENTS, target)] };
-    }
-    let mut metric_specs = vec![spec(REQUEST_RATE, trigger.target_request_rate)];
-    if trigger.concurrency > 0 {
-        let target = TARGET_UTILISATION * f64::from(trigger.concurrency);
-        metric_specs.push(spec(CONCURRENCY, target));
-    }
+    let metric_specs = match trigger.target {
+        Target::Requests { rate, concurrency: 0 } => vec![spec(REQUEST_RATE, rate)],
+        Target::Requests { rate, concurrency } => {
+            let open = TARGET_UTILISATION * f64::from(concurrency);
+            vec![spec(REQUEST_RATE, rate), spec(CONCURRENCY, open)]
+        }
+        Target::Bucket(events) => vec![spec(BUCKET_EVENTS, events)],
+        Target::Backlog(events) => vec![spec(BACKLOG, events)],
+    };
     GetMetricSpecResponse { metric_specs }
 }
 

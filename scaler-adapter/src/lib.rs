@@ -1,7 +1,7 @@
 //! Kipper's scaler-adapter: the interceptors' counts in, KEDA's external scaler out.
 //!
-//! The flow is collect → aggregate → serve, and the modules stand in that order. `aggregate` and
-//! `metadata` are pure; `functions` is the one shared state; nothing is stored, because interceptors
+//! The flow is collect → aggregate → serve, and the modules stand in that order; `burst` asks for
+//! replicas beside it, ahead of the HPA, and `pollers` takes in what waits for those. `aggregate`, `metadata` and what `burst` decides are pure; `functions` is the one shared state; nothing is stored, because interceptors
 //! report everything again when they reconnect. Bucket events are counted by a [`Backlog`]: with the
 //! feature `bucket-watcher` (on by default) the watcher of that crate, beside the servers.
 
@@ -10,12 +10,15 @@ pub mod error;
 mod metrics;
 
 pub mod aggregate;
+mod asker;
 mod backlog;
+mod burst;
 mod clock;
 mod collector;
 pub mod external_scaler;
 mod functions;
 mod metadata;
+mod pollers;
 mod server;
 mod warmup;
 
@@ -24,20 +27,23 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use futures_util::future::{BoxFuture, OptionFuture, try_join};
 use kipper_externalscaler::external_scaler_server::ExternalScalerServer;
 use kipper_process::{admin::AdminServer, readiness::Readiness};
+use kipper_trigger::token::BacklogKey;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::Router;
 use tonic_health::server::HealthReporter;
 
+pub use asker::{Deployments, Replicas};
 pub use backlog::Backlog;
+
 pub use config::Config;
 pub use error::Error;
 pub use warmup::Expected;
 
 use crate::{
-    clock::Clock, collector::Collector, external_scaler::Scaler, functions::Functions,
-    metrics::Metrics, warmup::Warmup,
+    asker::Asker, clock::Clock, collector::Collector, external_scaler::Scaler,
+    functions::Functions, metrics::Metrics, pollers::Pollers, warmup::Warmup,
 };
 
 /// How often idle functions are looked for.
@@ -51,6 +57,7 @@ pub struct Adapter {
     grpc_addr: SocketAddr,
     counts: TcpListener,
     counts_addr: SocketAddr,
+    backlog: Option<(TcpListener, SocketAddr)>,
     registry: Registry,
     stages: Stages,
     /// What runs beside the servers, until its token is cancelled.
@@ -68,6 +75,11 @@ struct Stages {
     functions: Arc<Functions>,
     warmup: Arc<Warmup>,
     expected: Expected,
+    metrics: Metrics,
+    /// Takes backlogs in, where pollers may report them.
+    pollers: Option<Pollers>,
+    /// Asks for replicas, if anybody may.
+    asker: Option<Asker>,
     /// Ends every stream with OK.
     end_streams: CancellationToken,
 }
@@ -129,8 +141,31 @@ impl Adapter {
         let stages = build(config, &registry, backlog)?;
         let (grpc, grpc_addr) = listen("grpc", config.grpc_listen).await?;
         let (counts, counts_addr) = listen("counts", config.counts_listen).await?;
-        let (beside, webhook_addr) = (None, None);
-        Ok(Self { grpc, grpc_addr, counts, counts_addr, registry, stages, beside, webhook_addr })
+        let backlog = match config.backlog_listen {
+            Some(addr) => Some(listen("backlog", addr).await?),
+            None => None,
+        };
+        Ok(Self {
+            grpc,
+            grpc_addr,
+            counts,
+            counts_addr,
+            backlog,
+            registry,
+            stages,
+            beside: None,
+            webhook_addr: None,
+        })
+    }
+
+    /// Scales functions ahead of the HPA, wherever `replicas` has them.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: Arc<dyn Replicas>) -> Self {
+        let Stages { functions, warmup, metrics, .. } = &self.stages;
+        functions.set_asker();
+        let (functions, warmup) = (Arc::clone(functions), Arc::clone(warmup));
+        self.stages.asker = Some(Asker::new(functions, warmup, replicas, metrics.clone()));
+        self
     }
 
     /// Where KEDA's calls are served.
@@ -141,6 +176,11 @@ impl Adapter {
     /// Where interceptors report.
     pub fn counts_addr(&self) -> SocketAddr {
         self.counts_addr
+    }
+
+    /// Where pollers report backlogs, if anywhere.
+    pub fn backlog_addr(&self) -> Option<SocketAddr> {
+        self.backlog.as_ref().map(|(_, addr)| *addr)
     }
 
     /// Where notifications of buckets are taken, if anywhere.
@@ -159,8 +199,18 @@ impl Adapter {
     /// # Errors
     /// When a server fails by itself.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Stages { external_scaler, counts, health, functions, warmup, expected, end_streams } =
-            self.stages;
+        let Stages {
+            external_scaler,
+            counts,
+            health,
+            functions,
+            warmup,
+            expected,
+            pollers,
+            asker,
+            end_streams,
+            metrics: _,
+        } = self.stages;
         let _end: DropGuard = end_streams.clone().drop_guard();
         let stopping = end_streams.clone();
         let servers = async {
@@ -174,7 +224,11 @@ impl Adapter {
         // Neither ends by itself but for an error; after a signal both do.
         let work = try_join(servers, beside);
         let upkeep = async {
-            tokio::join!(warmup.watch(&expected), sweep(&functions));
+            let asking = OptionFuture::from(asker.map(Asker::run));
+            let told = pollers.zip(self.backlog);
+            let told = told.map(|(pollers, (port, _))| pollers.serve(port, end_streams.clone()));
+            let told = OptionFuture::from(told);
+            tokio::join!(warmup.watch(&expected), sweep(&functions), asking, told);
         };
         let stop = async {
             shutdown.cancelled().await;
@@ -197,7 +251,11 @@ impl Adapter {
 /// When something cannot be bound or read, or a server fails by itself.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     tracing::info!(?config, "starting");
-    let adapter = Adapter::bind(&config).await?;
+    let mut adapter = Adapter::bind(&config).await?;
+    if let Some(foreign) = config.burst.clone() {
+        let client = kipper_kubernetes::client().await.map_err(Error::Kubernetes)?;
+        adapter = adapter.with_replicas(Arc::new(Deployments::new(client, foreign)));
+    }
     let readiness = Readiness::new();
     let admin =
         AdminServer::bind(config.admin_listen, readiness.clone(), adapter.registry()).await?;
@@ -239,12 +297,23 @@ fn build(
         Arc::clone(&functions),
         Arc::clone(&warmup),
         metrics.clone(),
+        config.shard,
         config.interceptor_ttl,
         end_streams.clone(),
     );
-    let scaler =
-        Scaler::new(Arc::clone(&functions), Arc::clone(&warmup), metrics, end_streams.clone());
-    let scaler = scaler.with_backlog(backlog);
+    let scaler = Scaler::new(
+        Arc::clone(&functions),
+        Arc::clone(&warmup),
+        metrics.clone(),
+        end_streams.clone(),
+    );
+    let scaler = scaler.with_backlog(backlog).of_shard(config.shard);
+    let secret = config.backlog_listen.and(config.counts_tls.counts_tls_key.as_ref());
+    let key = secret.map(|path| server::read(path).map(|key| BacklogKey::derive(&key)));
+    let pollers = key.transpose()?.map(|key| {
+        let (functions, metrics) = (Arc::clone(&functions), metrics.clone());
+        Pollers { key, functions, metrics }
+    });
     let health = HealthReporter::new();
     let health_service = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let health_server = tonic_health::pb::health_server::HealthServer::new(health_service);
@@ -254,7 +323,19 @@ fn build(
         server::tls_config(config.grpc_tls.files())?,
     )?;
     let counts = server::counts(collector, server::tls_config(config.counts_tls.files())?)?;
-    Ok(Stages { external_scaler, counts, health, functions, warmup, expected, end_streams })
+    let asker = None;
+    Ok(Stages {
+        external_scaler,
+        counts,
+        health,
+        functions,
+        warmup,
+        expected,
+        metrics,
+        pollers,
+        asker,
+        end_streams,
+    })
 }
 
 fn registry() -> Result<Registry, Error> {

@@ -3,7 +3,7 @@
 use kipper_externalscaler::ScaledObjectRef;
 use kipper_trigger::scaler::{self, Metadata, Target};
 
-use crate::{aggregate::Cadence, functions::FunctionKey};
+use crate::{aggregate::Cadence, burst::Settings, functions::FunctionKey};
 
 /// Longest name Kubernetes has (RFC 1123 subdomain).
 pub(crate) const MAX_NAME_BYTES: usize = 253;
@@ -12,12 +12,10 @@ pub(crate) const MAX_NAME_BYTES: usize = 253;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trigger {
     pub(crate) function: FunctionKey,
-    pub(crate) target_request_rate: f64,
-    /// 0 = none.
-    pub(crate) concurrency: u32,
+    pub(crate) target: Target,
     pub(crate) cadence: Cadence,
-    /// Events per replica, if it is a bucket's trigger.
-    pub(crate) target_events: Option<f64>,
+    /// Unless it is left to the HPA.
+    pub(crate) burst: Option<Settings>,
 }
 
 /// Why a `ScaledObjectRef` says nothing this scaler could answer.
@@ -43,11 +41,9 @@ impl Trigger {
             polling_interval: metadata.polling_interval,
             idle_timeout: metadata.idle_timeout,
         };
-        let (target_request_rate, concurrency, target_events) = match metadata.target {
-            Target::Requests { rate, concurrency } => (rate, concurrency, None),
-            Target::Events(events) => (0.0, 0, Some(events)),
-        };
-        Ok(Self { function, target_request_rate, concurrency, cadence, target_events })
+        let Metadata { target, burst_max_replicas, .. } = metadata;
+        let burst = (burst_max_replicas > 0).then(|| Settings::new(burst_max_replicas, target));
+        Ok(Self { function, target, cadence, burst })
     }
 }
 
@@ -84,8 +80,11 @@ mod tests {
     #[test]
     fn a_bucket_is_scaled_by_its_events_alone() {
         let bucket = parse("so", &[("bucket", "true"), ("targetEvents", "25")]).unwrap();
-        assert_eq!(bucket.target_events, Some(25.0));
-        assert_eq!(parse("so", &[("targetEvents", "25")]).unwrap().target_events, None);
+        assert_eq!(bucket.target, Target::Bucket(25.0));
+        let rows = parse("so", &[("backlog", "true"), ("targetEvents", "25")]).unwrap();
+        assert_eq!(rows.target, Target::Backlog(25.0));
+        let http = parse("so", &[("targetEvents", "25")]).unwrap();
+        assert!(matches!(http.target, Target::Requests { .. }));
         let error = parse("so", &[("targetRequestRate", "many")]).unwrap_err().to_string();
         assert!(error.starts_with("scalerMetadata.targetRequestRate: \"many\""), "{error}");
     }

@@ -16,6 +16,12 @@ pub(crate) struct Metrics {
     pub(crate) wakes: IntCounterVec,
     /// By `method` and `outcome`.
     pub(crate) calls: IntCounterVec,
+    /// By `outcome`.
+    pub(crate) asks: IntCounterVec,
+    pub(crate) asked_replicas: IntCounter,
+    /// By `code`.
+    pub(crate) backlogs: IntCounterVec,
+    pub(crate) burst_allowed: IntGauge,
 }
 
 impl Metrics {
@@ -55,6 +61,28 @@ impl Metrics {
             keda_streams: gauge("keda_streams", "Open StreamIsActive streams.")?,
             wakes: counters("wakes_total", "Activations pushed to KEDA.", &["kind"])?,
             calls: counters("calls_total", "Calls by KEDA.", &["method", "outcome"])?,
+            asks: counters(
+                "burst_looks_total",
+                "Looks at a function that may need replicas ahead of the HPA, by what came of it: \
+                 `asked` for more, `enough` there, `asleep` at zero, `changing`, `stuck` without pods, \
+                 `raced` by somebody else, `limited` by the budget, `refused` by the policy, `gone`, \
+                 `forbidden`, `failed`.",
+                &["outcome"],
+            )?,
+            asked_replicas: counter(
+                "burst_replicas_total",
+                "Replicas asked for ahead of the HPA.",
+            )?,
+            backlogs: counters(
+                "backlog_reports_total",
+                "Reports of pollers that events wait for their function, by status code.",
+                &["code"],
+            )?,
+            burst_allowed: gauge(
+                "burst_allowed",
+                "1 while functions may be scaled ahead of the HPA, 0 where a right or the policy is \
+                 missing.",
+            )?,
         })
     }
 }

@@ -24,6 +24,8 @@ const MAX_KEDA_MESSAGE_BYTES: usize = 256 << 10;
 const MAX_REPORT_BYTES: usize = 32 << 20;
 /// KEDA is silent for long; this is how its death is noticed.
 const KEDA_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// What an interceptor may send ahead: a second of its budget would be a megabyte.
+const COUNTS_WINDOW: u32 = 256 << 10;
 /// An interceptor that died without a word is noticed within ten seconds.
 const COUNTS_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 /// A TLS handshake that takes longer is given up.
@@ -46,7 +48,9 @@ pub(crate) fn external_scaler(
 pub(crate) fn counts(collector: Collector, tls: Option<ServerTlsConfig>) -> Result<Router, Error> {
     let collector = CountsServer::new(collector).max_decoding_message_size(MAX_REPORT_BYTES);
     let mut server = secured(with_keepalive(COUNTS_KEEPALIVE), tls, "counts")?
-        .max_concurrent_streams(MAX_COUNTS_STREAMS);
+        .max_concurrent_streams(MAX_COUNTS_STREAMS)
+        .initial_stream_window_size(COUNTS_WINDOW)
+        .initial_connection_window_size(COUNTS_WINDOW);
     Ok(server.add_service(collector))
 }
 
@@ -75,7 +79,7 @@ pub(crate) fn tls_config(files: Option<TlsFiles<'_>>) -> Result<Option<ServerTls
     Ok(Some(tls))
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
     let error = |source: io::Error| Error::TlsFile { path: path.clone(), source };
     std::fs::read(path).map_err(error)
 }

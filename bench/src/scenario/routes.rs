@@ -48,7 +48,10 @@ pub fn run(args: &RoutesArgs) -> Result<(), anyhow::Error> {
     let one = RouteTable::aliases(hosts.clone(), run.setup.backend);
     let mut contenders = Vec::new();
     for (name, table) in [("routes_1".to_owned(), one), (format!("routes_{routes}"), many)] {
-        let peer = Peer::start_interceptor(&name, &table, &run.setup, &run.budget)?;
+        let peer = {
+            let interceptor = &run.setup.interceptor;
+            Peer::start_interceptor(&name, interceptor, &table, &run.setup, &run.budget)?
+        };
         contenders.push(Contender { name, peer, samples: Vec::new() });
     }
     let load = Load::Http1(Http1 { hosts, ..Http1::keep_alive(args.connections) });

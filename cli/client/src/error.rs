@@ -148,6 +148,28 @@ pub(crate) fn is_lasting(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404))
 }
 
+/// How a watch takes it when the cluster does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It waits until the cluster does.
+    Endless,
+    /// It ends: somebody looks on, and what they see would be old.
+    None,
+}
+
+impl Patience {
+    /// Which errors end a watch.
+    pub(crate) fn gives_up(self) -> fn(&kube::Error) -> bool {
+        match self {
+            Self::Endless => is_lasting,
+            Self::None => |error| {
+                let is_away = matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_));
+                is_away || is_lasting(error)
+            },
+        }
+    }
+}
+
 /// `functions` of `function hello`.
 fn kind_of(what: &str) -> String {
     let kind = what.split(' ').next().unwrap_or(what);

@@ -20,7 +20,10 @@ use kube::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ApiError, Connection, FIELD_MANAGER, check, edits::EditError, error::OwnedField, params,
+    ApiError, Connection, FIELD_MANAGER, check,
+    edits::EditError,
+    error::{OwnedField, Patience},
+    params,
 };
 
 pub use watch::Seen;
@@ -202,15 +205,17 @@ impl Functions {
     /// Hands over those that are selected, and then each that is added, changed or deleted, forever.
     ///
     /// # Errors
-    /// When they cannot be watched.
+    /// When they cannot be watched, and without patience when the cluster does not answer.
     pub async fn watch(
         &self,
         selection: &Selection,
+        patience: Patience,
         take: impl FnMut(Seen) + Send,
     ) -> Result<(), ApiError> {
         let api = if selection.everywhere { &self.watched_all } else { &self.watched };
         let settings = kipper_kubernetes::Settings::labels(selection.labels.as_str());
-        let ended = kipper_kubernetes::follow(api.clone(), settings, watch::Watching::new(take));
+        let ended =
+            kipper_kubernetes::follow(api.clone(), settings, watch::Watching::new(patience, take));
         let read = |error| ApiError::read(error, "functions", &self.namespace);
         ended.await.map(|never| match never {}).map_err(read)
     }
@@ -299,31 +304,42 @@ impl Functions {
         self.change(name, annotated).await
     }
 
-    /// Changes spec and annotations of a Function, under the version that it was read at.
+    /// Changes spec and annotations of a Function as it is stored.
     async fn change(
         &self,
         name: &str,
         change: impl Fn(&mut Function) -> Result<(), EditError>,
     ) -> Result<Written, ChangeError> {
+        let edit = |source| ChangeError::Edit { name: name.to_owned(), source };
+        let change = |function: &mut Function| change(function).map_err(edit);
+        self.change_from(self.get(name).await?, change).await
+    }
+
+    /// Changes a Function under the version that it was read at, anew where that has moved.
+    async fn change_from(
+        &self,
+        mut before: Function,
+        change: impl Fn(&mut Function) -> Result<(), ChangeError>,
+    ) -> Result<Written, ChangeError> {
+        let name = before.name_any();
         let mut backoff = CONFLICTS;
         for _ in 0..MAX_TRIES {
-            let before = self.get(name).await?;
             let mut after = before.clone();
-            let edit = |source| ChangeError::Edit { name: name.to_owned(), source };
-            change(&mut after).map_err(edit)?;
+            change(&mut after)?;
             let mut patch = patch(&before, &after);
             if patch == json!({}) {
                 return Ok(Written::unchanged(before));
             }
-            check_change(name, &before.spec, &after.spec)?;
+            check_change(&name, &before.spec, &after.spec)?;
             patch["metadata"]["resourceVersion"] = json!(before.resource_version());
-            match self.merge(name, &patch).await {
+            match self.merge(&name, &patch).await {
                 Err(ApiError::Conflict(_)) => tokio::time::sleep(backoff.pause()).await,
                 Ok(function) => return Ok(Written::changed(function, before.spec)),
                 Err(error) => return Err(error.into()),
             }
+            before = self.get(&name).await?;
         }
-        Err(ChangeError::Contended(name.to_owned()))
+        Err(ChangeError::Contended(name))
     }
 
     /// Makes a Function be as `after` says where that differs from `before`, which is how it was read.
@@ -337,15 +353,17 @@ impl Functions {
         before: &Function,
         after: &Function,
     ) -> Result<Written, ChangeError> {
-        let mut patch = patch(before, after);
-        if patch == json!({}) {
-            return Ok(Written::unchanged(before.clone()));
-        }
-        let name = before.name_any();
-        check_change(&name, &before.spec, &after.spec)?;
-        patch["metadata"]["resourceVersion"] = json!(before.resource_version());
-        let function = self.merge(&name, &patch).await?;
-        Ok(Written::changed(function, before.spec.clone()))
+        let replaced = |function: &mut Function| {
+            // The status moves the version as well, and is nobody's change.
+            if patch(before, function) != json!({}) {
+                return Err(ApiError::Conflict(what(&before.name_any())).into());
+            }
+            function.spec = after.spec.clone();
+            function.metadata.labels.clone_from(&after.metadata.labels);
+            function.metadata.annotations.clone_from(&after.metadata.annotations);
+            Ok(())
+        };
+        self.change_from(before.clone(), replaced).await
     }
 
     async fn merge(&self, name: &str, patch: &Value) -> Result<Function, ApiError> {

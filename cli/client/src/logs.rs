@@ -5,6 +5,7 @@
 
 mod container;
 mod lines;
+mod search;
 
 use std::{collections::HashSet, time::Duration};
 
@@ -27,6 +28,7 @@ use crate::{ApiError, Connection, error::is_lasting};
 use container::{Run, containers};
 use lines::line;
 pub use lines::{Cutter, Line};
+pub use search::{Search, SearchError};
 
 /// Pods of a function that are read.
 const MAX_PODS: u32 = 100;
@@ -50,8 +52,8 @@ pub struct Query {
     pub selector: String,
     /// No line older than this.
     pub since: Duration,
-    /// Only lines that contain this text.
-    pub search: Option<String>,
+    /// Only lines that contain this.
+    pub search: Option<Search>,
     /// Only so many lines, the last ones.
     pub tail: Option<usize>,
     /// Those of containers before they were restarted, instead of those that run or ran last.
@@ -71,7 +73,7 @@ impl Query {
     }
 
     fn takes(&self, text: &str) -> bool {
-        self.search.as_ref().is_none_or(|search| text.contains(search.as_str()))
+        self.search.as_ref().is_none_or(|search| search.matches(text))
     }
 
     fn seconds(&self) -> Option<i64> {
@@ -385,8 +387,8 @@ mod tests {
         let mut query = Query::function("hello", Duration::from_millis(1));
         assert_eq!((query.selector.as_str(), query.seconds()), ("app=hello", Some(1)));
         assert!(query.takes("anything"));
-        query.search = Some("a.*[b]".to_owned());
-        assert!(query.takes("x a.*[b] y"));
+        query.search = "a.*[b]".parse().ok();
+        assert!(query.takes("x A.*[b] y"));
         assert!(!query.takes("a1b"));
     }
 
@@ -394,7 +396,7 @@ mod tests {
     fn a_tail_is_of_what_is_shown() {
         let query = |tail, search: Option<&str>| Query {
             tail,
-            search: search.map(str::to_owned),
+            search: search.and_then(|text| text.parse().ok()),
             ..Query::function("hello", Duration::ZERO)
         };
         assert_eq!(query(None, None).lines(), MAX_LINES);

@@ -17,7 +17,7 @@ use kipper_function::{Function, names};
 use kube::{Api, Resource, ResourceExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{ApiError, Connection, functions::Functions};
+use crate::{ApiError, Connection, error::Patience, functions::Functions};
 
 pub use awake::{Woken, rolled_out, woken};
 pub use error::WaitError;
@@ -101,7 +101,7 @@ async fn known(
     name: &str,
     cause: impl Fn(&Function) -> Option<WaitError>,
 ) -> WaitError {
-    let mut states = Box::pin(states(functions, name));
+    let mut states = Box::pin(states(functions, name, Patience::Endless));
     while let Some(Ok(Some(now))) = states.next().await {
         if let Some(cause) = cause(&now) {
             return cause;
@@ -125,7 +125,7 @@ async fn until(
     deadline: Instant,
     mut holds: impl FnMut(&Function) -> bool,
 ) -> Result<Function, WaitError> {
-    let mut states = Box::pin(states(functions, name));
+    let mut states = Box::pin(states(functions, name, Patience::Endless));
     loop {
         let late = |_| WaitError::TooLate { name: name.to_owned(), last: String::new() };
         // The stream of a watch has no end.
@@ -153,7 +153,7 @@ pub async fn gone(
     uid: &str,
     deadline: Instant,
 ) -> Result<bool, ApiError> {
-    ended(states(functions, name), uid, deadline).await
+    ended(states(functions, name, Patience::Endless), uid, deadline).await
 }
 
 /// Waits until a volume that was deleted is gone; false if it is still there at `deadline`, as it is
@@ -170,7 +170,12 @@ pub async fn volume_gone(
     let namespace = connection.namespace.clone();
     let api: Api<PersistentVolumeClaim> = Api::namespaced(connection.streams.clone(), &namespace);
     let claim = names::volume_claim(name);
-    ended(watched(api, &claim, format!("volume {name}"), namespace), uid, deadline).await
+    ended(
+        watched(api, &claim, format!("volume {name}"), namespace, Patience::Endless),
+        uid,
+        deadline,
+    )
+    .await
 }
 
 /// Whether the object with this uid comes to its end until `deadline`.

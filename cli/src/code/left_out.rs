@@ -77,6 +77,13 @@ pub(crate) fn is_ignored(name: &OsStr) -> bool {
     })
 }
 
+/// Would a file of this path and text be read as a part of the code?
+pub(crate) fn is_taken(path: &str, text: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let is_ignored = path.split('/').any(|name| is_ignored(OsStr::new(name)));
+    !is_ignored && !is_secret(file) && !is_secret_pem(path, text)
+}
+
 /// Does a file of this name look like a secret?
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -120,6 +127,18 @@ mod tests {
         ] {
             assert_eq!(is_ignored(OsStr::new(name)), ignored, "{name}");
             assert_eq!(is_secret(name), secret, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_anywhere_in_a_path_is_not_taken() {
+        for path in ["a.js", "lib/a.js", "lib/data.txt"] {
+            assert!(is_taken(path, ""), "{path}");
+        }
+        for path in
+            [".env", "lib/.env", "node_modules/p/index.js", ".git/hooks/x", "a.key", "k.pem"]
+        {
+            assert!(!is_taken(path, ""), "{path}");
         }
     }
 

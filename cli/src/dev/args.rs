@@ -8,6 +8,7 @@ use kipper_process::exit::plain;
 use kipper_trigger::Setting;
 
 use crate::{
+    ai_args::AiArgs,
     env_flag::variable,
     trigger_flags::{self, CronArgs, EventArgs},
 };
@@ -106,6 +107,10 @@ pub struct Args {
     /// Python to use
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     pub python: PathBuf,
+
+    /// The assistant's provider.
+    #[command(flatten)]
+    pub ai: AiArgs,
 
     /// The trigger of a code file; last, because its heading counts for what follows.
     #[command(flatten)]

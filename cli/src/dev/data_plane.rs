@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use super::scale::keda::Client;
+use super::scale::{asks::Asks, keda::Client};
 
 /// Client connections: plenty for one user, and within every usual limit of open files.
 const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
@@ -37,6 +37,8 @@ pub(crate) struct DataPlane {
     pub(crate) feed: MemoryFeed,
     /// KEDA's way to the adapter.
     pub(crate) scaler: Client,
+    /// The adapter's way to replicas.
+    pub(crate) asks: Asks,
     interceptor: JoinSet<anyhow::Result<usize>>,
     control: JoinSet<anyhow::Result<()>>,
     stop_interceptor: CancellationToken,
@@ -46,7 +48,9 @@ pub(crate) struct DataPlane {
 impl DataPlane {
     /// Binds and starts all of it. `grace` bounds the drain.
     pub(crate) async fn start(listen: SocketAddr, grace: Duration) -> anyhow::Result<Self> {
+        let asks = Asks::default();
         let adapter = Adapter::bind(&AdapterConfig::in_process()).await?;
+        let adapter = adapter.with_replicas(Arc::new(asks.clone()));
         let scaler = Client::new(channel(adapter.external_scaler_addr())?);
         let counts = adapter.counts_addr();
         let registry = Registry::new();
@@ -78,6 +82,7 @@ impl DataPlane {
             router,
             feed,
             scaler,
+            asks,
             interceptor: proxy,
             control,
             stop_interceptor,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kipper_function::{Timestamp, cron::Schedule, host};
+use kipper_function::{Timestamp, cron::Schedule, host, route::Route};
 use kipper_interceptor::source::{self, FunctionId, Probe, RouteSpec};
 use kipper_trigger::Setting;
 use tokio::{
@@ -238,7 +238,9 @@ fn play(
         Counts::start(events, max, polling_interval, context, stop)
     });
     let client = platform.data_plane.scaler.clone();
-    let playing = keda::play(client, scaled, counts, Arc::clone(replicas), orders.clone(), voice);
+    let asks = platform.data_plane.asks.of(&function.name, Arc::clone(replicas));
+    let replicas = Arc::clone(replicas);
+    let playing = keda::play(client, scaled, counts, replicas, asks, orders.clone(), voice);
     AbortOnDropHandle::new(tokio::spawn(playing))
 }
 
@@ -272,8 +274,17 @@ fn route(function: &LocalFunction, periods: Periods) -> RouteSpec {
         idle_timeout: idle_timeout(function, periods),
         // The runtimes listen only once the handler is loaded, so listening is ready.
         probe: Probe::Tcp,
-        ..source::function::route(id, hosts, &function.spec, function.retry_idempotent)
+        ..source::function::route(id, hosts, &Route::new(&function.spec, function.retry_idempotent))
     }
+}
+
+/// Why nothing handles its events; `None` where something does, or it has no event trigger.
+pub(crate) fn unhandled(
+    function: &LocalFunction,
+    events: Option<&Result<EventTrigger, Unavailable>>,
+) -> Option<String> {
+    let why = events?.as_ref().err()?;
+    Some(format!("{} trigger: {why}", function.spec.event()?.kind))
 }
 
 /// How the function is reached, for the list at start.
@@ -296,7 +307,7 @@ pub(crate) fn summary(
         parts.push(format!("{}, {when}", schedule.describe()));
     }
     match (function.spec.event(), events) {
-        (Some(trigger), Some(Err(why))) => parts.push(format!("{} trigger: {why}", trigger.kind)),
+        (Some(_), Some(Err(_))) => parts.extend(unhandled(function, events)),
         (Some(trigger), events) => {
             let source = trigger.setting(Setting::Source);
             let name = source.filter(|source| !source.contains("://"));

@@ -51,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) starting: u32,
     /// Why the present code does not run, and since when.
     pub(crate) failure: Option<(String, Timestamp)>,
+    /// Why its events are not handled.
+    pub(crate) unhandled: Option<String>,
     pub(crate) runs: ScheduleStatus,
 }
 
@@ -122,6 +124,11 @@ impl Journal {
     /// It runs, or is other code now.
     pub(crate) fn healed(&self) {
         self.change(|facts| facts.failure = None);
+    }
+
+    /// Why its events are not handled; `None` where they are, or it has none.
+    pub(crate) fn unhandled(&self, why: Option<String>) {
+        self.change(|facts| facts.unhandled = why);
     }
 
     pub(crate) fn run_began(&self, run: String) {

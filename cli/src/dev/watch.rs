@@ -120,7 +120,8 @@ impl Watch {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+/// Waits for a deadline, if there is one.
+pub(super) async fn sleep_until(deadline: Option<Instant>) {
     if let Some(deadline) = deadline {
         tokio::time::sleep_until(deadline).await;
     }

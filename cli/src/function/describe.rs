@@ -9,7 +9,8 @@ use kipper_client::{
     services::{Services, injected},
 };
 use kipper_function::{
-    Function, Timestamp, code,
+    Function, Timestamp,
+    code::{self, VolumeReason},
     function::{ServiceBinding, effective::Workload},
     names::{self, service_credentials},
 };
@@ -203,6 +204,12 @@ fn about(function: &Function, now: Timestamp) -> Vec<String> {
         let (reason, code) = (&exit.reason, exit.exit_code);
         let age = output::age(Some(exit.time.0), now);
         pairs.push(("last exit", format!("{reason}, exit code {code}, {age} ago")));
+    }
+    if let Some(Workload::Inline(runtime, source)) = spec.workload() {
+        let files = code::files(&function.name_any(), runtime, source);
+        if let Some(reason @ VolumeReason::Size) = code::volume_reason(spec, runtime, &files) {
+            pairs.push(("code", format!("from a volume, which a cold start waits for: {reason}")));
+        }
     }
     let cpu = spec.cpu_limit().unwrap_or("no limit");
     pairs.push(("cpu", format!("{} reserved, {cpu}", spec.cpu_request())));

@@ -121,7 +121,7 @@ fn without_code(spec: &FunctionSpec) -> anyhow::Result<String> {
 }
 
 /// Inline code by file. A list of packages that is made of the spec is left out: the spec has it.
-fn code_files(name: &str, spec: &FunctionSpec) -> BTreeMap<String, String> {
+pub(super) fn code_files(name: &str, spec: &FunctionSpec) -> BTreeMap<String, String> {
     let Some(Workload::Inline(runtime, source)) = spec.workload() else {
         return BTreeMap::new();
     };
@@ -148,7 +148,7 @@ fn text(function: &Function) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(&object)?)
 }
 
-fn unified([old, new]: &[String; 2], before: &str, after: &str) -> String {
+pub(super) fn unified([old, new]: &[String; 2], before: &str, after: &str) -> String {
     if before == after {
         return String::new();
     }

@@ -4,6 +4,7 @@ use clap::Args as ClapArgs;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kipper_client::{
     ApiError,
+    error::Patience,
     functions::{Seen, Selection},
 };
 use kipper_function::{
@@ -84,7 +85,7 @@ async fn watch(args: &ListArgs, session: &Session, selection: &Selection) -> any
             printed = watched.print(seen);
         }
     };
-    session.functions.watch(selection, take).await?;
+    session.functions.watch(selection, Patience::Endless, take).await?;
     printed
 }
 

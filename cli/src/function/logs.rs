@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::Args as ClapArgs;
 use kipper_client::{
     ApiError,
-    logs::{Line, Logs, Query, Recent},
+    logs::{Line, Logs, Query, Recent, Search},
     loki::{Address, Loki, Tenant},
 };
 use kipper_function::names::{CONTAINER, is_test_pod};
@@ -32,9 +32,9 @@ pub struct Args {
     #[arg(short, long, conflicts_with_all = ["follow", "loki", "loki_tenant"])]
     pub previous: bool,
 
-    /// Only lines that contain this text
+    /// Only lines that contain this text, in upper or lower case
     #[arg(long, value_name = "TEXT")]
-    pub search: Option<String>,
+    pub search: Option<Search>,
 
     /// Follow the log until Ctrl-C
     #[arg(short, long)]

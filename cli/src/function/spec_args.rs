@@ -116,6 +116,10 @@ pub struct SpecArgs {
     #[arg(long, value_name = "COUNT")]
     pub concurrency: Option<i32>,
 
+    /// Give a sudden load its replicas at once, ahead of the HorizontalPodAutoscaler [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub burst: Option<bool>,
+
     /// Add no security headers to responses
     #[arg(
         long,
@@ -316,13 +320,14 @@ impl Change<'_> {
     fn scaling(&self, spec: &mut FunctionSpec) {
         let args = self.args;
         let (min, max, concurrency) = (args.min_replicas, args.max_replicas, args.concurrency);
-        if min.or(max).or(concurrency).is_none() {
+        if min.or(max).or(concurrency).is_none() && args.burst.is_none() {
             return;
         }
         let scaling = spec.scaling.get_or_insert_with(Scaling::default);
         scaling.min_replicas = min.or(scaling.min_replicas);
         scaling.max_replicas = max.or(scaling.max_replicas);
         scaling.concurrency = concurrency.or(scaling.concurrency);
+        scaling.burst = args.burst.or(scaling.burst);
     }
 }
 

@@ -68,7 +68,7 @@ async fn a_function_is_deployed_asked_changed_and_deleted() {
         })
         .await;
         // The old pod answers, and is not what was waited for.
-        let image = ["--image", "docker.io/kipper/no-such-image:dev", "--wait", "--timeout", "10s"];
+        let image = ["--image", "docker.io/kipper/no-such-image:dev", "--wait", "--timeout", "60s"];
         let stderr = kip.fails(1, &[&["function", "update", name], &image[..]].concat()).await;
         assert!(stderr.contains("is not ready: ImagePullFailed"), "{stderr}");
         let deleted = kip.ok(&["function", "delete", name]).await;

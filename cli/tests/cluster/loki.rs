@@ -143,6 +143,9 @@ async fn every_range_and_every_text_is_found_of_pods_that_are_gone() {
         for text in TEXTS {
             let told = kip.ok(&[&logs[..], &["--search", text]].concat()).await;
             assert_eq!(told, format!("<{text}>\n"));
+            // In any case of its letters, and nothing else of it.
+            let told = kip.ok(&[&logs[..], &["--search", &text.to_uppercase()]].concat()).await;
+            assert_eq!(told, format!("<{text}>\n"));
         }
         let end = kip.run(&[&logs[..], &["--search", "<.*>"]].concat()).await;
         assert_eq!((end.code, end.stdout.as_str()), (0, ""), "{end:?}");

@@ -7,6 +7,7 @@
 
 mod answers;
 mod apply;
+mod ask;
 mod console;
 mod edits;
 mod folders;

@@ -117,12 +117,106 @@ fn what_does_not_start_is_told_and_a_broken_file_cannot_be_saved() {
             "env": { "A": "1" } } });
         let list = "/api/v1/ns/local/functions";
         assert_eq!(console.send(http::Method::POST, list, &made).await.status, 201);
-        fs::write(folder.path().join("y.yaml"), "kind: [\n").unwrap();
+        save(&folder.path().join("y.yaml"), "kind: [\n");
         let found = console.get(&one("y")).await.body;
         assert!(found["readOnly"].as_str().is_some_and(|why| why.contains("y.yaml")), "{found}");
         let refused = change(&console, "y", |spec| spec["env"]["A"] = json!("2")).await;
         assert_eq!(refused["status"], 501, "{refused}");
         assert_eq!(fs::read_to_string(folder.path().join("y.yaml")).unwrap(), "kind: [\n");
+    });
+}
+
+#[test]
+fn a_function_goes_with_its_file_and_comes_back_with_it() {
+    let (folder, kip, console) = start(&[("hello.js", HELLO), ("all.yaml", MANIFEST)]);
+    on(async {
+        let mut stream = console.stream("ns=local&fn=hello").await;
+        stream.until("the function", |update| update["type"] == "function").await;
+        let mut all = console.stream("ns=local").await;
+        let names = |update: &Value| {
+            let items = update["items"].as_array().cloned().unwrap_or_default();
+            items.iter().filter_map(|item| item["name"].as_str().map(str::to_owned)).collect()
+        };
+        let are = |expected: &'static [&str]| {
+            move |update: &Value| -> bool {
+                let found: Vec<String> = names(update);
+                found == expected
+            }
+        };
+        all.until("all of them", are(&["a", "b", "hello"])).await;
+        fs::remove_file(folder.path().join("hello.js")).unwrap();
+        stream.until("its end", |update| update["type"] == "gone").await;
+        all.until("a list without it", are(&["a", "b"])).await;
+        let reply = console.get(&one("hello")).await;
+        assert_eq!((reply.status, &reply.body["reason"]), (404, &json!("not_found")));
+        assert_eq!(kip.get("fn-hello-localhost", "/").0, 404);
+        // Every function of a file goes with it.
+        fs::remove_file(folder.path().join("all.yaml")).unwrap();
+        all.until("an empty list", are(&[])).await;
+        save(&folder.path().join("hello.js"), HELLO);
+        stream.until("the function again", |update| update["type"] == "function").await;
+        assert_eq!(kip.get("fn-hello-localhost", "/").1, "hello");
+    });
+}
+
+/// An editor that renames the old file away before it writes the new one.
+#[test]
+fn a_file_that_is_away_for_a_moment_keeps_its_function() {
+    let folder = folder(&[("hello.js", HELLO)]);
+    // Given by its own name, and not by its folder's.
+    let path = folder.path().join("hello.js");
+    let kip = Kip::start(&path, &["--console-port=0"]);
+    assert_eq!(kip.get("fn-hello-localhost", "/").1, "hello");
+    let aside = folder.path().join("hello.js~");
+    fs::rename(&path, &aside).unwrap();
+    fs::write(&path, "module.exports = async () => 'edited'\n").unwrap();
+    crate::support::until("the edit", || kip.get("fn-hello-localhost", "/").1 == "edited");
+    fs::remove_file(&path).unwrap();
+    kip.wait_for("hello: removed");
+    fs::rename(&aside, &path).unwrap();
+    crate::support::until("the former one", || kip.get("fn-hello-localhost", "/").1 == "hello");
+    assert_eq!(kip.lines().iter().filter(|line| line.contains("hello: removed")).count(), 1);
+}
+
+#[test]
+fn a_restart_replaces_the_process_and_nothing_else() {
+    let code = "module.exports = async () => String(process.pid)\n";
+    let (_folder, kip, console) = start(&[("hello.js", code)]);
+    on(async {
+        let restart = format!("{}/restart", one("hello"));
+        let restart = || console.send(http::Method::POST, &restart, &Value::Null);
+        let reply = restart().await;
+        let nothing = json!({ "restarted": false, "why": "is at zero replicas" });
+        assert_eq!((reply.status, &reply.body), (200, &nothing));
+        let first = kip.get("fn-hello-localhost", "/").1;
+        let mut stream = console.stream("ns=local&fn=hello").await;
+        let runs = |update: &Value| update["function"]["status"]["phase"] == "Running";
+        let before = stream.until("it runs", runs).await;
+        let reply = restart().await;
+        assert_eq!((reply.status, &reply.body["restarted"]), (200, &json!(true)), "{reply:?}");
+        crate::support::until("another process", || {
+            let (status, pid) = kip.get("fn-hello-localhost", "/");
+            status == 200 && pid != first
+        });
+        let after = console.get(&one("hello")).await.body;
+        assert_eq!(after["generation"], before["function"]["generation"]);
+    });
+}
+
+#[test]
+fn requests_are_told_by_the_second() {
+    let (_folder, kip, console) = start(&[("hello.js", HELLO)]);
+    on(async {
+        let mut stream = console.stream("ns=local&fn=hello").await;
+        let rate = |update: &Value| update["type"] == "rate";
+        let quiet = stream.until("a rate", rate).await;
+        assert_eq!((&quiet["perSecond"], &quiet["source"]), (&json!(0.0), &json!("counter")));
+        assert_eq!(kip.get("fn-hello-localhost", "/").1, "hello");
+        let is_busy = |update: &Value| update["perSecond"].as_f64().is_some_and(|rate| rate > 0.0);
+        let busy = stream.until("the request", |update| rate(update) && is_busy(update)).await;
+        assert_eq!(busy["replicas"], 1, "{busy}");
+        // One that is over is none of the next seconds.
+        stream.until("quiet again", |update| rate(update) && !is_busy(update)).await;
     });
 }
 
@@ -145,4 +239,70 @@ fn a_cron_function_is_run_by_the_page() {
         };
         stream.until("its end", ended).await;
     });
+}
+
+/// A link in a folder leads a save nowhere, and a file that the page does not show is not replaced by it.
+#[cfg(unix)]
+#[test]
+fn a_save_stays_within_its_folder_and_replaces_nothing_that_is_not_shown() {
+    use std::os::unix::fs::symlink;
+
+    let outside = folder(&[("x.js", "before")]);
+    let home = folder(&[("f/index.js", HELLO), ("f/.env", "A=1"), ("f/image.bin", "\0")]);
+    let folder = home.path().join("f");
+    symlink(outside.path(), folder.join("lib")).unwrap();
+    let kip = Kip::start(&folder, &["--console-port=0"]);
+    let console = Console::new(&kip.wait_for("console on "));
+    for (file, reason) in [
+        ("lib/x.js", "unsupported"),
+        ("lib/new.js", "unsupported"),
+        (".env", "unsupported"),
+        ("node_modules/p/index.js", "unsupported"),
+        ("image.bin", "exists"),
+    ] {
+        let saved = on(change(&console, "f", |spec| {
+            spec["source"]["files"]["index.js"] = json!("module.exports = () => 'changed'\n");
+            spec["source"]["files"][file] = json!("after");
+        }));
+        assert_eq!(saved["body"]["reason"], reason, "{file}: {saved}");
+    }
+    // Nothing of a refused save is written.
+    assert_eq!(fs::read_to_string(folder.join("index.js")).unwrap(), HELLO);
+    assert_eq!(fs::read_to_string(outside.path().join("x.js")).unwrap(), "before");
+    assert!(!outside.path().join("new.js").exists() && !folder.join("node_modules").exists());
+    assert_eq!(fs::read_to_string(folder.join(".env")).unwrap(), "A=1");
+
+    let saved = on(change(&console, "f", |spec| {
+        spec["source"]["files"]["deep/new.js"] = json!("module.exports = 1\n");
+    }));
+    assert_eq!(saved["body"]["outcome"], "changed", "{saved}");
+    assert!(folder.join("deep/new.js").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_a_link_stays_one() {
+    let outside = folder(&[("there.js", HELLO)]);
+    let home = folder(&[("other.js", HELLO)]);
+    std::os::unix::fs::symlink(outside.path().join("there.js"), home.path().join("linked.js"))
+        .unwrap();
+    let kip = Kip::start(home.path(), &["--console-port=0"]);
+    let console = Console::new(&kip.wait_for("console on "));
+    let code = "module.exports = () => 'changed'\n";
+    let saved = on(change(&console, "linked", |spec| spec["source"]["code"] = json!(code)));
+    assert_eq!(saved["body"]["outcome"], "changed", "{saved}");
+    assert_eq!(fs::read_to_string(outside.path().join("there.js")).unwrap(), code);
+    assert!(home.path().join("linked.js").is_symlink());
+}
+
+#[test]
+fn one_function_too_many_is_refused_before_its_file_is_written() {
+    let names: Vec<String> = (0..100).map(|n| format!("f{n}.js")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), HELLO)).collect();
+    let (folder, _kip, console) = start(&files);
+    let new = json!({ "name": "more", "spec": { "runtime": "node", "source": { "code": HELLO } } });
+    let reply = on(console.send(http::Method::POST, "/api/v1/ns/local/functions", &new));
+    assert_eq!((reply.status, &reply.body["reason"]), (501, &json!("unsupported")), "{reply:?}");
+    assert!(reply.body["error"].as_str().unwrap().contains("100"), "{reply:?}");
+    assert!(!folder.path().join("more.js").exists());
 }

@@ -1,6 +1,7 @@
 //! `kip` as its users run it: the built binary, real runtimes, real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod assistant;
 mod buckets;
 mod completion;
 mod console;

@@ -41,7 +41,13 @@ fn a_file_that_is_not_there_is_told_in_one_way() {
     let bucket: &[&str] =
         &["service", "create", "b", "--type=minio", "--endpoint=http://h", "--access-key=a"];
     let user: &[&str] = &["--username=u"];
+    let ai: &[&str] =
+        &["--ai-provider=ollama", "--ai-url=http://h", "--ai-model=m", "--ai-key-file", GONE];
     let cases: &[(&str, Vec<&[&str]>)] = &[
+        ("console ai_key_file", vec![&["console"], ai]),
+        ("dev ai_key_file", vec![&["dev", "hello.js", "--port=0", "--console-port=0"], ai]),
+        ("function ask ai_key_file", vec![&["function", "ask", "f", "why"], ai]),
+        ("function ask file", vec![&["function", "ask", "f", "why", "--file", GONE]]),
         ("dev sources", vec![&["dev", GONE]]),
         ("dev env_file", vec![&["dev", "hello.js", "--env-file", GONE]]),
         ("dev source_ca", vec![&["dev", "hello.js", "--source-ca", GONE]]),

@@ -134,6 +134,18 @@ fn load_brings_more_replicas_and_quiet_takes_them_away() {
     until("no process runs", || kip.children().is_empty());
 }
 
+/// Nothing is polled here: whoever scales is told by the counts.
+#[test]
+fn a_step_has_its_replicas_ahead_of_every_poll() {
+    let folder = folder(&[("busy.yaml", BUSY)]);
+    let kip = Kip::start(folder.path(), &["--polling-interval", "1h"]);
+    until("three processes run", || {
+        assert_eq!(kip.get("fn-busy-localhost", "/"), (200, "ok".to_owned()));
+        kip.children().len() == 3
+    });
+    kip.wait_for("scaled 1 → 3");
+}
+
 /// As `kip function create` reads them.
 #[test]
 fn variables_come_from_a_file_and_the_command_line() {

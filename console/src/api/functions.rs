@@ -26,11 +26,20 @@ pub(super) async fn list(User(backend): User, Path(ns): Path<String>) -> Result<
     Ok(Json(json!({ "items": backend.list(&ns).await? })))
 }
 
+pub(super) async fn first_list(User(backend): User) -> Result<Json<Value>> {
+    let namespace = backend.namespace();
+    Ok(Json(json!({ "namespace": namespace, "items": backend.list(namespace).await? })))
+}
+
+pub(super) async fn rights(User(backend): User, Path(ns): Path<String>) -> Json<Value> {
+    Json(json!({ "create": backend.create_refusal(&ns).await }))
+}
+
 pub(super) async fn create(
     User(backend): User,
     Path(ns): Path<String>,
     Body(new): Body<New>,
-) -> Result<(StatusCode, Json<Detail>)> {
+) -> Result<(StatusCode, Json<Saved>)> {
     check::secrets(&new.secrets)?;
     let draft = Draft {
         namespace: ns.clone(),
@@ -82,9 +91,14 @@ pub(super) async fn rollback(
     let unknown = || Problem::field("revision", format!("there is no revision {}", to.revision));
     let spec = known.ok_or_else(unknown)?.spec;
     let current = backend.get(name(&names)).await?;
-    let base = Base { generation: current.generation, spec: current.spec };
+    let base = Base { generation: current.generation, spec: current.spec.clone() };
     let form = Save { spec, secrets: SecretChanges::default(), base };
-    save::save(&*backend, name(&names), form).await.map(Json)
+    save::save_onto(&*backend, current, &form).await.map(Json)
+}
+
+pub(super) async fn restart(User(backend): User, names: Names) -> Result<Json<Value>> {
+    let why = backend.restart(name(&names)).await?;
+    Ok(Json(json!({ "restarted": why.is_none(), "why": why })))
 }
 
 pub(super) async fn test_run(

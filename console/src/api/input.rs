@@ -2,21 +2,58 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use serde::de::DeserializeOwned;
 
-use crate::{Problem, Reason, access::Access, backend::Backend};
+use crate::{Problem, Reason, access::Access, backend::Backend, error::NotAccepted};
 
 /// The functions of whoever asks.
+#[derive(Clone)]
 pub(super) struct User(pub(super) Arc<dyn Backend>);
 
-impl FromRequestParts<Access> for User {
+/// Finds out who asks. An answer carries what becomes of their session.
+pub(super) async fn enter(
+    State(access): State<Access>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match access.enter(request.headers()).await {
+        Ok((backend, cookies)) => {
+            request.extensions_mut().insert(User(backend));
+            let mut response = next.run(request).await;
+            response.headers_mut().extend(cookies);
+            response
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for User {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, access: &Access) -> Result<Self, Problem> {
-        access.backend(&parts.headers).await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || Problem::new(Reason::Internal, "nobody was asked who this is");
+        parts.extensions.get().cloned().ok_or_else(missing)
+    }
+}
+
+/// The cluster may stop accepting somebody at any call.
+pub(super) async fn not_accepted(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers().clone();
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove() {
+        Some(NotAccepted(words)) => access.not_accepted(&headers, words).into_response(),
+        None => response,
     }
 }
 

@@ -6,6 +6,7 @@ use axum::{
     Json,
     extract::{Path, Query},
 };
+use kipper_client::logs::{Search, SearchError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,7 +35,8 @@ pub(super) async fn recent(
     Query(asked): Query<Asked>,
 ) -> Result<Json<Lines>> {
     let since = asked.since.as_deref().map_or(Ok(SINCE), since)?;
-    let search = asked.search.filter(|search| !search.is_empty());
+    let search = asked.search.filter(|search| !search.is_empty()).map(|text| search(&text));
+    let search = search.transpose()?;
     let name = Name { namespace: &ns, name: &name };
     backend.logs(name, &LogQuery { since, search }).await.map(Json)
 }
@@ -43,6 +45,10 @@ fn since(text: &str) -> Result<Duration> {
     let parsed = humantime::parse_duration(text).ok().filter(|since| *since <= MAX_SINCE);
     let error = "since must be a duration such as 5m or 24h, of at most 7d";
     parsed.ok_or_else(|| Problem::new(Reason::BadRequest, error))
+}
+
+fn search(text: &str) -> Result<Search> {
+    text.parse().map_err(|error: SearchError| Problem::new(Reason::BadRequest, error.to_string()))
 }
 
 pub(super) async fn events(

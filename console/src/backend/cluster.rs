@@ -14,6 +14,7 @@ use kipper_client::{
     logs::{self, Logs},
     loki::{Address, Loki, Tenant},
     namespaces,
+    restart::{self, Restarted},
     secrets::{SecretValue, Secrets},
     services::Services,
     test_run::{TestRunError, TestRuns},
@@ -21,19 +22,24 @@ use kipper_client::{
 };
 use kipper_function::{Function, FunctionSpec, host, names};
 
-use super::{Backend, LogQuery, Name, Result, Watch, request};
+use super::{Backend, LogQuery, Name, Result, Watch, Written, request};
 use crate::{
     Problem, Reason,
+    assistant::{Setup, Stored},
     error::FieldProblem,
     model::{
-        Checked, Detail, Draft, Event, Invoke, Invoked, Lines, Meta, New, Outcome, Revision,
-        SecretChanges, Service, Summary, Update, Volume,
+        Checked, Detail, Draft, Event, Failed, Invoke, Invoked, Lines, Meta, New, Outcome,
+        Revision, Saved, SecretChanges, Service, Summary, Update, Volume,
     },
 };
 
+mod assistant;
+mod rights;
 mod shown;
 mod watch;
 
+pub use assistant::Place;
+use rights::{Act, Rights};
 use shown::{detail, line, summary};
 
 /// Stands for a name in a host; no cluster's domain has it.
@@ -47,6 +53,8 @@ pub struct Cluster {
     system_namespace: String,
     gateway: Arc<Gateway>,
     loki: Option<(Address, Option<Tenant>)>,
+    assistant: Place,
+    rights: Arc<Rights>,
 }
 
 impl Cluster {
@@ -58,6 +66,8 @@ impl Cluster {
             system_namespace: SYSTEM_NAMESPACE.to_owned(),
             gateway: Arc::new(gateway),
             loki: None,
+            assistant: Place::default(),
+            rights: Arc::default(),
         }
     }
 
@@ -65,6 +75,12 @@ impl Cluster {
     #[must_use]
     pub fn with_loki(self, loki: Option<(Address, Option<Tenant>)>) -> Self {
         Self { loki, ..self }
+    }
+
+    /// With the assistant's settings from here, instead of the Secret.
+    #[must_use]
+    pub fn with_assistant(self, assistant: Place) -> Self {
+        Self { assistant, ..self }
     }
 
     /// With the chart in another namespace than its documentation says.
@@ -88,12 +104,18 @@ impl Cluster {
     async fn function(&self, name: Name<'_>) -> Result<Function> {
         Ok(self.functions(name.namespace).get(name.name).await?)
     }
+
+    /// Why the user may not do it in a namespace, if so.
+    async fn refusal(&self, namespace: &str, act: Act) -> Option<String> {
+        self.rights.refusal(&self.within(namespace), act).await
+    }
 }
 
-/// A Function to be written in place of the one that was read.
-fn target(current: &Detail, spec: &FunctionSpec) -> Function {
-    let mut function = Function::new(&current.name, spec.clone());
+/// The Function that was read, as far as a write of its spec is about it.
+fn as_read(current: &Detail) -> Function {
+    let mut function = Function::new(&current.name, current.spec.clone());
     function.metadata.namespace = Some(current.namespace.clone());
+    function.metadata.resource_version.clone_from(&current.version);
     function
 }
 
@@ -102,8 +124,11 @@ impl Backend for Cluster {
     async fn meta(&self) -> Result<Meta> {
         let info = self.info().await?;
         let pattern = info.as_ref().and_then(url_pattern);
-        let namespace = &self.connection.namespace;
-        Ok(Meta::new("cluster", &self.user, namespace, pattern, BTreeMap::new()))
+        Ok(Meta::new("cluster", &self.user, self.namespace(), pattern, BTreeMap::new()))
+    }
+
+    fn namespace(&self) -> &str {
+        &self.connection.namespace
     }
 
     async fn namespaces(&self) -> Result<Option<Vec<String>>> {
@@ -116,40 +141,41 @@ impl Backend for Cluster {
     }
 
     async fn get(&self, name: Name<'_>) -> Result<Detail> {
-        Ok(detail(self.function(name).await?))
+        let refusal = self.refusal(name.namespace, Act::Change);
+        let (function, read_only) = tokio::join!(self.function(name), refusal);
+        Ok(Detail { read_only, ..detail(function?) })
     }
 
-    async fn create(&self, namespace: &str, new: New) -> Result<Detail> {
+    async fn create(&self, namespace: &str, new: New) -> Result<Saved> {
         let connection = self.within(namespace);
         let functions = Functions::new(&connection);
         let mut function = Function::new(&new.name, new.spec);
         function.metadata.namespace = Some(namespace.to_owned());
         if new.secrets.is_empty() {
-            return Ok(detail(functions.create(&function, false).await?));
+            let created = functions.create(&function, false).await?;
+            return Ok(Saved::created(detail(created), vec!["spec"], None));
         }
         // Its first pods have its secrets; what is refused leaves none behind.
         functions.create(&function, true).await?;
         let name = Name { namespace, name: &new.name };
         self.write_secrets(name, &new.secrets).await?;
-        let created = functions.create(&function, false).await?;
-        Secrets::new(&connection).adopt(&created).await?;
-        Ok(detail(created))
+        let created = functions.create(&function, false).await;
+        let created = created.map_err(|error| Problem::from(error).after(vec!["secrets"]))?;
+        let adopted = Secrets::new(&connection).adopt(&created).await;
+        let failed = adopted.err().map(|error| Failed {
+            step: "secrets",
+            error: format!("they were written, but will stay when the function goes: {error}"),
+        });
+        Ok(Saved::created(detail(created), vec!["secrets", "spec"], failed))
     }
 
-    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Outcome> {
-        let functions = self.functions(&current.namespace);
-        let stored = functions.get(&current.name).await?;
-        if stored.metadata.generation != Some(current.generation) {
-            let changed = format!("function {} was changed in the meantime", current.name);
-            return Err(Problem::new(Reason::Conflict, changed));
-        }
-        let mut after = target(current, spec);
-        after.metadata.labels.clone_from(&stored.metadata.labels);
-        after.metadata.annotations.clone_from(&stored.metadata.annotations);
-        let written = functions.replace(&stored, &after).await?;
+    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Written> {
+        let before = as_read(current);
+        let after = Function { spec: spec.clone(), ..before.clone() };
+        let written = self.functions(&current.namespace).replace(&before, &after).await?;
         Ok(match written.outcome {
-            functions::Outcome::Unchanged => Outcome::Unchanged,
-            _ => Outcome::Changed,
+            functions::Outcome::Unchanged => (Outcome::Unchanged, current.clone()),
+            _ => (Outcome::Changed, detail(written.function)),
         })
     }
 
@@ -253,9 +279,7 @@ impl Backend for Cluster {
 
     async fn events(&self, name: Name<'_>) -> Result<Vec<Event>> {
         let connection = self.within(name.namespace);
-        // Without the right to look there are none.
-        let found = events::about(&connection, name.name).await;
-        let found = ApiError::allowed(found)?.unwrap_or_default();
+        let found = events::about(&connection, name.name).await?;
         let shown = found.into_iter().map(|event| Event {
             time: event.time,
             type_: event.type_,
@@ -279,6 +303,17 @@ impl Backend for Cluster {
         Ok(shown.collect())
     }
 
+    async fn create_refusal(&self, namespace: &str) -> Option<String> {
+        self.refusal(namespace, Act::Create).await
+    }
+
+    async fn restart(&self, name: Name<'_>) -> Result<Option<&'static str>> {
+        Ok(match restart::restart(&self.functions(name.namespace), name.name).await? {
+            Restarted::Begun(_) => None,
+            Restarted::Nothing(_, why) => Some(why),
+        })
+    }
+
     async fn test_run(&self, name: Name<'_>) -> Result<String> {
         let function = self.function(name).await?;
         let runs = TestRuns::new(&self.within(name.namespace));
@@ -295,9 +330,18 @@ impl Backend for Cluster {
         request::send(&self.gateway, &url.ok_or_else(none)?, &invoke).await
     }
 
+    async fn assistant(&self) -> Result<Setup> {
+        assistant::read(&self.assistant, &self.connection, &self.system_namespace).await
+    }
+
+    async fn set_assistant(&self, stored: Option<&Stored>) -> Result<()> {
+        let system = &self.system_namespace;
+        assistant::write(&self.assistant, &self.connection, system, stored).await
+    }
+
     fn watch(&self, watch: Watch) -> BoxStream<'static, Update> {
         let connection = self.within(&watch.namespace);
-        watch::follow(connection, watch)
+        watch::follow(connection, Arc::clone(&self.rights), watch)
     }
 }
 

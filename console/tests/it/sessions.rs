@@ -1,83 +1,18 @@
 //! Users log in with tokens, which the API server judges.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
-use http::{HeaderMap, Method, header::SET_COOKIE};
-use kipper_api_server::{ApiServer, Asked};
-use kipper_client::{Server, invoke::Gateway};
-use kipper_console::{Access, Console as Served, SessionKey, Sessions};
-use kipper_console_contract::{Console, Reply};
+use http::{Method, header::SET_COOKIE};
+use kipper_api_server::ApiServer;
+use kipper_console_contract::Reply;
 use serde_json::{Value, json};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-const URL: &str = "https://console.example";
-const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+use crate::page::{Page, URL, cookies, is_ada, is_nobody, reviewed};
+
 const NAMESPACES: &str = "/api/v1/namespaces";
-
-/// A page of the console.
-struct Page {
-    console: Console,
-    _stop: DropGuard,
-}
 
 async fn start() -> (ApiServer, Page) {
     let api = ApiServer::start().await;
-    let server = Server::at(api.url().parse().unwrap());
-    let key = SessionKey::new(&[7; 32]).unwrap();
-    let sessions = Sessions::new(server, key, "kipper-system", Gateway::default());
-    let served = Served::new(Access::sessions(sessions)).under(URL.parse().unwrap());
-    let bound = served.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
-    let console = Console::new(&format!("http://{}/#token=no-session", bound.address()));
-    let stop = CancellationToken::new();
-    tokio::spawn(bound.serve(stop.clone()));
-    (api, Page { console, _stop: stop.drop_guard() })
-}
-
-impl Page {
-    /// A request with these cookies.
-    async fn send(&self, method: Method, path: &str, cookies: &str, body: Value) -> Reply {
-        let mut headers = self.console.headers();
-        headers.insert("origin", URL.parse().unwrap());
-        if !cookies.is_empty() {
-            headers.insert("cookie", cookies.parse().unwrap());
-        }
-        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(&body).unwrap() };
-        let path = format!("/api/v1/{path}");
-        self.console.raw(URL, method, &path, headers, body.into()).await
-    }
-
-    async fn get(&self, path: &str, cookies: &str) -> Reply {
-        self.send(Method::GET, path, cookies, Value::Null).await
-    }
-
-    /// Logs in; `judge` answers the API server's review.
-    async fn login(&self, api: &mut ApiServer, token: &str, judge: fn(Asked)) -> Reply {
-        let login = self.send(Method::POST, "session", "", json!({ "token": token }));
-        let (reply, ()) = tokio::join!(login, reviewed(api, token, judge));
-        reply
-    }
-}
-
-async fn reviewed(api: &mut ApiServer, token: &str, judge: fn(Asked)) {
-    let asked = api.asked().await;
-    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", REVIEWS));
-    assert_eq!(asked.authorization, format!("Bearer {token}"));
-    judge(asked);
-}
-
-fn is_ada(asked: Asked) {
-    asked.answer(201, r#"{"metadata":{},"status":{"userInfo":{"username":"ada"}}}"#);
-}
-
-fn is_nobody(asked: Asked) {
-    asked.answer(401, r#"{"kind":"Status","status":"Failure","reason":"Unauthorized","code":401}"#);
-}
-
-/// What a browser sends after this answer.
-fn cookies(headers: &HeaderMap) -> String {
-    let set = headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap());
-    let kept = set.filter(|text| !text.contains("Max-Age=0"));
-    kept.map(|text| text.split(';').next().unwrap()).collect::<Vec<_>>().join("; ")
+    let page = Page::start(&api, None).await;
+    (api, page)
 }
 
 #[track_caller]
@@ -153,7 +88,10 @@ async fn a_token_that_loses_its_rights_in_a_session_is_told_by_the_next_call() {
     assert_eq!((reply.status, &reply.body["reason"]), (403, &json!("forbidden")));
     assert!(reply.body["error"].as_str().unwrap().contains("ada cannot list functions"));
     let (reply, ()) = tokio::join!(list(), refused(&mut api, 401, "Unauthorized"));
-    assert_eq!((reply.status, &reply.body["reason"]), (401, &json!("unauthenticated")));
+    // The session has ended with that, and says how another one begins.
+    assert_unauthenticated(&reply);
+    let (reply, ()) = tokio::join!(list(), reviewed(&mut api, "ada-token", is_nobody));
+    assert_unauthenticated(&reply);
 }
 
 #[tokio::test]

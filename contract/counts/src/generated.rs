@@ -15,9 +15,15 @@ pub struct CountsReport {
     pub snapshot: bool,
     #[prost(message, repeated, tag = "4")]
     pub functions: ::prost::alloc::vec::Vec<FunctionCounts>,
+    /// Numbers of this stream that stand for nothing any more. Holds before
+    /// `functions`, which may name them anew. Their functions must be idle: what an
+    /// interceptor has open under a freed number is forgotten.
+    #[prost(uint32, repeated, tag = "5")]
+    pub freed: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FunctionCounts {
+    /// Empty, with `name`, where this stream has named `number` before.
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -39,17 +45,35 @@ pub struct FunctionCounts {
     /// Milliseconds since the last request for this function was accepted.
     #[prost(uint64, tag = "7")]
     pub idle_ms: u64,
-    /// In every report but the snapshot: `total` as this stream last told it, or as
-    /// it was when the snapshot was taken, so that `total - base` requests are new.
-    /// Ignored in snapshots.
+    /// With a name, in every report but the snapshot: `total` as this stream last told
+    /// it, or as it was when the snapshot was taken, so that `total - base` requests are
+    /// new. Ignored in snapshots, and where the adapter knows the last total.
     #[prost(uint64, tag = "8")]
     pub base: u64,
+    /// 1 to 200,000, one function's for as long as it is in use; the same on every
+    /// stream of an interceptor process. Under one number `total` only grows: a lower
+    /// one is older. 0: this function has none, and a name each time.
+    #[prost(uint32, tag = "9")]
+    pub number: u32,
+    /// Milliseconds within which the requests came in that this report counts for the
+    /// first time, where it was kept back; 0: just now.
+    #[prost(uint32, tag = "10")]
+    pub over_ms: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
     /// Random, drawn once per adapter process.
     #[prost(fixed64, tag = "1")]
     pub epoch: u64,
+    /// The adapter knows functions by number.
+    #[prost(bool, tag = "2")]
+    pub numbers: bool,
+    /// Which functions it wants to hear of: those of shard `shard`, from 0, of
+    /// `shards`. 0 shards: all.
+    #[prost(uint32, tag = "3")]
+    pub shard: u32,
+    #[prost(uint32, tag = "4")]
+    pub shards: u32,
 }
 /// Generated client implementations.
 pub mod counts_client {

@@ -9,3 +9,6 @@
 mod generated;
 
 pub use generated::*;
+
+/// The highest number of a function, and so how many functions an interceptor can report by number.
+pub const MAX_NUMBER: u32 = 200_000;

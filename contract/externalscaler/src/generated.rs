@@ -160,7 +160,7 @@ pub mod external_scaler_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/externalscaler.ExternalScaler/IsActive",
             );
@@ -185,7 +185,7 @@ pub mod external_scaler_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/externalscaler.ExternalScaler/StreamIsActive",
             );
@@ -211,7 +211,7 @@ pub mod external_scaler_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/externalscaler.ExternalScaler/GetMetricSpec",
             );
@@ -237,7 +237,7 @@ pub mod external_scaler_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/externalscaler.ExternalScaler/GetMetrics",
             );
@@ -262,7 +262,7 @@ pub mod external_scaler_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::SmallCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/externalscaler.ExternalScaler/StreamMetricSpec",
             );
@@ -445,7 +445,7 @@ pub mod external_scaler_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IsActiveSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -492,7 +492,7 @@ pub mod external_scaler_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StreamIsActiveSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -538,7 +538,7 @@ pub mod external_scaler_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMetricSpecSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -583,7 +583,7 @@ pub mod external_scaler_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetMetricsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -630,7 +630,7 @@ pub mod external_scaler_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StreamMetricSpecSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

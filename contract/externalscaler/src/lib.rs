@@ -6,6 +6,7 @@
 //! This is a leaf crate: it never depends on a process.
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 
+mod codec;
 #[rustfmt::skip]
 mod generated;
 

@@ -8,7 +8,8 @@ use std::{env, fs};
 fn the_code_is_generated_from_the_contract() {
     let out = tempfile::tempdir().unwrap();
     let descriptors = protox::compile(["proto/externalscaler.proto"], ["proto"]).unwrap();
-    tonic_prost_build::configure().out_dir(out.path()).compile_fds(descriptors).unwrap();
+    let generator = tonic_prost_build::configure().codec_path("crate::codec::SmallCodec");
+    generator.out_dir(out.path()).compile_fds(descriptors).unwrap();
     let generated = fs::read_to_string(out.path().join("externalscaler.rs")).unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/generated.rs");
     if env::var_os("UPDATE").is_some() {

@@ -2,9 +2,10 @@
 //!
 //! The files are a function of the source alone: the digest that rolls the pods is taken over them.
 //! Here also stand the rules of a function's folder, once for `kip`, the controller and `kip dev`:
-//! which file has the handler ([`entry`]), which files it may hold ([`check`]), and what its list of
-//! packages says ([`packages`]). Reads no file.
+//! which file has the handler ([`entry`]), which files it may hold ([`check`]), what its list of
+//! packages says ([`packages`]), and how it comes into a pod ([`volume_reason`]). Reads no file.
 
+mod carrier;
 mod entry;
 mod files;
 mod packages;
@@ -18,6 +19,7 @@ use crate::{
     function::{Runtime, Source},
 };
 
+pub use carrier::{MAX_ENVIRONMENT_BYTES, VolumeReason, volume_reason};
 pub use entry::{
     Ambiguous, NODE_ENTRIES, PYTHON_ENTRY, entry, entry_names, entry_of, missing, runtime_of,
 };

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod names;
 pub mod quantity;
 pub mod revision;
+pub mod route;
 pub mod service;
 pub mod start;
 pub mod suggest;

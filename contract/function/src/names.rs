@@ -59,8 +59,17 @@ pub const HTTP_PORT: &str = "http";
 /// Name of the container that runs the function, in every pod of it.
 pub const CONTAINER: &str = "function";
 
-/// Name of the volume with the inline code, in every pod that has some.
+/// Name of the volume with the inline code, in every pod that mounts it.
 pub const CODE_VOLUME: &str = "code";
+
+/// The variable with the paths of inline code that travels in the environment, one per
+/// line: none has a control character in it.
+pub const FILES_VARIABLE: &str = "KIPPER_FILES";
+
+/// The variable with the text of the file at this place in that list.
+pub fn file_variable(place: usize) -> String {
+    format!("KIPPER_FILE_{place}")
+}
 
 /// Name of the volume behind `/tmp`, in every pod that has one of its own.
 pub const TMP_VOLUME: &str = "tmp";
@@ -74,6 +83,10 @@ pub const POLLER_ADMIN_PORT: &str = "poll-admin";
 /// Finalizer that removes what an owner reference cannot: Ingress, host claim, databases, and the
 /// Secret of a minio trigger.
 pub const FINALIZER: &str = "kipper.run/function-cleanup";
+/// Value of [`RESOURCE_TYPE`] on the claim of a host: the Lease, beside the controller, that is named after it.
+pub const HOST_CLAIM: &str = "host-claim";
+/// Annotation on the claim of a host: the [`crate::route::Route`] of the function that has it.
+pub const ROUTE: &str = "kipper.run/route";
 /// Annotation on a Function: `true` lets idempotent requests be replayed once.
 pub const RETRY_IDEMPOTENT: &str = "kipper.run/retry-idempotent";
 /// Annotation on pod templates: digest of the code, Secrets and bindings the pods start with, so
@@ -127,6 +140,8 @@ pub mod condition {
     pub const EVENTS_DELIVERED: &str = "EventsDelivered";
     /// An object of a name this function needs belongs to somebody else.
     pub const NAME_TAKEN: &str = "NameTaken";
+    /// There while a sudden load of the function waits for the HPA, although it asks for more.
+    pub const BURST_UNAVAILABLE: &str = "BurstUnavailable";
     /// There while an environment variable is given by more than one. Where precedence says which
     /// value is meant, the function is none the less ready.
     pub const ENVIRONMENT_CLASH: &str = "EnvironmentClash";

@@ -1,6 +1,7 @@
 //! Kubernetes resource quantities: `250m`, `64Mi`, `1.5`, `2e3`.
 //!
-//! Only what is needed to check one and to compare two; rendering passes the text on unchanged.
+//! Only what is needed to check one, to compare two and to add bytes; rendering passes most texts on
+//! unchanged.
 
 /// Why a text is no quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,21 @@ pub fn parse(text: &str) -> Result<f64, QuantityError> {
     }
     let number: f64 = number.parse().map_err(|_| QuantityError)?;
     Ok(number * scale(suffix)?)
+}
+
+/// A quantity of bytes that is larger by `bytes`, written as Kubernetes writes it; the text itself where
+/// it is none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a number of bytes that saturates
+pub fn plus(text: &str, bytes: u64) -> String {
+    let Ok(value) = parse(text) else { return text.to_owned() };
+    let mut number = (value.ceil() as u64).saturating_add(bytes);
+    let mut units = ["", "Ki", "Mi", "Gi", "Ti", "Pi"].into_iter();
+    let mut unit = units.next();
+    while number.is_multiple_of(1024) {
+        let Some(larger) = units.next() else { break };
+        (number, unit) = (number / 1024, Some(larger));
+    }
+    format!("{number}{}", unit.unwrap_or_default())
 }
 
 fn scale(suffix: &str) -> Result<f64, QuantityError> {
@@ -59,7 +75,7 @@ fn scale(suffix: &str) -> Result<f64, QuantityError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::parse;
+    use super::{parse, plus};
 
     #[test]
     fn reads_what_kubernetes_reads() {
@@ -86,5 +102,21 @@ mod tests {
             assert_eq!(parse(text).ok(), expected, "{text:?}");
         }
         assert!(parse("100m").unwrap() < parse("1").unwrap());
+    }
+
+    #[test]
+    fn bytes_are_added() {
+        const MORE: u64 = 64 << 20;
+        for (text, expected) in [
+            ("512Mi", "576Mi"),
+            ("1Gi", "1088Mi"),
+            ("960Mi", "1Gi"),
+            ("0.5Gi", "576Mi"),
+            ("500M", "567108864"),
+            ("1Ki", "65537Ki"),
+            ("much", "much"),
+        ] {
+            assert_eq!(plus(text, MORE), expected, "{text}");
+        }
     }
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Message of the line in the poller's log once it has connected to its source.
 pub const CONNECTED: &str = "connected to the source";
 
-/// A line of `kipper-poll count`, as JSON: what one look at the source showed.
+/// A line of `kipper-poll count`, and the body of a poller's report to the scaler-adapter, as JSON: what
+/// one look at the source showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Count {
@@ -16,6 +17,21 @@ pub enum Count {
     /// The trigger cannot work as it is configured.
     Invalid(String),
 }
+
+/// Path of the scaler-adapter's port for backlogs by which a poller reports how many events wait for its
+/// function: `POST` with the token of [`crate::token::BacklogKey`] and a [`Count::Waiting`].
+pub fn backlog_path(namespace: &str, function: &str) -> String {
+    format!("{BACKLOG_PATH}{namespace}/{function}")
+}
+
+/// Namespace and function of such a path.
+pub fn of_backlog_path(path: &str) -> Option<(&str, &str)> {
+    let (namespace, function) = path.strip_prefix(BACKLOG_PATH)?.split_once('/')?;
+    let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+    (is_name(namespace) && is_name(function)).then_some((namespace, function))
+}
+
+const BACKLOG_PATH: &str = "/backlog/";
 
 /// Bytes of somebody else's words that are shown.
 const MAX_WORDS: usize = 500;

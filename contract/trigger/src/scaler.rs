@@ -7,8 +7,10 @@
 //! | `concurrency` | 0 | hard limit of requests in flight per replica; 0 = none, and no such metric |
 //! | `idleTimeoutSeconds` | 300 | the ScaledObject's `cooldownPeriod` |
 //! | `bucket` | | `true`: scaled by the events of a bucket, and by nothing of the above |
+//! | `backlog` | | `true`: the same, by events that KEDA counts itself and that pollers report as well |
 //! | `targetEvents` | 10 | events that one replica should have before it; > 0 |
 //! | `pollingIntervalSeconds` | 30 | the ScaledObject's `pollingInterval` |
+//! | `burstMaxReplicas` | | replicas up to which the adapter may scale ahead of the HPA; absent = it never does |
 //!
 //! Other keys are ignored: KEDA passes its own (`scalerAddress`, …) along.
 
@@ -23,8 +25,10 @@ const TARGET_REQUEST_RATE: &str = "targetRequestRate";
 const CONCURRENCY: &str = "concurrency";
 const IDLE_TIMEOUT_SECONDS: &str = "idleTimeoutSeconds";
 const BUCKET: &str = "bucket";
+const BACKLOG: &str = "backlog";
 const TARGET_EVENTS: &str = "targetEvents";
 const POLLING_INTERVAL_SECONDS: &str = "pollingIntervalSeconds";
+const BURST_MAX_REPLICAS: &str = "burstMaxReplicas";
 
 const DEFAULT_TARGET_REQUEST_RATE: f64 = 5.0;
 const DEFAULT_TARGET_EVENTS: f64 = 10.0;
@@ -36,6 +40,7 @@ const MAX_TARGET_EVENTS: f64 = 1e6;
 const MAX_CONCURRENCY: u32 = 1_000_000;
 const MAX_IDLE_TIMEOUT_SECONDS: u64 = 30 * 24 * 3600;
 const MAX_POLLING_INTERVAL_SECONDS: u64 = 3600;
+const MAX_BURST_REPLICAS: u32 = 1000;
 
 /// The metadata of one trigger.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +51,8 @@ pub struct Metadata {
     pub idle_timeout: Duration,
     /// How often KEDA asks, in whole seconds.
     pub polling_interval: Duration,
+    /// Replicas up to which it may be scaled ahead of the HPA; 0 = it is left to the HPA.
+    pub burst_max_replicas: u32,
     /// What the function is scaled by.
     pub target: Target,
 }
@@ -61,7 +68,9 @@ pub enum Target {
         concurrency: u32,
     },
     /// The events of a bucket: as many as one replica should have before it.
-    Events(f64),
+    Bucket(f64),
+    /// The same of another source. KEDA counts them itself; this is for what pollers report in between.
+    Backlog(f64),
 }
 
 /// Why a value cannot be used.
@@ -110,7 +119,15 @@ impl Metadata {
             |seconds: &u64| (1..=MAX_POLLING_INTERVAL_SECONDS).contains(seconds),
             "a whole number of seconds from 1 to 3600",
         )?;
+        let burst_max_replicas = number(
+            metadata,
+            BURST_MAX_REPLICAS,
+            0,
+            |&replicas: &u32| replicas <= MAX_BURST_REPLICAS,
+            "a whole number from 0 to 1000",
+        )?;
         let is_bucket = number(metadata, BUCKET, false, |_| true, "true or false")?;
+        let is_backlog = number(metadata, BACKLOG, false, |_| true, "true or false")?;
         let events = number(
             metadata,
             TARGET_EVENTS,
@@ -122,9 +139,11 @@ impl Metadata {
             function: metadata.get(FUNCTION).cloned().filter(|name| !name.is_empty()),
             idle_timeout: Duration::from_secs(idle_timeout),
             polling_interval: Duration::from_secs(polling_interval),
-            target: match is_bucket {
-                true => Target::Events(events),
-                false => Target::Requests { rate, concurrency },
+            burst_max_replicas,
+            target: match (is_bucket, is_backlog) {
+                (true, _) => Target::Bucket(events),
+                (false, true) => Target::Backlog(events),
+                (false, false) => Target::Requests { rate, concurrency },
             },
         })
     }
@@ -136,6 +155,9 @@ impl Metadata {
             (POLLING_INTERVAL_SECONDS, self.polling_interval.as_secs().to_string()),
         ]);
         texts.extend(self.function.iter().map(|name| (FUNCTION, name.clone())));
+        if self.burst_max_replicas > 0 {
+            texts.insert(BURST_MAX_REPLICAS, self.burst_max_replicas.to_string());
+        }
         match self.target {
             Target::Requests { rate, concurrency } => {
                 texts.insert(TARGET_REQUEST_RATE, rate.to_string());
@@ -143,8 +165,9 @@ impl Metadata {
                     texts.insert(CONCURRENCY, concurrency.to_string());
                 }
             }
-            Target::Events(events) => {
-                texts.insert(BUCKET, "true".to_owned());
+            Target::Bucket(events) | Target::Backlog(events) => {
+                let kind = if matches!(self.target, Target::Bucket(_)) { BUCKET } else { BACKLOG };
+                texts.insert(kind, "true".to_owned());
                 texts.insert(TARGET_EVENTS, events.to_string());
             }
         }
@@ -183,12 +206,14 @@ mod tests {
             function: Some("hello".to_owned()),
             idle_timeout: Duration::from_secs(60),
             polling_interval: Duration::from_secs(5),
+            burst_max_replicas: 10,
             target,
         };
         for target in [
             Target::Requests { rate: 0.5, concurrency: 8 },
             Target::Requests { rate: MAX_TARGET_REQUEST_RATE, concurrency: 0 },
-            Target::Events(25.0),
+            Target::Bucket(25.0),
+            Target::Backlog(100.0),
         ] {
             let texts = metadata(target).texts();
             let pairs: Vec<_> = texts.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -202,11 +227,12 @@ mod tests {
             function: None,
             idle_timeout: Duration::from_secs(300),
             polling_interval: Duration::from_secs(30),
+            burst_max_replicas: 0,
             target: Target::Requests { rate: 5.0, concurrency: 0 },
         };
         assert_eq!(parse(&[("scalerAddress", "adapter:9090")]), Ok(expected));
         let bucket = parse(&[("bucket", "true")]).unwrap();
-        assert_eq!(bucket.target, Target::Events(10.0));
+        assert_eq!(bucket.target, Target::Bucket(10.0));
     }
 
     #[test]
@@ -221,7 +247,9 @@ mod tests {
             ("concurrency", "1.5"),
             ("idleTimeoutSeconds", "5m"),
             ("pollingIntervalSeconds", "0"),
+            ("burstMaxReplicas", "1001"),
             ("bucket", "photos"),
+            ("backlog", "rows"),
             ("targetEvents", "0"),
         ] {
             let error = parse(&[(key, value)]).unwrap_err();

@@ -19,6 +19,8 @@ pub enum SecretKey {
     DrainToken,
     /// What tells the runtime that an event is its own poller's.
     EventToken,
+    /// What a report to the scaler-adapters must bring.
+    BacklogToken,
     /// Connection string of KEDA's PostgreSQL scaler.
     Connection,
     /// Connection string of KEDA's MySQL scaler.
@@ -41,13 +43,14 @@ pub enum SecretKey {
 
 impl SecretKey {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Url,
         Self::Ca,
         Self::AccessKey,
         Self::SecretKey,
         Self::DrainToken,
         Self::EventToken,
+        Self::BacklogToken,
         Self::Connection,
         Self::ConnectionString,
         Self::Host,
@@ -68,6 +71,7 @@ impl SecretKey {
             Self::SecretKey => "secret-key",
             Self::DrainToken => "drain-token",
             Self::EventToken => "event-token",
+            Self::BacklogToken => "backlog-token",
             Self::Connection => "connection",
             Self::ConnectionString => "connectionString",
             Self::Host => "host",
@@ -86,12 +90,13 @@ impl SecretKey {
     }
 
     /// The keys that are variables of the sidecar. The certificate authority is a file instead.
-    pub const VARIABLES: [(Variable, Self); 5] = [
+    pub const VARIABLES: [(Variable, Self); 6] = [
         (Variable::SourceUrl, Self::Url),
         (Variable::SourceAccessKey, Self::AccessKey),
         (Variable::SourceSecretKey, Self::SecretKey),
         (Variable::DrainToken, Self::DrainToken),
         (Variable::EventToken, Self::EventToken),
+        (Variable::BacklogToken, Self::BacklogToken),
     ];
 
     /// The keys that KEDA's scaler of this kind knows as its parameters (`authParams`); none where

@@ -34,6 +34,8 @@ pub struct Sidecar<'a> {
     pub max_held: u32,
     /// Bucket in which events of a bucket wait.
     pub state_bucket: &'a str,
+    /// `host:port` of the scaler-adapters, where they scale this function ahead of the HPA.
+    pub backlog_address: Option<&'a str>,
     /// Keys that its Secret has.
     pub keys: &'a BTreeSet<SecretKey>,
 }
@@ -55,6 +57,7 @@ impl Sidecar<'_> {
         let drain_delay = self.drain_delay.map(|delay| (Variable::DrainDelay, seconds(delay)));
         let state_bucket = (Variable::StateBucket, self.state_bucket.to_owned());
         let state_bucket = (self.trigger.kind == Kind::Minio).then_some(state_bucket);
+        let backlog = self.backlog_address.map(|to| (Variable::BacklogAddress, to.to_owned()));
         let has_ca = self.keys.contains(&SecretKey::Ca);
         let ca = has_ca.then(|| (Variable::SourceCa, format!("{CA_DIRECTORY}/{CA_FILE}")));
         let texts = [
@@ -72,6 +75,7 @@ impl Sidecar<'_> {
             ])
             .chain(drain_delay)
             .chain([(Variable::MaxHeld, self.max_held.to_string())])
+            .chain(backlog)
             .chain(self.trigger.variables())
             .chain(state_bucket)
             .chain(ca)

@@ -25,6 +25,10 @@ pub enum Variable {
     DrainToken,
     /// What tells the runtime that an event is its own poller's; the function's container has it too.
     EventToken,
+    /// Where the scaler-adapters are told how many events wait.
+    BacklogAddress,
+    /// What such a report must bring.
+    BacklogToken,
     /// URL of the source.
     SourceUrl,
     /// File with the certificate authority of the source.
@@ -69,7 +73,7 @@ pub enum Variable {
 
 impl Variable {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Trigger,
         Self::Namespace,
         Self::Function,
@@ -80,6 +84,8 @@ impl Variable {
         Self::DrainDelay,
         Self::DrainToken,
         Self::EventToken,
+        Self::BacklogAddress,
+        Self::BacklogToken,
         Self::SourceUrl,
         Self::SourceCa,
         Self::SourceAccessKey,
@@ -115,6 +121,8 @@ impl Variable {
             Self::DrainDelay => "KIPPER_POLL_DRAIN_DELAY",
             Self::DrainToken => "KIPPER_POLL_DRAIN_TOKEN",
             Self::EventToken => "KIPPER_EVENT_TOKEN",
+            Self::BacklogAddress => "KIPPER_POLL_BACKLOG_ADDRESS",
+            Self::BacklogToken => "KIPPER_POLL_BACKLOG_TOKEN",
             Self::SourceUrl => "KIPPER_SOURCE_URL",
             Self::SourceCa => "KIPPER_SOURCE_CA",
             Self::SourceAccessKey => "KIPPER_SOURCE_ACCESS_KEY",

@@ -52,6 +52,24 @@ fn a_pod_that_has_ended_needs_no_code() {
     check("Running", json!([]), None);
 }
 
+#[test]
+fn code_in_the_environment_is_a_pods_as_well() {
+    let selector = |key: &str| json!({ "configMapKeyRef": { "name": "f-code-2", "key": key } });
+    let env = json!([
+        { "name": names::FILES_VARIABLE, "value": "index.js" },
+        { "name": names::file_variable(0), "valueFrom": selector("index.js") },
+    ]);
+    let pod = json!({
+        "metadata": {
+            "namespace": "shop-dev",
+            "labels": { names::RESOURCE_TYPE: names::FUNCTION, names::APP: "f" },
+        },
+        "spec": { "containers": [{ "name": "function", "env": env }] },
+    });
+    let pod = reduce(&serde_json::from_value(pod).unwrap()).unwrap();
+    assert_eq!(pod.code.as_deref(), Some("f-code-2"));
+}
+
 /// What a pod's poller is known by: ready, refused, and the failure of the pod.
 #[track_caller]
 fn check_poller(status: serde_json::Value, expected: (bool, Option<&str>, Option<&str>)) {
@@ -151,10 +169,16 @@ fn a_limit_that_was_too_low_is_named_with_what_raises_it() {
     let git = "npm error code ENOENT\nnpm error syscall spawn git\n";
     assert!(message(ended("Error", 1, &format!("{git}{why}\n"))).ends_with("image of your own"));
 
-    let full = "Usage of EmptyDir volume \"tmp\" exceeds the limit \"512Mi\".";
-    let evicted = failure(json!({ "phase": "Failed", "reason": "Evicted", "message": full }));
-    assert_eq!(evicted.reason, "Evicted");
-    assert!(evicted.message.starts_with(full) && evicted.message.contains("--tmp"), "{evicted:?}");
+    for full in [
+        "Usage of EmptyDir volume \"tmp\" exceeds the limit \"512Mi\".",
+        "Pod ephemeral local storage usage exceeds the total limit of containers 576Mi. ",
+        "Container function exceeded its local ephemeral storage limit \"576Mi\". ",
+    ] {
+        let evicted = failure(json!({ "phase": "Failed", "reason": "Evicted", "message": full }));
+        assert_eq!(evicted.reason, "Evicted");
+        let message = evicted.message;
+        assert!(message.starts_with(full.trim_end()) && message.contains("--tmp"), "{message}");
+    }
     let node = json!({ "reason": "Evicted", "message": "The node was low on resource: memory." });
     assert_eq!(failure(node).message, "The node was low on resource: memory.");
 }

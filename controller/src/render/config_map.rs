@@ -12,7 +12,7 @@ use super::{
 
 /// The ConfigMap; `None` for an image.
 pub(super) fn config_map(subject: &Subject<'_>) -> Option<ConfigMap> {
-    let Code { files, config_map } = subject.code.clone()?;
+    let Code { files, config_map, .. } = subject.code.clone()?;
     Some(ConfigMap {
         metadata: subject.meta(config_map, subject.component()),
         immutable: Some(true),

@@ -18,10 +18,15 @@ pub struct Settings {
     pub poller_image: String,
     /// `imagePullPolicy` of the containers in function pods; `None` leaves it to Kubernetes.
     pub image_pull_policy: Option<String>,
-    /// Host and port of the scaler adapter, as KEDA reaches it.
-    pub scaler_address: String,
+    /// Host and port of each shard of the scaler adapters, as KEDA reaches it; never empty.
+    pub scaler_addresses: Vec<String>,
+    /// `host:port` of every scaler adapter, as pollers reach it; `None` where nothing is scaled ahead of
+    /// the HPA.
+    pub backlog_address: Option<String>,
     /// Whether function pods accept connections from interceptors only.
     pub network_policy: bool,
+    /// Whether the root of every container is read-only, that of inline code without a volume too.
+    pub read_only_root: bool,
     /// Bucket in which events of a bucket wait, in the service of that bucket.
     pub state_bucket: String,
     /// How functions are published.

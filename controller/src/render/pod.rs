@@ -1,10 +1,11 @@
 //! The pod of a function, serving or batch: what both kinds share is written once.
 //!
-//! Every pod meets the "restricted" pod security standard, has a read-only root with a `/tmp` to
-//! write to, and no service account token. There is no liveness probe: a handler that computes for
-//! a minute on the runtime's only thread is busy, not dead, and killing it would lose the requests
-//! it works on. A pod that does not answer its readiness probe gets no new requests; a process
-//! that ends is restarted.
+//! Every pod meets the "restricted" pod security standard, may write to `/tmp` and nowhere else, and
+//! has no service account token. Its root is read-only; that of inline code without a volume belongs
+//! to root, and `/tmp` is the only folder of the runtime's image that others may write to. There is no
+//! liveness probe: a handler that computes for a minute on the runtime's only thread is busy, not
+//! dead, and killing it would lose the requests it works on. A pod that does not answer its readiness
+//! probe gets no new requests; a process that ends is restarted.
 
 mod storage;
 
@@ -14,7 +15,7 @@ use k8s_openapi::{
     api::core::v1::{
         Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle, LifecycleHandler,
         LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-        ResourceRequirements, SeccompProfile, SleepAction, TCPSocketAction,
+        ResourceRequirements, SeccompProfile, SecurityContext, SleepAction, TCPSocketAction,
         TopologySpreadConstraint,
     },
     apimachinery::pkg::{
@@ -51,6 +52,8 @@ const MAX_DRAIN: Duration = Duration::from_secs(3600);
 const EXIT_SECONDS: i64 = 5;
 /// For a poller to mark what was delivered last, and for both processes to end.
 const POLLER_EXIT_SECONDS: i64 = 30;
+/// What Kubernetes calls the files that go with a pod.
+const STORAGE: &str = "ephemeral-storage";
 /// How often the kubelet asks; a waking pod is found ready by the interceptor's own probes.
 const PROBE_PERIOD_SECONDS: i32 = 1;
 /// Long enough for a single-threaded handler that computes: three of them make a pod not ready.
@@ -197,11 +200,14 @@ fn container(subject: &Subject<'_>, reserved: Vec<EnvVar>) -> Container {
         image_pull_policy: settings.image_pull_policy.clone(),
         env: Some(env::env(subject.input, &subject.holders, reserved)),
         env_from: env::env_from(subject.input, subject.name),
-        resources: Some(resources(subject.spec())),
+        resources: Some(resources(subject)),
         volume_mounts: some(storage::mounts(subject)),
         // What a container said last is what the function's condition quotes.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(security()),
+        security_context: Some(SecurityContext {
+            read_only_root_filesystem: Some(subject.code_in_environment().is_none()),
+            ..security()
+        }),
         ..Container::default()
     }
 }
@@ -221,6 +227,7 @@ fn own_variables(subject: &Subject<'_>, mode: &str, trigger: TriggerKind) -> Vec
     if subject.code.is_some() {
         own.push(env::literal("KIPPER_FUNCTION_PATH", storage::CODE_PATH));
         own.extend(subject.spec().handler().map(|name| env::literal("KIPPER_HANDLER", name)));
+        own.extend(storage::variables(subject));
     }
     own
 }
@@ -251,14 +258,20 @@ fn readiness(spec: &FunctionSpec) -> Probe {
     }
 }
 
-fn resources(spec: &FunctionSpec) -> ResourceRequirements {
+fn resources(subject: &Subject<'_>) -> ResourceRequirements {
+    let spec = subject.spec();
     let quantity = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
     let mut limits = BTreeMap::from([quantity("memory", spec.memory_limit())]);
     limits.extend(spec.cpu_limit().map(|limit| quantity("cpu", limit)));
-    let requests = BTreeMap::from([
+    let mut requests = BTreeMap::from([
         quantity("cpu", spec.cpu_request()),
         quantity("memory", spec.memory_request()),
     ]);
+    if let Some(limit) = storage::container_limit(subject) {
+        limits.extend([quantity(STORAGE, &limit)]);
+        // Else it would be the limit: a node would be full of pods that wrote nothing.
+        requests.extend([quantity(STORAGE, "0")]);
+    }
     ResourceRequirements { limits: Some(limits), requests: Some(requests), claims: None }
 }
 

@@ -145,6 +145,7 @@ pub(super) fn environment(subject: &Subject<'_>, event: &Event) -> Vec<(Variable
         drain_delay: spec.is_http().then_some(DRAIN_DELAY),
         max_held: event.max_held,
         state_bucket: &subject.settings.state_bucket,
+        backlog_address: subject.reported_to(),
         keys: &event.keys,
     };
     sidecar.environment()

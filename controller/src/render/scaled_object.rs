@@ -162,6 +162,7 @@ fn metadata(subject: &Subject<'_>, spec: &FunctionSpec, polling_interval: Durati
         function: Some(subject.name.to_owned()),
         idle_timeout: spec.idle_timeout(),
         polling_interval,
+        burst_max_replicas: spec.burst_max_replicas(),
         target: Target::Requests { rate, concurrency: spec.concurrency() },
     };
     pushed(subject, &metadata)

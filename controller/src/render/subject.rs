@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kipper_function::{Function, FunctionSpec, code, function::effective::Workload, names};
+use kipper_trigger::Kind;
 use kube::Resource;
 
 use super::{
@@ -37,13 +38,15 @@ pub(super) struct Code {
     pub(super) files: BTreeMap<String, String>,
     /// The ConfigMap with exactly these files.
     pub(super) config_map: String,
+    /// Whether they come in the environment, and the pod has no volume at all.
+    pub(super) in_environment: bool,
 }
 
 impl Code {
-    fn new(function: &str, files: BTreeMap<String, String>) -> Self {
+    fn new(function: &str, files: BTreeMap<String, String>, in_environment: bool) -> Self {
         let parts = files.iter().flat_map(|(file, text)| [file.as_bytes(), text.as_bytes()]);
         let config_map = names::code_config_map(function, &digest(parts));
-        Self { files, config_map }
+        Self { files, config_map, in_environment }
     }
 }
 
@@ -59,7 +62,10 @@ impl<'a> Subject<'a> {
         let code = match workload {
             Workload::Image(_) => None,
             Workload::Inline(runtime, source) => {
-                Some(Code::new(name, code::files(name, runtime, source)))
+                let files = code::files(name, runtime, source);
+                let reason = code::volume_reason(&input.function.spec, runtime, &files);
+                let in_environment = !settings.read_only_root && reason.is_none();
+                Some(Code::new(name, files, in_environment))
             }
         };
         Ok(Self {
@@ -90,6 +96,21 @@ impl<'a> Subject<'a> {
     /// getting ready, so requests are served without it.
     pub(super) fn event(&self) -> Option<&'a Event> {
         self.input.event.filter(|_| !(self.refused && self.spec().is_http()))
+    }
+
+    /// Where pollers report the backlog to: if the function has one, and is scaled ahead of the HPA by it.
+    /// Events of a bucket the scaler adapter counts itself.
+    pub(super) fn reported_to(&self) -> Option<&'a str> {
+        let spec = self.spec();
+        let counted_by_keda = spec.event().is_some_and(|event| event.kind != Kind::Minio);
+        let address = self.settings.backlog_address.as_deref();
+        address.filter(|_| counted_by_keda && spec.burst_max_replicas() > 1)
+    }
+
+    /// The code where it comes in the environment. Such a pod has no volume, and writes to the `/tmp` of
+    /// its runtime's image.
+    pub(super) fn code_in_environment(&self) -> Option<&Code> {
+        self.code.as_ref().filter(|code| code.in_environment)
     }
 
     /// What runs the function in the first place: its server, or its runs.

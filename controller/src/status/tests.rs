@@ -45,6 +45,33 @@ fn phases() {
 }
 
 #[test]
+fn a_function_that_is_not_scaled_ahead_says_so_where_it_asks_for_it() {
+    let told = |previous, burst_unavailable, spec: serde_json::Value| {
+        let mut function = function(previous, 1);
+        function.spec = serde_json::from_value(spec).unwrap_or_default();
+        let pass = Pass::blocked(Blocked::new(Concern::Bindings, "Absent", ""));
+        let seen = Seen { burst_unavailable, ..Seen::default() };
+        let facts = Facts::new(&function, pass, Applied::default(), seen);
+        status(&function, &facts, Timestamp::UNIX_EPOCH)
+    };
+    let served = || serde_json::json!({ "image": "i", "triggers": [{ "type": "http" }] });
+    let says = |status: &FunctionStatus| status.is_true(BURST_UNAVAILABLE);
+    let without = told(None, Some(true), served());
+    assert!(says(&without));
+    // A new leader does not know yet.
+    assert!(says(&told(Some(without.clone()), None, served())));
+    assert!(!says(&told(Some(without), Some(false), served())));
+    assert!(!says(&told(None, None, served())));
+    let mut declined = served();
+    declined["scaling"] = serde_json::json!({ "burst": false });
+    assert!(!says(&told(None, Some(true), declined)));
+    // Runs of a schedule have no HPA.
+    let cron = serde_json::json!({ "image": "i",
+        "triggers": [{ "type": "cron", "schedule": "* * * * *" }] });
+    assert!(!says(&told(None, Some(true), cron)));
+}
+
+#[test]
 fn what_keda_says_is_told() {
     let told = |scaler: Option<Scaler>| {
         let status = check(&Facts { scaler, ..served(0, 0) }, "Idle", "Reconciled");

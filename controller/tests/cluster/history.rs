@@ -50,11 +50,11 @@ async fn codes(sandbox: &Sandbox, name: &str) -> BTreeSet<String> {
     codes.iter().map(|code| code["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The ConfigMap that a pod mounts.
+/// The ConfigMap with a pod's code.
 fn mounted(pod: &Value) -> String {
-    let volumes = pod["spec"]["volumes"].as_array().unwrap();
-    let code = volumes.iter().find(|volume| volume["name"] == names::CODE_VOLUME).unwrap();
-    code["configMap"]["name"].as_str().unwrap().to_owned()
+    let env = pod["spec"]["containers"][0]["env"].as_array().unwrap();
+    let first = env.iter().find(|variable| variable["name"] == names::file_variable(0)).unwrap();
+    first["valueFrom"]["configMapKeyRef"]["name"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -207,7 +207,12 @@ async fn what_kubectl_rolls_back_is_put_right_again() {
         // As `kubectl rollout undo`: the template of the former ReplicaSet.
         let codes = until_numbers(&sandbox, &name, &[1, 2]).await;
         let former = codes[0].code.clone().unwrap();
-        let path = "/spec/template/spec/volumes/0/configMap/name";
+        let deployment = sandbox.object("Deployment", &name).await.unwrap();
+        let env = "/spec/template/spec/containers/0/env";
+        let env_list = deployment.pointer(env).and_then(Value::as_array).unwrap();
+        let first = names::file_variable(0);
+        let at = env_list.iter().position(|variable| variable["name"] == *first).unwrap();
+        let path = &*format!("{env}/{at}/valueFrom/configMapKeyRef/name");
         let undo = json!([{ "op": "replace", "path": path, "value": former }]);
         let undo = Patch::Json::<()>(serde_json::from_value(undo).unwrap());
         let api = objects::api(&sandbox.client, "Deployment", &sandbox.namespace);

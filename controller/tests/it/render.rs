@@ -13,7 +13,7 @@ use kipper_controller::{
     plan::{Kind, Object},
     render::{Holder, RenderError},
 };
-use kipper_function::{names, service::ServiceKind};
+use kipper_function::{code, names, service::ServiceKind};
 use serde_json::Value;
 
 use fixtures::Case;
@@ -48,7 +48,11 @@ fn env(template: &Value) -> Vec<String> {
     list.iter()
         .map(|variable| {
             let name = variable["name"].as_str().unwrap();
-            match variable.pointer("/valueFrom/secretKeyRef") {
+            let reference = ["secretKeyRef", "configMapKeyRef"];
+            match reference
+                .into_iter()
+                .find_map(|kind| variable.pointer(&format!("/valueFrom/{kind}")))
+            {
                 Some(reference) => {
                     let text = |field: &str| reference[field].as_str().unwrap().to_owned();
                     format!("{name}<{}/{}", text("name"), text("key"))
@@ -223,12 +227,18 @@ fn triggers_decide_which_objects_there_are() {
 fn a_name_has_the_value_of_its_strongest_holder() {
     let case = fixtures::environment();
     let objects = case.render();
+    let code = format!(
+        "KIPPER_FILE_0<{}/index.js",
+        of(&objects, Kind::ConfigMap)["metadata"]["name"].as_str().unwrap()
+    );
     let expected = [
         "KIPPER_HOST=",
         "PORT=8080",
         "KIPPER_TRIGGER=http",
         "KIPPER_MODE=http",
         "KIPPER_FUNCTION_PATH=/app/function",
+        "KIPPER_FILES=index.js",
+        &code,
         "KIPPER_DRAIN_SECONDS=300",
         "DB_HOST<orders.eventdb/HOST",
         "DB_PORT<orders.eventdb/PORT",
@@ -354,6 +364,69 @@ fn without_tmp_a_pod_mounts_nothing() {
     let pod = of(&objects, Kind::Deployment).pointer("/spec/template/spec").unwrap();
     assert_eq!(pod.get("volumes"), None);
     assert_eq!(pod["containers"][0].get("volumeMounts"), None);
+}
+
+/// Whether the pods of a case have a volume, whether the root of the function's container is read-only,
+/// and what else its files may take.
+fn files_of(case: &Case) -> (bool, bool, Option<String>) {
+    let objects = case.render();
+    let template = objects.iter().find_map(template).unwrap();
+    let container = template.pointer("/spec/containers/0").unwrap();
+    let limit = container.pointer("/resources/limits/ephemeral-storage").and_then(Value::as_str);
+    let read_only = &container["securityContext"]["readOnlyRootFilesystem"];
+    let has_volume = template.pointer("/spec/volumes").is_some();
+    assert_eq!(container.get("volumeMounts").is_some(), has_volume);
+    (has_volume, read_only.as_bool().unwrap(), limit.map(str::to_owned))
+}
+
+#[test]
+fn small_code_needs_no_volume() {
+    let large = "x".repeat(code::MAX_ENVIRONMENT_BYTES);
+    let mounted = || (true, true, None);
+    let in_environment = |limit: &str| (false, false, Some(limit.to_owned()));
+    for (spec, expected) in [
+        ("{source: {code: x}}".to_owned(), in_environment("576Mi")),
+        ("{source: {code: x}, resources: {tmpLimit: 1Gi}}".to_owned(), in_environment("1088Mi")),
+        (
+            "{source: {code: x}, triggers: [{type: cron, schedule: '@daily'}]}".to_owned(),
+            in_environment("576Mi"),
+        ),
+        ("{source: {code: x, dependencies: {pg: '8'}}}".to_owned(), mounted()),
+        ("{source: {code: x}, volumes: [{name: v, mountPath: /data}]}".to_owned(), mounted()),
+        (format!("{{source: {{code: {large}}}}}"), mounted()),
+        ("{image: x}".to_owned(), mounted()),
+        ("{image: x, noTmp: true}".to_owned(), (false, true, None)),
+    ] {
+        let case = Case::new("f", &spec);
+        assert_eq!(files_of(&case), expected, "{spec:.80}");
+        let (_, read_only, _) = files_of(&case.set(|settings| settings.read_only_root = true));
+        assert!(read_only, "{spec:.80}");
+    }
+}
+
+#[test]
+fn every_file_of_a_folder_travels_under_its_path() {
+    let spec = "{source: {files: {index.js: a, lib/b.js: b, a b.js: c, .npmrc: d}}}";
+    let objects = Case::new("f", spec).render();
+    let env = env(objects.iter().find_map(template).unwrap());
+    let paths = env.iter().find_map(|line| line.strip_prefix("KIPPER_FILES=")).unwrap();
+    let paths: Vec<&str> = paths.lines().collect();
+    let config_map = of(&objects, Kind::ConfigMap);
+    let texts: Vec<&str> = (0..paths.len())
+        .map(|place| {
+            let name = format!("{}<", names::file_variable(place));
+            let (map, key) = env
+                .iter()
+                .find_map(|line| line.strip_prefix(&name))
+                .unwrap()
+                .split_once('/')
+                .unwrap();
+            assert_eq!(map, config_map["metadata"]["name"]);
+            config_map["data"][key].as_str().unwrap()
+        })
+        .collect();
+    let found: Vec<_> = paths.into_iter().zip(texts).collect();
+    assert_eq!(found, [(".npmrc", "d"), ("a b.js", "c"), ("index.js", "a"), ("lib/b.js", "b")]);
 }
 
 #[test]
@@ -500,7 +573,9 @@ fn no_request_reaches_a_batch_pod_and_names_are_unique() {
                 ("/spec/containers/0/volumeMounts", "mountPath"),
                 ("/spec/containers/0/env", "name"),
             ] {
-                let items = template.pointer(list).unwrap().as_array().unwrap();
+                let Some(items) = template.pointer(list).and_then(Value::as_array) else {
+                    continue;
+                };
                 let keys: BTreeSet<_> = items.iter().map(|item| item[key].as_str()).collect();
                 assert_eq!(keys.len(), items.len(), "{list} of {:?}", object.kind);
             }

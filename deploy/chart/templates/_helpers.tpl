@@ -17,6 +17,25 @@ app.kubernetes.io/name: kipper-functions
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Components of the scaler-adapters, one for each shard, as a JSON list. */}}
+{{- define "kipper.adapters" -}}
+{{- $adapter := .Values.scalerAdapter -}}
+{{- /* With one more of each shard while a new release rolls out. */ -}}
+{{- if gt (mul $adapter.shards (add1 $adapter.replicas)) 128 -}}
+{{- fail "scalerAdapter.shards times (scalerAdapter.replicas + 1) must be at most 128: interceptors report to no more adapters" -}}
+{{- end -}}
+{{- $components := list "scaler-adapter" -}}
+{{- range $shard := untilStep 1 (int .Values.scalerAdapter.shards) 1 -}}
+{{- $components = append $components (printf "scaler-adapter-%d" $shard) -}}
+{{- end -}}
+{{- toJson $components -}}
+{{- end }}
+
+{{/* What all adapters have, of whichever shard; no Deployment selects by it. */}}
+{{- define "kipper.adapterFleet" -}}
+kipper.run/fleet: scaler-adapter
+{{- end }}
+
 {{/* An image; argument: dict "root" $ "image" (override) "name" (in the registry). */}}
 {{- define "kipper.image" -}}
 {{- $image := .root.Values.image -}}

@@ -17,6 +17,7 @@ use crate::{
         body::{BodySink, Decoder, Encoder, Framing},
         head::{RequestHead, ResponseHead, Version},
     },
+    observe::record::Moved,
     queue::Place,
     request::client::Client,
     upstream::http1::Connection as PodConnection,
@@ -288,7 +289,7 @@ impl Client for Call<'_> {
         pod: PodConnection,
         idle: Duration,
         budget: &Budget,
-    ) -> io::Result<(u64, u64)> {
+    ) -> (Moved, io::Result<()>) {
         self.verdict = Verdict::Close;
         let Stream { io, input, deadline, .. } = &mut *self.stream;
         let input = std::mem::take(input);

@@ -17,15 +17,16 @@ use tokio::io::AsyncWrite as _;
 use super::call::{Asked, Call, Stream, Verdict};
 use crate::{
     error::ProxyError,
-    headers::{Peer, new_request_id},
+    headers::Peer,
     message::{
         head::{RequestHead, parse_request},
         section::{HeadError, HeadLimits},
     },
+    observe::record::Seen,
     request::{
         discard::{DISCARD_TIME, discard},
         life,
-        prepared::{Prepared, prepare},
+        prepared::{Prepared, Unserved, prepare},
     },
     wire::{budget::FLOOR, buffer::Buffer, io::Io, timer::Deadline},
     worker::Worker,
@@ -45,6 +46,15 @@ struct Refused {
     error: ProxyError,
     /// The connection may take another request.
     keep: bool,
+    /// What is told of it, where its head could be read.
+    seen: Option<Box<Seen>>,
+}
+
+impl Refused {
+    /// Its head is not whole, or none that could be read.
+    fn unread(error: ProxyError) -> Self {
+        Self { error, keep: false, seen: None }
+    }
 }
 
 impl Connection {
@@ -100,9 +110,9 @@ impl Connection {
                 call.verdict()
             }
             Ok(None) => Verdict::Gone,
-            &mut Err(Refused { error, keep }) => {
-                worker.context.metrics.error(error);
-                let id = new_request_id(fastrand::u128(..));
+            Err(Refused { error, keep, seen }) => {
+                let (error, keep) = (*error, *keep);
+                let id = life::refused(worker, self.peer, Unserved { error, seen: seen.take() });
                 self.stream.answer(worker, error, &id, error.retry_after(), !keep).await;
                 if keep { Verdict::Keep } else { Verdict::Close }
             }
@@ -152,7 +162,7 @@ impl Connection {
                     return prepared.map(Some);
                 }
                 if kept.is_short() && self.stream.input.len() >= FLOOR {
-                    return Err(Refused { error: ProxyError::Overloaded, keep: false });
+                    return Err(Refused::unread(ProxyError::Overloaded));
                 }
                 kept.set(self.stream.input.allocated());
             }
@@ -171,7 +181,7 @@ impl Connection {
                 // A client that never sent anything, or nothing since, is not owed an answer.
                 Idle::TimedOut if self.stream.input.is_empty() => return Ok(None),
                 Idle::TimedOut => {
-                    return Err(Refused { error: ProxyError::RequestTimeout, keep: false });
+                    return Err(Refused::unread(ProxyError::RequestTimeout));
                 }
             }
         }
@@ -205,7 +215,8 @@ fn admit(
 ) -> Result<(Prepared, Asked), Refused> {
     // Only a request without a body leaves the connection at the start of the next one.
     let keep = head.keep_alive && head.body.is_done();
-    let prepared = prepare(&mut head, peer, worker).map_err(|error| Refused { error, keep })?;
+    let prepared = prepare(&mut head, peer, worker);
+    let prepared = prepared.map_err(|Unserved { error, seen }| Refused { error, keep, seen })?;
     Ok((prepared, Asked::of(head)))
 }
 
@@ -247,5 +258,5 @@ fn refuse(error: HeadError, limits: HeadLimits) -> Refused {
         HeadError::TransferCoding => ProxyError::UnknownTransferCoding,
         HeadError::Method => ProxyError::MethodNotAllowed,
     };
-    Refused { error, keep: false }
+    Refused::unread(error)
 }

@@ -16,6 +16,7 @@ use std::{
 use tokio::io::AsyncWrite as _;
 
 use crate::{
+    observe::record::Moved,
     upstream::http1::Connection,
     wire::{
         budget::Budget,
@@ -26,8 +27,8 @@ use crate::{
     },
 };
 
-/// Copies both ways; what was read beyond the heads goes first. Returns the bytes moved from and
-/// to the client. A drain lets it run until the worker's runtime ends.
+/// Copies both ways; what was read beyond the heads goes first. A drain lets it run until the
+/// worker's runtime ends.
 pub(super) async fn run(
     io: &mut Io,
     input: Buffer,
@@ -35,14 +36,14 @@ pub(super) async fn run(
     pod: Connection,
     idle: Duration,
     budget: &Budget,
-) -> io::Result<(u64, u64)> {
+) -> (Moved, io::Result<()>) {
     // Bytes that nobody acknowledges do not move either. Only a tunnel has no other clock.
     let _ = tcp::user_timeout(io.tcp(), idle).and(tcp::user_timeout(pod.io.tcp(), idle));
     let mut pod_io = pod.io;
     let (mut up, mut down) = (Way::new(input), Way::new(pod.input));
     let mut kept = budget.charge();
     let (mut moved, mut last) = (0, Instant::now());
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         // What both ways keep together.
         let most = kept.most() / 2;
         let ends = (
@@ -50,7 +51,7 @@ pub(super) async fn run(
             down.poll(cx, &mut pod_io, io, most)?.is_ready(),
         );
         if ends == (true, true) {
-            return Poll::Ready(Ok((up.written, down.written)));
+            return Poll::Ready(Ok(()));
         }
         kept.set(up.waiting.allocated() + down.waiting.allocated());
         let so_far = up.read + up.written + down.read + down.written;
@@ -59,7 +60,8 @@ pub(super) async fn run(
         }
         deadline.poll(cx, last + idle).map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
-    .await
+    .await;
+    (Moved { received: up.written, sent: down.written }, ended)
 }
 
 /// One direction.

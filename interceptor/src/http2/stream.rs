@@ -18,7 +18,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts, uri
 
 use crate::{
     error::ProxyError,
-    headers::{Additions, Peer, RequestId, new_request_id, response_fields},
+    headers::{Additions, Peer, RequestId, response_fields},
     message::{
         body::{BodySink, Decoder},
         field::{Class, Field, Fields, identify},
@@ -28,8 +28,14 @@ use crate::{
         },
         section::HeadError,
     },
+    observe::record::Moved,
     queue::Place,
-    request::{client::Client, discard::discard, life, prepared::prepare},
+    request::{
+        client::Client,
+        discard::discard,
+        life,
+        prepared::{Unserved, prepare},
+    },
     upstream::http1::Connection as PodConnection,
     wire::{
         budget::{Budget, FLOOR},
@@ -70,9 +76,11 @@ pub(super) async fn serve(
     let most = worker.context.limits.request_head.fields;
     let ahead = if inbox.is_done() { 0 } else { ahead(&parts, worker.context.h2.window) };
     let prepared = if ahead > FLOOR && worker.context.buffers.is_short() {
-        Err(ProxyError::Overloaded)
+        Err(ProxyError::Overloaded.into())
     } else {
-        view(&parts, inbox.is_done(), most).and_then(|mut head| prepare(&mut head, peer, worker))
+        view(&parts, inbox.is_done(), most)
+            .map_err(Unserved::from)
+            .and_then(|mut head| prepare(&mut head, peer, worker))
     };
     let deadline = Deadline::new(Instant::now() + worker.context.limits.grace);
     let mut stream = Stream {
@@ -89,9 +97,9 @@ pub(super) async fn serve(
     drop(parts);
     match prepared {
         Ok(mut prepared) => life::serve(&mut stream, worker, &mut prepared).await,
-        Err(error) => {
-            worker.context.metrics.error(error);
-            let id = new_request_id(fastrand::u128(..));
+        Err(unserved) => {
+            let error = unserved.error;
+            let id = life::refused(worker, peer, unserved);
             stream.answer(worker, error, &id, error.retry_after()).await;
         }
     }
@@ -378,8 +386,8 @@ impl Client for Stream {
         _: PodConnection,
         _: Duration,
         _: &Budget,
-    ) -> io::Result<(u64, u64)> {
-        Err(io::ErrorKind::Unsupported.into())
+    ) -> (Moved, io::Result<()>) {
+        (Moved::default(), Err(io::ErrorKind::Unsupported.into()))
     }
 }
 

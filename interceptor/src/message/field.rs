@@ -25,6 +25,9 @@ pub enum Class {
     ForwardedHost,
     ForwardedOther,
     RequestId,
+    /// W3C Trace Context: the span that the request is under, and what tracing systems add.
+    TraceParent,
+    TraceState,
     /// How often a request was handed over between interceptors.
     Hops,
     /// `kipper-*`, which only our own components say to each other.
@@ -100,8 +103,12 @@ fn classify(name: &str) -> Class {
         6 => &[("expect", Class::Expect), ("server", Class::Product)],
         7 => &[("upgrade", Class::Upgrade)],
         9 => &[("forwarded", Class::ForwardedOther), ("x-real-ip", Class::ForwardedOther)],
-        10 => &[("connection", Class::Connection), ("keep-alive", Class::HopByHop)],
-        11 => &[(HOPS, Class::Hops)],
+        10 => &[
+            ("connection", Class::Connection),
+            ("keep-alive", Class::HopByHop),
+            ("tracestate", Class::TraceState),
+        ],
+        11 => &[(HOPS, Class::Hops), ("traceparent", Class::TraceParent)],
         12 => &[("x-request-id", Class::RequestId), ("x-powered-by", Class::Product)],
         14 => &[("content-length", Class::ContentLength)],
         15 => &[

@@ -74,6 +74,21 @@ impl ResponseHead<'_> {
     }
 }
 
+/// A target as text: bytes that are no UTF-8 as RFC 3986 writes them.
+pub fn escaped(target: &[u8]) -> Cow<'_, str> {
+    if let Ok(target) = std::str::from_utf8(target) {
+        return target.into();
+    }
+    let mut escaped = String::with_capacity(target.len() * 2);
+    for byte in target {
+        match byte {
+            0x80.. => escaped.push_str(&format!("%{byte:02X}")),
+            _ => escaped.push(char::from(*byte)),
+        }
+    }
+    escaped.into()
+}
+
 /// Parses the request head at the start of `bytes`. `None` = more bytes are needed; the number is
 /// the head's length. A head beyond the limits is refused as soon as that is known.
 pub fn parse_request(

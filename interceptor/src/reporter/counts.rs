@@ -23,6 +23,8 @@ pub struct Counts {
     pub id: FunctionId,
     /// Requests accepted since the process started.
     pub total: u64,
+    /// What `total` was when this function was last among the changed ones.
+    pub base: u64,
     /// Forwarded and not finished.
     pub in_flight: u32,
     /// In the hold queue.

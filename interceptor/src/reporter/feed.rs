@@ -19,6 +19,7 @@ impl Destination {
         Counts {
             id: self.id.clone(),
             total: self.counters.total(),
+            base: self.counters.reported_total(),
             in_flight: self.counters.in_flight(),
             held,
             waiting: waiting.min(held),
@@ -39,7 +40,7 @@ impl CountsFeed for Router {
     fn take_changed(&self) -> Vec<Counts> {
         let taken = |f: &Arc<Destination>| {
             let counts = f.counts();
-            f.note_reported(counts.held as usize);
+            f.note_reported(counts.total, counts.held as usize);
             counts
         };
         self.context().changes.take().iter().map(taken).collect()

@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
-use kipper_counts::{CountsReport, FunctionCounts, Welcome, counts_client::CountsClient};
+use kipper_counts::{CountsReport, Welcome, counts_client::CountsClient};
 use kipper_process::backoff::Backoff;
+use kipper_trigger::shard::Shard;
 use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
@@ -30,17 +31,20 @@ use tonic::{
 };
 
 use super::{
+    budget::{Budget, REFILL},
     config::{ReporterConfig, ReporterError},
     counts::CountsFeed,
     metrics::ReporterMetrics,
-    pending::{Change, MAX_FUNCTIONS, Pending},
+    numbers::{Named, Numbers},
+    pending::{Change, MAX_FUNCTIONS, Pending, Taken},
     targets::Target,
 };
 
 /// Reports handed to the connection and not yet written. One: what waits longer should merge.
 const REPORTS_IN_HAND: usize = 1;
-/// Functions per report, so that a large merge does not become one large message.
-const FUNCTIONS_PER_REPORT: usize = 10_000;
+/// Functions per report, so that a large merge does not become one large message, which an adapter would decode
+/// while a wake of somebody else waits.
+const FUNCTIONS_PER_REPORT: usize = 1_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// For the adapter's welcome, once connected.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,6 +68,8 @@ pub(super) struct LinkContext<F> {
     pub(super) metrics: ReporterMetrics,
     /// Epochs of the adapters that have a stream.
     pub(super) adapters: Mutex<HashSet<u64>>,
+    /// The same on every stream.
+    pub(super) numbers: Mutex<Numbers>,
     /// Send what is pending, then end.
     pub(super) finish: CancellationToken,
 }
@@ -133,11 +139,11 @@ impl<F: CountsFeed> Link<F> {
         };
         let (reports, mut inbound, welcome) = opened?;
         let _only = OnlyStream::claim(&self.context.adapters, welcome.epoch)?;
-        let _open = self.pending.open();
+        let _open = self.pending.open(shard_of(&welcome));
         let _counted = Counted::up(&self.context.metrics);
         tracing::info!(adapter = %self.target.addr, "reporting counts");
         let sent = tokio::select! {
-            sent = self.send(reports) => sent,
+            sent = self.send(reports, Named::new(welcome.numbers)) => sent,
             ended = inbound.message() => return Err(end_of(ended)),
         };
         sent?;
@@ -180,31 +186,43 @@ impl<F: CountsFeed> Link<F> {
 
     /// Sends the snapshot, then changes as they come; returns when told to finish and nothing is
     /// left. A report is made only once there is room for it, so it is as fresh as can be.
-    async fn send(&self, reports: mpsc::Sender<CountsReport>) -> Result<(), LinkError> {
+    async fn send(
+        &self,
+        reports: mpsc::Sender<CountsReport>,
+        mut named: Named,
+    ) -> Result<(), LinkError> {
         let permit = reports.reserve().await.map_err(|_| LinkError::Ended)?;
-        permit.send(self.report(true, self.snapshot()));
+        permit.send(self.report(true, self.snapshot(&mut named)));
         self.context.metrics.reports.inc();
-        let mut is_last = false;
-        while !is_last {
-            tokio::select! {
-                () = self.pending.filled() => {}
-                () = self.context.finish.cancelled() => is_last = true,
-            }
+        let mut budget = Budget::new(Instant::now());
+        loop {
+            let is_last = self.context.finish.is_cancelled();
             let mut permit = reports.reserve().await.map_err(|_| LinkError::Ended)?;
-            let mut functions = self.pending.take().map_err(|_| LinkError::Overflow)?;
-            while !functions.is_empty() {
-                let rest = functions.len().saturating_sub(FUNCTIONS_PER_REPORT);
-                let part = functions.split_off(rest);
+            let now = Instant::now();
+            let room = if is_last { usize::MAX } else { budget.room(now) };
+            let taken = self.pending.take(&mut named, room).map_err(|_| LinkError::Overflow)?;
+            budget.spend(taken.bytes, now);
+            let is_all = taken.is_all;
+            for part in taken.in_parts(FUNCTIONS_PER_REPORT) {
                 permit.send(self.report(false, part));
                 self.context.metrics.reports.inc();
                 permit = reports.reserve().await.map_err(|_| LinkError::Ended)?;
             }
+            if is_last {
+                return Ok(());
+            }
+            tokio::select! {
+                () = self.pending.filled() => {}
+                () = tokio::time::sleep(REFILL), if !is_all => {}
+                () = self.context.finish.cancelled() => {}
+            }
         }
-        Ok(())
     }
 
-    fn snapshot(&self) -> Vec<FunctionCounts> {
-        let counts = self.context.feed.snapshot();
+    fn snapshot(&self, named: &mut Named) -> Taken {
+        let shard = self.pending.shard();
+        let mut counts = self.context.feed.snapshot();
+        counts.retain(|counts| shard.has(&counts.id.namespace, &counts.id.name));
         if counts.len() > MAX_FUNCTIONS {
             tracing::error!(
                 functions = counts.len(),
@@ -212,18 +230,31 @@ impl<F: CountsFeed> Link<F> {
             );
         }
         let taken = Instant::now();
-        let changes = counts.into_iter().take(MAX_FUNCTIONS);
-        changes.map(|counts| Change { counts, base: 0, taken }.at(taken)).collect()
+        let counts = counts.into_iter().take(MAX_FUNCTIONS);
+        let mut numbers = self.context.numbers.lock();
+        self.pending.forget_freed();
+        let changes = counts.map(|counts| {
+            let number = numbers.of(&counts, taken);
+            Change::new(counts, number, taken)
+        });
+        let functions = changes.map(|change| change.at(taken, named)).collect();
+        Taken { functions, ..Taken::default() }
     }
 
-    fn report(&self, snapshot: bool, functions: Vec<FunctionCounts>) -> CountsReport {
+    fn report(&self, snapshot: bool, Taken { functions, freed, .. }: Taken) -> CountsReport {
         CountsReport {
             interceptor: self.context.name.clone(),
             epoch: self.context.epoch,
             snapshot,
             functions,
+            freed,
         }
     }
+}
+
+/// What the adapter wants to hear of; all, where it does not say or makes no sense.
+fn shard_of(welcome: &Welcome) -> Shard {
+    Shard::new(welcome.shard, welcome.shards).unwrap_or_default()
 }
 
 fn end_of(message: Result<Option<Welcome>, Status>) -> LinkError {

@@ -6,6 +6,7 @@ use kipper_counts::{
     CountsReport, FunctionCounts, Welcome,
     counts_server::{Counts as CountsService, CountsServer},
 };
+use kipper_trigger::shard::Shard;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::{
@@ -47,6 +48,7 @@ impl Feed {
         let counts = functions.entry(id.clone()).or_insert_with(|| Counts {
             id: id.clone(),
             total: 0,
+            base: 0,
             in_flight: 0,
             held: 0,
             waiting: 0,
@@ -84,9 +86,13 @@ impl CountsFeed for Feed {
     }
 
     fn take_changed(&self) -> Vec<Counts> {
-        let functions = self.functions.lock();
+        let mut functions = self.functions.lock();
         let listed = std::mem::take(&mut *self.listed.lock());
-        listed.keys().map(|id| functions[id].clone()).collect()
+        let taken = |id| {
+            let counts = functions.get_mut(id).unwrap();
+            Counts { base: std::mem::replace(&mut counts.base, counts.total), ..counts.clone() }
+        };
+        listed.keys().map(taken).collect()
     }
 
     fn snapshot(&self) -> Vec<Counts> {
@@ -99,7 +105,7 @@ impl CountsFeed for Feed {
 /// One adapter: hands on every report it gets.
 #[derive(Clone)]
 struct Adapter {
-    epoch: u64,
+    welcome: Welcome,
     reports: mpsc::Sender<Event>,
     stop: CancellationToken,
 }
@@ -121,7 +127,7 @@ impl CountsService for Adapter {
         request: Request<Streaming<CountsReport>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
         let (tx, rx) = mpsc::channel(1);
-        tx.try_send(Ok(Welcome { epoch: self.epoch })).unwrap();
+        tx.try_send(Ok(self.welcome)).unwrap();
         let adapter = self.clone();
         tokio::spawn(async move {
             let _ends_the_stream = tx;
@@ -160,11 +166,16 @@ impl Running {
     }
 
     async fn start_at(addr: SocketAddr, epoch: u64) -> Self {
+        // As one of an earlier release, which knows neither numbers nor shards.
+        Self::serve(addr, Welcome { epoch, ..Welcome::default() }).await
+    }
+
+    async fn serve(addr: SocketAddr, welcome: Welcome) -> Self {
         let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (reports, events) = mpsc::channel(1000);
         let stop = CancellationToken::new();
-        let adapter = Adapter { epoch, reports, stop: stop.clone() };
+        let adapter = Adapter { welcome, reports, stop: stop.clone() };
         let stopped = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
@@ -227,6 +238,11 @@ fn start(feed: &Arc<Feed>, adapters: &[SocketAddr], counts_interval: Duration) -
         _guard: shutdown.clone().drop_guard(),
         shutdown,
     }
+}
+
+/// Of an adapter that knows functions by number.
+fn numbered(epoch: u64) -> Welcome {
+    Welcome { epoch, numbers: true, ..Welcome::default() }
 }
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -320,6 +336,90 @@ async fn a_restarted_adapter_gets_a_new_snapshot() {
     }
     assert_eq!((find(&report, "old").total, find(&report, "old").base), (2, 1));
     assert!(reporter.metrics.reconnects.get() >= 1);
+}
+
+#[tokio::test]
+async fn a_name_goes_once_per_stream() {
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let mut adapter = Running::serve(anywhere, numbered(1)).await;
+    let addr = adapter.addr;
+    let feed = Arc::new(Feed::default());
+    feed.change("hello", |counts| counts.total = 7);
+    let _reporter = start(&feed, &[addr], SHORT);
+    let snapshot = adapter.report().await;
+    let number = find(&snapshot, "hello").number;
+    assert_ne!(number, 0);
+    feed.request("other");
+    let mut report = adapter.report().await;
+    while !report.functions.iter().any(|counts| counts.name == "other") {
+        report = adapter.report().await;
+    }
+    let other = find(&report, "other");
+    assert_eq!((other.total, other.base), (1, 0));
+    assert!(![0, number].contains(&other.number));
+    feed.request("hello");
+    let report = adapter.report().await;
+    let [hello] = &report.functions[..] else { panic!("{report:?}") };
+    assert_eq!((hello.number, hello.total), (number, 8));
+    assert_eq!((hello.name.as_str(), hello.namespace.as_str()), ("", ""));
+    adapter.stop().await;
+
+    let mut adapter = Running::serve(addr, numbered(2)).await;
+    let snapshot = adapter.report().await;
+    assert!(snapshot.snapshot);
+    assert_eq!(find(&snapshot, "hello").number, number);
+    adapter.stop().await;
+
+    // And one of the release before is told names always.
+    let mut adapter = Running::start_at(addr, 3).await;
+    assert_eq!(find(&adapter.report().await, "hello").number, 0);
+    feed.request("hello");
+    assert_eq!(adapter.reported("hello").await, (9, 8));
+}
+
+#[tokio::test]
+async fn an_adapter_is_told_of_the_functions_of_its_shard() {
+    let mut adapters = Vec::new();
+    for shard in 0..2 {
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let welcome = Welcome { shard, shards: 2, ..numbered(u64::from(shard) + 1) };
+        adapters.push(Running::serve(anywhere, welcome).await);
+    }
+    let feed = Arc::new(Feed::default());
+    let names: Vec<_> = (0..20).map(|number| format!("f{number}")).collect();
+    for name in &names {
+        feed.change(name, |counts| counts.total = 1);
+    }
+    let addrs: Vec<_> = adapters.iter().map(|adapter| adapter.addr).collect();
+    let reporter = start(&feed, &addrs, SHORT);
+    let mut shares: Vec<Vec<(String, u32)>> = Vec::new();
+    for (index, adapter) in adapters.iter_mut().enumerate() {
+        let shard = Shard::new(index.try_into().unwrap(), 2).unwrap();
+        let own = |name: &&String| shard.has("shop-prod", name);
+        let snapshot = adapter.report().await;
+        let mut listed: Vec<_> = snapshot.functions.iter().map(|counts| &counts.name).collect();
+        let mut owned: Vec<_> = names.iter().filter(own).collect();
+        listed.sort_unstable();
+        owned.sort_unstable();
+        assert_eq!(listed, owned);
+        let numbered = snapshot.functions.iter().map(|it| (it.name.clone(), it.number));
+        shares.push(numbered.collect());
+    }
+    // And so are changes.
+    for (own, others) in [(0, 1), (1, 0)] {
+        feed.request(&shares[others][0].0);
+        feed.request(&shares[own][0].0);
+        loop {
+            let report = adapters[own].report().await;
+            let is_own = |number| shares[own].iter().any(|(_, own)| *own == number);
+            assert!(report.functions.iter().all(|counts| is_own(counts.number)), "{report:?}");
+            let wanted = shares[own][0].1;
+            if report.functions.iter().any(|it| it.number == wanted && it.total > own as u64 + 1) {
+                break;
+            }
+        }
+    }
+    assert_eq!(reporter.metrics.streams.get(), 2);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::{
     error::ProxyError,
     headers::{Additions, RequestId},
     message::{body::BodySink, head::ResponseHead},
+    observe::record::Moved,
     queue::Place,
     upstream::http1::Connection,
     wire::{budget::Budget, timer::Deadline},
@@ -84,11 +85,11 @@ pub(crate) trait Client: BodySink + Send {
     fn cut(&mut self, error: ProxyError);
 
     /// Both sides agreed on another protocol: moves bytes until both are done, or nothing has moved
-    /// for as long as `idle`.
+    /// for as long as `idle`. What was moved is said in any case.
     fn tunnel(
         &mut self,
         pod: Connection,
         idle: Duration,
         budget: &Budget,
-    ) -> impl Future<Output = io::Result<(u64, u64)>> + Send;
+    ) -> impl Future<Output = (Moved, io::Result<()>)> + Send;
 }

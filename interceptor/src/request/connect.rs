@@ -43,7 +43,7 @@ async fn new_http1(
     }
     worker.context.metrics.upstream_connects.inc();
     let opened = Connection::open(endpoint.address, worker.context.pods).await;
-    timeline.connected(started.elapsed());
+    timeline.connected(started);
     let mut connection = settle(endpoint, opened).await?;
     connection.hold_fresh(permit);
     Some(connection)
@@ -59,7 +59,7 @@ pub(super) async fn http2(
     let started = Instant::now();
     let slot = worker.pool.http2(endpoint)?;
     let opened = slot.sender(endpoint.address, worker.context.pods).await;
-    timeline.connected(started.elapsed());
+    timeline.connected(started);
     settle(endpoint, opened).await
 }
 

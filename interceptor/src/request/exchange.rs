@@ -11,12 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use super::{client::Client, prepared::Terms};
 use crate::{
     error::ProxyError,
     headers::Additions,
     limits::Limits,
-    message::head::ResponseHead,
+    message::{body::BodySink, head::ResponseHead},
+    observe::record::Moved,
     upstream::pod::{Pod, PodError},
     wire::{
         budget::{Budget, Charge, FLOOR},
@@ -76,7 +79,30 @@ pub(super) struct Exchange<'a, C, P> {
     limits: &'a Limits,
     /// What both directions keep in memory.
     kept: Charge<'a>,
+    moved: &'a mut Moved,
     progress: Progress,
+}
+
+/// A sink whose bytes are counted.
+struct Counted<'a, S> {
+    sink: &'a mut S,
+    count: &'a mut u64,
+}
+
+impl<S: BodySink> BodySink for Counted<'_, S> {
+    fn data(&mut self, data: &[u8]) {
+        *self.count += data.len() as u64;
+        self.sink.data(data);
+    }
+
+    fn bytes(&mut self, data: Bytes) {
+        *self.count += data.len() as u64;
+        self.sink.bytes(data);
+    }
+
+    fn end(&mut self, trailers: &[u8]) {
+        self.sink.end(trailers);
+    }
 }
 
 /// Clocks and counters of an exchange.
@@ -104,9 +130,10 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         terms: &'a Terms,
         limits: &'a Limits,
         buffers: &'a Budget,
+        moved: &'a mut Moved,
     ) -> Self {
         let kept = buffers.charge();
-        Self { client, pod, terms, limits, kept, progress: Progress::default() }
+        Self { client, pod, terms, limits, kept, moved, progress: Progress::default() }
     }
 
     /// Sends the request that the pod has, with its body, and relays the response. `on_head` is
@@ -116,7 +143,8 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         mut on_head: impl FnMut(u16) -> Additions<'t>,
     ) -> Result<Finished, Failure> {
         // What of the body is there already leaves together with the head.
-        self.client.take_body(self.pod).map_err(|e| self.fail(e))?;
+        let mut up = Counted { sink: &mut *self.pod, count: &mut self.moved.received };
+        self.client.take_body(&mut up).map_err(|e| self.fail(e))?;
         let status = loop {
             let status = poll_fn(|cx| self.poll_head(cx, &mut on_head)).await?;
             if status == 101 || status >= 200 {
@@ -142,7 +170,7 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
         on_head: &mut impl FnMut(u16) -> Additions<'t>,
     ) -> Poll<Result<u16, Failure>> {
         let sending = self.poll_request(cx)?;
-        let Self { client, pod, terms, limits, progress, kept } = self;
+        let Self { client, pod, terms, limits, progress, kept, .. } = self;
         let head = pod.poll_head(cx, limits.response_head, terms.to_head, kept.most(), |head| {
             progress.check(head, terms.upgrade && client.body_done())?;
             client.respond(head, &on_head(head.status))
@@ -188,7 +216,8 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
                 self.progress.sent.get_or_insert_with(Instant::now);
                 return Ok(Poll::Ready(()));
             }
-            match self.client.poll_body(cx, self.pod, self.kept.most()) {
+            let mut up = Counted { sink: &mut *self.pod, count: &mut self.moved.received };
+            match self.client.poll_body(cx, &mut up, self.kept.most()) {
                 Poll::Pending => {
                     self.progress.reading.wait();
                     return Ok(Poll::Pending);
@@ -216,7 +245,8 @@ impl<'a, C: Client, P: Pod> Exchange<'a, C, P> {
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let sending = self.poll_request(cx)?;
         loop {
-            let done = self.pod.transfer(self.client).map_err(|e| self.fail(e))?;
+            let mut down = Counted { sink: &mut *self.client, count: &mut self.moved.sent };
+            let done = self.pod.transfer(&mut down).map_err(|e| self.fail(e))?;
             if done || self.client.unsent() > 0 {
                 match self.flush(cx) {
                     Poll::Ready(Ok(())) if done => return Poll::Ready(Ok(())),

@@ -47,7 +47,7 @@ async fn take<C: Client>(
     match prepared.destination.acquire(bytes)? {
         Acquired::Lease(lease) => Ok(lease),
         Acquired::Held(waiting) => {
-            timeline.held(&prepared.destination);
+            timeline.held(prepared.accepted, &prepared.destination);
             probe::ensure_release(&prepared.destination, worker);
             let held = Box::pin(hold(client, prepared, waiting)).await;
             timeline.released();

@@ -7,15 +7,16 @@ use super::{
     connect,
     exchange::{Exchange, Failure, Finished},
     hold,
-    prepared::{Outgoing, Prepared},
+    prepared::{Outgoing, Prepared, Unserved},
     timeline::Timeline,
 };
 use crate::{
     clock,
     destination::Lease,
     error::ProxyError,
-    headers::Additions,
+    headers::{Additions, Peer, RequestId, new_request_id},
     message::field::HOPS,
+    observe::record::{Moved, Phases, Record},
     upstream::{http2, pod::Pod},
     wire::buffer::Buffer,
     worker::{Worker, http_date},
@@ -23,6 +24,12 @@ use crate::{
 
 /// Connections tried for one request because nothing was processed on the earlier ones.
 const MAX_ATTEMPTS: u32 = 16;
+
+/// What becomes of a request on its way.
+struct Course {
+    timeline: Timeline,
+    moved: Moved,
+}
 
 /// Carries a request through to its answer, of a pod or of our own.
 pub(crate) async fn serve<C: Client>(
@@ -36,19 +43,91 @@ pub(crate) async fn serve<C: Client>(
     if counts {
         destination.counters.accepted(clock::at(prepared.accepted));
     }
-    let outcome = forward(client, worker, prepared).await;
+    let mut course = Course {
+        timeline: Timeline::new(prepared.accepted, prepared.seen.is_some()),
+        moved: Moved::default(),
+    };
+    let outcome = forward(client, worker, prepared, &mut course).await;
     if counts {
         worker.context.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
     }
-    match outcome {
-        Ok(finished) if counts => destination.metrics.answered(finished.status),
-        Ok(_) => {}
-        Err(failure) => fail(client, worker, prepared, failure).await,
+    let error = match outcome {
+        Ok(finished) => {
+            if counts {
+                destination.metrics.answered(finished.status);
+            }
+            None
+        }
+        Err(failure) => Some(fail(client, worker, prepared, failure, &mut course.moved).await),
+    };
+    tell(worker, prepared, &course, error);
+}
+
+/// Tells those who observe requests that this one is over.
+fn tell(worker: &Worker, prepared: &mut Prepared, course: &Course, error: Option<Failed>) {
+    let (Some(seen), Some(observers)) = (prepared.seen.take(), &worker.context.observers) else {
+        return;
+    };
+    observers.tell(Record {
+        id: std::mem::take(&mut prepared.id),
+        function: Some(prepared.destination.id.clone()),
+        status: match error {
+            Some(Failed { error, cut: false }) => error.status(),
+            _ => course.timeline.status().unwrap_or_default(),
+        },
+        error: error.map(|failed| failed.error),
+        pod: course.timeline.pod(),
+        moved: course.moved,
+        phases: course.timeline.phases(&prepared.destination),
+        took: seen.accepted.elapsed(),
+        seen: *seen,
+    });
+}
+
+/// Counts a request that no function gets, and tells of it; the id of its answer.
+pub(crate) fn refused(worker: &Worker, peer: Peer, unserved: Unserved) -> RequestId {
+    let Unserved { error, seen } = unserved;
+    worker.context.metrics.error(error);
+    let id = new_request_id(fastrand::u128(..));
+    if let Some(observers) = &worker.context.observers
+        && let Some(seen) = seen.or_else(|| observers.unread(peer))
+    {
+        observers.tell(Record {
+            function: None,
+            status: error.status(),
+            error: Some(error),
+            pod: None,
+            moved: Moved { received: 0, sent: answer_length(error, &id) },
+            phases: Phases::new(),
+            took: seen.accepted.elapsed(),
+            seen: *seen,
+            id: id.clone(),
+        });
     }
+    id
+}
+
+/// Bytes of the body of an answer of our own.
+fn answer_length(error: ProxyError, id: &RequestId) -> u64 {
+    error.body(std::str::from_utf8(id).unwrap_or_default()).len() as u64
+}
+
+/// How a request failed.
+#[derive(Clone, Copy)]
+struct Failed {
+    error: ProxyError,
+    /// The client had got the head of a response.
+    cut: bool,
 }
 
 /// Answers a failed request, if that can still be done.
-async fn fail<C: Client>(client: &mut C, worker: &Worker, prepared: &Prepared, failure: Failure) {
+async fn fail<C: Client>(
+    client: &mut C,
+    worker: &Worker,
+    prepared: &Prepared,
+    failure: Failure,
+    moved: &mut Moved,
+) -> Failed {
     let (error, cut) = match failure {
         Failure::NotSent => (ProxyError::UpstreamClosed, false),
         Failure::Answer(error) => (error, false),
@@ -68,7 +147,11 @@ async fn fail<C: Client>(client: &mut C, worker: &Worker, prepared: &Prepared, f
     } else {
         let retry_after = error.retryable().then(|| destination.retry_after());
         client.answer(worker, error, &prepared.id, retry_after).await;
+        if prepared.seen.is_some() {
+            moved.sent = answer_length(error, &prepared.id);
+        }
     }
+    Failed { error, cut }
 }
 
 /// Leases a pod and runs the exchange, again while nothing of the request was processed.
@@ -76,18 +159,18 @@ async fn forward<C: Client>(
     client: &mut C,
     worker: &Arc<Worker>,
     prepared: &mut Prepared,
+    course: &mut Course,
 ) -> Result<Finished, Failure> {
-    let mut timeline = Timeline::new(prepared.accepted);
     let mut outgoing = std::mem::take(&mut prepared.outgoing);
     for _ in 0..MAX_ATTEMPTS {
         let bytes = outgoing.len() + client.buffered();
-        let leased = hold::lease(client, worker, prepared, bytes, &mut timeline).await;
+        let leased = hold::lease(client, worker, prepared, bytes, &mut course.timeline).await;
         let mut attempt = Attempt {
             lease: leased.map_err(Failure::Answer)?,
             client: &mut *client,
             worker,
             prepared,
-            timeline: &mut timeline,
+            course: &mut *course,
         };
         let ended = match &mut outgoing {
             Outgoing::Http1(out) => attempt.over_http1(out).await,
@@ -115,13 +198,13 @@ struct Attempt<'a, C> {
     client: &'a mut C,
     worker: &'a Worker,
     prepared: &'a Prepared,
-    timeline: &'a mut Timeline,
+    course: &'a mut Course,
 }
 
 impl<C: Client> Attempt<'_, C> {
     /// Over HTTP/1.1; what was not sent is in `out` again. `None` = there is no connection.
     async fn over_http1(&mut self, out: &mut Buffer) -> Option<Result<Finished, Failure>> {
-        let mut pod = connect::http1(self.worker, &self.lease, self.timeline).await?;
+        let mut pod = connect::http1(self.worker, &self.lease, &mut self.course.timeline).await?;
         let hop = self.hop().map(|hops| format!("{HOPS}: {hops}\r\n"));
         let at = hop.as_ref().map_or(0, |hop| out.insert_line(hop.as_bytes()));
         pod.begin(std::mem::take(out), self.prepared.framing);
@@ -129,8 +212,11 @@ impl<C: Client> Attempt<'_, C> {
         match &ended {
             Ok(finished) if finished.upgraded => {
                 let idle = self.worker.context.limits.idle;
-                let tunnel = self.client.tunnel(pod, idle, &self.worker.context.buffers).await;
-                tracing::debug!(function = %self.prepared.destination.id, ?tunnel, "tunnel closed");
+                let tunnel = self.client.tunnel(pod, idle, &self.worker.context.buffers);
+                let (moved, ended) = tunnel.await;
+                let function = &self.prepared.destination.id;
+                tracing::debug!(%function, ?moved, ?ended, "tunnel closed");
+                self.course.moved = moved;
             }
             Ok(finished) if finished.keep_upstream => {
                 self.worker.pool.put(&self.lease.endpoint, pod);
@@ -146,7 +232,7 @@ impl<C: Client> Attempt<'_, C> {
 
     /// Over HTTP/2; what can be sent again is in `out`. `None` = there is no connection.
     async fn over_http2(&mut self, out: &mut http2::Outgoing) -> Option<Result<Finished, Failure>> {
-        let sender = connect::http2(self.worker, &self.lease, self.timeline).await?;
+        let sender = connect::http2(self.worker, &self.lease, &mut self.course.timeline).await?;
         let started = match self.hop() {
             Some(hops) => http2::Stream::start(sender, &out.with_field(HOPS, hops.into())),
             None => http2::Stream::start(sender, out),
@@ -169,28 +255,31 @@ impl<C: Client> Attempt<'_, C> {
 
     async fn exchange<P: Pod>(&mut self, pod: &mut P) -> Result<Finished, Failure> {
         self.client.check().map_err(Failure::Answer)?;
-        self.timeline.sent();
+        self.course.timeline.sent(self.lease.endpoint.address);
         let route = arc_swap::Guard::into_inner(self.prepared.destination.route());
-        let (prepared, lease, timeline) = (self.prepared, &mut self.lease, &*self.timeline);
+        let (prepared, lease) = (self.prepared, &mut self.lease);
+        let Course { timeline, moved } = &mut *self.course;
         let limits = &self.worker.context.limits;
         let mut terms = prepared.terms.clone();
         if lease.endpoint.sibling {
             // It may hold the request first.
             terms.response_header += route.spec.timeouts.cold_start;
         }
-        let ended = Exchange::new(self.client, pod, &terms, limits, &self.worker.context.buffers)
-            .run(|status| {
-                if status >= 200 || status == 101 {
-                    lease.answered();
-                }
-                Additions {
-                    security: route.security.as_ref(),
-                    secure: prepared.secure,
-                    server_timing: timeline.server_timing(&prepared.destination),
-                    date: http_date,
-                }
-            })
-            .await;
+        let ended =
+            Exchange::new(self.client, pod, &terms, limits, &self.worker.context.buffers, moved)
+                .run(|status| {
+                    if status >= 200 || status == 101 {
+                        lease.answered();
+                        timeline.answered(status);
+                    }
+                    Additions {
+                        security: route.security.as_ref(),
+                        secure: prepared.secure,
+                        server_timing: timeline.server_timing(&prepared.destination),
+                        date: http_date,
+                    }
+                })
+                .await;
         if let Err(Failure::Answer(ProxyError::ResponseTimeout)) = &ended {
             lease.endpoint.load.timed_out(clock::now());
         }

@@ -1,7 +1,6 @@
 //! From a head to a request on its way: its destination, and what the pod gets.
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,11 +9,15 @@ use crate::{
     admission,
     destination::Destination,
     error::ProxyError,
-    headers::{Forwarded, Peer, RequestId, hops, new_request_id, request_fields, write_request},
+    headers::{
+        Forwarded, Peer, RequestAdditions, RequestId, hops, new_request_id, request_fields,
+        write_request,
+    },
     message::{
         body::Framing,
-        head::{RequestHead, Version},
+        head::{RequestHead, Version, escaped},
     },
+    observe::{Sight, record::Seen},
     source::{Protocol, RouteSpec},
     upstream::http2,
     wire::{buffer::Buffer, outbox::append},
@@ -36,6 +39,20 @@ pub(crate) struct Prepared {
     pub(super) hops: u32,
     /// The request once more, where the function allows one retry after a broken connection.
     pub(super) retry: Option<Outgoing>,
+    /// What is told of it once it is over, where somebody is.
+    pub(super) seen: Option<Box<Seen>>,
+}
+
+/// A request that no function gets.
+pub(crate) struct Unserved {
+    pub(crate) error: ProxyError,
+    pub(crate) seen: Option<Box<Seen>>,
+}
+
+impl From<ProxyError> for Unserved {
+    fn from(error: ProxyError) -> Self {
+        Self { error, seen: None }
+    }
 }
 
 /// A request as its pod gets it: the head, and what was read of the body.
@@ -76,8 +93,24 @@ pub(crate) fn prepare(
     head: &mut RequestHead<'_>,
     peer: Peer,
     worker: &Worker,
-) -> Result<Prepared, ProxyError> {
+) -> Result<Prepared, Unserved> {
     let accepted = Instant::now();
+    let context = &worker.context;
+    let mut sight = match &context.observers {
+        Some(observers) => observers.see(head, peer, &context.trusted_proxies, accepted),
+        None => Sight::default(),
+    };
+    let prepared = admit(head, peer, worker, accepted, &mut sight);
+    prepared.map_err(|error| Unserved { error, seen: sight.seen })
+}
+
+fn admit(
+    head: &mut RequestHead<'_>,
+    peer: Peer,
+    worker: &Worker,
+    accepted: Instant,
+    sight: &mut Sight,
+) -> Result<Prepared, ProxyError> {
     let destination = admission::admit(head, &worker.context.router)?;
     let route = destination.route();
     let over_http2 = speaks_http2(&route.spec, head);
@@ -88,15 +121,18 @@ pub(crate) fn prepare(
         head.upgrade = None;
     }
     let framing = head.framing();
-    let events = route.spec.event_trigger;
-    let new_id = new_request_id(fastrand::u128(..));
+    let add = RequestAdditions {
+        events: route.spec.event_trigger,
+        id: new_request_id(fastrand::u128(..)),
+        trace: sight.trace,
+    };
     let (outgoing, forwarded) = if over_http2 {
-        let (request, forwarded) = http2_request(head, peer, framing, events, new_id)?;
+        let (request, forwarded) = http2_request(head, peer, framing, add)?;
         let request = http2::Outgoing::new(request, head.body.is_done());
         (Outgoing::Http2(Box::new(request)), forwarded)
     } else {
         let mut out = Vec::with_capacity(512);
-        let forwarded = write_request(&mut out, head, peer, framing, events, new_id);
+        let forwarded = write_request(&mut out, head, peer, framing, add);
         (Outgoing::Http1(Buffer::with(out)), forwarded)
     };
     let terms = Terms {
@@ -118,6 +154,7 @@ pub(crate) fn prepare(
         secure: forwarded.secure,
         accepted,
         hops: hops(head, peer),
+        seen: sight.seen.take(),
     })
 }
 
@@ -139,14 +176,13 @@ fn http2_request(
     head: &RequestHead<'_>,
     peer: Peer,
     framing: Framing,
-    events: bool,
-    new_id: RequestId,
+    add: RequestAdditions,
 ) -> Result<(http::Request<()>, Forwarded), ProxyError> {
     let bad = || ProxyError::BadRequest("invalid request target");
     let uri = http::Uri::builder()
         .scheme("http")
         .authority(head.host)
-        .path_and_query(&*utf8(&head.target))
+        .path_and_query(&*escaped(&head.target))
         .build()
         .map_err(|_| bad())?;
     let mut request = http::Request::new(());
@@ -155,26 +191,11 @@ fn http2_request(
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     let map = request.headers_mut();
-    let forwarded = request_fields(head, peer, events, new_id, &mut |field| {
+    let forwarded = request_fields(head, peer, add, &mut |field| {
         append(map, field.name.as_bytes(), field.value);
     });
     if let Framing::Length(n) = framing {
         map.insert(http::header::CONTENT_LENGTH, n.into());
     }
     Ok((request, forwarded))
-}
-
-/// A target as the `http` crate can hold it: bytes that are no UTF-8 as RFC 3986 writes them.
-fn utf8(target: &[u8]) -> Cow<'_, str> {
-    if let Ok(target) = std::str::from_utf8(target) {
-        return target.into();
-    }
-    let mut escaped = String::with_capacity(target.len() * 2);
-    for byte in target {
-        match byte {
-            0x80.. => escaped.push_str(&format!("%{byte:02X}")),
-            _ => escaped.push(char::from(*byte)),
-        }
-    }
-    escaped.into()
 }

@@ -23,7 +23,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A data plane without routes: its connections wait for a first byte.
 fn workers(count: usize) -> (Workers, DrainTrigger) {
-    let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+    let metrics = Arc::new(Metrics::new(&prometheus::Registry::new(), true).unwrap());
     let context = Arc::new(DestinationContext {
         held: Arc::new(Held::new(HoldLimits::default())),
         changes: Changes::default(),
@@ -35,6 +35,7 @@ fn workers(count: usize) -> (Workers, DrainTrigger) {
     let context = Arc::new(WorkerContext {
         router: Arc::new(Router::new(context, false)),
         metrics: Arc::clone(&metrics),
+        observers: None,
         limits: Limits { header: Duration::from_secs(600), ..Limits::default() },
         h2: Http2Limits::default(),
         trusted_proxies: Vec::new(),

@@ -1,37 +1,35 @@
 //! The route of a Function resource. Pure.
 
-use kipper_function::function::{FunctionSpec, Protocol as Declared, effective::Readiness};
+use std::time::Duration;
+
+use kipper_function::{function::Protocol as Declared, route::Route};
 
 use super::{FunctionId, Probe, Protocol, RouteSpec, SecurityHeaders, Timeouts};
 
 /// What the data plane needs to know of a Function that is reached at `hosts`.
-pub fn route(
-    id: FunctionId,
-    hosts: Vec<String>,
-    spec: &FunctionSpec,
-    retry_idempotent: bool,
-) -> RouteSpec {
+pub fn route(id: FunctionId, hosts: Vec<String>, route: &Route) -> RouteSpec {
     RouteSpec {
-        event_trigger: spec.event_trigger().is_some(),
-        concurrency: spec.concurrency(),
+        // Of no known age: the youngest.
+        created: route.created.unwrap_or(i64::MAX),
+        event_trigger: route.event_trigger,
+        concurrency: route.concurrency,
         timeouts: Timeouts {
-            cold_start: spec.cold_start_timeout(),
-            response_header: spec.response_header_timeout(),
-            request: spec.request_timeout(),
+            cold_start: Duration::from_secs(route.cold_start),
+            response_header: Duration::from_secs(route.response_header),
+            request: route.request.map(Duration::from_secs),
         },
-        idle_timeout: spec.idle_timeout(),
-        probe: match spec.readiness() {
-            Readiness::Http(path) => Probe::Http(path.to_owned()),
-            Readiness::Tcp => Probe::Tcp,
-        },
-        protocol: match spec.protocol() {
+        idle_timeout: Duration::from_secs(route.idle),
+        probe: route.probe_path.clone().map_or(Probe::Tcp, Probe::Http),
+        protocol: match route.protocol() {
             Declared::Auto => Protocol::Auto,
             Declared::Http1 => Protocol::Http1,
             Declared::H2c => Protocol::H2c,
         },
-        security: (!spec.no_security_headers)
-            .then(|| SecurityHeaders { csp_allowlist: spec.csp_allowlist.clone() }),
-        retry_idempotent,
+        security: route
+            .csp_allowlist
+            .clone()
+            .map(|csp_allowlist| SecurityHeaders { csp_allowlist }),
+        retry_idempotent: route.retry_idempotent,
         ..RouteSpec::new(id, hosts)
     }
 }

@@ -248,6 +248,11 @@ async fn bad_flags() {
     refused(&["--trusted-proxies", "10.0.0.0/99"], 64, "--trusted-proxies").await;
     refused(&["--max-header-bytes", "1"], 64, "--max-header-bytes").await;
     refused(&["--tls-listen", "127.0.0.1:0"], 64, "--tls-cert-dir").await;
+    refused(&["--otlp-endpoint", "otel:4317"], 64, "--otlp-endpoint").await;
+    refused(&["--otlp-headers", "a=b"], 64, "--otlp-endpoint").await;
+    refused(&["--trace-sampling", "1.5"], 64, "--trace-sampling").await;
+    let no_ca = ["--otlp-endpoint", "https://otel.test", "--otlp-ca", "/nonexistent/ca.crt"];
+    refused(&no_ca, 1, "/nonexistent/ca.crt").await;
     // Nothing else says which hosts are a cluster's.
     let (exit, stderr) = Process::refused(&["--listen", "127.0.0.1:0"]).await;
     assert!(exit == Some(64) && stderr.contains("--cluster-domain"), "{exit:?}: {stderr}");

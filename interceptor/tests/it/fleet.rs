@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use kipper_interceptor::{
+    config::ProxyConfig,
     fleet::share,
     source::{EndpointState, Fleet, FleetSink as _, Member, RouteSpec},
 };
@@ -17,7 +18,11 @@ use crate::{
 
 /// Two interceptors that know each other, with one pod; who owns it comes first.
 async fn two(pods: &[EndpointState]) -> [Proxy; 2] {
-    let proxies = [Proxy::start().await, Proxy::start().await];
+    two_with(&ProxyConfig::default(), pods).await
+}
+
+pub(crate) async fn two_with(config: &ProxyConfig, pods: &[EndpointState]) -> [Proxy; 2] {
+    let proxies = [Proxy::with(config.clone()).await, Proxy::with(config.clone()).await];
     let member =
         |(i, p): (usize, &Proxy)| Member { name: format!("i-{i}"), address: Some(p.address) };
     let members: Vec<_> = proxies.iter().enumerate().map(member).collect();
@@ -69,15 +74,23 @@ async fn a_handed_over_request_is_like_any_other() {
         assert_eq!(request.field("kipper-hops"), None);
         assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"));
         assert_eq!(request.field("x-forwarded-host"), Some("f.test"));
+        assert_eq!(request.field("traceparent"), Some("theirs"));
         ok(request.text())
     });
     let [_owner, other] = two(&[ready(pod.address)]).await;
     let mut client = other.client().await;
-    let first = client.post("f.test", "/", "hello").await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: f.test\r\ntraceparent: theirs\r\nContent-Length: 5\r\n\r\nhello",
+        )
+        .await;
+    let first = client.answer().await;
     assert_eq!((first.status(), first.text()), (200, "hello"));
     assert_eq!(first.fields.iter().filter(|(n, _)| n == "content-security-policy").count(), 1);
     let mut client = Client::connect(other.address).await;
-    let (response, mut body) = client.start(request(Method::POST, "f.test", "/"), false).await;
+    let mut with_trace = request(Method::POST, "f.test", "/");
+    with_trace.headers_mut().insert("traceparent", HeaderValue::from_static("theirs"));
+    let (response, mut body) = client.start(with_trace, false).await;
     write(&mut body, Bytes::from_static(b"hello"), false).await;
     body.send_trailers(HeaderMap::new()).unwrap();
     assert_eq!(answer(response).await.unwrap().body, b"hello");

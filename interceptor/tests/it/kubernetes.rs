@@ -8,7 +8,7 @@ use kipper_interceptor::{
     source::{
         EndpointSink, EndpointSource, EndpointState, Fleet, FleetSource as _, FunctionId, Member,
         Probe, RouteSink, RouteSource, RouteSpec, SourceError, Wake, WakeFallback,
-        kubernetes::{FunctionEndpoints, FunctionRoutes, HostRule, ServiceFleet},
+        kubernetes::{ClaimRoutes, FunctionEndpoints, FunctionRoutes, HostRule, ServiceFleet},
     },
     wake_fallback::DeploymentScale,
 };
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::support::{Proxy, until};
+
+mod claims;
 
 const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 const FUNCTIONS: &str = "/apis/kipper.run/v1alpha1/functions";
@@ -88,6 +90,13 @@ impl RouteSink for Sink {
     }
 }
 
+fn hosts() -> HostRule {
+    HostRule {
+        cluster_domain: "46-225-91-12.kipper.run".into(),
+        shared_parents: vec!["kipper.run".into()],
+    }
+}
+
 /// A source that runs, and what it tells its sink.
 struct Running {
     api: ApiServer,
@@ -106,11 +115,15 @@ impl Running {
     async fn routes() -> Self {
         let api = ApiServer::start().await;
         let (tx, calls) = mpsc::unbounded_channel();
-        let hosts = HostRule {
-            cluster_domain: "46-225-91-12.kipper.run".into(),
-            shared_parents: vec!["kipper.run".into()],
-        };
-        let routes = FunctionRoutes::new(api.client(), None, hosts);
+        let routes = FunctionRoutes::new(api.client(), None, hosts());
+        let source = Box::new(routes).run(Arc::new(Sink(tx)));
+        Self { api, calls, source: tokio::spawn(source) }
+    }
+
+    async fn claims() -> Self {
+        let api = ApiServer::start().await;
+        let (tx, calls) = mpsc::unbounded_channel();
+        let routes = ClaimRoutes::new(api.client(), "kipper-system", None, hosts());
         let source = Box::new(routes).run(Arc::new(Sink(tx)));
         Self { api, calls, source: tokio::spawn(source) }
     }
@@ -347,7 +360,11 @@ async fn a_function_that_moved_is_awake() {
 #[tokio::test]
 async fn a_refused_wake_says_why() {
     let cases = [
-        (404, recorded!("scale_not_found.json"), "deployment shop-dev/hello does not exist"),
+        (
+            404,
+            recorded!("scale_not_found.json"),
+            "deployment shop-dev/hello failed: it does not exist",
+        ),
         (403, recorded!("scale_forbidden.json"), "cannot patch resource \"deployments/scale\""),
         (422, recorded!("scale_policy.json"), "replicas must not exceed 10"),
         (500, recorded!("status_internal.json"), "scaling deployment shop-dev/hello failed"),

@@ -16,6 +16,7 @@ mod forward;
 mod framing;
 mod hold;
 mod http2;
+mod observe;
 mod suites;
 mod table;
 mod tls;

@@ -23,6 +23,7 @@ mod row;
 mod run;
 mod shape;
 mod slow;
+mod traces;
 mod transport;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -34,7 +35,7 @@ use transport::Transport;
 use crate::tls::Secure;
 
 /// Rows of the table, counted here as well, so that none is lost unnoticed.
-const ROWS: usize = 211;
+const ROWS: usize = 225;
 /// Of those, rows that say why there is no such thing over HTTP/1.1, and over HTTP/2.
 const NOT_IN_HTTP1: usize = 22;
 const NOT_IN_HTTP2: usize = 6;
@@ -53,6 +54,7 @@ fn rows() -> Vec<Row> {
         hangups::rows(),
         answers::rows(),
         paced::rows(),
+        traces::rows(),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -7,7 +7,10 @@ const FUNCTIONS: &str = "kipper.run%2Fresource-type%3Dfunction";
 
 /// A new watch of the process fails this test until it stands here.
 const WATCHES: [Expected; 3] = [
-    Expected::all("/apis/kipper.run/v1alpha1/functions"),
+    Expected::labelled(
+        "/apis/coordination.k8s.io/v1/namespaces/kipper-system/leases",
+        "kipper.run%2Fresource-type%3Dhost-claim",
+    ),
     Expected::labelled("/apis/discovery.k8s.io/v1/endpointslices", FUNCTIONS),
     Expected::labelled(
         "/apis/discovery.k8s.io/v1/namespaces/kipper-system/endpointslices",

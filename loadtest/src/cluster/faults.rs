@@ -4,6 +4,7 @@
 //! namespace from `cluster.namespace(name)`, stops parts of the cluster through `cluster.components`,
 //! and reports through `run.outcome.condition`, whose limits are in `limits.json`.
 
+mod burst;
 mod clients;
 mod cold;
 mod control_plane_restarts;
@@ -70,6 +71,20 @@ pub(super) const FAULTS: &[Scenario] = &[
         shares: true,
         max_time: MINUTE.saturating_mul(4),
         start: |run, cluster| Box::pin(kill_container::run(run, cluster)),
+    },
+    Scenario {
+        name: "burst",
+        about: "Replicas ahead of the HPA: overwritten, rolled out, refused, paused",
+        shares: false,
+        max_time: MINUTE.saturating_mul(8),
+        start: |run, cluster| Box::pin(burst::run(run, cluster)),
+    },
+    Scenario {
+        name: "burst_parts",
+        about: "The same: adapters killed, no metrics API, no HPA, no admission policy",
+        shares: false,
+        max_time: MINUTE.saturating_mul(12),
+        start: |run, cluster| Box::pin(burst::parts(run, cluster)),
     },
     Scenario {
         name: "worst_bodies",

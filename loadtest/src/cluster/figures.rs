@@ -1,10 +1,12 @@
 //! What the system must reach: one scenario per module, listed in [`FIGURES`].
 
+mod backlog;
 mod cold_start;
 mod console;
 mod dependencies;
 mod kip;
 mod load;
+mod source;
 mod thousand_functions;
 mod truth;
 mod waking;
@@ -23,7 +25,7 @@ pub(super) const FIGURES: &[Scenario] = &[
     },
     Scenario {
         name: "cold_start_tmp",
-        about: "The same with the /tmp that pods have by default",
+        about: "The same with a /tmp that its image declares",
         shares: false,
         max_time: MINUTE.saturating_mul(10),
         start: |run, cluster| Box::pin(cold_start::with_tmp(run, cluster)),
@@ -97,5 +99,26 @@ pub(super) const FIGURES: &[Scenario] = &[
         shares: false,
         max_time: MINUTE.saturating_mul(10),
         start: |run, cluster| Box::pin(load::step(run, cluster)),
+    },
+    Scenario {
+        name: "backlog",
+        about: "A thousand rows at once: time to five ready pods, from one and from zero",
+        shares: false,
+        max_time: MINUTE.saturating_mul(15),
+        start: |run, cluster| Box::pin(backlog::run(run, cluster)),
+    },
+    Scenario {
+        name: "crowd",
+        about: "Thirty requests at once, and then none: nobody asks for replicas",
+        shares: false,
+        max_time: MINUTE.saturating_mul(5),
+        start: |run, cluster| Box::pin(load::crowd(run, cluster)),
+    },
+    Scenario {
+        name: "steady",
+        about: "A steady Poisson load: the replicas it needs, and not one more",
+        shares: false,
+        max_time: MINUTE.saturating_mul(10),
+        start: |run, cluster| Box::pin(load::steady(run, cluster)),
     },
 ];

@@ -21,6 +21,8 @@ use crate::run::PATIENCE;
 /// One start by hand.
 #[derive(Clone, Debug)]
 pub(crate) struct Floor {
+    /// Volumes of its pod.
+    pub(crate) volumes: usize,
     pub(crate) scaled: Scaled,
     pub(crate) in_slice: Timestamp,
     pub(crate) listening: Timestamp,
@@ -82,6 +84,8 @@ pub(crate) async fn measure(
     witness: &Witness,
     name: &str,
 ) -> Result<Floor, anyhow::Error> {
+    let pod = namespace.api::<Deployment>().get(name).await?.spec.and_then(|it| it.template.spec);
+    let volumes = pod.and_then(|pod| pod.volumes).map_or(0, |volumes| volumes.len());
     let mark = cluster.audit.mark()?;
     namespace.scale(name, 1).await?;
     let seen = witness.until(name, |seen| seen.listening.is_some()).await?;
@@ -89,5 +93,5 @@ pub(crate) async fn measure(
     let (Some(in_slice), Some(listening)) = (seen.in_slice, seen.listening) else {
         anyhow::bail!("unreachable: what listens was in a slice")
     };
-    Ok(Floor { scaled, in_slice, listening })
+    Ok(Floor { volumes, scaled, in_slice, listening })
 }

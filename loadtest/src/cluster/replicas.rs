@@ -1,4 +1,4 @@
-//! How many pods a Deployment wanted and had, over time, by watch.
+//! How many pods a Deployment wanted and had, over time, by watch; and who wrote it, by the audit log.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,7 +7,11 @@ use std::{
 
 use futures_util::StreamExt as _;
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
-use kipper_cluster::{Namespace, functions};
+use kipper_cluster::{
+    Cluster, Namespace,
+    audit::{Entry, Mark},
+    functions,
+};
 use kube::runtime::{WatchStreamExt as _, watcher::watch_object};
 use tokio::{
     task::JoinSet,
@@ -15,6 +19,35 @@ use tokio::{
 };
 
 use crate::run::POLL;
+
+/// Who asks for replicas ahead of the HPA, by the end of its name in the audit log.
+const ADAPTER: &str = ":kipper-scaler-adapter";
+
+/// Every write to a scale of this namespace since then.
+pub(crate) fn scales(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    mark: &Mark,
+) -> Result<Vec<Entry>, anyhow::Error> {
+    let of_it = |entry: &Entry| {
+        let target = &entry.object_ref;
+        entry.is_write()
+            && entry.succeeded()
+            && target.subresource == "scale"
+            && target.namespace == namespace.name
+    };
+    cluster.audit.since(mark, of_it)
+}
+
+/// How often the adapter was given replicas in this namespace since then.
+pub(crate) fn asks(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    mark: &Mark,
+) -> Result<usize, anyhow::Error> {
+    let scales = scales(cluster, namespace, mark)?;
+    Ok(scales.iter().filter(|entry| entry.user().ends_with(ADAPTER)).count())
+}
 
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +103,23 @@ impl Replicas {
         patience: Duration,
         condition: impl Fn(&Change) -> bool,
     ) -> Result<Change, anyhow::Error> {
+        self.until_after(0, patience, condition).await
+    }
+
+    /// The same, without the first `known` changes.
+    pub(crate) async fn until_after(
+        &self,
+        known: usize,
+        patience: Duration,
+        condition: impl Fn(&Change) -> bool,
+    ) -> Result<Change, anyhow::Error> {
         let deadline = Instant::now() + patience;
         loop {
-            let changes = self.changes();
+            let changes = self.changes().split_off(known);
             if let Some(change) = changes.iter().find(|change| condition(change)) {
                 return Ok(*change);
             }
-            anyhow::ensure!(Instant::now() < deadline, "after {patience:?}: {:?}", changes.last());
+            anyhow::ensure!(Instant::now() < deadline, "not within {patience:?}: {changes:?}");
             sleep(POLL).await;
         }
     }

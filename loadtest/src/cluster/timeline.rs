@@ -24,6 +24,12 @@ impl Wake {
     }
 }
 
+impl Floor {
+    pub(crate) fn whole(&self) -> Duration {
+        between(self.scaled.at, self.listening)
+    }
+}
+
 /// p50, p90 and max of one phase.
 fn line(name: &str, samples: &Samples) -> String {
     let [p50, p90] = [0.5, 0.9].map(|quantile| samples.quantile(quantile));
@@ -50,7 +56,7 @@ pub(crate) fn wakes(wakes: &[Wake]) -> String {
 /// The same of starts by hand.
 pub(crate) fn floors(floors: &[Floor]) -> String {
     let slice = floors.iter().map(|f| between(f.scaled.at, f.in_slice)).collect();
-    let listening = floors.iter().map(|f| between(f.scaled.at, f.listening)).collect();
+    let listening = floors.iter().map(Floor::whole).collect();
     [
         format!("   {} starts by hand", floors.len()),
         line("by hand: scale -> slice has the IP", &slice),

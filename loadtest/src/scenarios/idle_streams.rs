@@ -33,6 +33,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let mut keda = Keda::new(adapter.grpc)?;
     wait_for_snapshot(&mut keda).await?;
 
+    let without_streams = adapter.resident_kib()?;
     let messages = Arc::new(AtomicUsize::new(0));
     let mut streams = JoinSet::new();
     for index in 0..FUNCTIONS {
@@ -55,6 +56,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     anyhow::ensure!(streams.len() == FUNCTIONS, "streams were joined");
     anyhow::ensure!(streams.try_join_next().is_none(), "the adapter ended an idle stream");
 
+    #[allow(clippy::cast_precision_loss)] // of kilobytes
+    let grown = adapter.resident_kib()?.saturating_sub(without_streams) as f64 * 1024.0;
+    #[allow(clippy::cast_precision_loss)] // a thousand
+    run.outcome.figure("keda_stream_bytes", grown / FUNCTIONS as f64)?;
     println!("   memory of {}, observed for {observed:?}", adapter.describe());
     run.outcome.condition("idle_stream_messages", messages.load(Relaxed))?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a small count

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     control::{function, host},
-    open_loop::{self, Fate, Load, Sent},
+    open_loop::{self, Fate, Load, Pace, Sent},
     processes::{Function, Interceptor},
     run::Run,
 };
@@ -54,7 +54,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
         prefix: "warm-up",
         connections: CONNECTIONS,
         duration: CAPACITY_TIME,
-        rate: None,
+        pace: Pace::Closed,
     };
     let warm_up = open_loop::run(&load).await;
     anyhow::ensure!(
@@ -64,7 +64,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let rate = warm_up.len() as f64 / CAPACITY_TIME.as_secs_f64() / 2.0;
     println!("   {rate:.0} requests/s, half of what {CONNECTIONS} connections reach");
 
-    load = Load { prefix: ID_PREFIX, duration, rate: Some(rate), ..load };
+    load = Load { prefix: ID_PREFIX, duration, pace: Pace::Steady(rate), ..load };
     let running = tokio::spawn(async move { open_loop::run(&load).await });
     let kills = kill_in_turn(run, &mut interceptor, &mut backends, duration).await?;
     let sent = running.await?;

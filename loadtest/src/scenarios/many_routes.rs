@@ -21,7 +21,12 @@ use kipper_interceptor::{
     },
 };
 use kipper_measure::{
-    child::ChildProcess, client::Client, figures::Ratio, load::Report, samples::Samples,
+    child::ChildProcess,
+    client::Client,
+    figures::Ratio,
+    load::Report,
+    processes::{self, Size},
+    samples::Samples,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
@@ -47,6 +52,7 @@ const ACTIVE_HOSTS: usize = 16;
 pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let (_backend, backend) = start_backend(run).await?;
     let registry = kipper_process::metrics::registry("interceptor", env!("CARGO_PKG_VERSION"))?;
+    let without = resident_bytes()?;
     let all: Vec<RouteSpec> = (0..ROUTES).map(|index| route(index, host(index))).collect();
     let up = EndpointState { address: backend, ready: true, terminating: false };
     let endpoints = all.iter().map(|route| (route.id.clone(), vec![up])).collect();
@@ -61,6 +67,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), anyhow::Error> {
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(interceptor.serve(shutdown.clone(), Duration::ZERO, MISSING_AFTER));
 
+    wait_for_routes(proxy).await?;
+    // What the feed itself keeps of each is in it.
+    #[allow(clippy::cast_precision_loss)] // of bytes
+    let grown = resident_bytes()?.saturating_sub(without) as f64 / ROUTES as f64;
+    run.outcome.figure("route_bytes", grown)?;
     let outcome = Box::pin(measure(run, proxy, &changes)).await;
     shutdown.cancel();
     serving.await??;
@@ -72,7 +83,6 @@ async fn measure(
     proxy: SocketAddr,
     changes: &MemoryFeed,
 ) -> Result<(), anyhow::Error> {
-    wait_for_routes(proxy).await?;
     let count = run.size(1_000, 200);
     let (took, missing) = changes_seen(proxy, changes, count).await?;
     println!("   changes seen: {}", took.summary());
@@ -97,6 +107,11 @@ async fn measure(
     let (calm, churning) = (calm.into_iter().map(Some), churning.into_iter().map(Some));
     let ratio = Ratio::by_round(churning, calm).context("no rounds")?;
     run.outcome.figure("route_churn_rps", ratio.median)
+}
+
+/// Of this process, in which the interceptor runs.
+fn resident_bytes() -> Result<u64, anyhow::Error> {
+    Ok(processes::kib(std::process::id(), Size::Resident)? * 1024)
 }
 
 /// The whole table is there once the last of it is.

@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     control::{function, host},
-    open_loop::{self, Fate, Load},
+    open_loop::{self, Fate, Load, Pace},
     processes::{Function, Interceptor},
     requests::{get, websocket},
     run::{POLL, Run},
@@ -186,7 +186,7 @@ async fn other(run: &Run, proxy: SocketAddr) -> Other {
         prefix: "other",
         connections: 4,
         duration: run.size(Duration::from_secs(10), Duration::from_secs(2)),
-        rate: Some(RATE),
+        pace: Pace::Steady(RATE),
     };
     let sent = open_loop::run(&load).await;
     let failed = sent.iter().filter(|sent| sent.fate != Fate::Answered).count();

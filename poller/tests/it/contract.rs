@@ -31,6 +31,7 @@ fn secret(kind: Kind) -> Values {
         (SecretKey::Url, url),
         (SecretKey::DrainToken, "0123456789abcdef"),
         (SecretKey::EventToken, "fedcba9876543210"),
+        (SecretKey::BacklogToken, "0011223344556677"),
     ];
     let keys = [(SecretKey::AccessKey, "access"), (SecretKey::SecretKey, "secret")];
     let keys = keys.into_iter().filter(|_| kind == Kind::Minio);
@@ -52,6 +53,7 @@ fn configured(kind: Kind, settings: &Settings, secret: &Values) -> Result<Config
         drain_delay: Some(Duration::from_secs(5)),
         max_held: trigger.max_held().unwrap_or(160),
         state_bucket: "waiting",
+        backlog_address: (kind != Kind::Minio).then_some("adapters:9093"),
         keys: &keys,
     };
     let resolved = |value| match value {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -45,6 +44,18 @@ pub(crate) fn status(code: u16) -> Reply {
     *reply.status_mut() = StatusCode::from_u16(code).unwrap();
     reply
 }
+
+/// Closes the connection instead of an answer.
+pub(crate) fn no_answer() -> Reply {
+    let mut reply = Response::default();
+    reply.extensions_mut().insert(NoAnswer);
+    reply
+}
+
+/// The handler gives no answer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no answer")]
+struct NoAnswer;
 
 type Handler = Arc<dyn Fn(Delivery) -> BoxFuture<'static, Reply> + Send + Sync>;
 
@@ -185,7 +196,7 @@ async fn answer(
     request: Request<Incoming>,
     handler: Handler,
     log: Arc<Mutex<Log>>,
-) -> Result<Reply, Infallible> {
+) -> Result<Reply, NoAnswer> {
     if request.uri().path() != "/event" {
         return Ok(status(200));
     }
@@ -208,5 +219,9 @@ async fn answer(
         }
         Running(Arc::clone(&log), delivery.id.clone())
     };
-    Ok(handler(delivery).await)
+    let reply = handler(delivery).await;
+    match reply.extensions().get() {
+        Some(no_answer) => Err(*no_answer),
+        None => Ok(reply),
+    }
 }

@@ -4,4 +4,5 @@ pub(crate) mod delivery;
 pub(crate) mod exclusive;
 pub(crate) mod faults;
 pub(crate) mod marks;
+pub(crate) mod reports;
 pub(crate) mod retries;

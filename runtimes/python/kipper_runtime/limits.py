@@ -23,7 +23,7 @@ character beyond U+FFFF in Python (9, counted 4 and more). There is room for the
 bodies and what is made of them, the rest for the interpreter, the handler and garbage.
 """
 
-import threading
+from _thread import allocate_lock
 
 BYTE_COST = 4
 MARK_COST = 108
@@ -39,7 +39,7 @@ NO_LIMIT = 2**50
 def container_memory(files=LIMIT_FILES):
     for name in files:
         try:
-            with open(name, encoding="ascii") as file:
+            with open(name, "rb") as file:
                 size = int(file.read())
         except (OSError, ValueError):
             continue  # not this version of cgroups, or no limit
@@ -65,7 +65,7 @@ class Limits:
         self.memory = min(MOST_BODY_MEMORY, share) if body_memory is None else body_memory
         self.body = MOST_BODY if max_body is None else max_body
         self.held = 0
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
 
     def check(self, size, cost=None):
         """Raises `Refused` for a body of that many bytes that can never be taken; without its cost, by the least it can

@@ -4,10 +4,10 @@ asyncio is a good loop, but importing it takes longer than everything else in a 
 is not written for it should not wait for it. Async handlers are served by asyncio itself; `server` cannot tell.
 """
 
+import _signal as signal  # as in `listen`, without the enumerations around them
+import _socket as socket
 import errno
 import selectors
-import signal
-import socket
 import time
 from collections import deque
 
@@ -123,7 +123,7 @@ class Loop:
     def _accept(self, listener, factory):
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                sock, _ = listener.accept()
+                descriptor, _ = listener._accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -133,6 +133,7 @@ class Loop:
                 self._selector.unregister(listener)
                 self.call_later(ACCEPT_PAUSE_SECONDS, self._resume_accepting, listener, factory)
                 return
+            sock = socket.socket(listener.family, listener.type, listener.proto, descriptor)
             Transport(self, sock, factory())
 
     def _resume_accepting(self, listener, factory):

@@ -1,37 +1,32 @@
-"""The server: a listener, its connections, where handlers run, and the drain. Listening means ready: the handler is
-loaded before the port is bound."""
+"""The server: its connections, where handlers run, and the drain."""
 
 import os
-import signal
-import socket
 import threading
+from _signal import SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask
 
 from . import invoke
 from .answer import Answer, refusal
 from .background import Background, run_for_good
 from .connection import Connection
 from .event import EVENT_TOKEN
-from .log import fail, log
+from .listen import BACKLOG
+from .log import log
 from .workers import MainThread, Workers
 
-BACKLOG = 1024
 SWEEP_SECONDS = 1.0
 HEALTHY = Answer(200, [(b"content-type", b"text/plain")], b"ok\n")
 
 
-def serve(handler, config, ready, leave):
-    """Runs until a drain is over; returns the exit code. `leave` ends the process from any thread."""
-    try:
-        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        listener = socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        fail(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}")
+def serve(listener, handler, config, ready, leave):
+    """Serves on a socket of `listen`, until a drain is over; returns the exit code. `leave` ends the process from any
+    thread. Stops are blocked until there is somebody to heed them."""
     loop = asyncio_loop() if handler.is_async else small_loop()
     server = Server(handler, config, loop)
-    server.accept_from(listener)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.drain)
     host, port = listener.getsockname()[:2]
+    server.accept_from(listener)
+    for number in (SIGTERM, SIGINT):
+        loop.add_signal_handler(number, server.drain)
+    pthread_sigmask(SIG_UNBLOCK, (SIGTERM, SIGINT))
     ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     if server.on_main is None:
         run_for_good(loop, server.is_stopped)
@@ -97,7 +92,9 @@ class Server:
             return Connection(self)
 
         if self.handler.is_async:
-            accepting = self.loop.create_server(connect, sock=listener, backlog=BACKLOG)
+            from socket import socket
+
+            accepting = self.loop.create_server(connect, sock=socket(fileno=listener.detach()), backlog=BACKLOG)
             self._close_listener = self.loop.run_until_complete(accepting).close
         else:
             self._close_listener = self.loop.serve(listener, connect)

@@ -1,9 +1,9 @@
 """The order of a start: configuration, dependencies, handler, then serve it or run it once."""
 
 import os
-import signal
 import sys
 import time
+from _signal import SIG_BLOCK, SIGINT, SIGTERM, pthread_sigmask, signal  # as `socket` in `listen`
 
 from . import config as configuration
 from . import load
@@ -16,11 +16,15 @@ def main():
     # Between the poller and this server: a function that shows its environment does not show it.
     os.environ.pop("KIPPER_EVENT_TOKEN", None)
     # As process 1 of a container there is no default action for a signal: without this, a stop waits for SIGKILL.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    for number in (SIGTERM, SIGINT):
+        signal(number, lambda number, _frame: os._exit(128 + number))
     # Log lines leave as they are printed; a pipe would otherwise keep them until a block is full.
     sys.stdout.reconfigure(line_buffering=True)
     try:
+        if os.environ.get("KIPPER_FILES"):
+            from .unpack import unpack
+
+            unpack(os.environb, config.function_path)
         root, file = load.locate(config.function_path)
         if load.needs_install(root):
             from . import deps
@@ -33,6 +37,11 @@ def main():
         from . import batch
 
         leave(batch.run(handler, config))
+    from .listen import listen
+
+    # From now on somebody may be connected: a stop waits for the server, which then drains.
+    pthread_sigmask(SIG_BLOCK, (SIGTERM, SIGINT))
+    listener = listen(config.host, config.port)
     from . import server
 
     def ready(address):
@@ -40,7 +49,7 @@ def main():
         elapsed = round((time.monotonic() - started) * 1000)
         log(f"listening on http://{address} (python {version}, {file}, {elapsed} ms after start; {config.limits})")
 
-    leave(server.serve(handler, config, ready, leave))
+    leave(server.serve(listener, handler, config, ready, leave))
 
 
 def leave(code):

@@ -20,12 +20,12 @@ DEADLINE_SECONDS = 60
 class Run:
     """A wrapper's process; what it prints is collected as it comes."""
 
-    def __init__(self, function_path, env):
+    def __init__(self, function_path, env, flags=()):
         settings = {"PORT": "0", "KIPPER_HOST": "127.0.0.1", "KIPPER_FUNCTION_PATH": function_path}
         # Without this setting the wrapper itself has to see to it that lines leave as they are printed.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self.process = subprocess.Popen(
-            [sys.executable, MAIN], env=inherited | settings | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, *flags, MAIN], env=inherited | settings | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self.output = {"stdout": "", "stderr": ""}
         self.changed = threading.Condition()
@@ -142,8 +142,8 @@ class WrapperTest(unittest.TestCase):
                 file.write(textwrap.dedent(text))
         return root
 
-    def launch(self, path, **env):
-        run = Run(path, env)
+    def launch(self, path, flags=(), **env):
+        run = Run(path, env, flags)
         self.addCleanup(run.close)
         return run
 

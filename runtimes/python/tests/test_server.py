@@ -241,6 +241,29 @@ class DrainTest(WrapperTest):
                     for one in (untouched, idle, running):
                         one.close()
 
+    def test_a_stop_between_listening_and_serving_is_a_drain(self):
+        source = """
+            import os, signal, sys
+            from kipper_runtime import listen
+
+            bind = listen.listen
+
+            def bind_and_stop(host, port):
+                listener = bind(host, port)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return listener
+
+            listen.listen = bind_and_stop
+
+            DEF handler(event, context):
+                return "ok"
+            """
+        for kind in self.both(source):
+            with self.subTest(kind):
+                run = self.start(kind)
+                self.assertEqual(run.exit_code(), 0)
+                self.assertRegex(run.stderr, r"kipper: draining, 0 running\n$")
+
     def test_a_running_stream_finishes(self):
         for kind, source in SLOW_STREAM.items():
             with self.subTest(kind):

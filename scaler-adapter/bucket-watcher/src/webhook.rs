@@ -9,16 +9,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, HOST},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::AUTHORIZATION,
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use kipper_bucket::{Account, Budget};
-use kipper_process::port::HttpPort;
+use kipper_process::{port::HttpPort, post::post};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
@@ -42,7 +41,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// What a notification takes while it is read and waits, in its own sizes.
 const READ_FACTOR: usize = 4;
 /// Marks what another adapter has handed on.
-const HANDED_ON: &str = "kipper-handed-on";
+const HANDED_ON: HeaderName = HeaderName::from_static("kipper-handed-on");
 
 /// Where the notifications of one trigger go.
 #[derive(Clone)]
@@ -112,8 +111,8 @@ impl Webhook {
         let leader = *self.leader.borrow();
         let answered = match leader {
             Leader::Me => timeout(ANSWER_TIMEOUT, self.take(&sender, head.uri.path(), &body)).await,
-            Leader::Other(Some(leader)) if !head.headers.contains_key(HANDED_ON) => {
-                let handing = self.hand_on(leader, bearer, head.uri.path(), body);
+            Leader::Other(Some(leader)) if !head.headers.contains_key(&HANDED_ON) => {
+                let handing = hand_on(leader, bearer, head.uri, body);
                 timeout(ANSWER_TIMEOUT, handing).await
             }
             Leader::Other(_) => Ok(StatusCode::SERVICE_UNAVAILABLE),
@@ -158,45 +157,17 @@ impl Webhook {
         }
         StatusCode::OK
     }
+}
 
-    async fn hand_on(
-        &self,
-        leader: SocketAddr,
-        bearer: HeaderValue,
-        path: &str,
-        body: Bytes,
-    ) -> StatusCode {
-        match self.post(leader, bearer, path, body).await {
-            Ok(status) => status,
-            Err(error) => {
-                tracing::warn!(%leader, "webhook: no answer from the leading adapter: {error}");
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        }
-    }
-
-    async fn post(
-        &self,
-        leader: SocketAddr,
-        bearer: HeaderValue,
-        path: &str,
-        body: Bytes,
-    ) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(leader).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::post(path)
-            .header(HOST, leader.to_string())
-            .header(AUTHORIZATION, bearer)
-            .header(HANDED_ON, "1")
-            .body(Full::new(body))?;
-        // Both end with the answer; the connection is not kept.
-        tokio::select! {
-            response = sender.send_request(request) => Ok(response?.status()),
-            ended = connection => {
-                ended?;
-                Err("connection closed".into())
-            }
+async fn hand_on(leader: SocketAddr, bearer: HeaderValue, path: Uri, body: Bytes) -> StatusCode {
+    let handed_on = HeaderValue::from_static("1");
+    let headers = [(AUTHORIZATION, bearer), (HANDED_ON, handed_on)];
+    match post(leader, path, headers.into_iter().collect(), body).await {
+        Ok(status) => status,
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            tracing::warn!(%leader, "webhook: no answer from the leading adapter: {error:#}");
+            StatusCode::SERVICE_UNAVAILABLE
         }
     }
 }

@@ -1,9 +1,11 @@
 //! A sliding minute of request counts in one-second buckets.
 //!
-//! Pure, and of constant size; the oldest bucket of a mean counts for the part of it that is still
+//! Pure, and of constant size, with the quarters of the last two seconds beside them ([`Slots`]); the oldest bucket of a mean counts for the part of it that is still
 //! inside, so a steady rate reads steady at any moment within a second.
 
 use std::time::Duration;
+
+use super::slots::{Recent, Slots};
 
 /// Longest mean, in buckets of one second.
 const SPAN: u64 = 60;
@@ -18,11 +20,12 @@ pub struct Window {
     buckets: [u32; BUCKETS],
     /// The second of the newest bucket.
     newest: u64,
+    slots: Slots,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { buckets: [0; BUCKETS], newest: 0 }
+        Self { buckets: [0; BUCKETS], newest: 0, slots: Slots::default() }
     }
 }
 
@@ -30,6 +33,7 @@ impl Window {
     /// Adds `count` requests spread evenly from `from` to `now`. What falls before the window is
     /// dropped; `now` never goes back.
     pub fn add(&mut self, from: Duration, now: Duration, count: u64) {
+        self.slots.add(from, now, count);
         let last = now.as_secs();
         self.advance(last);
         let first = from.as_secs().min(last);
@@ -57,6 +61,11 @@ impl Window {
             })
             .sum();
         sum / covered.clamp(SHORTEST, Duration::from_secs(span).max(SHORTEST)).as_secs_f64()
+    }
+
+    /// The rate of this moment.
+    pub fn recent(&self, now: Duration) -> Recent {
+        self.slots.recent(now)
     }
 
     /// True when every bucket is older than the longest mean.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kipper_counts::MAX_NUMBER;
+
 use crate::metadata::MAX_NAME_BYTES;
 
 /// Interceptors known at once; more are refused.
@@ -29,4 +31,10 @@ pub(crate) enum ReportError {
     NoSnapshot,
     #[error("interceptor or epoch changed within a stream")]
     IdentityChanged,
+    #[error("the number of a function is not between 1 and {MAX_NUMBER}")]
+    BadNumber,
+    #[error("this stream has not named the function of a number")]
+    UnknownNumber,
+    #[error("a number was given to a second function before it was freed")]
+    NumberTaken,
 }

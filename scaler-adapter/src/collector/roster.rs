@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -16,7 +16,10 @@ use kipper_counts::CountsReport;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{MAX_INTERCEPTORS, ReportError};
+use super::{
+    error::{MAX_INTERCEPTORS, ReportError},
+    table::Table,
+};
 use crate::aggregate::Origin;
 
 /// How long a stream that has just ended may have been silent already: until the keepalive
@@ -27,7 +30,7 @@ const UNNOTICED: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Roster {
     interceptors: Mutex<Interceptors>,
-    last_stream: AtomicU64,
+    last_stream: AtomicU32,
 }
 
 #[derive(Default)]
@@ -42,10 +45,37 @@ struct Interceptor {
     current: Mutex<Current>,
 }
 
-struct Current {
-    stream: u64,
+/// The stream that counts, and what its interceptor has said last.
+pub(super) struct Current {
+    stream: u32,
+    epoch: u64,
     superseded: CancellationToken,
     heard: Option<Duration>,
+    /// Kept over the streams of an epoch.
+    pub(super) table: Table,
+    /// Of the epoch before, until this one's snapshot is in: its requests are not to look finished.
+    former: Option<Table>,
+}
+
+impl Current {
+    /// Where a report of this stream comes from.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { stream: self.stream, heard: self.heard, is_restarted: self.former.is_some() }
+    }
+
+    /// Gives numbers back.
+    pub(super) fn free(&mut self, numbers: &[u32]) -> Result<(), ReportError> {
+        numbers.iter().try_for_each(|number| self.table.free(*number, self.stream))
+    }
+
+    /// A whole report was taken in. A snapshot replaces what the interceptor had said before.
+    pub(super) fn heard(&mut self, now: Duration, is_snapshot: bool) {
+        self.heard = Some(now);
+        if is_snapshot {
+            self.table.retire_all_but(self.stream);
+            self.former = None;
+        }
+    }
 }
 
 /// One stream of one interceptor.
@@ -53,7 +83,7 @@ struct Current {
 pub(super) struct Member {
     interceptor: Arc<Interceptor>,
     epoch: u64,
-    stream: u64,
+    stream: u32,
     superseded: CancellationToken,
 }
 
@@ -68,6 +98,10 @@ impl Roster {
             current.superseded.cancel();
             current.stream = stream;
             current.superseded = superseded.clone();
+            if current.epoch != epoch {
+                current.epoch = epoch;
+                current.former = Some(std::mem::take(&mut current.table));
+            }
             Arc::clone(interceptor)
         } else {
             if interceptors.by_name.len() >= MAX_INTERCEPTORS {
@@ -79,8 +113,11 @@ impl Roster {
                 name: name.to_owned(),
                 current: Mutex::new(Current {
                     stream,
+                    epoch,
                     superseded: superseded.clone(),
                     heard: None,
+                    table: Table::default(),
+                    former: None,
                 }),
             });
             interceptors.by_name.insert(name.to_owned(), Arc::clone(&interceptor));
@@ -89,11 +126,17 @@ impl Roster {
         Ok(Member { interceptor, epoch, stream, superseded })
     }
 
-    /// Forgets the interceptor; false when a newer stream has taken over.
+    /// Forgets the interceptor with all that it had open; false when a newer stream has taken over.
     pub(super) fn remove(&self, member: &Member) -> bool {
         let mut interceptors = self.interceptors.lock();
-        let is_current = member.interceptor.current.lock().stream == member.stream;
-        is_current && interceptors.by_name.remove(&member.interceptor.name).is_some()
+        let mut current = member.interceptor.current.lock();
+        if current.stream != member.stream {
+            return false;
+        }
+        // No stream has this number, so the record counts nothing any more.
+        current.stream = 0;
+        (current.table, current.former) = (Table::default(), None);
+        interceptors.by_name.remove(&member.interceptor.name).is_some()
     }
 }
 
@@ -117,27 +160,15 @@ impl Member {
     }
 
     /// Runs `act` while no newer stream can take over.
-    pub(super) fn while_current(&self, act: impl FnOnce(Origin)) -> Result<(), ReportError> {
-        let current = self.interceptor.current.lock();
+    pub(super) fn while_current<R>(
+        &self,
+        act: impl FnOnce(&mut Current) -> R,
+    ) -> Result<R, ReportError> {
+        let mut current = self.interceptor.current.lock();
         if current.stream != self.stream {
             return Err(ReportError::Superseded);
         }
-        act(Origin {
-            interceptor: self.interceptor.id,
-            epoch: self.epoch,
-            stream: self.stream,
-            heard: None,
-        });
-        Ok(())
-    }
-
-    /// When the interceptor was last heard, on this or an earlier stream.
-    pub(super) fn heard(&self) -> Option<Duration> {
-        self.interceptor.current.lock().heard
-    }
-
-    pub(super) fn set_heard(&self, now: Duration) {
-        self.interceptor.current.lock().heard = Some(now);
+        Ok(act(&mut current))
     }
 
     /// The stream has ended; it listened until shortly before.

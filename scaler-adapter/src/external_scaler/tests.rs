@@ -8,7 +8,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::{
-    aggregate::{Origin, Report},
+    aggregate::{Cell, Origin, Report},
     clock::Clock,
     warmup::Expected,
 };
@@ -17,6 +17,7 @@ use crate::{
 struct Fixture {
     scaler: Scaler,
     told: Report,
+    cell: Cell,
 }
 
 impl Fixture {
@@ -28,14 +29,16 @@ impl Fixture {
         warmup.snapshot(1);
         let shutdown = CancellationToken::new();
         let scaler = Scaler::new(functions, warmup, metrics, shutdown);
-        Self { scaler, told: Report { base: Some(0), ..Report::default() } }
+        let told = Report { base: Some(0), ..Report::default() };
+        Self { scaler, told, cell: Cell::default() }
     }
 
     fn tell(&mut self, change: impl FnOnce(&mut Report)) {
         change(&mut self.told);
-        let origin = Origin { interceptor: 1, epoch: 1, stream: 1, heard: None };
-        let key = FunctionKey::new("shop-prod", "hello");
-        self.scaler.functions.apply(key, origin, &self.told).unwrap();
+        let origin = Origin { stream: 1, ..Origin::default() };
+        let functions = &self.scaler.functions;
+        let function = functions.get(FunctionKey::new("shop-prod", "hello")).unwrap();
+        function.apply(&mut self.cell, origin, &self.told, functions.now());
     }
 
     fn request(&mut self) {
@@ -240,11 +243,47 @@ async fn a_stream_ends_cleanly_on_shutdown_and_is_forgotten() {
 async fn beyond_the_limit_functions_are_refused() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let functions = Functions::new(1, Clock::start(), metrics.clone());
-    let origin = Origin { interceptor: 1, epoch: 1, stream: 1, heard: None };
-    functions.apply(FunctionKey::new("a", "a"), origin, &Report::default()).unwrap();
-    functions.apply(FunctionKey::new("a", "b"), origin, &Report::default()).unwrap_err();
+    let held = functions.get(FunctionKey::new("a", "a")).unwrap();
+    let greet = |_: &mut crate::aggregate::Function, _| {};
+    assert!(functions.subscribe(FunctionKey::new("a", "b"), None, greet).is_err());
     assert_eq!(metrics.refused_functions.get(), 1);
-    // Room again once the first is forgotten.
     functions.sweep();
-    functions.apply(FunctionKey::new("a", "b"), origin, &Report::default()).unwrap();
+    assert!(functions.get(FunctionKey::new("a", "b")).is_err(), "what is held is not forgotten");
+    // Room again once the first is forgotten.
+    drop(held);
+    functions.sweep();
+    functions.get(FunctionKey::new("a", "b")).unwrap();
+}
+
+/// What an adapter has not been told of it must not answer for: KEDA keeps the replicas. Only what follows
+/// from the metadata it says of every function, because KEDA makes an HPA of it.
+#[tokio::test(start_paused = true)]
+async fn a_function_of_another_shard_gets_no_answer() {
+    let own = shard::index("shop-prod", "hello", 2);
+    for index in 0..2 {
+        let mut scaler = Fixture::new().scaler;
+        scaler = scaler.of_shard(Shard::new(index, 2).unwrap());
+        let rate = GetMetricsRequest {
+            scaled_object_ref: Some(object(&[])),
+            metric_name: REQUEST_RATE.to_owned(),
+        };
+        let asked = [
+            scaler.activity(object(&[])).map(drop),
+            scaler.activity(object(&[("backlog", "true")])).map(drop),
+            scaler.subscribe(object(&[])).map(drop),
+            scaler.measure(rate).map(drop),
+        ];
+        for answer in asked {
+            assert_eq!(answer.is_ok(), index == own, "{answer:?}");
+            let code = answer.err().map(|status| status.code());
+            assert!(code.is_none_or(|code| code == tonic::Code::FailedPrecondition));
+        }
+        let specs = scaler.get_metric_spec(Request::new(object(&[]))).await.unwrap().into_inner();
+        assert_eq!(specs.metric_specs.len(), 1);
+        // Buckets are watched by the first.
+        let bucket = scaler.activity(object(&[("bucket", "true")])).unwrap_err().code();
+        let expected =
+            if index == 0 { tonic::Code::Unavailable } else { tonic::Code::FailedPrecondition };
+        assert_eq!(bucket, expected);
+    }
 }

@@ -103,6 +103,33 @@ async fn requests_are_counted_once_over_streams_and_epochs() {
 }
 
 #[tokio::test]
+async fn a_function_is_known_by_its_number_until_the_stream_ends() {
+    let served = serve(&Config::in_process()).await;
+    let mut keda = Keda::connect(served.grpc).await;
+    let mut wakes = keda.stream("hello").await;
+    let named = FunctionCounts { number: 7, ..idle("hello", 3) };
+    let numbered = |total, waiting| FunctionCounts {
+        total,
+        held: waiting,
+        waiting,
+        number: 7,
+        ..FunctionCounts::default()
+    };
+    let interceptor = Interceptor::connect(served.counts, "i-1", 7, vec![named]).await;
+    interceptor.report(vec![numbered(5, 1)]).await;
+    assert!(patiently("wake", wakes.message()).await.unwrap().unwrap().result);
+    assert!((served.metric("requests_total") - 2.0).abs() < 1e-9);
+
+    // A new stream has to name it again; what it had open stays until the snapshot says otherwise.
+    let next = Interceptor::connect(served.counts, "i-1", 7, vec![numbered(5, 1)]).await;
+    let status = next.end().await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("number"), "{status}");
+    assert!(keda.is_active("hello").await.unwrap());
+    drop(interceptor);
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_the_rules_is_ended() {
     let served = serve(&Config::in_process()).await;
     let nameless = Interceptor::connect(served.counts, "", 7, vec![]).await;

@@ -5,7 +5,9 @@ mod backlog;
 #[cfg(feature = "bucket-watcher")]
 mod buckets;
 mod collector;
+mod deployments;
 mod external_scaler;
+mod pollers;
 mod process;
 mod support;
 mod tls;

@@ -145,6 +145,7 @@ impl Interceptor {
         let mut inbound = patiently("response", call).await?.into_inner();
         let welcome = patiently("welcome", inbound.message()).await?.unwrap();
         assert_ne!(welcome.epoch, 0);
+        assert!(welcome.numbers);
         let interceptor = Self { name: name.to_owned(), epoch, reports, inbound };
         interceptor.send(true, snapshot).await;
         Ok(interceptor)
@@ -155,8 +156,8 @@ impl Interceptor {
     }
 
     pub(crate) async fn send(&self, snapshot: bool, functions: Vec<FunctionCounts>) {
-        let report =
-            CountsReport { interceptor: self.name.clone(), epoch: self.epoch, snapshot, functions };
+        let (interceptor, epoch) = (self.name.clone(), self.epoch);
+        let report = CountsReport { interceptor, epoch, snapshot, functions, freed: Vec::new() };
         patiently("room for a report", self.reports.send(report)).await.unwrap();
     }
 

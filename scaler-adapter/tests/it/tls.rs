@@ -18,13 +18,13 @@ use tonic::{
 use crate::support::{Interceptor, Keda, counts, patiently, serve};
 
 /// A CA, a server identity for `localhost`, and client identities.
-struct Pki {
+pub(crate) struct Pki {
     dir: TempDir,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -64,7 +64,7 @@ impl Pki {
         endpoint.tls_config(tls).unwrap().connect_lazy()
     }
 
-    fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config {
             counts_tls: CountsTls {
                 counts_tls_cert: Some(self.path("cert")),

@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kube::{Api, Client};
+use kube::{
+    Api, Client, Resource,
+    api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, PostParams, TypeMeta},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{audit::Audit, components::Components, connect, namespace::Namespace, watch};
@@ -34,6 +37,7 @@ pub struct Cluster {
     pub audit: Audit,
     agent: &'static str,
     namespaces: Mutex<Vec<String>>,
+    taken: Mutex<Vec<DynamicObject>>,
 }
 
 impl Cluster {
@@ -51,6 +55,7 @@ impl Cluster {
             client,
             agent,
             namespaces: Mutex::default(),
+            taken: Mutex::default(),
         })
     }
 
@@ -65,13 +70,52 @@ impl Cluster {
         Ok(Namespace::new(self.client.clone(), name, self.agent))
     }
 
-    /// Starts what was stopped, and removes every namespace that was made; returns when they are
+    /// Deletes an object of the whole cluster until [`Self::give_back`], or until the end.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be deleted.
+    pub async fn take<K>(&self, name: &str) -> Result<(), anyhow::Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
+        let mut object = api.get(name).await?;
+        object.types = Some(TypeMeta::resource::<K>());
+        object.metadata = ObjectMeta {
+            name: object.metadata.name.take(),
+            labels: object.metadata.labels.take(),
+            annotations: object.metadata.annotations.take(),
+            ..ObjectMeta::default()
+        };
+        self.taken().push(object);
+        api.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Makes everything again that was taken.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub async fn give_back(&self) -> Result<(), anyhow::Error> {
+        let taken: Vec<DynamicObject> = std::mem::take(&mut self.taken());
+        for object in taken {
+            let types = object.types.clone().unwrap_or_default();
+            let resource = ApiResource::from_gvk(&types.try_into()?);
+            let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
+            api.create(&PostParams::default(), &object).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts what was stopped, makes again what was taken, and removes every namespace that was made; returns when they are
     /// gone.
     ///
     /// # Errors
     /// When something does not start or go away.
     pub async fn clean_up(&self) -> Result<(), anyhow::Error> {
         let started = self.components.start_stopped().await;
+        let given_back = self.give_back().await;
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
         let names: Vec<String> = std::mem::take(&mut self.namespaces());
         for name in &names {
@@ -87,7 +131,11 @@ impl Cluster {
                 sleep(LOOK_EVERY).await;
             }
         }
-        started
+        started.and(given_back)
+    }
+
+    fn taken(&self) -> std::sync::MutexGuard<'_, Vec<DynamicObject>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Only held for one statement, never across an await.

@@ -13,7 +13,7 @@ use kube::{
     core::GroupVersionKind,
 };
 
-use crate::names::SERVER_IMAGE;
+use crate::names::{SERVER_IMAGE, SERVER_TMP_IMAGE};
 
 /// A function of the static test server, the fastest that there is here: whatever a wake costs beyond
 /// it is not the function's.
@@ -26,6 +26,13 @@ pub fn image(name: &str) -> Function {
 pub fn bare(name: &str) -> Function {
     let mut function = image(name);
     function.spec.no_tmp = true;
+    function
+}
+
+/// The same with a `/tmp` that is the image's own.
+pub fn own_tmp(name: &str) -> Function {
+    let mut function = bare(name);
+    function.spec.image = Some(SERVER_TMP_IMAGE.to_owned());
     function
 }
 

@@ -13,6 +13,8 @@ pub const WEBHOOK_TOKEN: &str = "local-cluster";
 pub const CLUSTER_DOMAIN: &str = "127-0-0-1.kipper.run";
 /// Image that answers every request and knows nothing of Kipper; it listens on 8080.
 pub const SERVER_IMAGE: &str = "docker.io/kipper/test-server:dev";
+/// The same, with `/tmp` declared as a volume.
+pub const SERVER_TMP_IMAGE: &str = "docker.io/kipper/test-server-tmp:dev";
 /// Image of the Node runtime, for functions that are an image.
 pub const NODE_IMAGE: &str = "docker.io/kipper/runtime-node:dev";
 /// Address under which pods reach this machine.

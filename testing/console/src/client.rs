@@ -13,7 +13,10 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// A console that runs.
 pub struct Console {
     url: String,
-    token: String,
+    /// Scheme and host under which it answers.
+    origin: String,
+    /// Name and value of the field that says who asks.
+    credentials: (&'static str, String),
     /// Everything that was answered, to be searched for what must not be in it.
     heard: Mutex<Vec<u8>>,
 }
@@ -40,22 +43,39 @@ impl Console {
     pub fn new(printed: &str) -> Self {
         let at = printed.find("http://").expect("a URL");
         let (url, token) = printed[at..].trim_end().split_once("/#token=").expect("a token");
-        Self { url: url.to_owned(), token: token.to_owned(), heard: Mutex::default() }
+        Self::of(url, url, bearer(token))
+    }
+
+    fn of(url: &str, origin: &str, credentials: (&'static str, String)) -> Self {
+        let (url, origin) = (url.to_owned(), origin.to_owned());
+        Self { url, origin, credentials, heard: Mutex::default() }
+    }
+
+    /// That of a cluster at `url`, which answers as `origin`: logs in with a token of the cluster.
+    pub async fn log_in(url: &str, origin: &str, token: &str) -> Self {
+        let nobody = Self::of(url, origin, ("cookie", String::new()));
+        let token = serde_json::json!({ "token": token });
+        let reply = nobody.send(Method::POST, "/api/v1/session", &token).await;
+        assert_eq!(reply.status, 204, "{reply:?}");
+        let set = reply.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+        let kept = set.filter(|text| !text.contains("Max-Age=0"));
+        let cookies: Vec<&str> = kept.map(|text| text.split(';').next().unwrap()).collect();
+        Self::of(url, origin, ("cookie", cookies.join("; ")))
     }
 
     /// The same console, for somebody with another token.
     pub fn with_token(&self, token: &str) -> Self {
-        let (url, token) = (self.url.clone(), token.to_owned());
-        Self { url, token, heard: Mutex::default() }
+        Self::of(&self.url, &self.origin, bearer(token))
     }
 
     /// What a page sends with every write.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).unwrap();
-        headers.insert("authorization", value(&format!("Bearer {}", self.token)));
+        let (name, credentials) = &self.credentials;
+        headers.insert(*name, value(credentials));
         headers.insert("kipper-console", value("1"));
-        headers.insert("origin", value(&self.url));
+        headers.insert("origin", value(&self.origin));
         headers.insert("sec-fetch-site", value("same-origin"));
         headers
     }
@@ -68,7 +88,7 @@ impl Console {
     /// Writes.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Reply {
         let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
-        self.raw(&self.url, method, path, self.headers(), bytes.into()).await
+        self.raw(&self.origin, method, path, self.headers(), bytes.into()).await
     }
 
     /// Whatever somebody may send; `host` is the URL whose host it names.
@@ -110,7 +130,15 @@ impl Console {
     pub async fn stream(&self, query: &str) -> Stream {
         let path = format!("/api/v1/stream?{query}");
         let headers = self.headers();
-        let answer = self.open(&self.url, Method::GET, &path, headers, Bytes::new()).await;
+        let answer = self.open(&self.origin, Method::GET, &path, headers, Bytes::new()).await;
+        assert_eq!(answer.status, 200);
+        Stream { answer, begun: Vec::new() }
+    }
+
+    /// Begins to hear what this is answered with, a line for each event.
+    pub async fn events(&self, method: Method, path: &str, body: &Value) -> Stream {
+        let body = serde_json::to_vec(body).unwrap().into();
+        let answer = self.open(&self.origin, method, path, self.headers(), body).await;
         assert_eq!(answer.status, 200);
         Stream { answer, begun: Vec::new() }
     }
@@ -127,6 +155,10 @@ impl Console {
     }
 }
 
+fn bearer(token: &str) -> (&'static str, String) {
+    ("authorization", format!("Bearer {token}"))
+}
+
 impl Stream {
     /// The next update that satisfies the condition.
     pub async fn until(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
@@ -137,6 +169,12 @@ impl Stream {
                 return update;
             }
         }
+    }
+
+    /// Waits for its end, whatever comes before.
+    pub async fn end(mut self) {
+        let ended = async { while self.answer.chunk().await.unwrap().is_some() {} };
+        tokio::time::timeout(TIMEOUT, ended).await.expect("the stream ends");
     }
 
     async fn next(&mut self) -> Value {

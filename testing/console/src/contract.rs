@@ -62,6 +62,10 @@ async fn what_is_the_same_everywhere(console: &Console) {
     for field in ["runtimes", "cronPresets", "triggers", "defaults", "limits", "can", "prefixes"] {
         assert!(!meta[field].is_null(), "{field}: {meta}");
     }
+    let first = console.get("/api/v1/functions").await.body;
+    assert_eq!(first["namespace"], meta["namespace"]);
+    let same = format!("/api/v1/ns/{}/functions", meta["namespace"].as_str().unwrap());
+    assert_eq!(first["items"], console.get(&same).await.body["items"]);
     let cron = json!({ "schedule": "0 2 * * *" });
     let told = console.send(Method::POST, "/api/v1/cron", &cron).await.body;
     assert_eq!(told["description"], "Every day at 02:00 UTC");
@@ -106,7 +110,10 @@ async fn a_function_is_made_once(console: &Console, ns: &str, name: &str, one: &
     let spec = json!({ "runtime": "node", "source": { "code": CODE } });
     let new = json!({ "name": name, "spec": spec, "secrets": { "set": { "API_KEY": CANARY } } });
     let reply = console.send(Method::POST, &list, &new).await;
-    assert_eq!((reply.status, &reply.body["name"]), (201, &json!(name)), "{reply:?}");
+    let function = &reply.body["function"];
+    assert_eq!((reply.status, &function["name"]), (201, &json!(name)), "{reply:?}");
+    let done = (&reply.body["outcome"], &reply.body["written"], &reply.body["failed"]);
+    assert_eq!(done, (&json!("created"), &json!(["secrets", "spec"]), &Value::Null));
     let is_listed = |items: &Value| {
         items.as_array().is_some_and(|items| items.iter().any(|item| item["name"] == name))
     };
@@ -118,6 +125,10 @@ async fn a_function_is_made_once(console: &Console, ns: &str, name: &str, one: &
     let found = console.get(one).await.body;
     assert_eq!(found["spec"]["source"]["code"], CODE);
     assert!(found["generation"].as_i64().is_some_and(|generation| generation > 0), "{found}");
+    // Whoever may do everything is told of nothing that they may not.
+    assert_eq!(found["readOnly"], Value::Null, "{found}");
+    let rights = console.get(&format!("/api/v1/ns/{ns}/rights")).await;
+    assert_eq!((rights.status, &rights.body), (200, &json!({ "create": null })));
 }
 
 /// A form that was loaded with `from` and has this spec now.
@@ -220,13 +231,22 @@ async fn it_is_called_and_its_lines_are_read(console: &Console, ns: &str, name: 
         line["text"].as_str().is_some_and(|text| text.contains("called with good evening"))
     };
     stream.until("the line", |update| is_said(&update["line"])).await;
-    let logs = console.get(&format!("{one}/logs?since=5m&search=called")).await.body;
-    assert!(logs["lines"].as_array().is_some_and(|lines| lines.iter().any(is_said)), "{logs}");
+    // Text, in any case of its letters.
+    for (search, is_found) in [("called", true), ("CALLED%20With", true), ("c.lled", false)] {
+        let logs = console.get(&format!("{one}/logs?since=5m&search={search}")).await.body;
+        let lines = logs["lines"].as_array().unwrap();
+        assert_eq!(lines.iter().any(is_said), is_found, "{search}: {logs}");
+    }
+    let long = "x".repeat(1001);
+    assert_eq!(console.get(&format!("{one}/logs?search={long}")).await.status, 400);
     let reply = console.get(&format!("{one}/logs?since=forever")).await;
     assert_eq!(reply.status, 400);
     let wrong = json!({ "method": "GET", "path": "nowhere" });
     let reply = console.send(Method::POST, &format!("{one}/invoke"), &wrong).await;
     assert_eq!((reply.status, &reply.body["problems"][0]["path"]), (422, &json!("path")));
+    let reply = console.send(Method::POST, &format!("{one}/restart"), &Value::Null).await;
+    let begun = json!({ "restarted": true, "why": null });
+    assert_eq!((reply.status, &reply.body), (200, &begun));
     let reply = console.send(Method::POST, &format!("{one}/test"), &Value::Null).await;
     assert_eq!((reply.status, &reply.body["reason"]), (501, &json!("unsupported")));
 }

@@ -35,5 +35,5 @@ pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use redis::Redis;
 pub use sentinel::Sentinel;
-pub use tls::CertificateFor;
+pub use tls::{Certificate, CertificateFor, issue};
 pub use wait::{PATIENCE, until, until_blocking, until_true};

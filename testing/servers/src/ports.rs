@@ -3,6 +3,8 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
+    os::{linux::net::SocketAddrExt as _, unix::net},
+    sync::{Mutex, PoisonError},
 };
 
 use crate::ServerError;
@@ -14,8 +16,11 @@ const PORTS: RangeInclusive<u16> = 15_000..=29_999;
 /// How many ports are tried before there is none.
 const TRIES: usize = 200;
 
-/// A loopback port that was free a moment ago. Another process may take it meanwhile, so whoever
-/// binds it starts over with another one when that fails.
+/// What keeps every other test, in this process and in others, from the ports that were drawn here:
+/// for each a socket of a name that can be bound once on this machine, until this process ends.
+static DRAWN: Mutex<Vec<net::UnixDatagram>> = Mutex::new(Vec::new());
+
+/// A loopback port that was free a moment ago, and that nobody else draws while this process lives.
 ///
 /// # Errors
 /// When none is found.
@@ -35,9 +40,33 @@ pub fn free_address() -> Result<SocketAddr, ServerError> {
 pub(crate) fn listen() -> Result<(u16, TcpListener), ServerError> {
     for _ in 0..TRIES {
         let port = fastrand::u16(PORTS);
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        if let Ok(drawn) = draw(port)
+            && let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        {
+            DRAWN.lock().unwrap_or_else(PoisonError::into_inner).push(drawn);
             return Ok((port, listener));
         }
     }
     Err(ServerError::Port)
+}
+
+/// An abstract name goes with its socket, and belongs to the network namespace as ports do
+/// (`unix(7)`).
+fn draw(port: u16) -> std::io::Result<net::UnixDatagram> {
+    let name = format!("kipper-port-{port}");
+    net::UnixDatagram::bind_addr(&net::SocketAddr::from_abstract_name(name)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_port_is_drawn_once() {
+        let (port, listener) = listen().unwrap();
+        drop(listener);
+        draw(port).unwrap_err();
+        assert_ne!(free_port().unwrap(), port);
+    }
 }

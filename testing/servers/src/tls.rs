@@ -15,15 +15,21 @@ pub enum CertificateFor {
 }
 
 /// What [`issue`] makes, all in PEM.
-pub(crate) struct Certificate {
-    pub(crate) ca: String,
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Certificate {
+    /// The authority.
+    pub ca: String,
+    /// What it signed.
+    pub certificate: String,
+    /// The certificate's key.
+    pub key: String,
 }
 
 /// A new authority and a certificate by it. The two have different names: OpenSSL takes a
 /// certificate whose issuer has its own name for self-signed.
-pub(crate) fn issue(names: CertificateFor) -> Result<Certificate, ServerError> {
+///
+/// # Errors
+/// When no key can be made.
+pub fn issue(names: CertificateFor) -> Result<Certificate, ServerError> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.distinguished_name.push(DnType::CommonName, "authority of this test");

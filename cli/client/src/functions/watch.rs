@@ -7,7 +7,7 @@ use kipper_function::Function;
 use kipper_kubernetes::{Mirror, ObjectName};
 use kube::ResourceExt as _;
 
-use crate::error::is_lasting;
+use crate::error::Patience;
 
 /// What a watch brings.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ fn name(function: &Function) -> ObjectName {
 /// Hands over what a watch brings.
 pub(super) struct Watching<T> {
     take: T,
+    patience: Patience,
     known: HashMap<ObjectName, Function>,
     /// Of a list that is not complete yet.
     listed: HashMap<ObjectName, Function>,
@@ -34,8 +35,8 @@ pub(super) struct Watching<T> {
 }
 
 impl<T: FnMut(Seen)> Watching<T> {
-    pub(super) fn new(take: T) -> Self {
-        Self { take, known: HashMap::new(), listed: HashMap::new(), is_first: true }
+    pub(super) fn new(patience: Patience, take: T) -> Self {
+        Self { take, patience, known: HashMap::new(), listed: HashMap::new(), is_first: true }
     }
 
     fn put(&mut self, function: Function) {
@@ -87,7 +88,7 @@ impl<T: FnMut(Seen) + Send> Mirror<Function> for Watching<T> {
     }
 
     fn gives_up(&self, error: &kube::Error) -> bool {
-        is_lasting(error)
+        (self.patience.gives_up())(error)
     }
 }
 
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn only_what_changed_is_told() {
         let mut told = Vec::new();
-        let mut watching = Watching::new(|seen| {
+        let mut watching = Watching::new(Patience::Endless, |seen| {
             told.push(match seen {
                 Seen::All(all) => {
                     let names: Vec<_> = all.iter().map(|function| function.name_any()).collect();

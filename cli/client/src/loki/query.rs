@@ -6,9 +6,9 @@ use crate::logs::Query;
 pub(super) fn logql(namespace: &str, function: &str, query: &Query) -> String {
     let app = quoted(function);
     let selector = format!("{{namespace={}, app={app}}}", quoted(namespace));
-    match query.search.as_deref() {
-        None | Some("") => selector,
-        Some(text) => format!("{selector} |= {}", quoted(text)),
+    match &query.search {
+        None => selector,
+        Some(search) => format!("{selector} |~ {}", quoted(&search.pattern())),
     }
 }
 
@@ -50,18 +50,18 @@ mod tests {
     #[track_caller]
     fn check(search: Option<&str>, expected: &str) {
         let mut query = Query::function("hello", Duration::from_secs(60));
-        query.search = search.map(str::to_owned);
+        query.search = search.map(|text| text.parse().unwrap());
         assert_eq!(logql("shop-dev", "hello", &query), expected);
     }
 
     #[test]
     fn a_search_is_for_text_and_no_part_of_the_query() {
         check(None, r#"{namespace="shop-dev", app="hello"}"#);
-        check(Some(""), r#"{namespace="shop-dev", app="hello"}"#);
-        check(Some("a.*[b]"), r#"{namespace="shop-dev", app="hello"} |= "a.*[b]""#);
+        let pattern = r#"{namespace="shop-dev", app="hello"} |~ "(?i)a\\.\\*\\[b\\]""#;
+        check(Some("a.*[b]"), pattern);
         check(
             Some("\"} |= `x` \\ \t é"),
-            r#"{namespace="shop-dev", app="hello"} |= "\"} |= `x` \\ \u0009 é""#,
+            r#"{namespace="shop-dev", app="hello"} |~ "(?i)\"\\} \\|= `x` \\\\ \u0009 é""#,
         );
     }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     ApiError, Connection,
+    error::Patience,
     functions::Functions,
     invoke::{self, Gateway, InvokeError, Request},
 };
@@ -40,7 +41,8 @@ pub async fn rolled_out(
     let name = &function.name_any();
     let namespace = connection.namespace.clone();
     let api: Api<Deployment> = Api::namespaced(connection.streams.clone(), &namespace);
-    let mut states = Box::pin(watched(api, name, format!("deployment {name}"), namespace));
+    let mut states =
+        Box::pin(watched(api, name, format!("deployment {name}"), namespace, Patience::Endless));
     loop {
         let Ok(state) = timeout_at(deadline, states.next()).await else { return Ok(false) };
         let state = match state.transpose() {
@@ -107,7 +109,7 @@ pub async fn woken(
         Readiness::Tcp => "/",
     };
     let generation = function.metadata.generation.unwrap_or_default();
-    let mut states = Box::pin(states(functions, &name));
+    let mut states = Box::pin(states(functions, &name, Patience::Endless));
     let mut last = String::new();
     loop {
         let rest = deadline.saturating_duration_since(Instant::now());

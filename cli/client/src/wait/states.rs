@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     ApiError,
-    error::is_lasting,
+    error::Patience,
     functions::{Functions, what},
 };
 
@@ -17,8 +17,10 @@ use crate::{
 pub fn states(
     functions: &Functions,
     name: &str,
+    patience: Patience,
 ) -> impl Stream<Item = Result<Option<Function>, ApiError>> + use<> {
-    watched(functions.watched(), name, what(name), functions.namespace().to_owned())
+    let namespace = functions.namespace().to_owned();
+    watched(functions.watched(), name, what(name), namespace, patience)
 }
 
 /// Each state of an object from now on; `None` where there is none.
@@ -27,10 +29,11 @@ pub(super) fn watched<K>(
     name: &str,
     what: String,
     namespace: String,
+    patience: Patience,
 ) -> impl Stream<Item = Result<Option<K>, ApiError>> + use<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    kipper_kubernetes::states(api, name, is_lasting)
+    kipper_kubernetes::states(api, name, patience.gives_up())
         .map(move |seen| seen.map_err(|error| ApiError::read(error, &what, &namespace)))
 }

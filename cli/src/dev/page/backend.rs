@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::stream::BoxStream;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kipper_client::invoke::Gateway;
+use kipper_client::{invoke::Gateway, restart::nothing_to_restart};
 use kipper_console::{
     Problem, Reason,
-    backend::{Backend, LogQuery, Name, Result, Watch, request, updates},
+    assistant::{self, Setup},
+    backend::{Backend, LogQuery, Name, Result, Watch, Written, request, updates},
     model::{
-        Checked, Detail, Draft, Invoke, Invoked, Line, Lines, Meta, New, Outcome, SecretChanges,
-        SecretKey, Summary, Update,
+        Checked, Detail, Draft, Invoke, Invoked, Line, Lines, Meta, New, Outcome, RateSource,
+        Saved, SecretChanges, SecretKey, Summary, Update,
     },
 };
 use kipper_function::{
@@ -19,13 +20,16 @@ use kipper_function::{
     names::condition::READY,
 };
 use kipper_interceptor::router::Router;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::Instant,
+};
 
 use super::{
     super::{
         function::hosts,
         journal::{Facts, Said},
-        load::NAMESPACE,
+        load::{MAX_FUNCTIONS, NAMESPACE},
     },
     board::{Board, Entry, Order, Secret},
     files::{self, FileError, Stored, Write},
@@ -42,7 +46,7 @@ const LACKS: [(&str, &str); 6] = [
     ("bindings", "service bindings need a cluster; give their variables to kip dev with --env"),
     ("services", "services need a cluster; kip dev takes the URL of a source with --source"),
     ("volumes", "volumes need a cluster: kip dev functions use this machine's files"),
-    ("revisions", "kip dev keeps no history: your files are under version control or an editor"),
+    ("revisions", "kip dev keeps no history: that is for your version control"),
 ];
 
 /// The functions of this `kip dev`.
@@ -51,11 +55,20 @@ pub(crate) struct Local {
     /// Where functions are reached: `http://127.0.0.1:8080`.
     url: String,
     router: Arc<Router>,
+    /// What flags set the assistant up with.
+    assistant: Option<assistant::Stored>,
+    /// Functions are made one after the other, so that the limit holds.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Local {
-    pub(crate) fn new(board: Board, url: String, router: Arc<Router>) -> Self {
-        Self { board, url, router }
+    pub(crate) fn new(
+        board: Board,
+        url: String,
+        router: Arc<Router>,
+        assistant: Option<assistant::Stored>,
+    ) -> Self {
+        Self { board, url, router, assistant, making: tokio::sync::Mutex::default() }
     }
 
     fn entry(&self, name: Name<'_>) -> Result<Entry> {
@@ -91,6 +104,7 @@ fn shown(board: &Board, url: &str, entry: &Entry, stored: Stored) -> Detail {
         name: function.name.clone(),
         namespace: NAMESPACE.to_owned(),
         generation,
+        version: None,
         status: status(facts, generation, url.clone()),
         spec: stored.spec,
         url,
@@ -111,17 +125,22 @@ fn generation(spec: &FunctionSpec) -> i64 {
     i64::try_from(hasher.finish() >> 12).unwrap_or_default()
 }
 
-fn status(facts: Facts, generation: i64, endpoint: Option<String>) -> FunctionStatus {
-    let phase = match &facts {
+fn phase(facts: &Facts) -> Phase {
+    match facts {
         Facts { failure: Some(_), .. } => Phase::Failed,
         Facts { replicas: 1.., .. } => Phase::Running,
         Facts { starting: 1.., .. } => Phase::Scaling,
         _ => Phase::Idle,
-    };
+    }
+}
+
+fn status(facts: Facts, generation: i64, endpoint: Option<String>) -> FunctionStatus {
+    let phase = phase(&facts);
     let failing = facts.failure.as_ref().map(|(_, since)| Time(*since));
-    let (status, reason, message) = match facts.failure {
-        Some((why, _)) => ("False", "CannotStart", why),
-        None => ("True", "Ready", "it runs when it is called".to_owned()),
+    let (status, reason, message) = match (facts.failure, facts.unhandled) {
+        (Some((why, _)), _) => ("False", "CannotStart", why),
+        (None, Some(why)) => ("False", "EventsNotHandled", why),
+        (None, None) => ("True", "Ready", "it runs when it is called".to_owned()),
     };
     let ready = Condition {
         type_: READY.to_owned(),
@@ -157,6 +176,8 @@ fn refused(error: FileError) -> Problem {
         FileError::FolderSettings(_)
         | FileError::FlaggedTrigger
         | FileError::HasSiblings(_)
+        | FileError::LeftOut(_)
+        | FileError::Link(_)
         | FileError::Several => Reason::Unsupported,
         FileError::Document { .. } => Reason::Conflict,
     };
@@ -178,6 +199,10 @@ impl Backend for Local {
         Ok(Meta::new("dev", "you", NAMESPACE, pattern, LACKS.into()))
     }
 
+    fn namespace(&self) -> &str {
+        NAMESPACE
+    }
+
     async fn namespaces(&self) -> Result<Option<Vec<String>>> {
         Ok(Some(vec![NAMESPACE.to_owned()]))
     }
@@ -193,24 +218,42 @@ impl Backend for Local {
         Ok(detail(&self.board, &self.url, &self.entry(name)?))
     }
 
-    async fn create(&self, namespace: &str, new: New) -> Result<Detail> {
+    async fn create(&self, namespace: &str, new: New) -> Result<Saved> {
         needs_cluster(&new.spec)?;
         if self.board.get(&new.name).is_some() {
             let error = format!("function {} exists already", new.name);
             return Err(Problem::new(Reason::Exists, error));
         }
+        let _turn = self.making.lock().await;
+        if self.board.len() >= MAX_FUNCTIONS {
+            let error = format!("kip dev runs at most {MAX_FUNCTIONS} functions");
+            return Err(Problem::new(Reason::Unsupported, error));
+        }
         let name = Name { namespace, name: &new.name };
+        let mut written = Vec::new();
         if !new.secrets.is_empty() {
             self.keep(&new.name, &new.secrets)?;
+            written.push("secrets");
         }
-        let path = files::create(&self.board.home, &new.name, &new.spec).map_err(refused)?;
-        self.order(Order::Written(path)).await?;
-        self.get(name).await
+        let made = files::create(&self.board.home, &new.name, &new.spec);
+        let path = made.map_err(|error| {
+            self.board.secrets.lock().remove(&new.name);
+            refused(error)
+        })?;
+        written.push("spec");
+        let taken = self.order(Order::Written(path)).await;
+        let function = match taken {
+            Ok(()) => self.get(name).await,
+            Err(problem) => Err(problem),
+        };
+        let function = function.map_err(|problem| problem.after(written.clone()))?;
+        Ok(Saved::created(function, written, None))
     }
 
-    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Outcome> {
+    async fn write(&self, current: &Detail, spec: &FunctionSpec) -> Result<Written> {
         needs_cluster(spec)?;
-        let entry = self.entry(Name { namespace: &current.namespace, name: &current.name })?;
+        let name = Name { namespace: &current.namespace, name: &current.name };
+        let entry = self.entry(name)?;
         let stored = files::read(&entry.function);
         if let Some(why) = stored.read_only {
             return Err(Problem::new(Reason::Unsupported, why));
@@ -220,7 +263,7 @@ impl Backend for Local {
             return Err(Problem::new(Reason::Conflict, error));
         }
         if stored.spec == *spec {
-            return Ok(Outcome::Unchanged);
+            return Ok((Outcome::Unchanged, current.clone()));
         }
         match files::write(&entry.function, spec).map_err(refused)? {
             Write::Written(paths) => {
@@ -230,7 +273,7 @@ impl Backend for Local {
             }
             Write::Moved { from, to } => self.order(Order::Moved { from, to }).await?,
         }
-        Ok(Outcome::Changed)
+        Ok((Outcome::Changed, self.get(name).await?))
     }
 
     async fn write_secrets(&self, name: Name<'_>, changes: &SecretChanges) -> Result<()> {
@@ -268,12 +311,21 @@ impl Backend for Local {
     async fn logs(&self, name: Name<'_>, query: &LogQuery) -> Result<Lines> {
         let entry = self.entry(name)?;
         let since = Timestamp::now().checked_sub(query.since).unwrap_or(Timestamp::UNIX_EPOCH);
-        let is_meant = |said: &Said| {
-            query.search.as_ref().is_none_or(|search| said.text.contains(search.as_str()))
-        };
+        let is_meant =
+            |said: &Said| query.search.as_ref().is_none_or(|search| search.matches(&said.text));
         let lines = entry.journal.since(since).into_iter().filter(is_meant);
         let lines = lines.map(|said| line(said, name.name)).collect();
         Ok(Lines { lines, notices: Vec::new(), source: "process" })
+    }
+
+    async fn restart(&self, name: Name<'_>) -> Result<Option<&'static str>> {
+        let entry = self.entry(name)?;
+        let phase = phase(&entry.journal.facts().borrow());
+        let nothing = nothing_to_restart(&entry.function.spec, Some(phase));
+        if nothing.is_none() {
+            self.order(Order::Restart(name.name.to_owned())).await?;
+        }
+        Ok(nothing)
     }
 
     async fn test_run(&self, name: Name<'_>) -> Result<String> {
@@ -294,6 +346,13 @@ impl Backend for Local {
         }
         let path = format!("/_fn/{}{}", name.name, request::path(&invoke)?);
         request::send(&Gateway::default(), &self.url, &Invoke { path, ..invoke }).await
+    }
+
+    async fn assistant(&self) -> Result<Setup> {
+        let fixed = "kip dev takes the assistant's provider from --ai-provider, --ai-url, --ai-model \
+                     and KIPPER_AI_KEY";
+        let stored = self.assistant.clone();
+        Ok(Setup { stored, fixed: Some(fixed.to_owned()), allow_private: true })
     }
 
     fn watch(&self, watch: Watch) -> BoxStream<'static, Update> {
@@ -379,6 +438,7 @@ async fn one(
 ) -> Option<()> {
     let mut entries = board.entries();
     let mut rate = tokio::time::interval(RATE_INTERVAL);
+    let mut counted: Option<(Instant, u64)> = None;
     loop {
         let Some(entry) = entries.borrow_and_update().get(name).cloned() else {
             updates.send(Update::Gone).await.ok()?;
@@ -406,17 +466,27 @@ async fn one(
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => break,
                 },
-                _ = rate.tick() => {
-                    let requests = requests(router, name);
-                    let replicas = i32::try_from(facts.borrow().replicas).unwrap_or_default();
-                    if let Some(requests) = requests {
+                now = rate.tick() => {
+                    let former = counted.take();
+                    counted = requests(router, name).map(|total| (now, total));
+                    if let Some(per_second) = former.zip(counted).and_then(mean) {
                         let time = Timestamp::now();
-                        updates.send(Update::Rate { time, requests, replicas }).await.ok()?;
+                        let replicas = i32::try_from(facts.borrow().replicas).unwrap_or_default();
+                        let source = RateSource::Counter;
+                        let update = Update::Rate { time, per_second, replicas, source };
+                        updates.send(update).await.ok()?;
                     }
                 }
             }
         }
     }
+}
+
+/// Requests per second between two counts; a count that begins anew tells nothing.
+fn mean(((then, former), (now, total)): ((Instant, u64), (Instant, u64))) -> Option<f64> {
+    let seconds = now.saturating_duration_since(then).as_secs_f64();
+    let requests = u32::try_from(total.checked_sub(former)?).ok()?;
+    (seconds > 0.0).then(|| f64::from(requests) / seconds)
 }
 
 /// Requests so far, where it takes any.

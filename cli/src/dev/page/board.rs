@@ -84,6 +84,10 @@ impl Board {
         self.entries.subscribe()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Entry> {
         self.entries.borrow().get(name).cloned()
     }

@@ -20,7 +20,7 @@ use super::{
     super::load::{Code, LocalFunction},
     document::{self, DocumentError},
 };
-use crate::code;
+use crate::code::{self, left_out};
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,10 @@ pub(crate) enum FileError {
     HasSiblings(PathBuf),
     #[error("a function of one file cannot become one of several here")]
     Several,
+    #[error("{} is a link, and a save stays within the folder", .0.display())]
+    Link(PathBuf),
+    #[error("{} would be no part of the function: hidden files, secrets and what tools install are left out", .0.display())]
+    LeftOut(PathBuf),
 }
 
 /// What a write did.
@@ -192,16 +196,23 @@ fn write_folder(
     }
     let stored = read(function).spec.source.unwrap_or_default().files;
     let files = spec.source.as_ref().map(|source| &source.files).cloned().unwrap_or_default();
+    let is_changed = |(name, text): &(&String, &String)| stored.get(*name) != Some(*text);
+    let changed: Vec<_> = files.iter().filter(is_changed).collect();
+    // Before the first of them is written.
+    for (name, text) in &changed {
+        may_write(folder, name, text, stored.contains_key(*name))?;
+    }
     let mut written = Vec::new();
-    for (name, text) in &files {
-        if stored.get(name) != Some(text) {
-            let path = folder.join(name);
-            let parent = path.parent().unwrap_or(folder);
-            fs::create_dir_all(parent)
-                .map_err(|source| FileError::Write { path: parent.to_owned(), source })?;
-            replace(&path, text)?;
-            written.push(path);
+    for (name, text) in changed {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent)
+            .map_err(|source| FileError::Write { path: parent.to_owned(), source })?;
+        match stored.contains_key(name) {
+            true => replace(&path, text)?,
+            false => create_new(&path, text)?,
         }
+        written.push(path);
     }
     for name in stored.keys().filter(|name| !files.contains_key(*name)) {
         let path = folder.join(name);
@@ -209,6 +220,22 @@ fn write_folder(
         written.push(path);
     }
     Ok(Write::Written(written))
+}
+
+/// A file stays within its folder, however links lead, and none is replaced that is not shown.
+fn may_write(folder: &Path, name: &str, text: &str, is_stored: bool) -> Result<(), FileError> {
+    let path = folder.join(name);
+    if !left_out::is_taken(name, text) {
+        return Err(FileError::LeftOut(path));
+    }
+    let above = path.ancestors().skip(1).take_while(|above| *above != folder);
+    if let Some(link) = above.into_iter().find(|above| above.is_symlink()) {
+        return Err(FileError::Link(link.to_owned()));
+    }
+    match fs::symlink_metadata(&path) {
+        Ok(_) if !is_stored => Err(FileError::Exists(path)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the file of a new function in `home`: a code file where it is code and nothing else, a manifest
@@ -268,6 +295,8 @@ fn manifest_text(path: &Path, name: &str, spec: &FunctionSpec) -> Result<String,
 /// Gives a file other content, all at once, with the rights it has.
 fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let write = || -> io::Result<()> {
+        // A link stays one.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut file = temporary(path, text)?;
         if let Ok(former) = fs::metadata(path) {
             file.as_file_mut().set_permissions(former.permissions())?;

@@ -5,7 +5,6 @@
 //! from the scaler-adapter over gRPC, and of events from a count of the source, as in a cluster.
 
 use std::{
-    collections::HashMap,
     future::pending,
     sync::{
         Arc,
@@ -19,6 +18,7 @@ use kipper_externalscaler::{
 };
 use kipper_function::FunctionSpec;
 use kipper_interceptor::source::FunctionId;
+use kipper_trigger::scaler::{Metadata, Target};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -27,6 +27,7 @@ use tonic::transport::Channel;
 
 use super::{
     super::{console::Voice, events::backlog::Counts, run::fleet::Order},
+    asks::Ask,
     scaler::{Policy, Reading, Scaler},
 };
 
@@ -54,27 +55,29 @@ impl ScaledObject {
         policy: Policy,
         polling_interval: Duration,
     ) -> Self {
-        let metadata = [
-            ("function", id.name.to_string()),
-            ("targetRequestRate", spec.target_request_rate().to_string()),
-            ("concurrency", spec.concurrency().to_string()),
-            ("idleTimeoutSeconds", whole_seconds(policy.cooldown).to_string()),
-            ("pollingIntervalSeconds", whole_seconds(polling_interval).max(1).to_string()),
-        ];
-        let scaler_metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let metadata = Metadata {
+            function: Some(id.name.to_string()),
+            idle_timeout: whole_seconds(policy.cooldown),
+            polling_interval: whole_seconds(polling_interval).max(Duration::from_secs(1)),
+            burst_max_replicas: spec.burst_max_replicas(),
+            target: Target::Requests {
+                rate: spec.target_request_rate(),
+                concurrency: spec.concurrency(),
+            },
+        };
+        let texts = metadata.texts().into_iter().map(|(key, value)| (key.to_owned(), value));
         let requests = spec.is_http().then(|| ScaledObjectRef {
             name: id.name.to_string(),
             namespace: id.namespace.to_string(),
-            scaler_metadata,
+            scaler_metadata: texts.collect(),
         });
         Self { name: id.name.to_string(), requests, policy, polling_interval }
     }
 }
 
 /// Rounded up: the contract has no fractions.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
 }
 
 /// What one trigger says in a poll. `None` stands for an answer that did not come.
@@ -99,12 +102,13 @@ impl Signal {
 }
 
 /// Plays until dropped or until orders are no longer taken. `replicas` is what the function has
-/// now, and outlives this player. `counts` is there for a function with an event trigger.
+/// now, and outlives this player; `asks` are for more of them. `counts` is there for a function with an event trigger.
 pub(crate) async fn play(
     client: Client,
     scaled: ScaledObject,
     counts: Option<Counts>,
     replicas: Arc<AtomicU32>,
+    mut asks: mpsc::Receiver<Ask>,
     orders: mpsc::Sender<Order>,
     voice: Voice,
 ) {
@@ -134,6 +138,11 @@ pub(crate) async fn play(
                 }
                 () = events_come(&mut waiting), if before == 0 => {
                     player.scaler.activated(player.began.elapsed());
+                    Instant::now()
+                }
+                Some(Ask { from, to, answer }) = asks.recv() => {
+                    // Who asked may have given up.
+                    let _ = answer.send(player.scaler.asked(from, to));
                     Instant::now()
                 }
                 _ = ticks.tick() => player.poll(counts.as_ref()).await,

@@ -67,6 +67,15 @@ impl Scaler {
         self.replicas
     }
 
+    /// Somebody asks for replicas ahead of the HPA: more than `from`, if that many there are.
+    pub(crate) fn asked(&mut self, from: u32, to: u32) -> bool {
+        let is_due = self.replicas == from && to > from;
+        if is_due {
+            self.replicas = to.min(self.policy.max);
+        }
+        is_due
+    }
+
     /// One poll. `None` stands for a call that failed: KEDA and the HPA then keep what there is.
     pub(crate) fn polled(
         &mut self,

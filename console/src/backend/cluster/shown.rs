@@ -18,6 +18,7 @@ pub(super) fn detail(function: Function) -> Detail {
         name: function.name_any(),
         namespace: function.namespace().unwrap_or_default(),
         generation: function.metadata.generation.unwrap_or_default(),
+        version: function.resource_version(),
         secrets: secrets.collect(),
         url: status.endpoint.clone(),
         spec: function.spec,

@@ -1,18 +1,25 @@
 // Requests to the console's server. The token never leaves this module but in a header.
 
 import type {
+  AiChange,
+  AiSettings,
+  AiTried,
+  AssistantDraft,
   Base,
   Checked,
   Conflict,
   CronAnswer,
   Detail,
+  FirstList,
   InvokeRequest,
   Invoked,
+  Knows,
   KubeEvent,
+  Login,
   LogsAnswer,
-  Me,
   Meta,
   Problem,
+  Provider,
   Revision,
   Saved,
   SecretChanges,
@@ -33,7 +40,9 @@ interface ErrorBody {
   problems?: Problem[];
   conflicts?: Conflict[];
   current?: Detail;
-  login?: 'token' | 'url';
+  login?: Login;
+  written?: string[];
+  provider?: Provider;
 }
 
 /** An answer that is an error, or none at all (`status` 0). */
@@ -43,7 +52,11 @@ export class ApiError extends Error {
   readonly problems: Problem[];
   readonly conflicts: Conflict[];
   readonly current: Detail | null;
-  readonly login: 'token' | 'url';
+  /** How to log in, where the request was of nobody. */
+  readonly login: Login | null;
+  readonly provider: Provider | null;
+  /** What is stored all the same. */
+  readonly written: string[];
 
   constructor(status: number, body: ErrorBody) {
     super(body.error ?? `The console's server answered ${status}.`);
@@ -53,7 +66,9 @@ export class ApiError extends Error {
     this.problems = body.problems ?? [];
     this.conflicts = body.conflicts ?? [];
     this.current = body.current ?? null;
-    this.login = body.login ?? 'url';
+    this.login = body.login ?? null;
+    this.provider = body.provider ?? null;
+    this.written = body.written ?? [];
   }
 }
 
@@ -140,13 +155,14 @@ interface Items<T> {
 export const api = {
   login: (value: string) => nothing('POST', '/session', { token: value }),
   logout: () => nothing('DELETE', '/session'),
-  me: () => json<Me>('GET', '/me'),
   meta: () => json<Meta>('GET', '/meta'),
   namespaces: async () => (await json<{ items: string[] | null }>('GET', '/namespaces')).items,
   list: async (ns: string) => (await json<Items<Summary>>('GET', functions(ns))).items,
+  /** Of the namespace to begin with, which only the server knows. */
+  firstList: () => json<FirstList>('GET', '/functions'),
   get: (ns: string, fn: string) => json<Detail>('GET', one(ns, fn)),
   create: (ns: string, name: string, spec: Spec, secrets: Record<string, string>) =>
-    json<Detail>('POST', functions(ns), { name, spec, secrets: { set: secrets } }),
+    json<Saved>('POST', functions(ns), { name, spec, secrets: { set: secrets } }),
   save: (ns: string, fn: string, spec: Spec, secrets: SecretChanges, base: Base) =>
     json<Saved>('PUT', one(ns, fn), { spec, secrets, base }),
   remove: (ns: string, fn: string) => nothing('DELETE', one(ns, fn)),
@@ -163,7 +179,16 @@ export const api = {
   events: async (ns: string, fn: string) => (await json<Items<KubeEvent>>('GET', one(ns, fn, '/events'))).items,
   revisions: async (ns: string, fn: string) => (await json<Items<Revision>>('GET', one(ns, fn, '/revisions'))).items,
   rollback: (ns: string, fn: string, revision: number) => json<Saved>('POST', one(ns, fn, '/rollback'), { revision }),
+  /** Why no function can be made in a namespace; null where it can. */
+  createRefusal: async (ns: string) => (await json<{ create: string | null }>('GET', within(ns, 'rights'))).create,
+  restart: (ns: string, fn: string) =>
+    json<{ restarted: boolean; why: string | null }>('POST', one(ns, fn, '/restart')),
   testRun: (ns: string, fn: string) => json<{ run: string }>('POST', one(ns, fn, '/test')),
   invoke: (ns: string, fn: string, request: InvokeRequest, signal?: AbortSignal) =>
     json<Invoked>('POST', one(ns, fn, '/invoke'), request, signal),
+  aiSettings: () => json<AiSettings>('GET', '/settings/ai'),
+  saveAiSettings: (change: AiChange) => json<AiSettings>('PUT', '/settings/ai', change),
+  removeAiSettings: () => json<AiSettings>('DELETE', '/settings/ai'),
+  tryAi: (change: AiChange, signal?: AbortSignal) => json<AiTried>('POST', '/settings/ai/try', change, signal),
+  knows: (draft: AssistantDraft, signal?: AbortSignal) => json<Knows>('POST', '/assistant/knows', { draft }, signal),
 };

@@ -6,7 +6,7 @@ import type { StreamEvent } from './types.ts';
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
 /** The server sends something at least every 15 s: longer silence is a dead connection. */
-const SILENCE_MS = 40_000;
+export const SILENCE_MS = 40_000;
 /** A hidden page lets go of its connection after this; another tab may need it. */
 const HIDDEN_MS = 60_000;
 /** A line longer than this is no longer one of ours: a log line has at most 1 MiB. */
@@ -115,14 +115,19 @@ class Connector {
         clearTimeout(silence);
         silence = setTimeout(() => abort.abort(), SILENCE_MS);
         if (abort.signal.aborted) return;
-        this.failures = 0;
         const event = parseEvent(line);
+        this.failures = failuresAfter(event, this.failures);
         if (event) onEvent(event);
       }
     } finally {
       clearTimeout(silence);
     }
   }
+}
+
+/** Failures in a row once this line has come. An error is how a stream ends: a missing right is not asked about in a rush. */
+export function failuresAfter(event: StreamEvent | null, failures: number): number {
+  return event?.type === 'error' ? failures : 0;
 }
 
 /** How long to wait after `failures` attempts in a row; `random` in 0..1 spreads many pages. */
@@ -132,18 +137,19 @@ export function retryDelay(failures: number, random: number): number {
 }
 
 /** An event of the stream; null for a keep-alive, and for a word of a later version. */
-export function parseEvent(line: string): StreamEvent | null {
+export function parseEvent<T = StreamEvent>(line: string): T | null {
   if (line.trim() === '') return null;
   try {
     const value: unknown = JSON.parse(line);
     const isEvent = typeof value === 'object' && value !== null && 'type' in value;
-    return isEvent ? (value as StreamEvent) : null;
+    return isEvent ? (value as T) : null;
   } catch {
     return null;
   }
 }
 
-async function* lines(response: Response): AsyncGenerator<string> {
+/** The lines of an answer that goes on; one that is not finished is none. */
+export async function* lines(response: Response): AsyncGenerator<string> {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
   if (!reader) return;
   let rest = '';

@@ -48,6 +48,7 @@ export interface Scaling {
   maxReplicas?: number;
   targetRequestRate?: number;
   concurrency?: number;
+  burst?: boolean;
 }
 
 export interface Timeouts {
@@ -106,9 +107,13 @@ export interface Status {
   schedule?: { lastScheduleTime?: string; activeRun?: RunStatus; lastRun?: RunStatus };
 }
 
-export interface Me {
-  user: string;
-  backend: 'dev' | 'cluster';
+/** What one logs in with: a token of the cluster, or the URL that was printed. */
+export type Login = 'token' | 'url';
+
+/** The identity provider, and why the last login there failed. */
+export interface Provider {
+  name: string;
+  failure: string | null;
 }
 
 export type Capability =
@@ -159,6 +164,9 @@ export interface Defaults {
 
 export interface Meta {
   version: string;
+  login: Login;
+  /** The name of the identity provider. */
+  provider: string | null;
   backend: 'dev' | 'cluster';
   user: string;
   namespace: string;
@@ -186,6 +194,11 @@ export interface Summary {
   runtime: Runtime | 'image';
   lastRun: RunStatus | null;
   created: string | null;
+}
+
+export interface FirstList {
+  namespace: string;
+  items: Summary[];
 }
 
 export interface SecretInfo {
@@ -305,10 +318,79 @@ export interface Invoked {
   phases: { name: string; milliseconds: number }[];
 }
 
+/** Who says how busy a function is, and thereby over how long it is a mean. */
+export type RateSource = 'counter' | 'autoscaler';
+
 export type StreamEvent =
   | { type: 'functions'; items: Summary[] }
   | { type: 'function'; function: Detail }
   | { type: 'gone' }
   | { type: 'line'; line: Line }
-  | { type: 'rate'; time: string; requests: number; replicas: number }
+  | { type: 'rate'; time: string; perSecond: number; replicas: number; source: RateSource }
   | { type: 'error'; error: string; reason: string };
+
+export type Protocol = 'openai' | 'anthropic' | 'ollama';
+
+export interface AiSettings {
+  provider: Protocol | null;
+  url: string | null;
+  model: string | null;
+  keySet: boolean;
+  changed: string | null;
+  canChange: boolean;
+  /** Why it cannot be changed. */
+  why: string | null;
+}
+
+/** `key`: null keeps the one that is stored, which belongs to its URL; an empty one removes it. */
+export interface AiChange {
+  provider: Protocol;
+  url: string;
+  model: string;
+  key: string | null;
+}
+
+export interface AiTried {
+  models: string[];
+  reply: string | null;
+  error: { code: string; message: string; retryable: boolean } | null;
+}
+
+/** What the assistant is told of a function. It has no field for a value. */
+export interface AssistantDraft {
+  runtime: Runtime;
+  code: Record<string, string>;
+  bindings: { service: string; kind: ServiceKind; env: string[] }[];
+  envNames: string[];
+  secretNames: string[];
+  dependencies: Record<string, string>;
+}
+
+export interface Ask {
+  messages: { role: 'user' | 'assistant'; text: string }[];
+  draft: AssistantDraft;
+  attachments: { name: string; text: string }[];
+}
+
+/** What the model is told beside the code, as it is told. */
+export interface Knows {
+  runtime: string;
+  /** `eventdb (postgres) → DB_HOST DB_PORT`. */
+  bindings: string[];
+  env: string[];
+  secrets: string[];
+  /** `pg@8.11.5`. */
+  dependencies: string[];
+  files: string[];
+}
+
+export interface Usage {
+  input: number | null;
+  output: number | null;
+}
+
+export type AssistantEvent =
+  | { type: 'knows'; knows: Knows; tokens: number }
+  | { type: 'delta'; text: string }
+  | { type: 'done'; stop: 'end' | 'length' | 'refused'; usage: Usage }
+  | { type: 'error'; code: string; message: string; retryable: boolean };

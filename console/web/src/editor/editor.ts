@@ -101,6 +101,10 @@ export class CodeEditor {
     this.view.focus();
   }
 
+  focus(): void {
+    this.view.focus();
+  }
+
   lineOf(at: number): number {
     return this.view.state.doc.lineAt(Math.min(at, this.view.state.doc.length)).number;
   }
@@ -183,6 +187,8 @@ export class CodeEditor {
       EditorView.contentAttributes.of({
         'aria-label': `Code of ${path}. Tab indents; press Escape and then Tab to leave the editor.`,
         'aria-multiline': 'true',
+        // Also where it is read-only, which takes it out of the order of Tab.
+        tabindex: '0',
       }),
       this.hooks.isReadOnly() ? [EditorState.readOnly.of(true), EditorView.editable.of(false)] : [],
     ];

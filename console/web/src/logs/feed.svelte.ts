@@ -1,6 +1,7 @@
 import { api, messageOf } from '../api/client.ts';
 import type { Line, LogsAnswer } from '../api/types.ts';
 import { LogBuffer, type Entry } from './buffer.ts';
+import { matcher } from './search.ts';
 
 export const RANGES = [
   { value: '5m', label: 'Last 5 minutes' },
@@ -35,9 +36,11 @@ export class LogFeed {
   /** Lines of the last range that was loaded. */
   loaded = $state(0);
 
-  readonly shown: readonly Entry[] = $derived(
-    this.search === '' ? this.entries : this.entries.filter((entry) => entry.line.text.includes(this.search)),
-  );
+  readonly shown: readonly Entry[] = $derived.by(() => {
+    if (this.search === '') return this.entries;
+    const matches = matcher(this.search);
+    return this.entries.filter((entry) => matches(entry.line.text));
+  });
 
   private readonly buffer = new LogBuffer();
   private recent: { line: Line; arrived: number }[] = [];

@@ -14,7 +14,7 @@ export interface Trouble extends Condition {
 }
 
 /** Conditions that are bad news when they are True; all others are when they are not. */
-const BAD_WHEN_TRUE = new Set(['NameTaken', 'EnvironmentClash']);
+const BAD_WHEN_TRUE = new Set(['BurstUnavailable', 'NameTaken', 'EnvironmentClash']);
 
 /** By reason first, because it is nearer to the cause. */
 const BY_REASON: Record<string, Advice> = {
@@ -26,6 +26,7 @@ const BY_REASON: Record<string, Advice> = {
   OutOfMemory: { text: 'Raise the memory limit, or let it hold less at once.', section: 'resources' },
   Evicted: { text: 'It wrote more to /tmp than it may, or the node ran short. Raise the size of /tmp.', section: 'resources' },
   DeadlineExceeded: { text: 'The run took longer than the deadline of its schedule.', section: 'trigger' },
+  EventsNotHandled: { text: 'Start kip dev again with what is missing.', section: 'trigger' },
   EventsFailing: { text: 'The log says why deliveries fail. Failed events are tried again.', section: 'logs' },
   RunsSkipped: { text: 'A run takes longer than the schedule’s interval. Fire less often, or set a deadline.', section: 'trigger' },
   RunFailed: { text: 'The log of the run says why.', section: 'logs' },
@@ -35,6 +36,7 @@ const BY_TYPE: Record<string, Advice> = {
   BindingsResolved: { text: 'Check that the service exists and is ready.', section: 'bindings' },
   TriggerValid: { text: 'Correct the trigger’s settings.', section: 'trigger' },
   ScalerReady: { text: 'KEDA has not taken it up. If that lasts, ask whoever runs the cluster.' },
+  BurstUnavailable: { text: 'Sudden load gets its replicas late. Ask whoever runs the cluster.' },
   NameTaken: { text: 'An object of this name is somebody else’s. Rename the function, or remove that object.' },
   EnvironmentClash: { text: 'Give each variable one name: rename it, or set another prefix.', section: 'environment' },
   OnSchedule: { text: 'Runs do not start when they are due.', section: 'trigger' },

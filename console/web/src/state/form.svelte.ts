@@ -53,6 +53,8 @@ export class Form {
   private checkedSpec = $state.raw<Spec | null>(null);
   /** What the last save was refused for, until something is changed. */
   private refused = $state.raw<Problem[]>([]);
+  /** Why a new function cannot be made here. */
+  private createRefusal = $state<string | null>(null);
   private conflictWith: Detail | null = null;
   private readonly claims = new Claims();
   /** Generations that a save has replaced, and until when news of them is only late. They have no order. */
@@ -115,7 +117,7 @@ export class Form {
   }
 
   get readOnly(): string | null {
-    return this.detail?.readOnly ?? null;
+    return this.detail?.readOnly ?? this.createRefusal;
   }
 
   get envNames(): string[] {
@@ -150,6 +152,8 @@ export class Form {
     this.draft = draftOf('', this.startSpec, []);
     this.isLoaded = true;
     this.restore(null);
+    // Without an answer, the save will tell.
+    void api.createRefusal(this.namespace).then((why) => (this.createRefusal = why), () => {});
   }
 
   private restore(detail: Detail | null): void {
@@ -360,7 +364,7 @@ export class Form {
 
   private async create(): Promise<SaveResult> {
     const name = this.draft.name.trim();
-    await api.create(this.namespace, name, this.spec, secretChanges(this.draft.secrets).set);
+    this.lastSaved = await api.create(this.namespace, name, this.spec, secretChanges(this.draft.secrets).set);
     removeDraft(draftKey(this.namespace, null));
     this.draft.name = name;
     return 'created';
@@ -410,6 +414,7 @@ export class Form {
     }
     this.refused = error.problems;
     this.saveError = error.problems.length > 0 ? '' : error.message;
+    if (error.written.length > 0) this.saveError = `${error.message} Stored already: ${error.written.join(', ')}.`;
     return error.problems.length > 0 ? 'refused' : 'failed';
   }
 

@@ -1,13 +1,14 @@
 import { openStream, type Connection } from '../api/stream.ts';
-import type { Detail, Line, StreamEvent } from '../api/types.ts';
+import type { Detail, Line, RateSource, StreamEvent } from '../api/types.ts';
 
 export interface Rate {
   time: number;
-  requests: number;
+  perSecond: number;
   replicas: number;
+  source: RateSource;
 }
 
-/** Two seconds apart: five minutes. */
+/** As many as a narrow line can show: five minutes of two seconds, or more of longer ones. */
 const RATES = 150;
 
 /** What the server tells of one function while its page is open. Never touches what is edited. */
@@ -88,8 +89,8 @@ export class Live {
         for (const listener of this.listeners) listener(event.line);
         break;
       case 'rate': {
-        const rate = { time: Date.parse(event.time), requests: event.requests, replicas: event.replicas };
-        this.rates = [...this.rates, rate].slice(-RATES);
+        const { perSecond, replicas, source } = event;
+        this.rates = [...this.rates, { time: Date.parse(event.time), perSecond, replicas, source }].slice(-RATES);
         break;
       }
       case 'error':

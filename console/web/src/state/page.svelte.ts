@@ -1,4 +1,5 @@
 import { tick } from 'svelte';
+import { api, messageOf } from '../api/client.ts';
 import { SvelteSet } from 'svelte/reactivity';
 import type { Form } from './form.svelte.ts';
 import type { Live } from './live.svelte.ts';
@@ -27,6 +28,9 @@ export class Page {
   readonly open = new SvelteSet<SectionId>(OPEN_AT_FIRST);
   /** Grows when the logs have something to show that nobody has typed a search for: a test run. */
   logsAsked = $state(0);
+  isAssistantOpen = $state(false);
+  /** What else is to be done when a new function has been created. */
+  onCreated: () => void = () => {};
   /** Resolved when the editor is there: what stands below it is fetched after it. */
   readonly editorReady: Promise<void>;
   editorIsReady: () => void = () => {};
@@ -50,8 +54,8 @@ export class Page {
     }
   }
 
-  /** Opens a section, scrolls to it and gives it the focus, or its first problem. */
-  async reveal(id: SectionId, withFocus = true): Promise<void> {
+  /** Opens a section, scrolls to it and gives the focus to what fits `wanted`, or to its heading. */
+  async reveal(id: SectionId, withFocus = true, wanted = '[aria-invalid="true"]'): Promise<void> {
     this.open.add(id);
     router.showSection(id);
     await tick();
@@ -59,8 +63,8 @@ export class Page {
     section?.scrollIntoView({ block: 'start' });
     if (!withFocus || !section) return;
     await loaded(section);
-    const invalid = section.querySelector<HTMLElement>('[aria-invalid="true"]');
-    (invalid ?? document.getElementById(`${id}-button`))?.focus();
+    const found = section.querySelector<HTMLElement>(wanted);
+    (found ?? document.getElementById(`${id}-button`))?.focus();
   }
 
   revealHash(hash: string): void {
@@ -76,6 +80,18 @@ export class Page {
   /** One click is easily a wrong one: for a while it can be taken back. */
   discard(): void {
     toasts.show('Discarded the changes.', 'good', { label: 'Undo', run: this.form.discard() });
+  }
+
+  /** Replaces what serves the function, as it is deployed. */
+  async restart(): Promise<void> {
+    const { namespace, name } = this.form;
+    if (name === null) return;
+    try {
+      const { restarted, why } = await api.restart(namespace, name);
+      toasts.show(restarted ? `Restarting ${name}.` : `${name} ${why}: there is nothing to restart.`);
+    } catch (error) {
+      toasts.show(`Not restarted: ${messageOf(error)}`, 'bad');
+    }
   }
 
   showLogs(): void {

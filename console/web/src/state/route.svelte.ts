@@ -1,6 +1,7 @@
 export type Route =
   | { page: 'list' }
   | { page: 'new' }
+  | { page: 'settings' }
   | { page: 'function'; namespace: string; name: string }
   | { page: 'unknown' };
 
@@ -10,6 +11,7 @@ type Guard = () => Promise<boolean>;
 export function parseRoute(pathname: string): Route {
   if (pathname === '/' || pathname === '') return { page: 'list' };
   if (pathname === '/new') return { page: 'new' };
+  if (pathname === '/settings') return { page: 'settings' };
   const match = /^\/ns\/([^/]+)\/([^/]+)\/?$/.exec(pathname);
   const namespace = decoded(match?.[1]);
   const name = decoded(match?.[2]);

@@ -95,10 +95,17 @@ export function secretProblems(rows: readonly SecretRow[]): RowProblem[] {
   return problems;
 }
 
+const DOT_ENV = /^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[^])*)"|'([^']*)'|([^\n]*))[ \t]*(?:#[^\n]*)?$/gm;
+
+/** The lines of a `.env` file that say nothing of a variable, and are no comments. */
+export function strayLines(text: string): string[] {
+  const rest = text.replace(/\r\n?/g, '\n').replace(DOT_ENV, '').split('\n');
+  return rest.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
+}
+
 /** Reads the text of a `.env` file: `NAME=value` lines, quotes, `export`, comments. Null if it is none. */
 export function parseDotEnv(text: string): { name: string; value: string }[] | null {
-  const pattern = /^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[^])*)"|'([^']*)'|([^\n]*))[ \t]*(?:#[^\n]*)?$/gm;
-  const pairs = [...text.replace(/\r\n?/g, '\n').matchAll(pattern)].map((match) => ({
+  const pairs = [...text.replace(/\r\n?/g, '\n').matchAll(DOT_ENV)].map((match) => ({
     name: match[1] ?? '',
     value: match[2] !== undefined ? unescape(match[2]) : (match[3] ?? plain(match[4] ?? '')),
   }));

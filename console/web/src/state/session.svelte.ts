@@ -1,5 +1,7 @@
 import { api, ApiError, messageOf, setToken, whenUnauthenticated } from '../api/client.ts';
-import type { Meta } from '../api/types.ts';
+import type { FirstList, Login, Meta, Provider } from '../api/types.ts';
+import { router } from './route.svelte.ts';
+import { toasts } from './toasts.svelte.ts';
 
 const TOKEN_KEY = 'kipper.token';
 const NAMESPACE_KEY = 'kipper.namespace';
@@ -20,17 +22,26 @@ class Session {
   /** Grows with each login, so that what is open connects again. */
   logins = $state(0);
 
-  private token: string | null = null;
+  private firstList: Promise<FirstList | null> = Promise.resolve(null);
   /** On a cluster a token is exchanged for a session; on one machine it goes into each request's header. */
-  private loginBy: 'token' | 'url' = 'url';
+  loginBy = $state<Login>('url');
+  /** Where one can log in without a token, and why that failed. */
+  provider = $state.raw<Provider | null>(null);
+
+  private token: string | null = null;
   private readonly tabs = new BroadcastChannel('kipper-session');
 
   constructor() {
     whenUnauthenticated((failure) => {
-      this.loginBy = failure.login;
+      if (failure.login) {
+        this.loginBy = failure.login;
+        this.provider = failure.provider;
+      }
       this.expire();
     });
-    this.tabs.onmessage = ({ data }: MessageEvent<{ ask?: true }>) => {
+    this.tabs.onmessage = ({ data }: MessageEvent<{ ask?: true; isIn?: true }>) => {
+      // A login in another tab is one for this tab as well.
+      if (data.isIn && this.isExpired) void this.identify().catch(() => {});
       if (data.ask && this.token && this.state === 'in' && !this.isExpired) {
         this.tabs.postMessage({ token: this.token });
       }
@@ -40,6 +51,7 @@ class Session {
   async start(): Promise<void> {
     const given = takeTokenFromUrl();
     this.useToken(given ?? readStored(TOKEN_KEY) ?? null);
+    this.fetchList();
     await this.enter();
     if (this.state === 'out' && !given) {
       const other = await this.askOtherTabs();
@@ -69,7 +81,15 @@ class Session {
   }
 
   async logout(): Promise<void> {
-    await api.logout().catch(() => {});
+    try {
+      await api.logout();
+    } catch (error) {
+      // On this machine there is no session to end.
+      if (!(error instanceof ApiError && error.reason === 'unsupported')) {
+        toasts.show(`You are still logged in. ${messageOf(error)}`, 'bad');
+        return;
+      }
+    }
     this.useToken(null);
     this.state = 'out';
     this.isExpired = false;
@@ -90,14 +110,33 @@ class Session {
     }
   }
 
+  /** What the list shows first: on its way while the session is. */
+  private fetchList(): void {
+    if (router.route.page !== 'list') return;
+    const namespace = readLocal(NAMESPACE_KEY);
+    const listed = namespace === null ? api.firstList() : api.list(namespace).then((items) => ({ namespace, items }));
+    // A failure is told where the list is shown, which then asks for itself.
+    this.firstList = listed.catch(() => null);
+  }
+
+  /** The list that was fetched at the start, once. */
+  takeFirstList(): Promise<FirstList | null> {
+    const list = this.firstList;
+    this.firstList = Promise.resolve(null);
+    return list;
+  }
+
   private async identify(): Promise<void> {
-    const [me, meta] = await Promise.all([api.me(), api.meta()]);
-    this.user = me.user;
+    const meta = await api.meta();
+    this.user = meta.user;
+    this.loginBy = meta.login;
+    this.provider = meta.provider ? { name: meta.provider, failure: null } : null;
     this.meta = meta;
     if (!this.namespace) this.namespace = initialNamespace(meta);
     this.isExpired = false;
     this.state = 'in';
     this.logins += 1;
+    this.tabs.postMessage({ isIn: true });
   }
 
   private expire(): void {
@@ -107,8 +146,9 @@ class Session {
   private useToken(token: string | null): void {
     this.token = token;
     setToken(token);
-    // This tab's own storage, for a reload of it; the token dies with the process that printed it.
-    write(sessionStorage, TOKEN_KEY, token);
+    // This tab's own storage, for a reload of it; the token dies with the process that printed it. After the
+    // requests that it is needed for: the first access to a storage waits for another process.
+    queueMicrotask(() => write(sessionStorage, TOKEN_KEY, token));
   }
 
   private askOtherTabs(): Promise<string | null> {

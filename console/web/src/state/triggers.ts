@@ -11,6 +11,10 @@ export function mainTrigger(triggers: readonly Trigger[]): TriggerKind {
   return kinds.find(isEvent) ?? kinds.find((kind) => kind === 'cron') ?? 'http';
 }
 
+/** Does a function with these get requests? None at all means HTTP. */
+export const takesRequests = (triggers: readonly Trigger[]): boolean =>
+  triggers.length === 0 || triggers.some((trigger) => trigger.type === 'http');
+
 /**
  * The triggers once `wanted` takes the place of `shown`. A function has at most one trigger of each
  * class, so an event trigger replaces another one even where that is not the one shown.
@@ -21,6 +25,18 @@ export function withTrigger(triggers: readonly Trigger[], shown: TriggerKind, wa
   const at = sameClass >= 0 ? sameClass : triggers.findIndex((trigger) => trigger.type === shown);
   if (at < 0) return [...triggers, wanted];
   return triggers.map((trigger, other) => (other === at ? wanted : trigger));
+}
+
+/** The triggers once `added` invokes the function as well. That none at all means HTTP is said then. */
+export const withAnother = (triggers: readonly Trigger[], added: Trigger): Trigger[] => [
+  ...(triggers.length > 0 ? triggers : [{ type: 'http' } satisfies Trigger]),
+  added,
+];
+
+/** The kinds of which a function with these triggers can have one more. */
+export function addable(triggers: readonly Trigger[], kinds: readonly TriggerKind[]): TriggerKind[] {
+  const taken = new Set((triggers.length > 0 ? triggers.map(({ type }) => type) : ['http' as const]).map(classOf));
+  return kinds.filter((kind) => !taken.has(classOf(kind)));
 }
 
 export function describeTrigger(trigger: Trigger): string {

@@ -24,6 +24,9 @@ export function isEmpty(value: Json): boolean {
   return isObject(value) && Object.keys(value).length === 0;
 }
 
+/** Fields of which an omitted one means true: their false says something. */
+const ON = new Set(['spec.scaling.burst']);
+
 /** Leaves out the empty fields of objects; the values of free maps stay, an empty variable is one. */
 export function pruned(value: Json, path = 'spec'): Json {
   if (Array.isArray(value)) return value.map((item, at) => pruned(item, `${path}[${at}]`));
@@ -31,8 +34,9 @@ export function pruned(value: Json, path = 'spec'): Json {
   if (MAPS.test(path)) return { ...value };
   const kept: JsonObject = {};
   for (const [key, child] of Object.entries(value)) {
-    const clean = pruned(child, `${path}.${key}`);
-    if (!isEmpty(clean)) kept[key] = clean;
+    const at = `${path}.${key}`;
+    const clean = pruned(child, at);
+    if (!isEmpty(clean) || (clean === false && ON.has(at))) kept[key] = clean;
   }
   return kept;
 }

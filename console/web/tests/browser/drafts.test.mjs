@@ -110,7 +110,7 @@ test('kip is killed and started again while a form is open: the draft stays and 
   const dialog = page.getByRole('dialog', { name: 'Log in again' });
   await dialog.waitFor({ timeout: 30_000 });
   assert.equal(await codeOf(page), changed);
-  await dialog.getByLabel('Token').fill(at.kip.token);
+  await dialog.getByLabel('Token').fill(at.kip.url);
   await dialog.getByRole('button', { name: 'Log in' }).click();
   await dialog.waitFor({ state: 'detached' });
   assert.equal(await codeOf(page), changed);

@@ -49,6 +49,47 @@ test('editing never brings the start code back', async () => {
   assert.equal(await page.getByText('Unsaved changes').count(), 0);
 });
 
+/** As the product's page prints them. */
+const HANDLERS = {
+  'Node 22': `module.exports = async (event, context) => {
+  console.log('Processing:', event)
+  return {
+    statusCode: 200,
+    headers: { 'Content-Type': 'application/json' },
+    body: { processed: true, timestamp: new Date().toISOString() }
+  }
+}
+`,
+  'Python 3.12': `def handler(event, context=None):
+    print('Processing:', event)
+    return {'processed': True}
+`,
+};
+
+for (const [runtime, code] of Object.entries(HANDLERS)) {
+  test(`the handler of the product's page for ${runtime}, typed and saved, answers and logs`, async () => {
+    const name = `page-${runtime.split(' ')[0].toLowerCase()}`;
+    await enter(at, '/new');
+    const { page } = at;
+    await page.getByLabel('Name', { exact: true }).first().fill(name);
+    await page.getByText(`/_fn/${name}/`).first().waitFor();
+    await page.getByRole('radio', { name: runtime }).click();
+    const problem = page.getByRole('region', { name: 'Problems in the code' }).getByText('No handler:', { exact: false });
+    await setCode(page, 'pass');
+    await problem.waitFor();
+    await setCode(page, code);
+    await problem.waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Save & deploy', exact: true }).click();
+    await page.waitForURL(new RegExp(`/${name}$`));
+    // HTTP is what a function is invoked by unless something else is chosen.
+    await page.locator('#trigger').getByRole('link', { name: new RegExp(`/_fn/${name}/`) }).waitFor();
+    const init = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"order":42}' };
+    await answer(at, name, (text, response) => response.status === 200 && JSON.parse(text).processed === true, init);
+    await openSection(page, 'logs');
+    await page.getByTestId('log-lines').getByText(/Processing:.*order.*42/).first().waitFor();
+  });
+}
+
 test('a new function is created in one go, and the page is its own then', async () => {
   await enter(at, '/new');
   const { page } = at;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { brotliCompressSync } from 'node:zlib';
+import { AXE, violations } from './axe.mjs';
 import { allow, enter, figure, HELLO, manifest, newContext, newPage, openFunction, openSection, suite } from './harness.mjs';
+import { Provider } from './provider.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
+const provider = await Provider.start();
+after(() => provider.stop());
 const at = suite({
   'hello.js': HELLO,
   'beat.yaml': manifest('beat', {
@@ -20,7 +20,7 @@ const at = suite({
     source: { code: 'def handler(event, context=None):\n    return {}\n' },
     triggers: [{ type: 'postgres', config: { source: 'shopdb', query: 'SELECT id FROM orders' } }],
   }),
-});
+}, provider.options());
 
 /** Remembers when an element that fits is there for the first time. */
 function noteFirst(selector) {
@@ -60,6 +60,29 @@ test('bundle sizes', async () => {
   assert.ok(figure('console_editor_js', Math.max(node, python), 'KB', '<=', 180));
 });
 
+/** Opens the assistant, has code suggested, and opens what Apply would change. */
+async function useAssistant(page) {
+  await page.getByRole('button', { name: 'AI Assistant' }).click();
+  await page.getByLabel('Message to the assistant').fill('Write it');
+  await page.keyboard.press('Enter');
+  const code = HELLO.replace('Hello', 'Hi');
+  (await provider.next()).answer(`# Title\n\nSome *words*, [a link](https://example.com).\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n\`\`\`js\n// ... existing code ...\nrequire('pg');\n${code}\`\`\`\n`);
+  await page.getByRole('button', { name: 'Apply to editor' }).click();
+  await page.getByRole('dialog').locator('.cm-deletedLine').first().waitFor();
+}
+
+test('the assistant is loaded when it is opened', async () => {
+  await openFunction(at, 'hello');
+  const { page } = at;
+  await page.locator('[aria-busy=true]').first().waitFor({ state: 'detached' });
+  const scripts = () => page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name).filter((name) => /\/assets\/.*\.js$/.test(name)));
+  const before = new Set(await scripts());
+  await useAssistant(page);
+  const fresh = (await scripts()).filter((name) => !before.has(name));
+  const sizes = await Promise.all(fresh.map(async (url) => brotliCompressSync(Buffer.from(await (await fetch(url)).arrayBuffer())).length));
+  assert.ok(figure('console_assistant_js', Math.round(sizes.reduce((sum, size) => sum + size, 0) / 100) / 10, 'KB', '<=', 40));
+});
+
 /** Milliseconds until `selector` is there, on a processor that is four times slower. */
 async function interactiveAfter(path, selector) {
   const context = await newContext(at);
@@ -81,20 +104,10 @@ test('interactive on a slow processor', async () => {
   figure('console_editor_interactive', await interactiveAfter(`/ns/${namespace}/hello`, '.cm-line span'), 'ms', '<=', 2000);
 });
 
-/** What axe finds on the page as it stands. */
-async function violations(page, where) {
-  const { violations: found, passes } = await page.evaluate(async () =>
-    window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }),
-  );
-  assert.ok(passes.length > 10, 'axe has looked at something');
-  return found.map(({ id, help, nodes }) => `${where}: ${id}, ${help}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`);
-}
-
 test('axe: every page, every section, both themes', async () => {
   const found = [];
   for (const colorScheme of ['light', 'dark']) {
     const context = await newContext(at, { colorScheme });
-    // axe is put in place by the debugger: the page's own policy would refuse it.
     await context.addInitScript(AXE);
     const page = await newPage(at, context);
     await enter(at, '/', page);
@@ -111,7 +124,18 @@ test('axe: every page, every section, both themes', async () => {
       }
       await page.waitForTimeout(300);
       found.push(...(await violations(page, `${name}, ${colorScheme}`)));
+      if (name === 'hello') {
+        await useAssistant(page);
+        found.push(...(await violations(page, `apply, ${colorScheme}`)));
+        await page.keyboard.press('Escape');
+        await page.getByLabel('Message to the assistant').fill('More');
+        found.push(...(await violations(page, `assistant, ${colorScheme}`)));
+        await page.getByRole('button', { name: 'New conversation' }).click();
+      }
     }
+    await page.getByRole('link', { name: 'Settings' }).click();
+    await page.getByRole('form', { name: 'AI provider' }).waitFor();
+    found.push(...(await violations(page, `settings, ${colorScheme}`)));
     await enter(at, '/new', page);
     await page.locator('.cm-content').waitFor();
     found.push(...(await violations(page, `new, ${colorScheme}`)));
@@ -150,4 +174,60 @@ test('a script of another page’s making does not run, and markup is no way in'
     };
   });
   assert.deepEqual(outcome, { script: true, markup: true, policy: true, ran: false });
+});
+
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+const QUESTION = { messages: [{ role: 'user', text: 'Hello' }], draft: { runtime: 'node', code: { 'index.js': HELLO } } };
+
+/** The answer of a console that is asked, as a page asks it. */
+const ask = (signal) =>
+  fetch(`${at.kip.origin}/api/v1/assistant`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${at.kip.token}`, 'Kipper-Console': '1', 'Content-Type': 'application/json', Origin: at.kip.origin, 'Sec-Fetch-Site': 'same-origin' },
+    body: JSON.stringify(QUESTION),
+    signal,
+  });
+
+/** Reads until a text has come. */
+async function readUntil(response, text) {
+  let seen = '';
+  for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
+    seen += part;
+    if (seen.includes(text)) return;
+  }
+  assert.fail(`no ${text} in ${seen}`);
+}
+
+test('the assistant: time that is added to the first token, and from leaving to the end of the provider’s request', async () => {
+  const direct = [];
+  const asked = [];
+  const stopped = [];
+  const timed = async (into, send) => {
+    const begin = performance.now();
+    const sent = send();
+    const question = await provider.next();
+    question.answer('token');
+    await readUntil(await sent, 'token');
+    into.push(performance.now() - begin);
+    return question.body;
+  };
+  const body = JSON.stringify(await timed([], () => ask()));
+  const init = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body };
+  for (let round = 0; round < 25; round += 1) {
+    await timed(asked, () => ask());
+    await timed(direct, () => fetch(`${provider.url}/chat/completions`, init));
+  }
+  for (let round = 0; round < 10; round += 1) {
+    const leave = new AbortController();
+    const sent = ask(leave.signal);
+    const question = await provider.next();
+    question.say('token');
+    await sent;
+    const begin = performance.now();
+    leave.abort();
+    await question.closed;
+    stopped.push(performance.now() - begin);
+  }
+  figure('console_assistant_first_token_added', Math.round((median(asked) - median(direct)) * 10) / 10, 'ms', '<=', 5);
+  figure('console_assistant_stop', Math.round(median(stopped) * 10) / 10, 'ms', '<=', 100);
 });

@@ -11,6 +11,8 @@ const at = suite({
     env: { COLOR: 'red' },
   }),
   'hello.js': HELLO,
+  'plain.js': HELLO,
+  'events.js': HELLO,
   'beat.yaml': manifest('beat', {
     runtime: 'node',
     source: { code: 'module.exports = async (event, context) => { console.log(`beat ${context.trigger}`); };\n' },
@@ -48,12 +50,38 @@ test('environment variables: changed, of several lines, pasted from a .env, remo
   await save(page);
   await answer(at, 'env', (text) => text.includes('"color":"blue"') && text.includes('one\\ntwo'));
   await section.getByRole('button', { name: 'Add variable' }).click();
-  await page.evaluate(() => navigator.clipboard.writeText('# colours\nexport COLOR="green"\nSIZE=12\n'));
+  await page.evaluate(() => navigator.clipboard.writeText('# colours\nexport COLOR="green"\nBROKEN\nSIZE=12\n'));
   await section.getByLabel('Name').last().focus();
   await page.keyboard.press('ControlOrMeta+v');
+  await page.getByText('A line was not taken, without NAME=value: BROKEN').waitFor();
   await section.getByRole('button', { name: 'Remove TEXT' }).click();
   await save(page);
   assert.deepEqual((await stored('env')).spec.env, { COLOR: 'green', SIZE: '12' });
+});
+
+test('a code file that becomes a manifest is named, and the focus stays on the button', async () => {
+  await openFunction(at, 'plain');
+  const { page } = at;
+  const section = await openSection(page, 'environment');
+  await section.getByRole('button', { name: 'Add variable' }).click();
+  await section.getByLabel('Name').last().fill('COLOR');
+  await section.getByLabel('Value of COLOR').fill('red');
+  const button = page.getByRole('button', { name: 'Save & deploy', exact: true });
+  await button.focus();
+  await page.keyboard.press('Enter');
+  await page.getByText('plain.js has become plain.yaml').waitFor();
+  assert.ok(await button.evaluate((element) => element === document.activeElement));
+  const secrets = await openSection(page, 'secrets');
+  await secrets.getByRole('button', { name: 'Add secret' }).click();
+  await secrets.getByLabel('Name of the secret').fill('COLOR');
+  await section.getByText('The secret of the same name takes precedence: COLOR.').waitFor();
+});
+
+test('what takes no requests offers to send none', async () => {
+  await openFunction(at, 'beat');
+  const section = await openSection(at.page, 'request');
+  await section.getByText('No trigger of this function takes requests.', { exact: false }).waitFor();
+  assert.equal(await section.getByRole('button', { name: 'Send', exact: true }).count(), 0);
 });
 
 test('half-typed rows block the save at their field, and are not lost', async () => {
@@ -121,6 +149,16 @@ test('cron: presets, what they mean, the next five firings, and a schedule that 
   const section = await openSection(page, 'trigger');
   await section.locator('.preview').getByText('Every day at 02:00 UTC').waitFor();
   await eventually(async () => assert.equal(await section.locator('.preview time').count(), 5));
+  const presets = await section.getByLabel('Preset').locator('option').evaluateAll((all) => all.map(({ value, label }) => [label, value]));
+  assert.deepEqual(presets, [
+    ['Custom', ''],
+    ['Every minute (testing)', '* * * * *'],
+    ['Every 5 minutes', '*/5 * * * *'],
+    ['Every hour, on the hour', '0 * * * *'],
+    ['Every day at midnight UTC', '0 0 * * *'],
+    ['Every day at 02:00 UTC', '0 2 * * *'],
+    ['Every Monday at 09:00 UTC', '0 9 * * 1'],
+  ]);
   await section.getByLabel('Preset').selectOption('*/5 * * * *');
   await section.locator('.preview').getByText('Every 5 minutes').waitFor();
   const schedule = section.getByLabel('Schedule', { exact: false }).first();
@@ -131,6 +169,75 @@ test('cron: presets, what they mean, the next five firings, and a schedule that 
   await section.locator('.preview').getByText(/Monday/).first().waitFor();
   await save(page);
   assert.equal((await stored('beat')).spec.triggers[0].schedule, '0 9 * * 1');
+});
+
+/** What each event trigger cannot be without, as somebody types it. */
+const EVENTS = {
+  MySQL: { kind: 'mysql', config: { source: ['Service', 'shopdb'], query: ['Query', 'SELECT id FROM orders'] } },
+  Redis: { kind: 'redis', config: { source: ['Service', 'queue'], list: ['List', 'jobs'] } },
+  MinIO: { kind: 'minio', config: { source: ['Service', 'files'], bucket: ['Bucket', 'uploads'] } },
+};
+
+for (const [title, { kind, config }] of Object.entries(EVENTS)) {
+  test(`events of ${title}: each setting that is required is asked for at its field, and stored`, async () => {
+    at.allowed.push(/422/);
+    await openFunction(at, 'events');
+    const { page } = at;
+    const section = await openSection(page, 'trigger');
+    await section.getByRole('radio', { name: title }).click();
+    const fields = Object.values(config).map(([label, text]) => ({ field: section.getByLabel(label, { exact: false }).first(), text }));
+    for (const { field } of fields) await eventually(async () => assert.equal(await field.getAttribute('aria-invalid'), 'true'));
+    for (const { field, text } of fields) await field.fill(text);
+    for (const { field } of fields) await eventually(async () => assert.equal(await field.getAttribute('aria-invalid'), 'false'));
+    await save(page);
+    const typed = Object.fromEntries(Object.entries(config).map(([name, [, text]]) => [name, text]));
+    assert.deepEqual((await stored('events')).spec.triggers, [{ type: kind, config: typed }]);
+  });
+}
+
+test('resources: what holds by default is shown, what is typed is checked and stored', async () => {
+  at.allowed.push(/422/);
+  await openFunction(at, 'env');
+  const { page } = at;
+  const section = await openSection(page, 'resources');
+  const { defaults } = await at.kip.api('GET', '/meta');
+  const memory = section.getByLabel('Memory limit');
+  assert.equal(await memory.getAttribute('placeholder'), defaults.memoryLimit);
+  await memory.fill('lots');
+  await eventually(async () => assert.equal(await memory.getAttribute('aria-invalid'), 'true'));
+  await memory.fill('512Mi');
+  await section.getByLabel('CPU limit').fill('500m');
+  await eventually(async () => assert.equal(await memory.getAttribute('aria-invalid'), 'false'));
+  await save(page);
+  assert.deepEqual((await stored('env')).spec.resources, { cpuLimit: '500m', memoryLimit: '512Mi' });
+});
+
+test('what a save would deploy is shown before, and no value of a secret with it', async () => {
+  await openFunction(at, 'env');
+  const { page } = at;
+  const before = (await stored('env')).spec;
+  const environment = await openSection(page, 'environment');
+  await environment.getByRole('button', { name: 'Add variable' }).click();
+  await environment.getByLabel('Name').last().fill('SHOWN');
+  await environment.getByLabel('Value of SHOWN').fill('in the difference');
+  const secrets = await openSection(page, 'secrets');
+  await secrets.getByRole('button', { name: 'Add secret' }).click();
+  await secrets.getByLabel('Name of the secret').fill('API_KEY');
+  await secrets.getByLabel('Value of API_KEY').fill('canary-of-the-dialog');
+  // Both sections say so, also for those who do not see colours.
+  for (const id of ['environment', 'secrets']) await page.locator(`#${id}-button`).getByText('unsaved changes').waitFor();
+  assert.equal(await page.locator('#code-button').getByText('unsaved changes').count(), 0);
+  await page.getByRole('button', { name: 'More actions' }).click();
+  await page.getByRole('menuitem', { name: /Show changes/ }).click();
+  const dialog = page.getByRole('dialog', { name: 'Changes to deploy' });
+  await dialog.getByRole('region', { name: 'Change of env.SHOWN' }).getByText('in the difference').waitFor();
+  await dialog.getByText('Sets the secret API_KEY.').waitFor();
+  assert.equal(await dialog.getByText('canary-of-the-dialog').count(), 0);
+  assert.deepEqual((await stored('env')).spec, before);
+  await dialog.getByRole('button', { name: 'Save & deploy' }).click();
+  await page.getByRole('status').filter({ hasText: 'Saved and deployed.' }).first().waitFor();
+  assert.equal((await stored('env')).spec.env.SHOWN, 'in the difference');
+  assert.deepEqual((await stored('env')).secrets.map(({ name }) => name), ['API_KEY']);
 });
 
 test('a test run opens the logs and shows what it wrote', async () => {

@@ -10,8 +10,9 @@ import { after, before, beforeEach, afterEach } from 'node:test';
 import { chromium } from 'playwright-core';
 import { Kip } from './kip.mjs';
 
-const CHROMIUM = process.env.KIPPER_CHROMIUM ?? '/usr/bin/chromium';
-const STEP_MS = 10_000;
+export const CHROMIUM = process.env.KIPPER_CHROMIUM ?? '/usr/bin/chromium';
+/** Longest wait for one thing to happen; a cluster beside other tests takes its time. */
+const STEP_MS = Number(process.env.KIPPER_STEP_MS ?? 10_000);
 /** A network interface of this machine came or went: clusters beside the tests do that. */
 const NETWORK_CHANGED = /ERR_NETWORK_CHANGED/;
 
@@ -26,12 +27,18 @@ export function manifest(name, spec) {
   return `apiVersion: kipper.run/v1alpha1\nkind: Function\nmetadata:\n  name: ${name}\nspec: ${JSON.stringify(spec)}\n`;
 }
 
-/** Starts kip and chromium around the tests of a file. What it returns is filled before the first of them. */
+/** Starts `kip dev` and chromium around the tests of a file. */
 export function suite(files, options = {}) {
+  return around(() => Kip.start(files, options), options);
+}
+
+/** Starts a console and chromium around the tests of a file. What it returns is filled before the first of them. */
+export function around(start, options = {}) {
   const at = { kip: null, browser: null, page: null, reports: [], allowed: [], all: [] };
   before(async () => {
-    at.kip = await Kip.start(files, options);
-    at.browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+    at.kip = await start();
+    const args = ['--no-sandbox', ...(at.kip.chromium ?? [])];
+    at.browser = await chromium.launch({ executablePath: CHROMIUM, args });
   });
   after(async () => {
     await at.browser?.close();
@@ -132,7 +139,7 @@ export async function answer(at, name, isGood, init = {}) {
 }
 
 /** Tries until it does not throw. */
-export async function eventually(attempt, milliseconds = 15_000) {
+export async function eventually(attempt, milliseconds = Math.max(15_000, STEP_MS)) {
   const end = Date.now() + milliseconds;
   for (;;) {
     try {

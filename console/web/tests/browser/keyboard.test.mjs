@@ -1,53 +1,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { keyboard, reach } from './hands.mjs';
 import { codeOf, enter, eventually, HELLO, openFunction, suite } from './harness.mjs';
 
 const at = suite({ 'hello.js': HELLO });
 
-/** Presses Tab until what has the focus fits, as somebody without a mouse does. */
-async function tabTo(page, isThere, key = 'Tab') {
-  for (let presses = 0; presses < 120; presses += 1) {
-    const focused = await page.evaluate(() => {
-      const element = document.activeElement;
-      const label = element?.getAttribute('aria-label') ?? [...(element?.labels ?? [])].map((one) => one.textContent).join(' ');
-      return { id: element?.id ?? '', text: element?.textContent?.trim().slice(0, 80) ?? '', label, tag: element?.tagName ?? '' };
-    });
-    if (isThere(focused)) return focused;
-    // The editor keeps Tab for itself until Escape was pressed.
-    if (/Code of/.test(focused.label ?? '')) await page.keyboard.press('Escape');
-    await page.keyboard.press(key);
-  }
-  throw new Error('nothing like that can be reached with Tab');
-}
-
-const hasText = (text) => (focused) => /^(A|BUTTON)$/.test(focused.tag) && focused.text.includes(text);
-const hasLabel = (label) => (focused) => (focused.label ?? '').includes(label);
-
 test('a cron function is created, saved, run and read with the keyboard alone', async () => {
   await enter(at);
   const { page } = at;
-  await tabTo(page, hasText('New function'));
-  await page.keyboard.press('Enter');
+  await keyboard.press(page.getByRole('link', { name: 'New function' }));
   await page.locator('.cm-content').waitFor();
-  await tabTo(page, hasLabel('Name'));
-  await page.keyboard.type('by-keyboard');
-  await tabTo(page, hasLabel('Code of'));
-  await page.keyboard.press('ControlOrMeta+a');
-  await page.keyboard.insertText('module.exports = async () => { console.log("ran without a mouse"); };\n');
-  await page.keyboard.press('Escape');
-  await page.keyboard.press('Tab');
-  await tabTo(page, hasLabel('HTTP'));
-  await page.keyboard.press('ArrowRight');
-  await tabTo(page, hasLabel('Schedule'));
-  await page.keyboard.type('0 2 * * *');
-  await page.keyboard.press('ControlOrMeta+s');
+  await keyboard.type(page.getByLabel('Name', { exact: true }), 'by-keyboard');
+  await keyboard.code(page, 'module.exports = async () => { console.log("ran without a mouse"); };\n');
+  await keyboard.choose(page.getByRole('radio', { name: 'Cron' }));
+  await keyboard.type(page.getByRole('textbox', { name: 'Schedule' }), '0 2 * * *');
+  await keyboard.save(page);
   await page.waitForURL(/\/ns\/[^/]+\/by-keyboard/);
   await page.locator('.cm-content').waitFor();
   await eventually(async () => assert.match(await codeOf(page), /ran without a mouse/));
-  await tabTo(page, hasText('Test run'));
-  await page.keyboard.press('Enter');
+  await keyboard.press(page.getByRole('button', { name: 'Test run' }));
   await page.getByTestId('log-lines').getByText('ran without a mouse').first().waitFor({ timeout: 20_000 });
-  await tabTo(page, hasLabel('Log lines'));
+  await reach(page.getByRole('region', { name: 'Log lines' }));
   await page.keyboard.press('Home');
   await page.keyboard.press('End');
 });
@@ -74,6 +47,14 @@ test('the menu of more actions by keyboard', async () => {
   await page.getByRole('button', { name: 'More actions' }).focus();
   await page.keyboard.press('ArrowDown');
   await page.getByRole('menuitem', { name: /Show changes/ }).waitFor();
+  const hasFocus = () => page.getByRole('button', { name: 'More actions' }).evaluate((element) => element === document.activeElement);
   await page.keyboard.press('Escape');
-  assert.ok(await page.getByRole('button', { name: 'More actions' }).evaluate((element) => element === document.activeElement));
+  assert.ok(await hasFocus());
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('End');
+  await page.keyboard.press('Enter');
+  await page.getByRole('dialog').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  assert.ok(await hasFocus(), 'a dialog gives the focus back');
 });

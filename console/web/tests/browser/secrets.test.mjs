@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { answer, eventually, figure, manifest, openFunction, openSection, save, suite } from './harness.mjs';
+import { answer, enter, eventually, figure, manifest, newPage, openFunction, openSection, save, suite } from './harness.mjs';
 
 /** Values that must be found nowhere but in the request that sets them. */
 const SECRET = 'canary-secret-5b1f7c';
@@ -14,6 +14,7 @@ const at = suite({
     runtime: 'node',
     source: { code: 'module.exports = async () => ({ length: (process.env.API_KEY ?? "").length });\n' },
   }),
+  'page.js': 'module.exports = async () => ({ headers: { "Content-Type": "text/html" }, body: "<!doctype html><title>page</title>" });\n',
 });
 
 const found = [];
@@ -114,6 +115,28 @@ test('a draft with a secret comes back without its value, and asks for it', asyn
   await page.getByText('Drafts do not keep secrets. Type this one again.').waitFor();
   await searchStorage(page, [SECRET]);
   assert.deepEqual(found, []);
+});
+
+test('a function’s page gets the token neither by asking nor from storage; another tab of the console does', async () => {
+  await enter(at);
+  const { context } = at;
+  const stranger = await newPage(at, context);
+  await stranger.goto(`${at.kip.functions}/page/`);
+  await stranger.evaluate(() => {
+    window.heard = [];
+    const channel = new BroadcastChannel('kipper-session');
+    channel.onmessage = ({ data }) => window.heard.push(data);
+    channel.postMessage({ ask: true });
+  });
+  // A tab without a token is told so; and the function has no picture for the tab.
+  at.allowed.push(/401/, /favicon/);
+  // It asks after the stranger, and is answered.
+  const tab = await newPage(at, context);
+  await tab.goto(at.kip.origin);
+  await tab.getByRole('link', { name: 'keys', exact: true }).waitFor();
+  const found = await stranger.evaluate(() => ({ heard: window.heard, stored: { ...sessionStorage, ...localStorage }, cookie: document.cookie, opener: window.opener }));
+  assert.deepEqual(found, { heard: [], stored: {}, cookie: '', opener: null });
+  assert.equal(await tab.evaluate(() => sessionStorage.getItem('kipper.token')), at.kip.token);
 });
 
 test('no value is in what kip wrote or printed', async () => {

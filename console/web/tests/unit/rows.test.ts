@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { mapOf, newRow, newSecret, parseDependency, parseDotEnv, rowProblems, rowsOf, secretProblems } from '../../src/state/rows.ts';
+import { mapOf, newRow, newSecret, parseDependency, parseDotEnv, rowProblems, rowsOf, secretProblems, strayLines } from '../../src/state/rows.ts';
 
 const RULES = { prefix: 'spec.env', noun: 'name' };
 const messages = (pairs: [string, string][], needsValue?: string) =>
@@ -37,6 +37,11 @@ test('rows keep their identity by name', () => {
   const former = rowsOf({ A: '1' });
   expect(rowsOf({ A: '2', B: '3' }, former)[0]?.id).toBe(former[0]?.id);
   expect(mapOf([newRow(' A ', '1'), newRow('', '')])).toEqual({ A: '1' });
+});
+
+test('lines of a .env that are no variables are told', () => {
+  expect(strayLines('# c\nA=1\r\nexport B="two\nlines"\n\nBROKEN\n  also broken \nC=')).toEqual(['BROKEN', 'also broken']);
+  expect(strayLines('A=1\n# all of it\n')).toEqual([]);
 });
 
 describe('parseDotEnv', () => {

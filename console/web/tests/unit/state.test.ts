@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { parseEvent, retryDelay } from '../../src/api/stream.ts';
+import { failuresAfter, parseEvent, retryDelay } from '../../src/api/stream.ts';
 import type { Status, Trigger } from '../../src/api/types.ts';
 import { troubles } from '../../src/state/conditions.ts';
 import { lineDiff } from '../../src/state/diff.ts';
 import { sectionOf } from '../../src/state/sections.ts';
 import { ago, duration } from '../../src/state/time.ts';
-import { mainTrigger, withTrigger } from '../../src/state/triggers.ts';
+import { addable, mainTrigger, withAnother, withTrigger } from '../../src/state/triggers.ts';
 
 test.each([
   ['spec.source.code', 'code'],
@@ -57,6 +57,16 @@ describe('triggers', () => {
     ['that is there already', [http, cron], 'cron', http, [http, cron]],
   ])('%s', (_, triggers, shown, wanted, expected) =>
     expect(withTrigger(triggers as Trigger[], shown as Trigger['type'], wanted as Trigger)).toEqual(expected));
+  test.each([
+    ['the implied one is said', [], cron, [http, cron]],
+    ['behind the others', [cron], http, [cron, http]],
+  ])('another: %s', (_, triggers, added, expected) => expect(withAnother(triggers as Trigger[], added as Trigger)).toEqual(expected));
+  test.each([
+    [[], ['cron', 'postgres', 'redis']],
+    [[cron], ['http', 'postgres', 'redis']],
+    [[http, postgres], ['cron']],
+    [[http, cron, redis], []],
+  ])('beside %j: %j', (triggers, kinds) => expect(addable(triggers as Trigger[], ['http', 'cron', 'postgres', 'redis'])).toEqual(kinds));
 });
 
 describe('troubles', () => {
@@ -82,6 +92,12 @@ test('attempts to connect are spread and bounded', () => {
   expect(retryDelay(0, 0)).toBe(250);
   expect(retryDelay(0, 1)).toBe(500);
   expect(retryDelay(50, 1)).toBe(15_000);
+});
+
+test('a stream that only says why it ends is not one that works', () => {
+  expect(failuresAfter({ type: 'gone' }, 3)).toBe(0);
+  expect(failuresAfter(null, 3)).toBe(0);
+  expect(failuresAfter({ type: 'error', error: 'not allowed', reason: 'forbidden' }, 3)).toBe(3);
 });
 
 test.each([

@@ -5,6 +5,7 @@ describe('pruned', () => {
   test.each<[string, Json, Json]>([
     ['empty fields go', { image: '', port: 8080, noTmp: false, triggers: [], resources: { cpuLimit: '' } }, { port: 8080 }],
     ['zero is a value', { scaling: { minReplicas: 0 } }, { scaling: { minReplicas: 0 } }],
+    ['false is a value where nothing means true', { scaling: { burst: false } }, { scaling: { burst: false } }],
     ['an empty variable is one', { env: { A: '' } }, { env: { A: '' } }],
     ['an empty file is one', { source: { files: { 'a.js': '' } } }, { source: { files: { 'a.js': '' } } }],
     ['empty settings of a trigger stay', { triggers: [{ type: 'redis', config: { list: '' } }] }, { triggers: [{ type: 'redis', config: { list: '' } }] }],

@@ -38,6 +38,14 @@ pub fn packages_of(runtime: Runtime, list: &str) -> BTreeMap<String, String> {
     }
 }
 
+/// True when a runtime with these files installs something, or cannot read what.
+pub(super) fn installs(runtime: Runtime, files: &BTreeMap<String, String>) -> bool {
+    files.get(package_list(runtime)).is_some_and(|list| match runtime {
+        Runtime::Node => node(list).map_or(true, |packages| !packages.is_empty()),
+        Runtime::Python => requirements(list).next().is_some(),
+    })
+}
+
 /// What no image can install, or cannot be read at all, in words.
 pub(super) fn check(runtime: Runtime, list: &str) -> Result<(), String> {
     match runtime {

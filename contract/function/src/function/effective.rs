@@ -127,6 +127,12 @@ impl FunctionSpec {
         unsigned(self.scaling.as_ref().and_then(|scaling| scaling.concurrency)).unwrap_or(0)
     }
 
+    /// Replicas up to which it is scaled ahead of the HPA; 0 where that is switched off.
+    pub fn burst_max_replicas(&self) -> u32 {
+        let is_on = self.scaling.as_ref().and_then(|scaling| scaling.burst).unwrap_or(true);
+        if is_on { self.replica_limits().1 } else { 0 }
+    }
+
     /// How long a request is held for a waking pod.
     pub fn cold_start_timeout(&self) -> Duration {
         unsigned(self.timeouts.as_ref().and_then(|timeouts| timeouts.cold_start_seconds))

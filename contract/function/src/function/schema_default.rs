@@ -32,6 +32,10 @@ pub(super) fn concurrency() -> Option<i32> {
     Some(0)
 }
 
+pub(super) fn burst() -> Option<bool> {
+    Some(true)
+}
+
 pub(super) fn cold_start() -> Option<i64> {
     i64::try_from(defaults::DEFAULT_COLD_START_TIMEOUT.as_secs()).ok()
 }

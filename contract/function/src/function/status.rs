@@ -25,7 +25,7 @@ pub struct FunctionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, HostReserved, BindingsResolved, TriggerValid, ScalerReady, OnSchedule, LastRunSucceeded,
-    /// EventsDelivered, NameTaken, EnvironmentClash.
+    /// EventsDelivered, BurstUnavailable, NameTaken, EnvironmentClash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

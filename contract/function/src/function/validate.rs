@@ -86,8 +86,10 @@ impl FunctionSpec {
     fn check(&self, report: &mut Report) {
         self.check_workload(report);
         report.range("spec.port", self.port, 1, 65535);
-        for name in self.env.keys() {
+        for (name, value) in &self.env {
             report.check(format!("spec.env.{name}"), env_name::check(name));
+            let holds = !value.contains('\0');
+            report.require(holds, format!("spec.env.{name}"), "must not contain a null character");
         }
         if let Some(resources) = &self.resources {
             check_resources(resources, report);

@@ -60,6 +60,17 @@ fn rows_that_nothing_marks_have_one_replica() {
 }
 
 #[test]
+fn a_function_bursts_up_to_its_maximum_unless_it_says_otherwise() {
+    let most = |scaling: Value| {
+        let scaling = serde_json::from_value(scaling).unwrap();
+        FunctionSpec { scaling, ..FunctionSpec::default() }.burst_max_replicas()
+    };
+    assert_eq!(most(Value::Null), 10);
+    assert_eq!(most(json!({ "maxReplicas": 5 })), 5);
+    assert_eq!(most(json!({ "maxReplicas": 5, "burst": false })), 0);
+}
+
+#[test]
 fn every_problem_of_a_setting_is_told() {
     let cases: [(&str, Value, &[&str]); 6] = [
         (

@@ -218,6 +218,10 @@ fn problems_are_reported_with_their_paths() {
         ),
         (json!({ "image": "i", "port": 70000 }), &["spec.port: must be between 1 and 65535"]),
         (
+            json!({ "image": "i", "env": { "A": "x\0y", "B": "\n" } }),
+            &["spec.env.A: must not contain a null character"],
+        ),
+        (
             json!({ "image": "i", "env": { "1A": "", "KIPPER_MODE": "", "OK": "", "PORT": "" } }),
             &[
                 "spec.env.1A: must consist of letters, digits, '_', '-' and '.', and must not start with a digit",

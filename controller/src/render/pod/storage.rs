@@ -1,25 +1,31 @@
-//! Volumes of a pod and where they are mounted: `/tmp`, the inline code, Kipper volumes.
+//! Where a pod's files are: `/tmp`, the inline code, Kipper volumes, as volumes or without one.
 
 use k8s_openapi::{
     api::core::v1::{
-        ConfigMapVolumeSource, EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, Volume,
-        VolumeMount,
+        ConfigMapKeySelector, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+        PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use kipper_function::names;
+use kipper_function::{names, quantity};
 
-use crate::render::{code, subject::Subject};
+use crate::render::{
+    code, env,
+    subject::{Code, Subject},
+};
 
 /// Where the runtimes find inline code.
 pub(super) const CODE_PATH: &str = "/app/function";
 const CODE: &str = names::CODE_VOLUME;
 const TMP_PATH: &str = "/tmp";
 const TMP: &str = names::TMP_VOLUME;
+/// What the kubelet keeps of a container's log: five files of 10 MiB, unless a node has other settings,
+/// and what is written while it turns to the next one.
+const LOG_BYTES: u64 = 64 << 20;
 
 pub(super) fn volumes(subject: &Subject<'_>) -> Vec<Volume> {
     let mut volumes = Vec::new();
-    if let Some(code) = &subject.code {
+    if let Some(code) = mounted_code(subject) {
         volumes.push(Volume {
             name: CODE.to_owned(),
             config_map: Some(ConfigMapVolumeSource {
@@ -57,7 +63,7 @@ pub(super) fn mounts(subject: &Subject<'_>) -> Vec<VolumeMount> {
         ..VolumeMount::default()
     };
     let mut mounts = Vec::new();
-    if subject.code.is_some() {
+    if mounted_code(subject).is_some() {
         let code = mount(CODE.to_owned(), CODE_PATH);
         mounts.push(VolumeMount { read_only: Some(true), ..code });
     }
@@ -71,6 +77,36 @@ pub(super) fn mounts(subject: &Subject<'_>) -> Vec<VolumeMount> {
         }
     }
     mounts
+}
+
+/// Inline code as variables: the list of its paths, and the text of each from the ConfigMap.
+pub(super) fn variables(subject: &Subject<'_>) -> Vec<EnvVar> {
+    let Some(code) = subject.code_in_environment() else { return Vec::new() };
+    let paths: Vec<&str> = code.files.keys().map(String::as_str).collect();
+    let text = |(place, path): (usize, &String)| EnvVar {
+        name: names::file_variable(place),
+        value: None,
+        value_from: Some(EnvVarSource {
+            config_map_key_ref: Some(ConfigMapKeySelector {
+                name: code.config_map.clone(),
+                key: code::key(path),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    };
+    let texts = code.files.keys().enumerate().map(text);
+    std::iter::once(env::literal(names::FILES_VARIABLE, &paths.join("\n"))).chain(texts).collect()
+}
+
+/// What the function's container may write where `/tmp` is its image's: the kubelet counts its log too.
+pub(super) fn container_limit(subject: &Subject<'_>) -> Option<String> {
+    subject.code_in_environment()?;
+    Some(quantity::plus(subject.spec().tmp_limit(), LOG_BYTES))
+}
+
+fn mounted_code<'a>(subject: &'a Subject<'_>) -> Option<&'a Code> {
+    subject.code.as_ref().filter(|code| !code.in_environment)
 }
 
 /// Names of the Kipper volumes, each once: one may be mounted at two paths.
@@ -94,8 +130,10 @@ fn path(mount_path: &str) -> &str {
     mount_path.trim_end_matches('/')
 }
 
-/// False when a volume of the user's own takes the place of the pod's `/tmp`, or none is wanted.
+/// False when a volume of the user's own takes the place of the pod's `/tmp`, when the image has one, or
+/// when none is wanted.
 fn has_tmp(subject: &Subject<'_>) -> bool {
     let spec = subject.spec();
-    !spec.no_tmp && !spec.volumes.iter().any(|volume| path(&volume.mount_path) == TMP_PATH)
+    let own = spec.no_tmp || subject.code_in_environment().is_some();
+    !own && !spec.volumes.iter().any(|volume| path(&volume.mount_path) == TMP_PATH)
 }

@@ -1,4 +1,4 @@
-//! KEDA's triggers for a source of events: each counts what waits, and none holds a credential.
+//! KEDA's triggers for a source of events: what counts its events, and none holds a credential.
 //!
 //! Counts of rows are bounded by what all replicas together can have: a table with a million
 //! pending rows is not counted through for a number that would change nothing.
@@ -18,14 +18,23 @@ use crate::{plan::Event, render::subject::Subject};
 /// so in the connection string.)
 const COUNT_SECONDS: u32 = 5;
 
-/// The triggers of one source.
+/// The triggers of one source. Where its poller reports the backlog, the adapter has one too: KEDA's own
+/// count wakes the function, and both scale it.
 pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
     let Some(source) = subject.spec().event() else { return Vec::new() };
+    let target = f64::from(source.batch());
+    let reported = subject.reported_to().map(|_| told(subject, Target::Backlog(target)));
+    let mut triggers = counted(subject, &source, event);
+    triggers.extend(reported);
+    triggers
+}
+
+fn counted(subject: &Subject<'_>, source: &EventTrigger<'_>, event: &Event) -> Vec<Trigger> {
     let batch = source.batch().to_string();
     match source.kind {
         Kind::Postgres => {
             let metadata = BTreeMap::from([
-                ("query", format!("SELECT {}", count(subject, &source, event))),
+                ("query", format!("SELECT {}", count(subject, source, event))),
                 ("targetQueryValue", batch),
                 ("activationTargetQueryValue", "0".to_owned()),
             ]);
@@ -33,7 +42,7 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
         }
         Kind::Mysql => {
             let metadata = BTreeMap::from([
-                ("query", mysql_query(&count(subject, &source, event))),
+                ("query", mysql_query(&count(subject, source, event))),
                 ("queryValue", batch),
                 ("activationQueryValue", "0".to_owned()),
             ]);
@@ -53,18 +62,21 @@ pub(super) fn triggers(subject: &Subject<'_>, event: &Event) -> Vec<Trigger> {
             // An item in the hands of a pod is in the list no more; its lease keeps the pod.
             vec![length(list.to_owned()), length(redis::leases(list))]
         }
-        Kind::Minio => {
-            let metadata = scaler::Metadata {
-                function: Some(subject.name.to_owned()),
-                idle_timeout: subject.spec().idle_timeout(),
-                polling_interval: EVENT_POLLING_INTERVAL,
-                // Which bucket the adapter knows from the Secret it has.
-                target: Target::Events(source.batch().into()),
-            };
-            let metadata = pushed(subject, &metadata);
-            vec![Trigger::new("external-push", metadata)]
-        }
+        // Which bucket the adapter knows from the Secret it has.
+        Kind::Minio => vec![told(subject, Target::Bucket(source.batch().into()))],
     }
+}
+
+/// A trigger by what the adapter is told.
+fn told(subject: &Subject<'_>, target: Target) -> Trigger {
+    let metadata = scaler::Metadata {
+        function: Some(subject.name.to_owned()),
+        idle_timeout: subject.spec().idle_timeout(),
+        polling_interval: EVENT_POLLING_INTERVAL,
+        burst_max_replicas: subject.spec().burst_max_replicas(),
+        target,
+    };
+    Trigger::new("external-push", pushed(subject, &metadata))
 }
 
 fn authenticated(subject: &Subject<'_>, type_: &'static str, metadata: Metadata) -> Trigger {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kipper_trigger::scaler;
+use kipper_trigger::{scaler, shard};
 use serde::Serialize;
 
 use crate::render::subject::Subject;
@@ -41,9 +41,12 @@ impl Trigger {
     }
 }
 
-/// With the adapter's address, which is KEDA's own.
+/// With the address of the function's adapter, which is KEDA's own.
 pub(super) fn pushed(subject: &Subject<'_>, metadata: &scaler::Metadata) -> Metadata {
+    let all = &subject.settings.scaler_addresses;
+    let of = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let shard = shard::answering(subject.namespace, subject.name, metadata.target, of);
     let mut metadata = metadata.texts();
-    metadata.insert("scalerAddress", subject.settings.scaler_address.clone());
+    metadata.insert("scalerAddress", all.get(shard as usize).cloned().unwrap_or_default());
     metadata
 }

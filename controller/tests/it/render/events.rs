@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kipper_controller::plan::Kind;
+use kipper_trigger::shard;
 use serde_json::{Value, json};
 
 use super::{
@@ -93,11 +94,40 @@ fn a_refused_trigger_stops_the_scaler_and_leaves_requests_alone() {
     assert_eq!(scaled.pointer(paused), None);
     let triggers = scaled["spec"]["triggers"].as_array().unwrap();
     assert_eq!(triggers.len(), 1);
-    assert_eq!(triggers[0]["metadata"]["scalerAddress"], both.settings.scaler_address.as_str());
+    assert_eq!(
+        triggers[0]["metadata"]["scalerAddress"],
+        both.settings.scaler_addresses[0].as_str()
+    );
     assert!(objects.iter().all(|object| object.kind != Kind::TriggerAuthentication));
     let pod = pod(&both);
     assert_eq!(pod.get("initContainers"), None);
     assert_eq!(pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"], 5);
+}
+
+/// Each function asks its own shard; the events of buckets are counted by the first one.
+#[test]
+fn the_address_is_that_of_the_function_s_shard() {
+    let addresses = || (0..3).map(|shard| format!("adapter-{shard}:9090")).collect();
+    let mut seen = BTreeSet::new();
+    for case in [
+        fixtures::http_and_events(),
+        fixtures::postgres_events(),
+        fixtures::minio_events(),
+        fixtures::node_hello(),
+    ] {
+        let case = case.set(|settings| settings.scaler_addresses = addresses());
+        let function = &case.function.metadata;
+        let (namespace, name) = (function.namespace.as_deref(), function.name.as_deref());
+        let own = shard::index(namespace.unwrap(), name.unwrap(), 3);
+        for trigger in scaled(&case)["spec"]["triggers"].as_array().unwrap() {
+            let metadata = &trigger["metadata"];
+            let Some(address) = metadata["scalerAddress"].as_str() else { continue };
+            let shard = if metadata["bucket"] == "true" { 0 } else { own };
+            assert_eq!(address, format!("adapter-{shard}:9090"));
+            seen.insert(address.to_owned());
+        }
+    }
+    assert!(seen.len() > 1, "all of one shard: {seen:?}");
 }
 
 #[test]

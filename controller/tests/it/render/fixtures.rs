@@ -15,8 +15,10 @@ pub(crate) fn settings() -> Settings {
         python_image: "registry.test/kipper/runtime-python:1".to_owned(),
         poller_image: "registry.test/kipper/poller:1".to_owned(),
         image_pull_policy: None,
-        scaler_address: "kipper-scaler-adapter.kipper-system.svc:9090".to_owned(),
+        scaler_addresses: vec!["kipper-scaler-adapter.kipper-system.svc:9090".to_owned()],
+        backlog_address: Some("kipper-scaler-adapter-fleet.kipper-system.svc:9093".to_owned()),
         network_policy: false,
+        read_only_root: false,
         state_bucket: DEFAULT_STATE_BUCKET.to_owned(),
         ingress: IngressSettings {
             namespace: "kipper-system".to_owned(),

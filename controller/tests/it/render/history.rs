@@ -12,14 +12,21 @@ use super::{
     of, yaml,
 };
 
-/// The code's ConfigMap, and every name under which a template mounts one.
+/// The code's ConfigMap, and the one that each template names.
 fn code(objects: &[Object]) -> (String, Vec<String>) {
     let config_map = objects.iter().find(|object| object.kind == Kind::ConfigMap).unwrap();
     let templates = objects.iter().filter_map(super::template);
-    let volumes = templates.flat_map(|template| template["spec"]["volumes"].as_array().unwrap());
-    let mounted = volumes.filter(|volume| volume["name"] == names::CODE_VOLUME);
-    let mounted = mounted.map(|volume| volume["configMap"]["name"].as_str().unwrap().to_owned());
-    (config_map.name.clone(), mounted.collect())
+    let named = |template: &Value| {
+        let env = template.pointer("/spec/containers/0/env").and_then(Value::as_array);
+        let mut references =
+            env.into_iter().flatten().filter_map(|it| it.pointer("/valueFrom/configMapKeyRef"));
+        let volumes = template.pointer("/spec/volumes").and_then(Value::as_array);
+        let mut volumes =
+            volumes.into_iter().flatten().filter(|it| it["name"] == names::CODE_VOLUME);
+        let source = references.next().or_else(|| volumes.next()?.get("configMap"));
+        source.unwrap()["name"].as_str().unwrap().to_owned()
+    };
+    (config_map.name.clone(), templates.map(named).collect())
 }
 
 fn with_code(mut case: Case, code: &str) -> Case {

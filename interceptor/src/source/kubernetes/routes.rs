@@ -1,4 +1,4 @@
-//! Routes from Function objects.
+//! Routes from Function objects, where there are no claims that have them.
 //!
 //! A Function is routed while its controller says that the host is its own
 //! (`HostReserved=True`) and HTTP invokes it. The condition is not compared with the generation of
@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use kipper_function::{Function, host, names};
+use kipper_function::{Function, host, names, route::Route};
 use kipper_kubernetes::Mirror;
 use kube::{
     Api, Client, ResourceExt,
@@ -37,6 +37,7 @@ pub struct HostRule {
 }
 
 /// Watches Functions.
+#[derive(Clone)]
 pub struct FunctionRoutes {
     functions: Api<DeserializeGuard<Function>>,
     hosts: HostRule,
@@ -150,10 +151,7 @@ fn route(resource: &Function, hosts: &HostRule) -> Option<RouteSpec> {
         }
     };
     let id = FunctionId::new(namespace, name);
-    let created = resource.metadata.creation_timestamp.as_ref();
-    let created = created.map_or(i64::MAX, |time| time.0.as_second());
-    let route = function::route(id, vec![host], spec, resource.retries_idempotent());
-    Some(RouteSpec { created, ..route })
+    Some(function::route(id, vec![host], &Route::of(resource)))
 }
 
 /// The URL in a status that is not that of the route: the controller has another domain, or somebody
@@ -167,7 +165,7 @@ fn told_otherwise<'a>(resource: &'a Function, route: &RouteSpec) -> Option<&'a s
 
 /// Tells two routes of one function apart. Written field by field in the compiler's sight: a field
 /// added to [`RouteSpec`] must be added here.
-fn fingerprint(route: &RouteSpec) -> u64 {
+pub(super) fn fingerprint(route: &RouteSpec) -> u64 {
     let RouteSpec {
         id: _,
         created,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
 };
 
 use super::{Wire, until, within};
@@ -26,6 +26,8 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// A stdout that is not read.
+    _stdout: Option<ChildStdout>,
     _routes: NamedTempFile,
 }
 
@@ -37,6 +39,20 @@ impl Process {
 
     /// The same at an address of the test's choice.
     pub(crate) async fn start_at(address: SocketAddr, routes: &Value, flags: &[&str]) -> Self {
+        Self::start_with(address, routes, flags, true).await
+    }
+
+    /// The same with a stdout that nobody reads.
+    pub(crate) async fn start_unread(routes: &Value, flags: &[&str]) -> Self {
+        Self::start_with(free_address(), routes, flags, false).await
+    }
+
+    async fn start_with(
+        address: SocketAddr,
+        routes: &Value,
+        flags: &[&str],
+        read_stdout: bool,
+    ) -> Self {
         let admin = free_address();
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(routes.to_string().as_bytes()).unwrap();
@@ -51,9 +67,12 @@ impl Process {
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), &log);
+        let mut stdout = child.stdout.take();
+        if read_stdout {
+            collect(stdout.take().unwrap(), &log);
+        }
         collect(child.stderr.take().unwrap(), &log);
-        let mut process = Self { child, address, admin, log, _routes: file };
+        let mut process = Self { child, address, admin, log, _stdout: stdout, _routes: file };
         process.wait_ready().await;
         process
     }

@@ -24,7 +24,7 @@ use super::{
     traffic::{replicas, serve},
 };
 use crate::{
-    open_loop::{self, Fate, Load},
+    open_loop::{self, Fate, Load, Pace},
     run::{PATIENCE, Run},
 };
 
@@ -112,7 +112,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
             prefix: runtime,
             connections: 4,
             duration,
-            rate: Some(RATE),
+            pace: Pace::Steady(RATE),
         };
         let sent = open_loop::run(&load).await;
         failed += sent.iter().filter(|sent| sent.fate != Fate::Answered).count();

@@ -1,5 +1,6 @@
 //! Cold starts over the KEDA path: of the static test server, and of inline code without
-//! dependencies. Each wake's own phases are paired; the floor is measured in the same run.
+//! dependencies. Each wake's own phases are paired; the floor, a pod of the same image without a
+//! volume that is scaled by hand, is measured in the same run.
 
 use kipper_cluster::{Cluster, functions};
 use kipper_function::Function;
@@ -8,7 +9,7 @@ use kipper_measure::samples::Samples;
 
 use super::waking::{self, Plan, Woken};
 use crate::{
-    cluster::{timeline, wake::Wake},
+    cluster::{floor::Floor, timeline, wake::Wake},
     run::Run,
 };
 
@@ -31,10 +32,9 @@ pub(super) async fn bare(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow:
     run.outcome.figure("cold_start_whole_p50", whole.quantile(0.5))
 }
 
-/// The same server in a pod as it is by default, with an empty `/tmp`. The kubelet looks every
-/// 300 ms whether a pod's volumes are mounted, and none is at its first look.
+/// The same server with a `/tmp` to write to that its image declares.
 pub(super) async fn with_tmp(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
-    let woken = fewer(run, cluster, "cold_start_tmp", functions::image).await?;
+    let woken = fewer(run, cluster, "cold_start_tmp", functions::own_tmp).await?;
     let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
     run.outcome.figure("cold_start_tmp_whole_p50", whole.quantile(0.5))
 }
@@ -42,13 +42,23 @@ pub(super) async fn with_tmp(run: &mut Run, cluster: &Cluster) -> Result<(), any
 /// A Node handler that says hello.
 pub(super) async fn node(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let make = |name: &str| functions::inline(name, "node", NODE, &[]);
-    fewer(run, cluster, "cold_start_node", make).await.map(drop)
+    let woken = fewer(run, cluster, "cold_start_node", make).await?;
+    over_floor(run, "cold_start_node", &woken)
 }
 
 /// A Python handler that says hello.
 pub(super) async fn python(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let make = |name: &str| functions::inline(name, "python", PYTHON, &[]);
-    fewer(run, cluster, "cold_start_python", make).await.map(drop)
+    let woken = fewer(run, cluster, "cold_start_python", make).await?;
+    over_floor(run, "cold_start_python", &woken)
+}
+
+/// What a wake, request to first byte, takes longer than a start by hand.
+fn over_floor(run: &mut Run, scenario: &str, woken: &Woken) -> Result<(), anyhow::Error> {
+    let whole: Samples = woken.wakes.iter().map(Wake::whole).collect();
+    let floor: Samples = woken.floors.iter().map(Floor::whole).collect();
+    let over = whole.quantile(0.5) - floor.quantile(0.5);
+    run.outcome.figure(&format!("{scenario}_over_floor_p50"), over)
 }
 
 async fn fewer(
@@ -61,7 +71,7 @@ async fn fewer(
         scenario,
         batches: run.size(2, 1),
         functions: run.size(25, 5),
-        floors: run.size(5, 2),
+        floors: run.size(10, 5),
     };
     measured(run, cluster, &plan, make).await
 }
@@ -80,6 +90,9 @@ async fn measured(
     run.outcome.figure(&format!("{scenario}_added_p90"), added.quantile(0.9))?;
     run.outcome.figure(&format!("{scenario}_not_by_keda"), count(woken.not_by(KEDA)))?;
     run.outcome.condition(&format!("{scenario}_errors"), woken.errors())?;
+    // A floor that waits for volumes is none.
+    let volumes = woken.floors.iter().map(|floor| floor.volumes).sum::<usize>();
+    run.outcome.condition(&format!("{scenario}_floor_volumes"), volumes)?;
     Ok(woken)
 }
 

@@ -1,22 +1,20 @@
 //! The web console beside `kip`: what a save takes, what it writes, and what the process needs while twenty
 //! users watch.
 
-use std::{path::Path, process::Stdio, time::Duration};
+mod deployed;
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::Method;
-use kipper_cluster::{Cluster, Namespace};
+use kipper_cluster::Cluster;
 use kipper_console_contract::{Console, Stream};
 use kipper_measure::{
     processes::{self, Size},
     samples::Samples,
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::kip::timed;
 use crate::run::Run;
@@ -32,7 +30,9 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     let namespace = cluster.namespace(SCENARIO).await?;
     let kip = run.binary().with_file_name("kip");
     anyhow::ensure!(kip.exists(), "{} is missing: build it first", kip.display());
-    let (process, console) = start(&kip, &namespace, cluster).await?;
+    let (process, listen) = deployed::start(run, cluster).await?;
+    let users = deployed::users(listen, &namespace, USERS).await?;
+    let console = users.first().context("a user")?;
     let list = format!("/api/v1/ns/{}/functions", namespace.name);
     let spec = json!({ "runtime": "node", "source": { "code": CODE } });
     let created = console.send(Method::POST, &list, &json!({ "name": NAME, "spec": spec })).await;
@@ -43,7 +43,7 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
     let manifest = run.dir().join("edited.yaml");
     let (mut saves, mut applies) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        saves.push(save(&console, &one, &format!("console {round}")).await?);
+        saves.push(save(console, &one, &format!("console {round}")).await?);
         std::fs::write(&manifest, self::manifest(&format!("kip {round}")))?;
         let file = manifest.to_str().context("the folder's name is not UTF-8")?;
         applies.push(
@@ -55,32 +55,16 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
         (saves.into_iter().collect(), applies.into_iter().collect());
     println!("   save     {}\n   apply    {}", saves.summary(), applies.summary());
     run.outcome.figure("console_save_ratio", saves.quantile(0.5) / applies.quantile(0.5))?;
-    run.outcome.condition("console_unchanged_writes", unchanged(&console, &one, rounds).await?)?;
+    run.outcome.condition("console_unchanged_writes", unchanged(console, &one, rounds).await?)?;
 
-    let watching = watch(&console, &namespace.name).await;
+    let watching = watch(&users, &namespace.name).await;
     for round in 0..rounds {
-        save(&console, &one, &format!("watched {round}")).await?;
+        save(console, &one, &format!("watched {round}")).await?;
     }
-    let pid = process.id().context("the console ended")?;
     #[allow(clippy::cast_precision_loss)] // far below 2^53
-    let memory = processes::kib(pid, Size::Resident)? as f64 / 1000.0;
+    let memory = processes::kib(process.pid(), Size::Resident)? as f64 / 1000.0;
     drop(watching);
     run.outcome.figure("console_memory", memory)
-}
-
-/// Starts `kip console`, which ends with what is returned.
-async fn start(
-    kip: &Path,
-    namespace: &Namespace,
-    cluster: &Cluster,
-) -> Result<(Child, Console), anyhow::Error> {
-    let door = format!("http://{}", cluster.interceptor);
-    let mut command = Command::new(kip);
-    command.args(["console", "--no-open", "-n", &namespace.name, "--interceptor", &door]);
-    let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let stdout = process.stdout.take().context("it has no stdout")?;
-    let line = BufReader::new(stdout).lines().next_line().await?;
-    Ok((process, Console::new(&line.context("kip console ended")?)))
 }
 
 /// From the request of a page that has the Function to the answer that it was written.
@@ -121,10 +105,10 @@ async fn unchanged(console: &Console, one: &str, rounds: usize) -> Result<usize,
     Ok(writes)
 }
 
-/// As many pages as there are users, each having heard how it is now.
-async fn watch(console: &Console, namespace: &str) -> Vec<Stream> {
+/// A page of each user, having heard how it is now.
+async fn watch(users: &[Console], namespace: &str) -> Vec<Stream> {
     let mut watching = Vec::new();
-    for user in 0..USERS {
+    for (user, console) in users.iter().enumerate() {
         let one = format!("ns={namespace}&fn={NAME}&logs=true");
         let query = if user % 2 == 0 { format!("ns={namespace}") } else { one };
         let mut stream = console.stream(&query).await;

@@ -1,5 +1,6 @@
 //! A thousand idle functions: how long until the controller has rendered them and what it needs
-//! for them; that going over them again changes nothing; and that then nothing happens at all.
+//! for them; that going over them again changes nothing; that then nothing happens at all; and that
+//! a step in the load of one more gets its replicas as if it were alone.
 
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
@@ -37,7 +38,7 @@ use crate::{
     run::{PATIENCE, Run, USER_AGENT},
 };
 
-use super::kip::timed;
+use super::{kip::timed, load};
 
 const SCENARIO: &str = "thousand_functions";
 const CODE: &str = "module.exports = async () => 'hello'\n";
@@ -50,6 +51,7 @@ const MAX_OFFENDERS: usize = 10;
 
 pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::Error> {
     let count = run.size(1000, 100);
+    let stepped = load::before_others(cluster).await?;
     let namespace = cluster.namespace(SCENARIO).await?;
     rendered(run, cluster, &namespace, count).await?;
 
@@ -62,7 +64,8 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 
     commands(run, &namespace).await?;
     resync(run, cluster, &namespace, count).await?;
-    steady(run, cluster).await
+    steady(run, cluster).await?;
+    load::step_among(run, cluster, &stepped).await
 }
 
 /// From the first apply until the last function is in place with all its objects.

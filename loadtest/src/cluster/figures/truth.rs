@@ -1,29 +1,26 @@
 //! How soon what is known is told: a source that cannot work while no pod runs, and pods that cannot
 //! start while somebody waits for them.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kipper_cluster::{Cluster, Namespace, bridge::on_bridge, functions, watch};
 use kipper_function::{
-    Function, Service,
-    function::{Resources, Trigger},
+    Function,
+    function::Resources,
     names::{self, condition::TRIGGER_VALID},
-    service::ServiceSpec,
 };
 use kipper_measure::samples::Samples;
 use kipper_servers::redis::{Options, Redis};
-use kube::{
-    api::PostParams,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, watcher},
-    },
+use kube::runtime::{
+    WatchStreamExt as _,
+    watcher::{self, watcher},
 };
 use tokio::{process::Command, task::spawn_blocking, time::Instant};
 
+use super::source;
 use crate::run::{PATIENCE, Run};
 
 const SCENARIO: &str = "truth";
@@ -40,18 +37,8 @@ pub(super) async fn run(run: &mut Run, cluster: &Cluster) -> Result<(), anyhow::
 async fn sources(run: &mut Run, namespace: &Namespace) -> Result<(), anyhow::Error> {
     let server = spawn_blocking(|| Redis::start(Options::default())).await??;
     let address = on_bridge(server.port()).await;
-    let values = [
-        ("HOST", address.ip().to_string()),
-        ("PORT", address.port().to_string()),
-        ("PASSWORD", server.password().unwrap_or_default().to_owned()),
-    ];
-    let values = values.map(|(key, value)| (key.to_owned(), value));
-    let mut secret = Secret { string_data: Some(BTreeMap::from(values)), ..Secret::default() };
-    secret.metadata.name = Some(names::service_credentials(SOURCE));
-    let service = Service::new(SOURCE, ServiceSpec { type_: "redis".to_owned() });
-    let params = PostParams::default();
-    namespace.api::<Secret>().create(&params, &secret).await?;
-    namespace.api::<Service>().create(&params, &service).await?;
+    let password = server.password().unwrap_or_default().to_owned();
+    source::connect(namespace, SOURCE, "redis", address, &[("PASSWORD", &*password)]).await?;
 
     let mut applied = Vec::new();
     for round in 0..run.size(10, 3) {
@@ -100,15 +87,7 @@ async fn put_text(server: &Redis, key: &str) -> Result<(), anyhow::Error> {
 
 /// A function that is fed from a list.
 fn fed(name: &str, list: &str) -> Function {
-    let mut function = functions::inline(name, "node", CODE, &[]);
-    let config = [("source", SOURCE), ("list", list)];
-    let config = config.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    function.spec.triggers = vec![Trigger {
-        type_: "redis".to_owned(),
-        config: BTreeMap::from(config),
-        ..Trigger::default()
-    }];
-    function
+    source::fed(name, CODE, "redis", &[("source", SOURCE), ("list", list)])
 }
 
 async fn until_valid(

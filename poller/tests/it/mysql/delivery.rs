@@ -4,7 +4,7 @@ use super::database::{Database, POLLER};
 use crate::{
     function::Function,
     poller::Poller,
-    scenario::delivery,
+    scenario::{delivery, reports},
     table::{MARK_DONE, Table as _},
     wait::until,
 };
@@ -110,4 +110,14 @@ async fn over_tls() {
 #[tokio::test]
 async fn the_backlog_is_counted_to_a_bound() {
     delivery::backlog(Database::new().await).await;
+}
+
+#[tokio::test]
+async fn what_it_cannot_keep_up_with_is_reported() {
+    reports::backlog(Database::new().await).await;
+}
+
+#[tokio::test]
+async fn reports_that_nobody_takes_delay_nothing() {
+    reports::refused(Database::new().await).await;
 }

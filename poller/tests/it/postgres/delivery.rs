@@ -4,7 +4,7 @@ use super::database::Database;
 use crate::{
     function::Function,
     poller::Poller,
-    scenario::delivery,
+    scenario::{delivery, reports},
     table::{QUERY, Table as _},
     wait::until,
 };
@@ -128,4 +128,14 @@ async fn a_function_that_is_not_up_costs_no_attempt() {
 #[tokio::test]
 async fn a_key_that_is_not_unique_is_never_delivered() {
     delivery::key_that_is_not_unique(Database::new().await).await;
+}
+
+#[tokio::test]
+async fn what_it_cannot_keep_up_with_is_reported() {
+    reports::backlog(Database::new().await).await;
+}
+
+#[tokio::test]
+async fn reports_that_nobody_takes_delay_nothing() {
+    reports::refused(Database::new().await).await;
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    function::{Function, Reply, status},
+    function::{Function, Reply, no_answer, status},
     poller::Poller,
     table::Table,
     wait::until,
@@ -144,7 +144,7 @@ pub(crate) async fn silence_is_a_failure_too(database: impl Table) {
     let function = Function::with(|delivery| async move {
         match delivery.row_id() {
             1 if delivery.attempt == 1 => std::future::pending().await,
-            2 if delivery.attempt == 1 => panic!("the connection closes"),
+            2 if delivery.attempt == 1 => no_answer(),
             _ => status(200),
         }
     })
@@ -155,7 +155,9 @@ pub(crate) async fn silence_is_a_failure_too(database: impl Table) {
     let poller = Poller::start(&flags);
     until("all done", async || database.count("done").await == 5).await;
     poller.stop().await;
-    assert_eq!(function.count(), 7);
+    // On a slow machine others may take more than the second too.
+    let attempts = |id| function.deliveries().iter().filter(|one| one.row_id() == id).count();
+    assert!(attempts(1) >= 2 && attempts(2) >= 2, "{:?}", function.by_id());
     assert_eq!(function.overlaps(), 0);
 }
 

@@ -1,0 +1,59 @@
+//! What may be asked for in a second, over all functions: a herd that wakes at once must not take the
+//! whole cluster, nor the API server. Pure.
+
+use std::time::Duration;
+
+/// Writes of replicas per second.
+const ASKS: f64 = 20.0;
+/// New pods per second.
+const PODS: f64 = 100.0;
+
+/// Tokens that grow back, up to a second's worth.
+pub(super) struct Budget {
+    asks: f64,
+    pods: f64,
+    at: Duration,
+}
+
+impl Budget {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { asks: ASKS, pods: PODS, at: now }
+    }
+
+    /// Takes one ask and as many of `pods` as there are left; none = wait.
+    pub(super) fn take(&mut self, pods: u32, now: Duration) -> Option<u32> {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.asks = (self.asks + passed * ASKS).min(ASKS);
+        self.pods = (self.pods + passed * PODS).min(PODS);
+        self.at = self.at.max(now);
+        if self.asks < 1.0 || self.pods < 1.0 {
+            return None;
+        }
+        // Between 1 and PODS.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let granted = pods.min(self.pods.floor() as u32);
+        self.asks -= 1.0;
+        self.pods -= f64::from(granted);
+        Some(granted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_herd_gets_a_second_s_worth_at_a_time() {
+        let at = |ms| Duration::from_millis(ms);
+        let mut budget = Budget::new(at(0));
+        let granted: Vec<_> = (0..12).map(|_| budget.take(9, at(0))).collect();
+        let most = [[Some(9); 11].as_slice(), &[Some(1)]].concat();
+        assert_eq!(granted, most);
+        assert_eq!(budget.take(9, at(5)), None);
+        assert_eq!(budget.take(9, at(1005)), Some(9));
+        // Few pods each: then the asks are the bound.
+        let mut budget = Budget::new(at(0));
+        let asked = (0..30).filter(|_| budget.take(1, at(0)).is_some()).count();
+        assert_eq!(asked, 20);
+    }
+}
