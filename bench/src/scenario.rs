@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::{
     budget::Budget,
-    measure::Sample,
-    peer::{Backend, Certificate, Interceptor, Setup},
+    measure::{Load, Sample, Shape, measure},
+    peer::{Backend, Certificate, Interceptor, Peer, RouteTable, Setup},
 };
 
 /// Measured window of a quick run.
@@ -75,7 +75,49 @@ struct Run {
     _dir: TempDir,
 }
 
+/// One of several interceptors under the same load.
+struct Contender {
+    name: String,
+    peer: Peer,
+    samples: Vec<Sample>,
+}
+
 impl Run {
+    /// Starts an interceptor that is compared with others.
+    fn contender(
+        &self,
+        name: &str,
+        interceptor: &Interceptor,
+        table: &RouteTable,
+    ) -> Result<Contender, anyhow::Error> {
+        let peer = Peer::start_interceptor(name, interceptor, table, &self.setup, &self.budget)?;
+        Ok(Contender { name: name.to_owned(), peer, samples: Vec::new() })
+    }
+
+    /// Measures them in turns, and prints a table of their medians.
+    fn compare(
+        &mut self,
+        contenders: &mut [Contender],
+        load: Load,
+        size: &Size,
+    ) -> Result<(), anyhow::Error> {
+        let shape = Shape { load, warm_up: size.warm_up, duration: size.duration };
+        for _ in 0..size.rounds {
+            for contender in &mut *contenders {
+                self.backend.check_running()?;
+                let sample = measure(&mut contender.peer, &shape, &self.setup, &self.budget)?;
+                warn_of_errors(&contender.name, &sample);
+                contender.samples.push(sample);
+            }
+        }
+        println!("\n{}", table::head("median of rounds"));
+        for contender in contenders {
+            println!("{}", table::row(&contender.name, &contender.samples));
+        }
+        println!();
+        Ok(())
+    }
+
     fn start(args: &RunArgs) -> Result<Self, anyhow::Error> {
         let budget = Budget::with_signals(args.max_time)?;
         let dir = tempfile::Builder::new().prefix("kipper-bench-").tempdir()?;

@@ -14,10 +14,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
-use super::{Run, RunArgs, table, warn_of_errors};
+use super::{Contender, Run, RunArgs};
 use crate::{
-    measure::{Http1, Load, Sample, Shape, measure},
-    peer::{HOST, Interceptor, Peer, RouteTable},
+    measure::{Http1, Load, Sample},
+    peer::{HOST, Interceptor, RouteTable},
 };
 
 /// Part of the requests that are traced, as by default.
@@ -38,12 +38,6 @@ pub struct ObserveArgs {
     /// Keep-alive connections
     #[arg(long, default_value = "128")]
     connections: usize,
-}
-
-struct Contender {
-    name: &'static str,
-    peer: Peer,
-    samples: Vec<Sample>,
 }
 
 /// Runs the comparison and prints a table and `FIGURE` lines.
@@ -69,20 +63,10 @@ pub fn run(args: &ObserveArgs) -> Result<(), anyhow::Error> {
     let table = RouteTable::one(HOST, run.setup.backend);
     let mut contenders = Vec::new();
     for (name, interceptor) in kinds {
-        let peer = Peer::start_interceptor(name, &interceptor, &table, &run.setup, &run.budget)?;
-        contenders.push(Contender { name, peer, samples: Vec::new() });
+        contenders.push(run.contender(name, &interceptor, &table)?);
     }
     let load = Load::Http1(Http1::keep_alive(args.connections));
-    let size = args.run.size();
-    let shape = Shape { load, warm_up: size.warm_up, duration: size.duration };
-    for _ in 0..size.rounds {
-        for contender in &mut contenders {
-            run.backend.check_running()?;
-            let sample = measure(&mut contender.peer, &shape, &run.setup, &run.budget)?;
-            warn_of_errors(contender.name, &sample);
-            contender.samples.push(sample);
-        }
-    }
+    run.compare(&mut contenders, load, &args.run.size())?;
     report(&contenders);
     Ok(())
 }
@@ -119,11 +103,6 @@ impl TraceService for Taking {
 }
 
 fn report(contenders: &[Contender]) {
-    println!("\n{}", table::head("median of rounds"));
-    for contender in contenders {
-        println!("{}", table::row(contender.name, &contender.samples));
-    }
-    println!();
     let samples = |name| contenders.iter().find(|c| c.name == name).map(|c| &c.samples);
     for (name, base, goal) in [
         ("off", "before", BEFORE_GOAL),

@@ -5,10 +5,10 @@
 
 use kipper_measure::figures::{Figure, Goal, Ratio};
 
-use super::{Run, RunArgs, table, warn_of_errors};
+use super::{Contender, Run, RunArgs};
 use crate::{
-    measure::{Http1, Load, Sample, Shape, measure},
-    peer::{Peer, RouteTable},
+    measure::{Http1, Load, Sample},
+    peer::RouteTable,
 };
 
 const RPS_GOAL: Goal = Goal::AtLeast(0.97);
@@ -30,12 +30,6 @@ pub struct RoutesArgs {
     connections: usize,
 }
 
-struct Contender {
-    name: String,
-    peer: Peer,
-    samples: Vec<Sample>,
-}
-
 /// Runs the comparison and prints a table and `FIGURE` lines.
 ///
 /// # Errors
@@ -48,37 +42,19 @@ pub fn run(args: &RoutesArgs) -> Result<(), anyhow::Error> {
     let one = RouteTable::aliases(hosts.clone(), run.setup.backend);
     let mut contenders = Vec::new();
     for (name, table) in [("routes_1".to_owned(), one), (format!("routes_{routes}"), many)] {
-        let peer = {
-            let interceptor = &run.setup.interceptor;
-            Peer::start_interceptor(&name, interceptor, &table, &run.setup, &run.budget)?
-        };
-        contenders.push(Contender { name, peer, samples: Vec::new() });
+        contenders.push(run.contender(&name, &run.setup.interceptor, &table)?);
     }
     let load = Load::Http1(Http1 { hosts, ..Http1::keep_alive(args.connections) });
-    let size = args.run.size();
-    let shape = Shape { load, warm_up: size.warm_up, duration: size.duration };
-    for _ in 0..size.rounds {
-        for contender in &mut contenders {
-            run.backend.check_running()?;
-            let sample = measure(&mut contender.peer, &shape, &run.setup, &run.budget)?;
-            warn_of_errors(&contender.name, &sample);
-            contender.samples.push(sample);
-        }
-    }
+    run.compare(&mut contenders, load, &args.run.size())?;
     report(&contenders, routes);
     Ok(())
 }
 
 fn report(contenders: &[Contender], routes: usize) {
-    println!("\n{}", table::head("median of rounds"));
-    for contender in contenders {
-        println!("{}", table::row(&contender.name, &contender.samples));
-    }
     let [one, many] = contenders else { return };
     let ratio = |value: fn(&Sample) -> Option<f64>| {
         Ratio::by_round(many.samples.iter().map(value), one.samples.iter().map(value))
     };
-    println!();
     if let Some(rps) = ratio(|sample| Some(sample.report.rps)) {
         println!("{}", Figure::ratio(format!("routes_{routes}_rps_vs_1"), rps, RPS_GOAL));
     }
