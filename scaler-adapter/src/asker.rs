@@ -1,8 +1,9 @@
 //! Asks for replicas: looks at functions whose counts call for it, most waiting requests first.
 //!
 //! A function is in these hands at most once, so what is kept is bounded by the functions there are.
-//! Whether it may ask at all is checked when it starts and every minute: without the right, or without
-//! the admission policy that limits it, it asks for nothing and everything is left to the HPA.
+//! Whether it may ask at all is checked when it starts, every minute, and when somebody refuses: without
+//! the right, or without the admission policy that limits it, it asks for nothing and everything is left
+//! to the HPA.
 
 mod budget;
 mod replicas;
@@ -13,16 +14,16 @@ use kipper_kubernetes::ScaleError;
 use parking_lot::Mutex;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
 };
 
 pub use replicas::{Deployments, Replicas};
 
 use budget::Budget;
-use replicas::POLICY;
+use replicas::Refuser;
 
 use crate::{
-    burst::{Step, Verdict},
+    burst::{Answer, Step, Verdict},
     functions::{FunctionKey, Functions},
     metrics::Metrics,
     warmup::Warmup,
@@ -38,11 +39,15 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// KEDA's write from zero to one comes within this.
 const WAKING: Duration = Duration::from_millis(150);
-/// Before a function that is changing, that was scaled by somebody else, or for which there is nothing
-/// left of the budget, is looked at again.
+/// Before a function that is changing, or that was scaled by somebody else, is looked at again.
 const SETTLING: Duration = Duration::from_secs(1);
 const RACED: Duration = Duration::from_millis(50);
-const SPENT: Duration = Duration::from_millis(100);
+/// Before one is thought about again for which no look was free.
+const CROWDED: Duration = Duration::from_millis(50);
+/// And where the budget is spent: it grows back in that time.
+const SPENT: Duration = Duration::from_secs(1);
+/// And while nobody may ask.
+const CLOSED: Duration = Duration::from_secs(1);
 /// After a failure, and while pods or replicas are refused.
 const FAILED: Duration = Duration::from_secs(2);
 const REFUSED: Duration = Duration::from_secs(30);
@@ -57,7 +62,9 @@ pub(crate) struct Asker {
     /// Functions to think about again, and when.
     due: HashMap<FunctionKey, Duration>,
     looks: JoinSet<(FunctionKey, Outcome)>,
-    is_allowed: bool,
+    /// Why nothing may be asked for, if nothing may.
+    refusal: Option<String>,
+    checked: Instant,
     next_check: Instant,
 }
 
@@ -67,7 +74,9 @@ enum Outcome {
     Done,
     /// It is to be thought about again.
     Again(Duration),
-    /// It may not be asked for anything.
+    /// Somebody refuses it, perhaps to others as well: that is to be checked.
+    Refused,
+    /// Nothing may be asked for.
     Forbidden(String),
 }
 
@@ -80,8 +89,20 @@ impl Asker {
     ) -> Self {
         let budget = Arc::new(Mutex::new(Budget::new(functions.now())));
         let (due, looks) = (HashMap::new(), JoinSet::new());
-        let (is_allowed, next_check) = (false, Instant::now());
-        Self { functions, warmup, replicas, budget, metrics, due, looks, is_allowed, next_check }
+        let refusal = Some("not checked yet".to_owned());
+        let (checked, next_check) = (Instant::now(), Instant::now());
+        Self {
+            functions,
+            warmup,
+            replicas,
+            budget,
+            metrics,
+            due,
+            looks,
+            refusal,
+            checked,
+            next_check,
+        }
     }
 
     /// Never ends by itself.
@@ -106,24 +127,23 @@ impl Asker {
 
     async fn check(&mut self) {
         let checked = timeout(CALL_TIMEOUT, self.replicas.check()).await;
-        match checked.unwrap_or_else(|_| Err("no answer".to_owned())) {
-            Ok(()) => self.allow(None),
-            Err(reason) => self.allow(Some(&reason)),
-        }
-        let interval = if self.is_allowed { CHECK_INTERVAL } else { RECHECK_INTERVAL };
-        self.next_check = Instant::now() + interval;
+        self.allow(checked.unwrap_or_else(|_| Err("no answer".to_owned())).err());
+        let interval = if self.refusal.is_none() { CHECK_INTERVAL } else { RECHECK_INTERVAL };
+        self.checked = Instant::now();
+        self.next_check = self.checked + interval;
     }
 
-    fn allow(&mut self, refusal: Option<&str>) {
-        match refusal {
-            None if !self.is_allowed => tracing::info!("scaling ahead of the HPA"),
-            Some(reason) if self.is_allowed || self.metrics.burst_allowed.get() != 0 => {
-                tracing::warn!(reason, "not scaling ahead of the HPA");
-            }
+    /// Takes in whether anything may be asked for, and why not. Returns whether that is news, which is logged.
+    fn allow(&mut self, refusal: Option<String>) -> bool {
+        let is_news = refusal != self.refusal;
+        match &refusal {
+            None if is_news => tracing::info!("scaling ahead of the HPA"),
+            Some(reason) if is_news => tracing::warn!(%reason, "not scaling ahead of the HPA"),
             _ => {}
         }
-        self.is_allowed = refusal.is_none();
-        self.metrics.burst_allowed.set(i64::from(self.is_allowed));
+        self.metrics.burst_allowed.set(i64::from(refusal.is_none()));
+        self.refusal = refusal;
+        is_news
     }
 
     /// New functions to think about, at once.
@@ -133,27 +153,38 @@ impl Asker {
         self.think();
     }
 
-    /// Thinks about what is due and begins to look at what calls for it.
+    /// Thinks about what is due and begins to look at what calls for it. What has to wait is thought about
+    /// again, because its counts may not change meanwhile.
     fn think(&mut self) {
         let now = self.functions.now();
         let is_due = |(key, at): (&FunctionKey, &Duration)| (*at <= now).then(|| key.clone());
         let due: Vec<FunctionKey> = self.due.iter().filter_map(is_due).collect();
-        let can_ask = self.is_allowed && self.warmup.is_over();
+        let can_ask = self.refusal.is_none() && self.warmup.is_over();
         let mut looks = Vec::new();
         for key in due {
             match self.functions.step(&key, self.warmup.covered()) {
-                Some((Step::Look, waiting)) if can_ask => looks.push((waiting, key)),
-                Some((Step::Wait(time), _)) if can_ask => {
-                    self.due.insert(key, now + time);
-                }
-                _ => self.release(&key),
+                None | Some((Step::Rest, _)) => self.release(&key),
+                Some(_) if !can_ask => self.put_off(key, CLOSED),
+                Some((Step::Wait(time), _)) => self.put_off(key, time),
+                Some((Step::Look, waiting)) => looks.push((waiting, key)),
             }
         }
         looks.sort_unstable_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
-        for (_, key) in looks.into_iter().take(MAX_LOOKS - self.looks.len()) {
-            self.due.remove(&key);
-            self.look(key);
+        let is_spent = self.budget.lock().is_spent(now);
+        let (free, pause) =
+            if is_spent { (0, SPENT) } else { (MAX_LOOKS - self.looks.len(), CROWDED) };
+        for (place, (_, key)) in looks.into_iter().enumerate() {
+            if place < free {
+                self.due.remove(&key);
+                self.look(key);
+            } else {
+                self.put_off(key, pause);
+            }
         }
+    }
+
+    fn put_off(&mut self, key: FunctionKey, pause: Duration) {
+        self.due.insert(key, self.functions.now() + pause);
     }
 
     fn look(&mut self, key: FunctionKey) {
@@ -173,14 +204,17 @@ impl Asker {
 
     fn looked(&mut self, key: FunctionKey, outcome: Outcome) {
         match outcome {
-            Outcome::Again(after) => {
-                self.due.insert(key, self.functions.now() + after);
-            }
+            Outcome::Again(after) => self.put_off(key, after),
             Outcome::Done => self.release(&key),
+            Outcome::Refused => {
+                // At once, but not for each of many that are refused.
+                self.next_check = self.next_check.min(self.checked + RECHECK_INTERVAL);
+                self.put_off(key, REFUSED);
+            }
             Outcome::Forbidden(reason) => {
-                self.allow(Some(&reason));
+                self.allow(Some(reason));
                 self.next_check = Instant::now() + CHECK_INTERVAL;
-                self.release(&key);
+                self.put_off(key, CLOSED);
             }
         }
     }
@@ -206,12 +240,14 @@ impl Look {
         let (outcome, then) = match self.ask(key).await {
             Ok(ended) => ended,
             Err(ScaleError::NotFound) => ("gone", Outcome::Done),
-            // This function's own affair: it may want something else by now than KEDA was told.
-            Err(ScaleError::Forbidden(reason)) if reason.contains(POLICY) => {
-                tracing::warn!(function = %key.name, namespace = %key.namespace, reason, "not scaled");
-                ("refused", Outcome::Again(REFUSED))
-            }
-            Err(ScaleError::Forbidden(reason)) => ("forbidden", Outcome::Forbidden(reason)),
+            Err(ScaleError::Forbidden(reason)) => match Refuser::of(&reason) {
+                Refuser::Role => ("forbidden", Outcome::Forbidden(reason)),
+                refuser => {
+                    tracing::warn!(function = %key.name, namespace = %key.namespace, reason, "not scaled");
+                    let is_own = refuser == Refuser::OwnPolicy;
+                    ("refused", if is_own { Outcome::Again(REFUSED) } else { Outcome::Refused })
+                }
+            },
             Err(ScaleError::Api(error)) => {
                 tracing::warn!(function = %key.name, namespace = %key.namespace, %error, "not scaled");
                 ("failed", Outcome::Again(FAILED))
@@ -242,17 +278,34 @@ impl Look {
         let to = from + more;
         self.functions.asks(key, to);
         let raised = timeout(CALL_TIMEOUT, self.replicas.raise(namespace, name, from, to)).await;
-        self.functions.asked(key, matches!(raised, Ok(Ok(true))));
-        match raised {
-            Ok(Ok(true)) => {
+        let answer = answer(&raised);
+        self.functions.asked(key, answer);
+        match (answer, raised) {
+            (Answer::Given, _) => {
                 tracing::info!(function = %name, %namespace, from, to, "scaled ahead of the HPA");
                 self.metrics.asked_replicas.inc_by(more.into());
                 Ok(("asked", Outcome::Again(Duration::ZERO)))
             }
-            Ok(Ok(false)) => Ok(("raced", Outcome::Again(RACED))),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Ok(("failed", Outcome::Again(FAILED))),
+            (Answer::Raced, _) => Ok(("raced", Outcome::Again(RACED))),
+            (_, Ok(Err(error))) => Err(error),
+            _ => Ok(("failed", Outcome::Again(FAILED))),
         }
+    }
+}
+
+/// What came of a write. What ended without a word of the API server may have been written.
+fn answer(raised: &Result<Result<bool, ScaleError>, Elapsed>) -> Answer {
+    match raised {
+        Ok(Ok(true)) => Answer::Given,
+        Ok(Ok(false)) => Answer::Raced,
+        Ok(Err(ScaleError::NotFound | ScaleError::Forbidden(_))) => Answer::Refused,
+        Ok(Err(ScaleError::Api(kube::Error::Api(status)))) => match status.code {
+            409 => Answer::Raced,
+            // It gave up on what may still be done.
+            500.. => Answer::Unknown,
+            _ => Answer::Refused,
+        },
+        Ok(Err(ScaleError::Api(_))) | Err(_) => Answer::Unknown,
     }
 }
 

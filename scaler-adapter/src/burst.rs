@@ -27,8 +27,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) const TARGET_UTILISATION: f64 = 0.7;
 /// Standard deviations by which an ask stays below the rate that was seen.
 const MODESTY: f64 = 2.0;
-/// Replicas without pods for so long: something refuses them, and more would be refused as well.
+/// Replicas without pods, of which none has come for so long: something refuses them, and more would be
+/// refused as well.
 const STUCK: Duration = Duration::from_secs(10);
+/// Missing pods that were not looked at for so long say nothing any more.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Share of a target that is left out of the metric, so that rounding up gives the asked number.
 const LESS: f64 = 0.01;
 
@@ -94,8 +97,40 @@ pub(crate) enum Verdict {
     Asleep,
     /// There are more pods than replicas: a rollout, or they are becoming fewer.
     Changing,
-    /// There are fewer pods than replicas, and have been for a while: a quota, or worse.
+    /// There are fewer pods than replicas, and none has come for a while: a quota, or worse.
     Stuck,
+}
+
+/// What came of an ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// There are so many now.
+    Given,
+    /// Somebody else scaled meanwhile.
+    Raced,
+    /// There are not so many.
+    Refused,
+    /// Nobody knows: it may have been written, or is still to be.
+    Unknown,
+}
+
+/// Fewer pods than replicas.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    /// Since when none has come.
+    since: Duration,
+    pods: u32,
+    /// When they were read last.
+    at: Duration,
+}
+
+impl Short {
+    /// What is known once `pods` were read that are too few.
+    fn read(known: Option<Self>, pods: u32, now: Duration) -> Self {
+        let is_same = |short: &Self| pods <= short.pods && now.saturating_sub(short.at) < FORGOTTEN;
+        let since = known.filter(is_same).map_or(now, |short| short.since);
+        Self { since, pods, at: now }
+    }
 }
 
 /// One function, while somebody who may scale it listens.
@@ -110,8 +145,7 @@ pub(crate) struct Burst {
     asked_before: Option<(Duration, u32)>,
     /// It is to be looked at once more whether what was asked for is still there.
     unverified: bool,
-    /// Since when there are fewer pods than replicas.
-    short: Option<Duration>,
+    short: Option<Short>,
     /// Since when more waits than the replicas can take.
     overfull: Option<Duration>,
 }
@@ -164,24 +198,27 @@ impl Burst {
 
     /// The replicas were read.
     pub(crate) fn saw(&mut self, scale: Scale, view: &View, now: Duration) -> Verdict {
+        let fresh = self.seen.filter(|(at, _)| now.saturating_sub(*at) < FRESH);
+        let was_asleep = fresh.is_some_and(|(_, replicas)| replicas == 0);
         self.seen = Some((now, scale.wanted));
         // What it was asked for has waited already, and somebody took it back.
         if std::mem::take(&mut self.unverified) && self.by_waiting(view) > scale.wanted {
             self.overfull = now.checked_sub(PATIENCE);
         }
-        if scale.pods < scale.wanted {
-            self.short.get_or_insert(now);
-        } else {
-            self.short = None;
-        }
+        let is_short = scale.pods < scale.wanted;
+        self.short = is_short.then(|| Short::read(self.short, scale.pods, now));
         let Some(replicas) = self.wanted(view, scale.wanted.max(1), now) else {
             return Verdict::Enough;
         };
         if scale.wanted == 0 {
+            // KEDA's write is on its way: whoever comes back for it need not wait for the next look.
+            if !was_asleep {
+                self.looked = None;
+            }
             Verdict::Asleep
         } else if scale.pods > scale.wanted {
             Verdict::Changing
-        } else if self.short.is_some_and(|since| now.saturating_sub(since) >= STUCK) {
+        } else if self.short.is_some_and(|short| now.saturating_sub(short.since) >= STUCK) {
             Verdict::Stuck
         } else {
             Verdict::Ask(replicas)
@@ -199,14 +236,26 @@ impl Burst {
         self.asked_before = self.asked.replace((now, replicas));
     }
 
-    /// They were given, or not.
-    pub(crate) fn asked(&mut self, is_given: bool, now: Duration) {
-        if is_given {
-            self.seen = self.asked.map(|(_, replicas)| (now, replicas));
-            self.unverified = true;
-        } else {
-            self.asked = self.asked_before;
+    /// What came of it. What may have been written is held as if it were, until somebody has looked.
+    pub(crate) fn asked(&mut self, answer: Answer, now: Duration) {
+        match answer {
+            Answer::Given => {
+                self.seen = self.asked.map(|(_, replicas)| (now, replicas));
+                self.unverified = true;
+            }
+            Answer::Unknown => self.unverified = true,
+            Answer::Refused => self.asked = self.asked_before,
+            Answer::Raced => {
+                self.asked = self.asked_before;
+                // What was read is of no use any more.
+                self.looked = None;
+            }
         }
+    }
+
+    /// Nothing counts events of the function any more.
+    pub(crate) fn forget_events(&mut self) {
+        self.settings.events = None;
     }
 
     /// The least that the HPA is told, in the unit of the metric by which it aims at `target`.

@@ -208,7 +208,7 @@ impl Scaler {
         let FunctionKey { namespace, name } = &trigger.function;
         let events = self.backlog()?.subscribe(namespace, name).ok_or(TooManyFunctions)?;
         let key = trigger.function.clone();
-        let subscription = self.functions.subscribe(key, trigger.burst, |_, _| {})?;
+        let subscription = self.functions.subscribe_to_events(key, trigger.burst)?;
         let arrivals = Arrivals {
             events,
             subscription,
@@ -226,7 +226,7 @@ impl Scaler {
 impl Scaler {
     /// While the stream is open, the function is scaled ahead of the HPA here.
     fn subscribe_to_backlog(&self, trigger: Trigger) -> Result<ActivationStream, Status> {
-        let subscription = self.functions.subscribe(trigger.function, trigger.burst, |_, _| {})?;
+        let subscription = self.functions.subscribe_to_events(trigger.function, trigger.burst)?;
         let shutdown = self.shutdown.clone();
         Ok(Box::pin(stream::once(shutdown.cancelled_owned()).filter_map(move |()| {
             let _open = &subscription;

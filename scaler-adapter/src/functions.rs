@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     aggregate::{Cell, Function, Origin, Report},
-    burst::{Burst, Settings, Step, Verdict, View},
+    burst::{Answer, Burst, Settings, Step, Verdict, View},
     clock::Clock,
     metrics::Metrics,
 };
@@ -63,6 +63,8 @@ struct State {
     function: Function,
     /// Whether requests wait with no endpoint; present while a stream listens.
     wakes: Option<watch::Sender<bool>>,
+    /// Streams of its trigger on events.
+    event_streams: u32,
     /// Of a bucket's trigger.
     events: u64,
     /// What a poller has reported last.
@@ -148,6 +150,19 @@ impl State {
         if bursting.queued {
             bursting.bursts.keys.lock().push(bursting.key.clone());
             bursting.bursts.found.notify_one();
+        }
+    }
+
+    /// A stream of the trigger on events has ended. With the last one what was counted is forgotten: the
+    /// function may have that trigger no more. What pollers report is over by itself.
+    fn end_event_stream(&mut self) {
+        self.event_streams = self.event_streams.saturating_sub(1);
+        if self.event_streams > 0 {
+            return;
+        }
+        self.events = 0;
+        if let Some(bursting) = &mut self.burst {
+            bursting.burst.forget_events();
         }
     }
 
@@ -299,9 +314,9 @@ impl Functions {
         self.with_burst(key, |burst, now| burst.asks(replicas, now));
     }
 
-    /// They were given, or not.
-    pub(crate) fn asked(&self, key: &FunctionKey, is_given: bool) {
-        self.with_burst(key, |burst, now| burst.asked(is_given, now));
+    /// What came of it.
+    pub(crate) fn asked(&self, key: &FunctionKey, answer: Answer) {
+        self.with_burst(key, |burst, now| burst.asked(answer, now));
     }
 
     /// The next update of the function may find that it bursts.
@@ -357,6 +372,25 @@ impl Functions {
         settings: Option<Settings>,
         greet: impl FnOnce(&mut Function, Duration),
     ) -> Result<Subscription, TooManyFunctions> {
+        self.open(key, settings, false, greet)
+    }
+
+    /// The same, for a trigger on events.
+    pub(crate) fn subscribe_to_events(
+        self: &Arc<Self>,
+        key: FunctionKey,
+        settings: Option<Settings>,
+    ) -> Result<Subscription, TooManyFunctions> {
+        self.open(key, settings, true, |_, _| {})
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        key: FunctionKey,
+        settings: Option<Settings>,
+        is_of_events: bool,
+        greet: impl FnOnce(&mut Function, Duration),
+    ) -> Result<Subscription, TooManyFunctions> {
         if self.streams.load(Relaxed) >= self.limit.saturating_mul(STREAMS_PER_FUNCTION) {
             return Err(TooManyFunctions);
         }
@@ -376,10 +410,13 @@ impl Functions {
         }
         let waiting = state.function.load().waiting > 0;
         let wakes = state.wakes.get_or_insert_with(|| watch::Sender::new(waiting)).subscribe();
+        state.event_streams += u32::from(is_of_events);
+        // Its counts may have come before, and need not change.
+        state.announce_burst(now);
         drop(state);
         self.streams.fetch_add(1, Relaxed);
         self.metrics.keda_streams.inc();
-        Ok(Subscription { wakes: Some(wakes), key, functions: Arc::clone(self) })
+        Ok(Subscription { wakes: Some(wakes), key, is_of_events, functions: Arc::clone(self) })
     }
 
     /// Drops what idle functions do not need, and functions that are not needed at all.
@@ -401,10 +438,13 @@ impl Functions {
         self.metrics.functions.set(i64::try_from(self.known.load(Relaxed)).unwrap_or(i64::MAX));
     }
 
-    fn unsubscribe(&self, key: &FunctionKey) {
+    fn unsubscribe(&self, key: &FunctionKey, is_of_events: bool) {
         let now = self.clock.now();
         if let Some(entry) = self.map.get(key) {
             let mut state = entry.0.lock();
+            if is_of_events {
+                state.end_event_stream();
+            }
             if state.wakes.as_ref().is_some_and(|wakes| wakes.receiver_count() == 0) {
                 state.wakes = None;
             }
@@ -420,7 +460,9 @@ impl Functions {
 fn is_forgettable(entry: &Arc<Entry>, now: Duration) -> bool {
     let state = entry.0.lock();
     let is_idle = state.function.is_forgettable(now) && state.is_burst_over(now);
-    Arc::strong_count(entry) == 1 && !state.has_stream() && is_idle
+    // A stream that is about to end still counts.
+    let has_stream = state.has_stream() || state.event_streams > 0;
+    Arc::strong_count(entry) == 1 && !has_stream && is_idle
 }
 
 /// One listener to one function; unsubscribes when dropped.
@@ -428,6 +470,8 @@ pub(crate) struct Subscription {
     /// Taken only by `drop`, which must let go of it before it counts who still listens.
     wakes: Option<watch::Receiver<bool>>,
     key: FunctionKey,
+    /// Its trigger is one on events.
+    is_of_events: bool,
     functions: Arc<Functions>,
 }
 
@@ -457,7 +501,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.wakes = None;
-        self.functions.unsubscribe(&self.key);
+        self.functions.unsubscribe(&self.key, self.is_of_events);
         self.functions.streams.fetch_sub(1, Relaxed);
         self.functions.metrics.keda_streams.dec();
     }

@@ -65,7 +65,7 @@ impl Metrics {
                 "burst_looks_total",
                 "Looks at a function that may need replicas ahead of the HPA, by what came of it: \
                  `asked` for more, `enough` there, `asleep` at zero, `changing`, `stuck` without pods, \
-                 `raced` by somebody else, `limited` by the budget, `refused` by the policy, `gone`, \
+                 `raced` by somebody else, `limited` by the budget, `refused` by a policy, `gone`, \
                  `forbidden`, `failed`.",
                 &["outcome"],
             )?,

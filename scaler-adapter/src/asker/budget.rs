@@ -7,6 +7,8 @@ use std::time::Duration;
 const ASKS: f64 = 20.0;
 /// New pods per second.
 const PODS: f64 = 100.0;
+/// With less than this share of a second's worth, no function is worth a look: it would get crumbs.
+const LEAST: f64 = 0.1;
 
 /// Tokens that grow back, up to a second's worth.
 pub(super) struct Budget {
@@ -22,10 +24,7 @@ impl Budget {
 
     /// Takes one ask and as many of `pods` as there are left; none = wait.
     pub(super) fn take(&mut self, pods: u32, now: Duration) -> Option<u32> {
-        let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.asks = (self.asks + passed * ASKS).min(ASKS);
-        self.pods = (self.pods + passed * PODS).min(PODS);
-        self.at = self.at.max(now);
+        self.grow(now);
         if self.asks < 1.0 || self.pods < 1.0 {
             return None;
         }
@@ -35,6 +34,19 @@ impl Budget {
         self.asks -= 1.0;
         self.pods -= f64::from(granted);
         Some(granted)
+    }
+
+    /// Whether next to nothing is left.
+    pub(super) fn is_spent(&mut self, now: Duration) -> bool {
+        self.grow(now);
+        self.asks < LEAST * ASKS || self.pods < LEAST * PODS
+    }
+
+    fn grow(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.asks = (self.asks + passed * ASKS).min(ASKS);
+        self.pods = (self.pods + passed * PODS).min(PODS);
+        self.at = self.at.max(now);
     }
 }
 
@@ -55,5 +67,19 @@ mod tests {
         let mut budget = Budget::new(at(0));
         let asked = (0..30).filter(|_| budget.take(1, at(0)).is_some()).count();
         assert_eq!(asked, 20);
+    }
+
+    #[test]
+    fn what_is_spent_is_so_until_there_is_more_than_crumbs() {
+        let at = |ms| Duration::from_millis(ms);
+        let mut budget = Budget::new(at(0));
+        assert!(!budget.is_spent(at(0)));
+        assert_eq!(budget.take(95, at(0)), Some(95));
+        assert!(budget.is_spent(at(0)) && budget.is_spent(at(40)), "pods");
+        assert!(!budget.is_spent(at(60)));
+        let mut budget = Budget::new(at(0));
+        assert!((0..19).all(|_| budget.take(1, at(0)).is_some()));
+        assert!(budget.is_spent(at(40)), "asks");
+        assert!(!budget.is_spent(at(60)));
     }
 }

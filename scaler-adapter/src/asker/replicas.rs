@@ -7,8 +7,37 @@ use crate::config::ForeignDeployment;
 
 /// Name under which our changes are recorded.
 const FIELD_MANAGER: &str = "kipper-scaler-adapter";
-/// What a refusal by an admission policy has in its text, and one by a role has not.
-pub(super) const POLICY: &str = "ValidatingAdmissionPolicy";
+/// The policy that limits which Deployments may be scaled from here, as the API server quotes it where that
+/// one refuses.
+const POLICY: &str = "'kipper-scaler-adapter-scale'";
+/// And the one that knows what a Function allows.
+const MAXIMUM_POLICY: &str = "'kipper-scaler-adapter-maximum'";
+/// What the API server says where no role allows a read or a write.
+const NO_ROLE: [&str; 2] = ["cannot get resource", "cannot patch resource"];
+
+/// Who refuses a read or a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refuser {
+    /// No role allows it, for whichever function.
+    Role,
+    /// One of our own policies: this function may want something else by now than KEDA was told.
+    OwnPolicy,
+    /// Anybody else, such as a cluster's own webhook or policy: for one function or for all.
+    Other,
+}
+
+impl Refuser {
+    /// By the API server's words.
+    pub(super) fn of(reason: &str) -> Self {
+        if [POLICY, MAXIMUM_POLICY].iter().any(|policy| reason.contains(policy)) {
+            Self::OwnPolicy
+        } else if NO_ROLE.iter().any(|words| reason.contains(words)) {
+            Self::Role
+        } else {
+            Self::Other
+        }
+    }
+}
 
 /// The replicas of functions, wherever these run.
 pub trait Replicas: Send + Sync + 'static {

@@ -82,7 +82,7 @@ impl Simulated {
         if let Verdict::Ask(replicas) = self.burst.saw(scale, &view, self.now) {
             assert!(replicas > self.replicas, "an ask is for more");
             self.burst.asks(replicas, self.now);
-            self.burst.asked(true, self.now);
+            self.burst.asked(Answer::Given, self.now);
             self.replicas = replicas;
             self.asks += 1;
         }
@@ -206,7 +206,7 @@ fn what_was_asked_for_is_told_to_the_hpa() {
     let mut burst = Burst::new(requests(5.0, 0));
     assert_eq!(held_value(&burst, START).to_bits(), 0.0_f64.to_bits());
     burst.asks(8, START);
-    burst.asked(true, START);
+    burst.asked(Answer::Given, START);
     for (seconds, replicas) in [(0, 8), (29, 8), (30, 0)] {
         let value = held_value(&burst, START + Duration::from_secs(seconds));
         assert_eq!(whole(value / 5.0), replicas, "after {seconds} s: {value}");
@@ -218,8 +218,19 @@ fn what_was_asked_for_is_told_to_the_hpa() {
     burst.set(requests(5.0, 0));
     burst.asks(10, START);
     assert_eq!(whole(held_value(&burst, START) / 5.0), 10);
-    burst.asked(false, START);
+    burst.asked(Answer::Refused, START);
     assert_eq!(whole(held_value(&burst, START) / 5.0), 8);
+}
+
+#[test]
+fn what_may_have_been_written_is_held_and_looked_at() {
+    let mut burst = Burst::new(requests(5.0, 0));
+    burst.looks(START);
+    burst.asks(8, START);
+    burst.asked(Answer::Unknown, START);
+    assert_eq!(whole(held_value(&burst, START) / 5.0), 8);
+    assert_eq!(burst.step(&View::default(), START), Step::Wait(LOOK_INTERVAL));
+    assert_eq!(burst.step(&View::default(), START + LOOK_INTERVAL), Step::Look);
 }
 
 #[test]
@@ -241,6 +252,28 @@ fn replicas_that_were_read_decide() {
     check(30, 30, Verdict::Enough);
     check(4, 5, Verdict::Changing);
     check(4, 3, Verdict::Stuck);
+}
+
+#[test]
+fn pods_that_come_one_by_one_are_not_stuck() {
+    let load = Load { in_flight: 100, held: 0, waiting: 0 };
+    let view = View { load, ..View::default() };
+    let mut burst = Burst::new(requests(1000.0, 10));
+    burst.step(&view, START);
+    let mut now = START + PATIENCE;
+    let mut check = |after: Duration, pods: u32, expected: Verdict| {
+        now += after;
+        let verdict = burst.saw(Scale { wanted: 8, pods }, &view, now);
+        assert_eq!(verdict, expected, "{pods} pods");
+    };
+    let part = STUCK * 2 / 3;
+    for pods in 1..=7 {
+        check(part, pods, Verdict::Ask(10));
+    }
+    check(part, 7, Verdict::Ask(10));
+    check(part, 7, Verdict::Stuck);
+    check(STUCK * 3, 7, Verdict::Stuck);
+    check(FORGOTTEN, 7, Verdict::Ask(10));
 }
 
 #[test]
@@ -281,7 +314,7 @@ fn requests_and_events_of_one_function_ask_for_the_larger() {
     }
     // Each metric holds what was asked for in its own unit.
     burst.asks(4, START);
-    burst.asked(true, START);
+    burst.asked(Answer::Given, START);
     assert_eq!(whole(held_value(&burst, START) / 5.0), 4);
     assert_eq!(whole(burst.held_value(Target::Backlog(25.0), START) / 25.0), 4);
 }

@@ -13,6 +13,8 @@ const HELLO: &str = "/apis/apps/v1/namespaces/shop-prod/deployments/hello/scale"
 const DENIED: &str = "deployments.apps \"kipper-scaler-adapter\" is forbidden: ValidatingAdmissionPolicy \
     'kipper-scaler-adapter-scale' with binding 'kipper-scaler-adapter-scale' denied request: no function \
     lives in this namespace";
+const DENIED_BY_OTHERS: &str = "deployments.apps \"kipper-scaler-adapter\" is forbidden: \
+    ValidatingAdmissionPolicy 'limits.example' with binding 'limits.example' denied request: too many";
 const FORBIDDEN: &str = "deployments.apps \"kipper-scaler-adapter\" is forbidden: User \"adapter\" cannot \
     patch resource \"deployments/scale\" in API group \"apps\" in the namespace \"kipper-system\"";
 
@@ -103,6 +105,7 @@ async fn only_the_refusal_of_a_policy_allows_to_scale() {
     for (answers, expected) in [
         (vec![own.clone(), refusal(422, DENIED)], Ok(())),
         (vec![own.clone(), refusal(403, DENIED)], Ok(())),
+        (vec![own.clone(), refusal(422, DENIED_BY_OTHERS)], Err("limits.example")),
         (vec![own.clone(), refusal(403, FORBIDDEN)], Err("cannot patch resource")),
         (vec![own.clone(), (200, scale(3, 2))], Err("no admission policy")),
         (vec![refusal(403, FORBIDDEN)], Err("not allowed")),
