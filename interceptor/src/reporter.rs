@@ -45,7 +45,7 @@ use pending::{Change, Pending};
 use targets::{Target, Targets};
 
 /// Adapter addresses reported to; further ones are left out, with a warning.
-const MAX_LINKS: usize = 128;
+const MAX_LINKS: usize = kipper_trigger::shard::MAX_ADAPTERS;
 /// How long the last reports may take after shutdown.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -7,10 +7,10 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header::AUTHORIZATION};
 use kipper_process::post::post;
-use kipper_trigger::{Count, Variable, backlog_path};
+use kipper_trigger::{Count, Variable, backlog_path, shard::MAX_ADAPTERS};
 use tokio::{
     net::lookup_host,
     sync::Notify,
@@ -35,8 +35,8 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this the connection for counting is given back.
 const IDLE: Duration = Duration::from_secs(60);
-/// Adapters that are told.
-const MAX_ADAPTERS: usize = 16;
+/// Adapters told at a time.
+const MAX_REPORTS: usize = 16;
 
 /// Counts and reports.
 pub(crate) struct Reporter<'a> {
@@ -145,17 +145,72 @@ impl<'a> Reporter<'a> {
         let found = timeout(REPORT_TIMEOUT, lookup_host(self.address)).await;
         let found = found.map_err(|_| "no answer of the name server".to_owned())?;
         let adapters: BTreeSet<SocketAddr> = found.map_err(|error| error.to_string())?.collect();
-        let told = adapters.into_iter().take(MAX_ADAPTERS).map(|addr| {
-            let (path, headers, body) = (self.path.clone(), self.headers.clone(), body.clone());
-            async move {
-                match timeout(REPORT_TIMEOUT, post(addr, path, headers, body)).await {
-                    Ok(Ok(StatusCode::NO_CONTENT)) => Ok(()),
-                    Ok(Ok(status)) => Err(format!("{addr} answered {status}")),
-                    Ok(Err(error)) => Err(format!("{addr}: {:#}", anyhow::Error::new(error))),
-                    Err(_) => Err(format!("{addr}: no answer")),
-                }
+        tell(adapters, &self.path, &self.headers, &body).await
+    }
+}
+
+/// Tells all of them, even if some do not take it; then the error is one of theirs.
+async fn tell(
+    adapters: BTreeSet<SocketAddr>,
+    path: &Uri,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(), String> {
+    let reports = adapters.into_iter().take(MAX_ADAPTERS).map(|addr| {
+        let (path, headers, body) = (path.clone(), headers.clone(), body.clone());
+        async move {
+            match timeout(REPORT_TIMEOUT, post(addr, path, headers, body)).await {
+                Ok(Ok(StatusCode::NO_CONTENT)) => Ok(()),
+                Ok(Ok(status)) => Err(format!("{addr} answered {status}")),
+                Ok(Err(error)) => Err(format!("{addr}: {:#}", anyhow::Error::new(error))),
+                Err(_) => Err(format!("{addr}: no answer")),
             }
-        });
-        join_all(told).await.into_iter().collect()
+        }
+    });
+    let reports: Vec<_> = reports.collect();
+    let told: Vec<_> = stream::iter(reports).buffer_unordered(MAX_REPORTS).collect().await;
+    told.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use kipper_process::port::HttpPort;
+    use tokio::{net::TcpListener, sync::mpsc};
+    use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+    use super::*;
+
+    /// The adapters of all shards, of which one alone scales the function.
+    #[tokio::test]
+    async fn every_adapter_is_told() {
+        let (tx, mut told) = mpsc::unbounded_channel();
+        let mut adapters = BTreeSet::new();
+        let mut servers = Vec::new();
+        for number in 0..MAX_ADAPTERS {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            adapters.insert(listener.local_addr().unwrap());
+            let tx = tx.clone();
+            let answer = move |_: Request<Incoming>| {
+                tx.send(number).unwrap();
+                let mut response = Response::new(Full::<Bytes>::default());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                std::future::ready(response)
+            };
+            let port =
+                HttpPort { name: "adapter", max_connections: 1, keep_alive: false, lifetime: None };
+            let server = port.serve(listener, answer, CancellationToken::new());
+            servers.push(AbortOnDropHandle::new(tokio::spawn(server)));
+        }
+        let (path, headers) = (Uri::from_static("/backlog/shop-prod/orders"), HeaderMap::new());
+        tell(adapters, &path, &headers, &Bytes::from_static(b"{}")).await.unwrap();
+        let mut numbers = BTreeSet::new();
+        while let Ok(number) = told.try_recv() {
+            numbers.insert(number);
+        }
+        assert_eq!(numbers.len(), MAX_ADAPTERS);
     }
 }

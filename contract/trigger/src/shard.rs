@@ -13,6 +13,8 @@ use crate::scaler::Target;
 
 /// No more shards than this.
 pub const MAX_SHARDS: u32 = 32;
+/// Adapters that interceptors and pollers report to, of all shards together; the chart allows no more.
+pub const MAX_ADAPTERS: usize = 128;
 
 /// One shard of a known number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
