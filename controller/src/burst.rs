@@ -10,6 +10,7 @@ use kipper_function::Function;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::{
     net::lookup_host,
+    task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
@@ -24,14 +25,26 @@ const MAX_ASKED: usize = 16;
 const LOOKS: u32 = 6;
 const ALLOWED: &str = "kipper_scaler_adapter_burst_allowed";
 
-/// Keeps what is known until dropped, and asks for a pass over every function when that changes. `adapters`
-/// is the name of all adapters with their admin port.
-pub(crate) async fn watch(
-    adapters: String,
-    cache: Arc<Cache>,
-    functions: Store<Function>,
+/// Begins to keep what is known, and to ask for a pass over every function when that changes. `adapters` is the
+/// name of all adapters with their admin port. Without one nothing is to be scaled ahead, so nothing is
+/// missing either, whatever was told of functions before.
+pub(crate) fn start(
+    tasks: &mut JoinSet<()>,
+    adapters: Option<&str>,
+    cache: &Arc<Cache>,
+    functions: &Store<Function>,
     queue: Queue,
 ) {
+    match adapters.filter(|name| !name.is_empty()) {
+        Some(adapters) => {
+            let (adapters, cache) = (adapters.to_owned(), Arc::clone(cache));
+            tasks.spawn(watch(adapters, cache, functions.clone(), queue));
+        }
+        None => cache.set_burst_unavailable(false),
+    }
+}
+
+async fn watch(adapters: String, cache: Arc<Cache>, functions: Store<Function>, queue: Queue) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = Looks::default();
@@ -81,7 +94,23 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::reflector;
+    use tokio::sync::mpsc;
+
     use super::*;
+
+    #[tokio::test]
+    async fn where_no_adapter_is_to_be_asked_nothing_is_missing() {
+        let (functions, _writer) = reflector::store();
+        let (queue, _requests) = mpsc::channel(1);
+        for (adapters, known) in
+            [(None, Some(false)), (Some(""), Some(false)), (Some("adapters.invalid:9990"), None)]
+        {
+            let (mut tasks, cache) = (JoinSet::new(), Arc::new(Cache::new()));
+            start(&mut tasks, adapters, &cache, &functions, queue.clone());
+            assert_eq!(cache.burst_unavailable(), known, "{adapters:?}");
+        }
+    }
 
     #[test]
     fn one_adapter_that_may_not_is_enough() {

@@ -126,10 +126,8 @@ async fn control(
         Arc::new(context(&config, client, cache, functions.clone(), queue, backlog_key, &metrics));
     tasks.spawn(count_phases(functions.clone(), metrics));
     tasks.spawn(deliveries::watch(Arc::clone(&ctx.cache), asking.clone()));
-    if let Some(adapters) = config.scaler_admin_address.clone().filter(|name| !name.is_empty()) {
-        let cache = Arc::clone(&ctx.cache);
-        tasks.spawn(burst::watch(adapters, cache, functions.clone(), asking));
-    }
+    let adapters = config.scaler_admin_address.as_deref();
+    burst::start(&mut tasks, adapters, &ctx.cache, &functions, asking);
     // What the watches ask for until then is dropped: every function is gone over afterwards.
     let drop_requests = async { while requests.recv().await.is_some() {} };
     tokio::select! {
