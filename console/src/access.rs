@@ -13,7 +13,7 @@ use crate::{
     Problem, Reason,
     backend::{Backend, Result},
     error::Login,
-    sessions::Sessions,
+    sessions::{Renewed, Sessions},
 };
 
 /// How requests are told apart.
@@ -37,17 +37,28 @@ impl Access {
         Self(Way::Sessions(Arc::new(sessions)))
     }
 
-    /// The functions of whoever sent this header, and the cookies of a session that goes on.
+    /// The functions of whoever sent this header, and their session where its token was renewed.
     ///
     /// # Errors
     /// [`Reason::Unauthenticated`] without a token or session, and with a wrong one.
-    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<(Arc<dyn Backend>, HeaderMap)> {
+    pub(crate) async fn enter(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<(Arc<dyn Backend>, Option<Renewed>)> {
         match &self.0 {
             Way::Run { digest, backend } => {
                 of_run(digest, headers)?;
-                Ok((Arc::clone(backend), HeaderMap::new()))
+                Ok((Arc::clone(backend), None))
             }
             Way::Sessions(sessions) => sessions.enter(headers).await,
+        }
+    }
+
+    /// What the answer to a request adds to what its browser keeps; asked when the answer is there.
+    pub(crate) fn cookies(&self, renewed: Option<Renewed>) -> HeaderMap {
+        match (&self.0, renewed) {
+            (Way::Sessions(sessions), Some(renewed)) => sessions.cookies(renewed),
+            _ => HeaderMap::new(),
         }
     }
 

@@ -37,6 +37,8 @@ const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 const KEPT: Duration = Duration::from_mins(5);
 /// Tokens that are judged at once: whoever guesses keeps the API server busy no further.
 const MAX_REVIEWS: usize = 16;
+/// Sessions that are known to have ended, for answers that began before; the one that ended first goes.
+const MAX_ENDED: NonZeroUsize = NonZeroUsize::new(1000).expect("not zero");
 
 /// The users of one cluster.
 pub struct Sessions {
@@ -46,6 +48,7 @@ pub struct Sessions {
     gateway: Gateway,
     assistant: Place,
     clients: Mutex<LruCache<Digest, Client>>,
+    ended: Mutex<LruCache<Digest, ()>>,
     reviews: Semaphore,
     provider: Option<(Arc<Provider>, Renewals)>,
 }
@@ -56,6 +59,13 @@ pub(crate) struct Redirect {
     pub(crate) to: String,
     /// The cookies.
     pub(crate) cookies: HeaderMap,
+}
+
+/// A session whose token was renewed for a request that is being answered.
+pub(crate) struct Renewed {
+    /// Its token before, and now.
+    tokens: [Digest; 2],
+    cookies: HeaderMap,
 }
 
 /// A user whose token the API server took.
@@ -74,6 +84,7 @@ impl Sessions {
             gateway,
             assistant: Place::default(),
             clients: Mutex::new(LruCache::new(MAX_CLIENTS)),
+            ended: Mutex::new(LruCache::new(MAX_ENDED)),
             reviews: Semaphore::new(MAX_REVIEWS),
             provider: None,
         }
@@ -136,6 +147,10 @@ impl Sessions {
         };
         let tokens = match provider.finish(&attempt, callback, now()).await {
             Ok(tokens) => tokens,
+            // The cookie is that of a login in another tab, which goes on.
+            Err(OidcError::Stale) => {
+                return Ok(Redirect { to: "/".to_owned(), cookies: HeaderMap::new() });
+            }
             Err(error) => return self.failed(&attempt.to, &error.to_string()),
         };
         if let Err(problem) = self.judge(&tokens.id).await {
@@ -165,32 +180,47 @@ impl Sessions {
 
     fn forget(&self, headers: &HeaderMap) {
         if let Some(session) = Session::of(headers, &self.key, now()) {
-            self.clients.lock().pop(&digest_of(&session.token));
+            let token = digest_of(&session.token);
+            self.ended.lock().put(token, ());
+            self.clients.lock().pop(&token);
             if let Some((_, renewals)) = &self.provider {
                 renewals.forget(&session);
             }
         }
     }
 
-    /// The functions of whoever sent this header, and the cookies of a session whose token was renewed.
+    /// The functions of whoever sent this header, and their session where its token was renewed.
     ///
     /// # Errors
     /// [`Reason::Unauthenticated`] without a session, and when its token does not count any more.
-    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<(Arc<dyn Backend>, HeaderMap)> {
+    pub(crate) async fn enter(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<(Arc<dyn Backend>, Option<Renewed>)> {
         let Some(mut session) = Session::of(headers, &self.key, now()) else {
             let failure = attempt::failure(headers, &self.key, now());
             return Err(self.unauthenticated("log in to the cluster", failure));
         };
-        let mut cookies = HeaderMap::new();
+        let mut renewed = None;
         if let Some(next) = self.renewed(&session).await? {
-            cookies = next.cookies(&self.key).map_err(internal)?;
+            let tokens = [digest_of(&session.token), digest_of(&next.token)];
+            let cookies = next.cookies(&self.key).map_err(internal)?;
+            renewed = Some(Renewed { tokens, cookies });
             session = next;
         }
         let backend = match self.kept(&session.token) {
             Some(backend) => backend,
             None => self.judge(&session.token).await?,
         };
-        Ok((backend, cookies))
+        Ok((backend, renewed))
+    }
+
+    /// What makes a browser keep a session that was renewed, unless the session has ended meanwhile: an
+    /// answer that began before a logout must not bring it back.
+    pub(crate) fn cookies(&self, renewed: Renewed) -> HeaderMap {
+        let ended = self.ended.lock();
+        let has_ended = renewed.tokens.iter().any(|token| ended.contains(token));
+        if has_ended { HeaderMap::new() } else { renewed.cookies }
     }
 
     async fn renewed(&self, session: &Session) -> Result<Option<Session>> {

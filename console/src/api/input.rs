@@ -24,10 +24,10 @@ pub(super) async fn enter(
     next: Next,
 ) -> Response {
     match access.enter(request.headers()).await {
-        Ok((backend, cookies)) => {
+        Ok((backend, renewed)) => {
             request.extensions_mut().insert(User(backend));
             let mut response = next.run(request).await;
-            response.headers_mut().extend(cookies);
+            response.headers_mut().extend(access.cookies(renewed));
             response
         }
         Err(problem) => problem.into_response(),

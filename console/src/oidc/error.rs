@@ -8,7 +8,7 @@ const MAX_WORDS: usize = 200;
 /// Why there are no tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OidcError {
-    /// It does not answer.
+    /// It does not answer, or only says that it is away.
     #[error("the identity provider cannot be reached: {0}")]
     Unreachable(String),
     /// It answers, but not as the specification says.

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Uri, header::HOST};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header::HOST};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -39,6 +39,9 @@ pub(super) enum HttpError {
     Long,
     #[error("the connection broke before the answer was complete")]
     Incomplete,
+    /// Whatever stands before the provider, or the provider itself, says that it is away.
+    #[error("it answers with status {0}")]
+    Away(StatusCode),
 }
 
 /// Why there is no client.
@@ -93,6 +96,9 @@ impl Http {
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let request = Request::from_parts(head, Full::new(Bytes::from(body)));
         let (head, body) = sender.send_request(request).await?.into_parts();
+        if is_away(head.status) {
+            return Err(HttpError::Away(head.status));
+        }
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { HttpError::Long } else { HttpError::Incomplete }
         })?;
@@ -107,6 +113,14 @@ impl<'c> AsyncHttpClient<'c> for Http {
     fn call(&'c self, request: Request<Vec<u8>>) -> Self::Future {
         Box::pin(self.send(request))
     }
+}
+
+/// An answer of these is about no request in particular (RFC 9110, 15.6.3 to 15.6.5).
+fn is_away(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 fn read(pem: &[u8]) -> Result<RootCertStore, TlsError> {

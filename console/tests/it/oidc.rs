@@ -146,10 +146,13 @@ async fn only_the_browser_that_began_a_login_finishes_it_and_only_once() {
     let path = world.idp.authorize(&url);
     let stale =
         "the login took longer than 10 minutes, or was started again in another tab; log in again";
-    // Another browser: of nobody, or with a login of its own (an attacker's code).
+    // Another browser: of nobody, or with a login of its own (an attacker's code, or another tab's), which
+    // goes on.
     assert_eq!(world.refused(&path, "").await, stale);
     let (other_url, other) = world.begin("/").await;
-    assert_eq!(world.refused(&path, &other).await, stale);
+    let reply = world.page.visit(&path, &other).await;
+    assert_eq!(location(&reply), "/");
+    assert!(!reply.headers.contains_key(SET_COOKIE), "{reply:?}");
     // A code that was got for another login does not fit this one's verifier.
     let foreign = world.idp.authorize(&other_url);
     let code = foreign.split('&').next().unwrap();
@@ -253,6 +256,14 @@ async fn a_provider_that_answers_nonsense_too_much_or_elsewhere_is_told() {
     assert!(fault(Fault::Redirect("https://evil.example/token")).await.starts_with(used));
     let why = fault(Fault::Answer(200, " ".repeat((64 << 10) + 1))).await;
     assert_eq!(why, format!("{used}it is longer than 64 KiB"));
+    for (status, words) in
+        [(502, "502 Bad Gateway"), (503, "503 Service Unavailable"), (504, "504 Gateway Timeout")]
+    {
+        let why = fault(Fault::Answer(status, "<html>".to_owned())).await;
+        let expected =
+            format!("the identity provider cannot be reached: it answers with status {words}");
+        assert_eq!(why, expected);
+    }
     let error = json!({ "error": "invalid_client", "error_description": "no\u{1b}[2J" });
     let why = fault(Fault::Answer(401, error.to_string())).await;
     assert_eq!(why, "the identity provider refused: invalid_client (no[2J)");
@@ -272,7 +283,10 @@ async fn a_wrong_secret_is_refused_by_the_provider() {
 async fn a_provider_that_is_away_at_first_is_asked_again() {
     let mut world = start().await;
     for (fault, expected) in [
-        (Fault::Answer(503, String::new()), "has status 503 Service Unavailable"),
+        (
+            Fault::Answer(503, String::new()),
+            "cannot be reached: it answers with status 503 Service Unavailable",
+        ),
         (Fault::Redirect("https://evil.example"), "has status 302 Found"),
     ] {
         world.idp.behave(|ways| drop(ways.faults.insert(DISCOVERY, fault)));

@@ -3,10 +3,14 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
 use super::{served, start};
-use crate::page::{cookies, is_ada};
+use crate::{
+    page::{REVIEWS, cookies, is_ada},
+    provider::Fault,
+};
 
 #[tokio::test]
 async fn a_token_that_ends_is_renewed_once_for_all_requests_of_a_page() {
@@ -58,17 +62,56 @@ async fn a_session_whose_token_is_not_renewed_goes_on_until_its_end() {
 }
 
 #[tokio::test]
-async fn a_session_that_cannot_be_renewed_ends_with_its_token() {
-    for is_away in [false, true] {
+async fn an_answer_that_began_before_a_logout_brings_no_session_back() {
+    // The page logs out with the session from before the renewal, or with the one after it.
+    for has_next in [false, true] {
+        let mut world = start().await;
+        world.idp.behave(|ways| {
+            ways.refreshes = true;
+            ways.lifetime = Duration::from_secs(20);
+        });
+        let (_, before) = world.login(is_ada).await;
+        world.idp.behave(|ways| ways.lifetime = Duration::from_mins(5));
+        let mut last = before.clone();
+        if has_next {
+            let (reply, _) = served(&mut world.api, world.page.get("namespaces", &before)).await;
+            last = cookies(&reply.headers);
+            assert!(last.starts_with("__Host-kipper-session="), "{reply:?}");
+        }
+        let (reply, ()) = tokio::join!(world.page.get("namespaces", &before), async {
+            let mut asked = world.api.asked().await;
+            if asked.path == REVIEWS {
+                is_ada(asked);
+                asked = world.api.asked().await;
+            }
+            let logout = world.page.send(Method::DELETE, "session", &last, Value::Null).await;
+            assert_eq!(logout.status, 204);
+            asked.answer(200, r#"{"metadata":{},"items":[]}"#);
+        });
+        assert_eq!((reply.status, cookies(&reply.headers).as_str()), (200, ""), "{has_next}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_renewed_ends_with_its_token_where_the_provider_says_so() {
+    let away = "the identity provider cannot be reached: ";
+    for (fault, status, words) in [
+        ("secret", 401, "log in again: the identity provider refused: invalid_client".to_owned()),
+        ("down", 502, format!("{away}Connection refused")),
+        ("busy", 502, format!("{away}it answers with status 503 Service Unavailable")),
+    ] {
         let mut world = start().await;
         world.idp.behave(|ways| {
             ways.refreshes = true;
             ways.lifetime = Duration::from_secs(2);
         });
         let (_, session) = world.login(is_ada).await;
-        world.idp.behave(|ways| ways.secret = None);
-        if is_away {
-            world.idp.down().await;
+        match fault {
+            "down" => world.idp.down().await,
+            "busy" => world.idp.behave(|ways| {
+                ways.faults.insert("/token", Fault::Answer(503, String::new()));
+            }),
+            _ => world.idp.behave(|ways| ways.secret = None),
         }
         let reply = loop {
             let (reply, _) = served(&mut world.api, world.page.get("namespaces", &session)).await;
@@ -76,13 +119,9 @@ async fn a_session_that_cannot_be_renewed_ends_with_its_token() {
                 break reply;
             }
         };
-        let (status, words) = match is_away {
-            false => (401, "log in again: the identity provider refused: invalid_client"),
-            true => (502, "the identity provider cannot be reached: Connection refused"),
-        };
         assert_eq!(reply.status, status, "{reply:?}");
-        assert!(reply.body["error"].as_str().unwrap().starts_with(words), "{reply:?}");
+        assert!(reply.body["error"].as_str().unwrap().starts_with(&words), "{reply:?}");
         let provider = json!({ "name": "Example Login", "failure": null });
-        assert_eq!(reply.body.get("provider"), (!is_away).then_some(&provider));
+        assert_eq!(reply.body.get("provider"), (status == 401).then_some(&provider));
     }
 }
