@@ -4,6 +4,8 @@
 //! requests here and a name of theirs may resolve to this machine (DNS rebinding). So the `Host` must be
 //! one of the console's own, and a write must say that the page made it: a header that no form and no
 //! simple request can carry, from the same origin as far as the browser tells (Fetch Metadata, RFC 6454).
+//! What another site's page would read of the API its browser keeps from it, and the work and the
+//! connections that it takes are refused here.
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
 
@@ -17,6 +19,8 @@ use crate::{Problem, Reason, backend::Result};
 /// What every write carries.
 const WRITE: HeaderName = HeaderName::from_static("kipper-console");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What pages of other sites do not read either; to all other paths they may lead a browser.
+const API: &str = "/api/";
 
 /// A scheme and a host under which browsers reach the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +85,18 @@ impl Hosts {
     }
 
     /// Refuses what does not come from the page.
-    pub(crate) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<()> {
+    pub(crate) fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<()> {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(&HOST).unwrap_or_default();
         if headers.get_all(HOST).iter().count() != 1 || !self.names.contains(host) {
             return Err(refused("the console is not served under this host"));
         }
         if matches!(*method, Method::GET | Method::HEAD) {
+            // "none" is the user, by the address bar; programs and old browsers do not say.
+            let mut sites = headers.get_all(&FETCH_SITE).iter();
+            if path.starts_with(API) && !sites.all(|site| site == "same-origin" || site == "none") {
+                return Err(refused("only the console's own page may read the API"));
+            }
             return Ok(());
         }
         let is_or_absent = |name: &HeaderName, is: &dyn Fn(&str) -> bool| match text(name) {
@@ -111,6 +120,8 @@ fn refused(error: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use http::HeaderValue;
+
     use super::*;
 
     #[track_caller]
@@ -130,7 +141,8 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        assert_eq!(hosts.check(&method, &headers).is_ok(), expected, "{method} {fields:?}");
+        let found = hosts.check(&method, "/api/v1/me", &headers);
+        assert_eq!(found.is_ok(), expected, "{method} {fields:?}");
     }
 
     #[test]
@@ -169,6 +181,35 @@ mod tests {
         check_public(Method::POST, &[host, header, ("origin", "http://c.example"), same], false);
         check_public(Method::POST, &[host, header, ("origin", "https://a.example"), same], false);
         check_public(Method::POST, &[host, header, ours, ("sec-fetch-site", "same-site")], false);
+    }
+
+    #[test]
+    fn pages_of_other_sites_read_nothing_of_the_api_and_may_lead_to_the_page() {
+        let hosts = Hosts::public(&"https://c.example".parse().unwrap());
+        let check = |path: &str, sites: &[&'static str], expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "c.example".parse().unwrap());
+            for &site in sites {
+                headers.append("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            for method in [Method::GET, Method::HEAD] {
+                let found = hosts.check(&method, path, &headers).is_ok();
+                assert_eq!(found, expected, "{method} {path} {sites:?}");
+            }
+        };
+        for path in ["/api/v1/me", "/api/v1/stream"] {
+            check(path, &[], true);
+            check(path, &["same-origin"], true);
+            check(path, &["none"], true);
+            check(path, &["same-site"], false);
+            check(path, &["cross-site"], false);
+            check(path, &["same-origin", "same-site"], false);
+            check(path, &[""], false);
+        }
+        for path in ["/", "/ns/shop/functions", "/login/callback"] {
+            check(path, &["same-site"], true);
+            check(path, &["cross-site"], true);
+        }
     }
 
     #[test]

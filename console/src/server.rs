@@ -101,7 +101,8 @@ impl BoundConsole {
 }
 
 async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let mut response = match hosts.check(request.method(), request.headers()) {
+    let checked = hosts.check(request.method(), request.uri().path(), request.headers());
+    let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };

@@ -166,11 +166,11 @@ test('a page of a function, with the session in the same browser, can neither wr
     form.submit();
   }, ORIGIN + functions);
   await evil.getByText("only the console's own page may change anything").waitFor();
-  // All of that reached the server, the session with it; to be read is only what the browser keeps to itself.
+  // All of that reached the server, the session with it, and nothing was answered.
   const requests = (await kip.ingress.requests()).slice(before).filter(({ path }) => path.startsWith(functions));
   assert.deepEqual(
     requests.map(({ method, status, site, hasSession }) => `${method} ${status} ${site} ${hasSession}`).sort(),
-    ['GET 200 same-site true', 'OPTIONS 403 same-site false', 'OPTIONS 403 same-site false', 'POST 403 same-site true', 'POST 403 same-site true'],
+    ['GET 403 same-site true', 'OPTIONS 403 same-site false', 'OPTIONS 403 same-site false', 'POST 403 same-site true', 'POST 403 same-site true'],
   );
   await evil.goto(home);
   await evil.evaluate((origin) => document.body.append(Object.assign(document.createElement('iframe'), { src: origin })), ORIGIN);
