@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{Stream, StreamExt as _, future, stream::BoxStream};
 use kipper_client::logs::Search;
 use kipper_function::FunctionSpec;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -58,22 +58,39 @@ pub struct Watch {
 }
 
 /// What `work` sends, of which at most `queue` updates wait for their reader; the work ends with it.
-pub fn updates<F>(
-    queue: usize,
-    work: impl FnOnce(mpsc::Sender<Update>) -> F,
-) -> BoxStream<'static, Update>
+pub fn updates<T, F>(queue: usize, work: impl FnOnce(mpsc::Sender<T>) -> F) -> BoxStream<'static, T>
 where
+    T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(queue);
-    let task = AbortOnDropHandle::new(tokio::spawn(work(sender)));
-    ReceiverStream::new(receiver)
-        .map(move |update| {
-            // Kept by the stream, so that it is aborted with it.
-            let _ = &task;
-            update
-        })
-        .boxed()
+    fed(ReceiverStream::new(receiver), work(sender)).boxed()
+}
+
+/// The newest of what `work` sends: a reader who is slower misses what was overtaken meanwhile. The work
+/// ends with it.
+pub(crate) fn newest<T, F>(
+    work: impl FnOnce(watch::Sender<Option<T>>) -> F,
+) -> BoxStream<'static, T>
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = watch::channel(None);
+    fed(WatchStream::from_changes(receiver), work(sender)).filter_map(future::ready).boxed()
+}
+
+/// A stream that a task feeds, which ends with it.
+fn fed<S: Stream>(
+    stream: S,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl Stream<Item = S::Item> {
+    let task = AbortOnDropHandle::new(tokio::spawn(work));
+    stream.map(move |update| {
+        // Kept by the stream, so that it is aborted with it.
+        let _ = &task;
+        update
+    })
 }
 
 /// What a write did, and the Function after it.
@@ -82,6 +99,11 @@ pub type Written = (Outcome, Detail);
 /// Functions, as one user sees them.
 #[async_trait]
 pub trait Backend: Send + Sync {
+    /// Whose rights it has; empty where it has one user alone.
+    fn user(&self) -> &str {
+        ""
+    }
+
     /// What it can do.
     async fn meta(&self) -> Result<Meta>;
 
@@ -161,4 +183,19 @@ pub trait Backend: Send + Sync {
 
     /// What is now, and then each change. The stream ends when the backend cannot go on.
     fn watch(&self, watch: Watch) -> BoxStream<'static, Update>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_the_newest_and_none_that_was_overtaken() {
+        let sent = newest(|newest| async move {
+            for at in 1..=3 {
+                newest.send_replace(Some(at));
+            }
+        });
+        assert_eq!(sent.collect::<Vec<_>>().await, [3]);
+    }
 }

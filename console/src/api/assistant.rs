@@ -1,21 +1,21 @@
 //! The assistant: its settings, what it is told, and its replies as they arrive.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
     response::{IntoResponse, Response},
 };
-use futures_util::{Stream, StreamExt as _, stream};
-use http::{
-    HeaderMap,
-    header::{AUTHORIZATION, COOKIE},
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, BoxStream},
 };
 use kipper_assistant::{Draft, Knows, Prompt, Protocol, Request, limits};
 use kipper_function::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
     input::{Body, User},
@@ -24,9 +24,13 @@ use super::{
 use crate::{
     Problem, Reason,
     assistant::{Setup, Stored},
-    backend::{Backend, Result},
-    seal::{Digest, digest_of},
+    backend::{Backend, Result, updates},
 };
+
+/// Events that wait for a slow reader; all of a reply has 10 MiB at the most.
+const QUEUE: usize = 64;
+/// How long a reply is worked on, read or not: somewhat longer than a provider may take for it.
+const LASTS: Duration = Duration::from_mins(11);
 
 /// What is to be set, or tried.
 #[derive(Deserialize)]
@@ -163,7 +167,6 @@ pub(super) async fn knows(User(_): User, Body(form): Body<Form>) -> Json<Knows> 
 pub(super) async fn ask(
     User(backend): User,
     Extension(busy): Extension<Busy>,
-    headers: HeaderMap,
     Body(request): Body<Request>,
 ) -> Result<Response> {
     let problems = limits::check(&request);
@@ -176,56 +179,76 @@ pub(super) async fn ask(
         return Err(Problem::new(Reason::Unsupported, setup.fixed.as_deref().unwrap_or(words)));
     };
     let assistant = stored.assistant(setup.allow_private)?;
-    let turn = busy.begin(&headers)?;
+    let turn = busy.begin(backend.user())?;
     let prompt = Prompt::of(&request);
     let first =
         json!({ "type": "knows", "knows": Knows::of(&request.draft), "tokens": prompt.tokens() });
     let events = assistant.reply(prompt).map(|event| json!(event));
-    Ok(lines::answer(held(stream::iter([first]).chain(events), turn)))
+    Ok(lines::answer(arriving(stream::iter([first]).chain(events), turn)))
 }
 
-/// The stream, with what its end gives back.
-fn held(
+/// The events, in a task of its own: with a reader who does not go on, it ends at its time all the same,
+/// and the connection to the provider and the turn with it.
+fn arriving(
     events: impl Stream<Item = Value> + Send + 'static,
     turn: Turn,
-) -> impl Stream<Item = Value> + Send + 'static {
-    events.map(move |event| {
-        let _ = &turn;
-        event
+) -> BoxStream<'static, Value> {
+    updates(QUEUE, |reader| async move {
+        let _turn = turn;
+        let mut events = pin!(events);
+        let sent = async {
+            while let Some(event) = events.next().await {
+                if reader.send(event).await.is_err() {
+                    break;
+                }
+            }
+        };
+        // A reply that ends so was cut off.
+        let _ = timeout(LASTS, sent).await;
     })
 }
 
-/// Sessions that a reply is on its way to: one at a time for each.
+/// Users that a reply is on its way to: one at a time for each, however many sessions they have.
 #[derive(Clone, Default)]
-pub(super) struct Busy(Arc<Mutex<HashSet<Digest>>>);
+pub(super) struct Busy(Arc<Mutex<HashSet<String>>>);
 
-/// A session's reply, until it is dropped.
+/// A user's reply, until it is dropped.
 struct Turn {
     busy: Busy,
-    session: Digest,
+    user: String,
 }
 
 impl Busy {
-    fn begin(&self, headers: &HeaderMap) -> Result<Turn> {
-        let session = session(headers);
-        if !self.0.lock().insert(session) {
+    fn begin(&self, user: &str) -> Result<Turn> {
+        if !self.0.lock().insert(user.to_owned()) {
             let words =
                 "the assistant is still answering another question of yours; stop that first";
             return Err(Problem::new(Reason::Busy, words));
         }
-        Ok(Turn { busy: self.clone(), session })
+        Ok(Turn { busy: self.clone(), user: user.to_owned() })
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.busy.0.lock().remove(&self.session);
+        self.busy.0.lock().remove(&self.user);
     }
 }
 
-/// What a browser sends of a session, which only tells sessions apart here.
-fn session(headers: &HeaderMap) -> Digest {
-    let sent = [AUTHORIZATION, COOKIE].iter().flat_map(|name| headers.get_all(name));
-    let sent: Vec<&[u8]> = sent.map(http::HeaderValue::as_bytes).collect();
-    digest_of(sent.join(&b' '))
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_nobody_reads_ends_at_its_time_and_gives_its_turn_back() {
+        let busy = Busy::default();
+        let reply = arriving(stream::repeat(json!({})), busy.begin("ada").unwrap());
+        tokio::time::sleep(LASTS - Duration::from_secs(1)).await;
+        assert!(busy.begin("ada").is_err());
+        assert!(busy.begin("bob").is_ok());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(busy.begin("ada").is_ok());
+        assert_eq!(reply.count().await, QUEUE);
+    }
 }

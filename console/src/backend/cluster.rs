@@ -121,6 +121,10 @@ fn as_read(current: &Detail) -> Function {
 
 #[async_trait]
 impl Backend for Cluster {
+    fn user(&self) -> &str {
+        &self.user
+    }
+
     async fn meta(&self) -> Result<Meta> {
         let info = self.info().await?;
         let pattern = info.as_ref().and_then(url_pattern);
