@@ -4,12 +4,13 @@
 //! `kipper-assistant` in the chart's namespace, which the console's pods have as a file, so that they need
 //! no right to read it. The key goes in and never comes out: the API says only that there is one.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use kipper_assistant::{Assistant, BaseUrl, Bounds, Key, Protocol, Settings};
 use kipper_function::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::{Problem, Reason, error::FieldProblem};
 
@@ -17,6 +18,11 @@ use crate::{Problem, Reason, error::FieldProblem};
 const MAX_MODEL: usize = 200;
 /// Largest file with settings; longer is none of ours.
 const MAX_FILE: u64 = 64 << 10;
+/// How late a kubelet brings a change of the Secret at the most: a minute, and somewhat more on a busy node.
+const BROUGHT: Duration = Duration::from_mins(2);
+/// States of the file that are known to be older than what was written; after more writes than that within
+/// [`BROUGHT`], the file may count too early.
+const MAX_OLDER: usize = 16;
 
 /// The settings as they are kept. Has no `Debug`, because of the key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,10 +118,18 @@ pub struct Mounted {
     written: Mutex<Option<Written>>,
 }
 
-/// What this process has written, until the file shows something else than it did then.
+/// What this process has written, until the file shows something newer or should have shown it.
 struct Written {
     stored: Option<Stored>,
-    before: Option<Stored>,
+    at: Instant,
+    /// What the file may still show: what it did then, and what this process had written before.
+    older: Vec<Option<Stored>>,
+}
+
+impl Written {
+    fn counts(&self, file: &Option<Stored>) -> bool {
+        self.at.elapsed() < BROUGHT && self.older.contains(file)
+    }
 }
 
 impl Mounted {
@@ -128,7 +142,7 @@ impl Mounted {
     pub(crate) fn read(&self) -> Result<Option<Stored>, Problem> {
         let file = self.file()?;
         let mut written = self.written.lock();
-        if written.as_ref().is_some_and(|written| written.before != file) {
+        if written.as_ref().is_some_and(|written| !written.counts(&file)) {
             *written = None;
         }
         Ok(written.as_ref().map_or(file, |written| written.stored.clone()))
@@ -136,8 +150,15 @@ impl Mounted {
 
     pub(crate) fn note(&self, stored: Option<Stored>) {
         // A file that cannot be read now is another one once it can.
-        let before = self.file().ok().flatten();
-        *self.written.lock() = Some(Written { stored, before });
+        let file = self.file().ok().flatten();
+        let mut written = self.written.lock();
+        let mut older = vec![file];
+        if let Some(former) = written.take() {
+            older.push(former.stored);
+            older.extend(former.older);
+            older.truncate(MAX_OLDER);
+        }
+        *written = Some(Written { stored, at: Instant::now(), older });
     }
 
     fn file(&self) -> Result<Option<Stored>, Problem> {
@@ -209,6 +230,17 @@ mod tests {
         assert_eq!(model().unwrap(), format!("model of {third}"));
         mounted.note(None);
         assert_eq!(model(), None);
+        // What was written before comes late, and is no news.
+        mounted.note(Some(stored(first)));
+        mounted.note(Some(stored(second)));
+        fs::write(&path, stored(first).text()).unwrap();
+        assert_eq!(model().unwrap(), format!("model of {second}"));
+        mounted.note(None);
+        assert_eq!(model(), None);
+        // Until all of it must have come.
+        mounted.written.lock().as_mut().unwrap().at -= BROUGHT;
+        assert_eq!(model().unwrap(), format!("model of {first}"));
+        mounted.note(None);
         fs::remove_file(&path).unwrap();
         assert_eq!(model(), None);
         fs::write(&path, vec![b' '; 65 << 10]).unwrap();
