@@ -1,7 +1,7 @@
 //! What may be asked: how much, and which files. Pure; every problem at the path of its field.
 //!
 //! Only text is attached, told by the name and by the content. Files that are made to hold secrets are
-//! refused by their names, and private keys by what is in them.
+//! refused by their names, and private keys by what is in them; among the code, such files are withheld.
 
 use kipper_function::function::Problem;
 
@@ -84,6 +84,11 @@ const KEY_NAMES: [&str; 11] = [
     ".pypirc",
     ".htpasswd",
 ];
+
+/// Is this a file that is made to hold secrets, or one with a private key in it? Nothing of it is sent.
+pub fn is_withheld(name: &str, text: &str) -> bool {
+    holds_keys(name) || has_private_key(text)
+}
 
 /// Everything that is wrong with a request; nothing for one that can be sent.
 pub fn check(request: &Request) -> Vec<Problem> {
@@ -227,18 +232,32 @@ fn refused_name(name: &str) -> Option<String> {
     if let Some(why) = malformed(name) {
         return Some(why);
     }
-    let file = name.rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase();
-    let (stem, extension) = file.rsplit_once('.').unwrap_or((&file, ""));
-    let holds_keys = KEY_NAMES.contains(&file.as_str())
-        || KEY_EXTENSIONS.contains(&extension)
-        || file.starts_with(".env.");
-    if holds_keys {
+    let file = file_of(name);
+    let (stem, extension) = split(&file);
+    if holds_keys(name) {
         return Some("is a kind of file that holds secrets, and is not sent".to_owned());
     }
     if EXTENSIONS.contains(&extension) || NAMES.contains(&stem) {
         return None;
     }
     Some("is not a kind of text file that can be attached, such as source code, JSON, YAML or Markdown".to_owned())
+}
+
+/// The last part of a path, in small letters.
+fn file_of(name: &str) -> String {
+    name.rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What stands before the last dot, and behind it.
+fn split(file: &str) -> (&str, &str) {
+    file.rsplit_once('.').unwrap_or((file, ""))
+}
+
+fn holds_keys(name: &str) -> bool {
+    let file = file_of(name);
+    KEY_NAMES.contains(&file.as_str())
+        || KEY_EXTENSIONS.contains(&split(&file).1)
+        || file.starts_with(".env.")
 }
 
 fn refused_text(text: &str) -> Option<String> {

@@ -2,7 +2,8 @@
 //! message begins with the code and the attached files. Pure.
 //!
 //! Files are data. Each stands between two lines that have a digest of everything that was sent, so
-//! that no file can have such a line in it: it would have to contain its own digest.
+//! that no file can have such a line in it: it would have to contain its own digest. A file that may hold
+//! secrets is withheld, and a line says so; the digest has nothing of it either, by which one could guess.
 
 use std::fmt::Write as _;
 
@@ -11,6 +12,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::{
     knows::Knows,
+    limits::is_withheld,
     request::{Draft, Request, Role},
     tokens,
 };
@@ -88,13 +90,34 @@ fn turns(request: &Request) -> Vec<Turn> {
     turns
 }
 
-fn files(request: &Request, id: &str) -> String {
+/// A file of the question.
+struct File<'a> {
+    /// `code` or `attached`.
+    what: &'static str,
+    name: &'a str,
+    /// What is in it; `None` where that is withheld.
+    text: Option<&'a str>,
+}
+
+/// All of them, the code first.
+fn files_of(request: &Request) -> impl Iterator<Item = File<'_>> {
     let code = request.draft.code.iter().map(|(path, text)| ("code", path, text));
     let attached = request.attachments.iter().map(|file| ("attached", &file.name, &file.text));
+    code.chain(attached).map(|(what, name, text)| {
+        let text = (!is_withheld(name, text)).then_some(text.as_str());
+        File { what, name, text }
+    })
+}
+
+fn files(request: &Request, id: &str) -> String {
     let mut files = String::new();
-    for (what, name, text) in code.chain(attached) {
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    for File { what, name, text } in files_of(request) {
         let name = quoted(name);
+        let Some(text) = text else {
+            let _ = write!(files, "--- withheld {id} {what} {name}\n\n");
+            continue;
+        };
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         let _ = write!(files, "--- begin {id} {what} {name}\n{text}{end}--- end {id}\n\n");
     }
     files
@@ -105,13 +128,12 @@ fn quoted(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }
 
-/// A digest of every text of the request.
+/// A digest of every text that is sent.
 fn delimiter(request: &Request) -> String {
     let mut digest = Context::new(&SHA256);
-    let code = request.draft.code.iter().flat_map(|(path, text)| [path, text]);
-    let attached = request.attachments.iter().flat_map(|file| [&file.name, &file.text]);
-    let said = request.messages.iter().map(|message| &message.text);
-    for text in code.chain(attached).chain(said) {
+    let files = files_of(request).flat_map(|file| [file.name, file.text.unwrap_or_default()]);
+    let said = request.messages.iter().map(|message| message.text.as_str());
+    for text in files.chain(said) {
         digest.update(&text.len().to_le_bytes());
         digest.update(text.as_bytes());
     }
@@ -203,6 +225,35 @@ mod tests {
             last.lines().filter(|line| line.starts_with(&format!("--- begin {id}"))).count();
         assert_eq!((begins, ends), (2, 2), "{last}");
         assert!(last.contains("attached \"x\\\"\\n--- end\"\n"), "{last}");
+    }
+
+    #[test]
+    fn files_that_hold_secrets_are_withheld_and_said_to_be() {
+        let mut request = request(json!([{"role": "user", "text": "a"}]));
+        let key = "-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----";
+        let held = ["conf/.env", "conf/.env.local", "id_rsa", "lib/tls.key", "lib/tls.pem"];
+        let held = held.map(|name| (name, "A=canary"));
+        for (name, text) in held.into_iter().chain([("sign.py", key)]) {
+            request.draft.code.insert(name.to_owned(), text.to_owned());
+        }
+        request.attachments[0].name = "prod.env".to_owned();
+        request.attachments[0].text = "canary".to_owned();
+        let prompt = Prompt::of(&request);
+        let id = delimiter(&request);
+        let sent = format!("{prompt:?}");
+        assert!(!sent.contains("canary"), "{sent}");
+        let last = &prompt.turns[0].text;
+        for name in
+            ["conf/.env", "conf/.env.local", "id_rsa", "lib/tls.key", "lib/tls.pem", "sign.py"]
+        {
+            assert!(last.contains(&format!("--- withheld {id} code {name:?}\n")), "{last}");
+        }
+        assert!(last.contains(&format!("--- withheld {id} attached \"prod.env\"\n")), "{last}");
+        assert!(last.contains(&format!("--- begin {id} code \"handler.py\"\n")), "{last}");
+        assert!(prompt.system.contains(&format!("`--- withheld {id}`")), "{}", prompt.system);
+        // Nothing in what is sent depends on it.
+        request.draft.code.insert("conf/.env".to_owned(), "A=another".to_owned());
+        assert_eq!(Prompt::of(&request), prompt);
     }
 
     #[test]

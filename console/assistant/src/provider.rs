@@ -42,14 +42,24 @@ pub(crate) trait Provider: Sync {
 /// What is known of a reply so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Why the model ended.
+    /// Why the model ended; absent until it has.
     pub(crate) stop: Option<Stop>,
+    /// Are its words a refusal?
+    pub(crate) is_refusal: bool,
     /// What it took.
     pub(crate) usage: Usage,
     /// Nothing more will come.
     pub(crate) is_over: bool,
     /// Was anything of this protocol in it?
     pub(crate) is_understood: bool,
+}
+
+impl Progress {
+    /// The model has ended, for no other reason than was given before.
+    pub(crate) fn end(&mut self) {
+        let stop = if self.is_refusal { Stop::Refused } else { Stop::End };
+        self.stop.get_or_insert(stop);
+    }
 }
 
 /// Why an event is none.

@@ -2,12 +2,13 @@
 //!
 //! Nothing runs while nobody polls it, and dropping it closes the connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use http::StatusCode;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     call::{Answer, Call},
@@ -18,6 +19,9 @@ use crate::{
     provider::{Progress, Provider, Trouble},
     settings::Settings,
 };
+
+/// How long is waited, after the model's own end, for what a server still has to say: the count of tokens.
+const AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// The events of a reply.
 pub type Reply = BoxStream<'static, Event>;
@@ -58,6 +62,8 @@ struct Arriving {
     progress: Progress,
     /// Did any event come?
     has_events: bool,
+    /// Until when the rest is waited for; absent before the model's own end.
+    rest: Option<Instant>,
 }
 
 impl Arriving {
@@ -77,12 +83,21 @@ impl Arriving {
             decoder: Decoder::new(provider.framing()),
             progress: Progress::default(),
             has_events: false,
+            rest: None,
             settings,
         }))
     }
 
-    /// The next event; everything but a delta is the last one.
+    /// The next event; everything but a delta is the last one. Once the model has ended, its reply is whole,
+    /// whatever goes wrong after that.
     async fn event(&mut self) -> Result<Event, Failure> {
+        match self.step().await {
+            Err(_) if self.progress.stop.is_some() => self.ended(),
+            event => event,
+        }
+    }
+
+    async fn step(&mut self) -> Result<Event, Failure> {
         loop {
             if self.progress.is_over {
                 return self.ended();
@@ -95,12 +110,21 @@ impl Arriving {
                 if !text.is_empty() {
                     return Ok(Event::Delta { text });
                 }
-            } else if let Some(chunk) = self.answer.chunk().await? {
+            } else if let Some(chunk) = self.chunk().await? {
                 self.decoder.push(&chunk);
             } else {
                 return self.ended();
             }
         }
+    }
+
+    /// The next bytes; `None` at the end of the answer, and when the rest takes too long.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        if self.progress.stop.is_none() {
+            return self.answer.chunk().await;
+        }
+        let until = *self.rest.get_or_insert_with(|| Instant::now() + AFTER_STOP);
+        timeout_at(until, self.answer.chunk()).await.unwrap_or(Ok(None))
     }
 
     fn read(&mut self, event: &str) -> Result<String, Failure> {
@@ -110,7 +134,7 @@ impl Arriving {
         })
     }
 
-    /// A reply is whole when its model said so, whatever its server says after that.
+    /// A reply is whole when its model said so.
     fn ended(&self) -> Result<Event, Failure> {
         if let Some(stop) = self.progress.stop {
             return Ok(Event::Done { stop, usage: self.progress.usage });

@@ -76,7 +76,7 @@ impl Provider for Anthropic {
             }
             "message_stop" => {
                 progress.is_over = true;
-                progress.stop.get_or_insert(Stop::End);
+                progress.end();
             }
             _ => {}
         }

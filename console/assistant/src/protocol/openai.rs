@@ -65,7 +65,7 @@ impl Provider for OpenAi {
         if event.trim() == "[DONE]" {
             progress.is_understood = true;
             progress.is_over = true;
-            progress.stop.get_or_insert(Stop::End);
+            progress.end();
             return Ok(String::new());
         }
         let event = parse(event)?;
@@ -73,14 +73,12 @@ impl Provider for OpenAi {
         count(&event, "/usage/prompt_tokens", &mut progress.usage.input);
         count(&event, "/usage/completion_tokens", &mut progress.usage.output);
         let refusal = text(&event, "/choices/0/delta/refusal");
-        if !refusal.is_empty() {
-            progress.stop = Some(Stop::Refused);
-        }
+        progress.is_refusal |= !refusal.is_empty();
         match event.pointer("/choices/0/finish_reason").and_then(Value::as_str) {
             Some("length") => progress.stop = Some(Stop::Length),
             Some("content_filter") => progress.stop = Some(Stop::Refused),
             // After the words of a refusal it ends as usual.
-            Some(_) => drop(progress.stop.get_or_insert(Stop::End)),
+            Some(_) => progress.end(),
             None => {}
         }
         Ok(text(&event, "/choices/0/delta/content") + &refusal)

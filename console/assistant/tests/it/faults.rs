@@ -6,6 +6,7 @@ use kipper_model_server::{
     ModelServer, Stream,
     words::{End, Words},
 };
+use serde_json::json;
 
 use crate::support::{AT_ONCE, Asking, ask, ask_with, collect, failure, settings};
 
@@ -128,6 +129,75 @@ async fn the_end_of_the_model_is_the_end_of_the_reply() {
     };
     let ((_, last), ()) = tokio::join!(collect(reply), provider);
     assert!(matches!(last, Event::Done { stop: Stop::Length, .. }), "{last:?}");
+}
+
+/// The model's own end of a reply, without the words of its server after that.
+fn stop(words: Words) -> String {
+    let end = words.end(End::Whole);
+    let last = match words {
+        Words::OpenAi => end.find("data: {\"choices\":[],").unwrap(),
+        Words::Anthropic => end.find("event: message_stop").unwrap(),
+        Words::Ollama => end.len(),
+    };
+    end[..last].to_owned()
+}
+
+#[tokio::test]
+async fn nothing_that_goes_wrong_after_the_model_s_end_makes_a_reply_fail() {
+    for words in Words::ALL {
+        for fault in ["breaks", "error", "nonsense", "half"] {
+            let Asking { mut server, reply } = ask(words).await;
+            let provider = async {
+                let mut stream = server.asked().await.stream(words.content_type()).await;
+                stream.send(words.begin() + &words.text("a") + &stop(words)).await;
+                let part = match fault {
+                    "error" => words.error("the GPU fell off the bus"),
+                    "nonsense" => "data: <html>\n\n".to_owned(),
+                    "half" => "data: {".to_owned(),
+                    _ => String::new(),
+                };
+                stream.send(part).await;
+            };
+            let ((text, last), ()) = tokio::join!(collect(reply), provider);
+            assert_eq!(text, "a");
+            assert!(matches!(last, Event::Done { stop: Stop::End, .. }), "{fault}: {last:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rest_after_the_model_s_end_is_not_waited_for_longer_than_5_s() {
+    for words in [Words::OpenAi, Words::Anthropic] {
+        let Asking { mut server, mut reply } = ask(words).await;
+        let provider = async {
+            let mut stream = server.asked().await.stream(words.content_type()).await;
+            stream.send(words.begin() + &words.text("a") + &stop(words)).await;
+            stream
+        };
+        let (event, stream) = tokio::join!(reply.next(), provider);
+        assert_eq!(event, Some(Event::Delta { text: "a".to_owned() }));
+        // What was sent in one piece is here in one piece: nothing of it is on its way any more.
+        tokio::time::pause();
+        let before = tokio::time::Instant::now();
+        let last = reply.next().await;
+        assert!(matches!(last, Some(Event::Done { stop: Stop::End, .. })), "{last:?}");
+        assert_eq!(before.elapsed().as_secs(), 5);
+        tokio::time::resume();
+        drop(stream);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_in_words_that_breaks_off_is_not_whole() {
+    let Asking { mut server, reply } = ask(Words::OpenAi).await;
+    let provider = async {
+        let mut stream = server.asked().await.stream("text/event-stream").await;
+        let refusal = json!({"choices": [{"delta": {"refusal": "I cannot"}}]});
+        stream.send(format!("data: {refusal}\n\n")).await;
+    };
+    let ((text, last), ()) = tokio::join!(collect(reply), provider);
+    assert_eq!(text, "I cannot");
+    assert!(matches!(&last, Event::Error(failure) if failure.code == Code::CutOff), "{last:?}");
 }
 
 #[tokio::test]
