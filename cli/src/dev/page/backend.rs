@@ -57,7 +57,7 @@ pub(crate) struct Local {
     router: Arc<Router>,
     /// What flags set the assistant up with.
     assistant: Option<assistant::Stored>,
-    /// Functions are made one after the other, so that the limit holds.
+    /// Functions are made one after the other, so that the limit holds and a name is given once.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -220,16 +220,18 @@ impl Backend for Local {
 
     async fn create(&self, namespace: &str, new: New) -> Result<Saved> {
         needs_cluster(&new.spec)?;
+        let _turn = self.making.lock().await;
+        // Only now, because the one whose turn it was may have made it.
         if self.board.get(&new.name).is_some() {
             let error = format!("function {} exists already", new.name);
             return Err(Problem::new(Reason::Exists, error));
         }
-        let _turn = self.making.lock().await;
         if self.board.len() >= MAX_FUNCTIONS {
             let error = format!("kip dev runs at most {MAX_FUNCTIONS} functions");
             return Err(Problem::new(Reason::Unsupported, error));
         }
         let name = Name { namespace, name: &new.name };
+        let former = self.board.secrets.lock().get(&new.name).cloned();
         let mut written = Vec::new();
         if !new.secrets.is_empty() {
             self.keep(&new.name, &new.secrets)?;
@@ -237,7 +239,7 @@ impl Backend for Local {
         }
         let made = files::create(&self.board.home, &new.name, &new.spec);
         let path = made.map_err(|error| {
-            self.board.secrets.lock().remove(&new.name);
+            self.restore(&new.name, former);
             refused(error)
         })?;
         written.push("spec");
@@ -389,6 +391,15 @@ impl Local {
         }
         Ok(())
     }
+
+    /// Gives a function the secrets again that it had.
+    fn restore(&self, name: &str, former: Option<BTreeMap<String, Secret>>) {
+        let mut all = self.board.secrets.lock();
+        match former {
+            Some(former) => drop(all.insert(name.to_owned(), former)),
+            None => drop(all.remove(name)),
+        }
+    }
 }
 
 fn summaries(board: &Board, url: &str) -> Vec<Summary> {
@@ -493,4 +504,85 @@ fn mean(((then, former), (now, total)): ((Instant, u64), (Instant, u64))) -> Opt
 fn requests(router: &Router, name: &str) -> Option<u64> {
     let host = hosts(name).into_iter().next()?;
     Some(router.route(&host)?.counters.total())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use kipper_interceptor::{
+        destination::DestinationContext,
+        inflight::Changes,
+        metrics::Metrics,
+        queue::{Held, HoldLimits},
+    };
+    use prometheus::Registry;
+    use serde_json::json;
+
+    use super::*;
+    use crate::dev::{journal::Journal, load::load, page::board::Given};
+
+    fn local(home: &Path) -> (Local, mpsc::Receiver<Given>) {
+        let (board, orders) = Board::new(home);
+        let context = DestinationContext {
+            held: Arc::new(Held::new(HoldLimits::default())),
+            changes: Changes::default(),
+            metrics: Arc::new(Metrics::new(&Registry::new(), true).unwrap()),
+            workers: 1,
+            fleet: Default::default(),
+        };
+        let router = Arc::new(Router::new(Arc::new(context), true));
+        (Local::new(board, "http://127.0.0.1:8080".to_owned(), router, None), orders)
+    }
+
+    /// The function `hello` with a secret.
+    fn hello(secret: &str) -> New {
+        let spec = json!({ "runtime": "node", "source": { "code": "1" } });
+        let set = BTreeMap::from([("KEY".to_owned(), secret.to_owned())]);
+        New {
+            name: "hello".to_owned(),
+            spec: serde_json::from_value(spec).unwrap(),
+            secrets: SecretChanges { set, delete: Vec::new() },
+        }
+    }
+
+    fn secrets(local: &Local) -> Vec<String> {
+        local.board.secrets_of("hello").into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Takes a function over, as `kip dev` does.
+    async fn take_over(local: &Local, orders: &mut mpsc::Receiver<Given>) {
+        let (order, done) = orders.recv().await.unwrap();
+        let Order::Written(path) = order else { panic!("another order") };
+        let function = load(&[path]).unwrap().functions.remove(0);
+        local.board.put(&function, &Arc::new(Journal::default()));
+        done.send(Ok(())).unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_two_creates_of_one_name_the_second_takes_nothing_from_the_first() {
+        let home = tempfile::tempdir().unwrap();
+        let (local, mut orders) = local(home.path());
+        let (first, second, ()) = tokio::join!(
+            local.create(NAMESPACE, hello("first")),
+            local.create(NAMESPACE, hello("second")),
+            take_over(&local, &mut orders),
+        );
+        assert!(first.is_ok(), "{first:?}");
+        assert_eq!(second.err().map(|problem| problem.reason), Some(Reason::Exists));
+        assert_eq!(secrets(&local), ["first"]);
+    }
+
+    #[tokio::test]
+    async fn a_create_that_fails_leaves_the_secrets_as_they_were() {
+        let home = tempfile::tempdir().unwrap();
+        let (local, _orders) = local(home.path());
+        // A file that kip dev does not serve, and has secrets for.
+        std::fs::write(home.path().join("hello.js"), "").unwrap();
+        local.keep("hello", &hello("former").secrets).unwrap();
+        let failed = local.create(NAMESPACE, hello("next")).await;
+        assert_eq!(failed.err().map(|problem| problem.reason), Some(Reason::Exists));
+        assert_eq!(secrets(&local), ["former"]);
+    }
 }
