@@ -71,12 +71,24 @@ export function problemOf(file: { name: string; size: number }, attached: readon
   return total > MAX_TOTAL_BYTES ? `the files of a message may have ${kilobytes(MAX_TOTAL_BYTES)} together` : null;
 }
 
-function nameProblem(name: string): string | null {
-  const file = name.toLowerCase();
+/** Whether the server sends nothing of a file of the code. */
+export const isWithheld = (path: string, text: string): boolean => holdsSecrets(path) || PRIVATE_KEY.test(text);
+
+/** The last part of a path in small letters, and what stands before and behind its last dot. */
+function partsOf(path: string): { file: string; stem: string; extension: string } {
+  const file = path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1).toLowerCase();
   const dot = file.lastIndexOf('.');
-  const stem = dot < 0 ? file : file.slice(0, dot);
-  const extension = dot < 0 ? '' : file.slice(dot + 1);
-  if (KEY_NAMES.has(file) || KEY_EXTENSIONS.has(extension) || file.startsWith('.env.')) return 'files of this kind hold secrets';
+  return dot < 0 ? { file, stem: file, extension: '' } : { file, stem: file.slice(0, dot), extension: file.slice(dot + 1) };
+}
+
+function holdsSecrets(path: string): boolean {
+  const { file, extension } = partsOf(path);
+  return KEY_NAMES.has(file) || KEY_EXTENSIONS.has(extension) || file.startsWith('.env.');
+}
+
+function nameProblem(name: string): string | null {
+  const { stem, extension } = partsOf(name);
+  if (holdsSecrets(name)) return 'files of this kind hold secrets';
   return EXTENSIONS.has(extension) || NAMES.has(stem) ? null : 'only source code and other text can be attached';
 }
 

@@ -1,5 +1,6 @@
 /** About how many tokens a question has. The rule is that of `kipper-assistant` (`estimate.rs`), weight by weight. Pure. */
 import type { Ask, Knows, Usage } from '../api/types.ts';
+import { isWithheld } from './attachments.ts';
 
 /** Below this nobody needs to know. */
 export const SHOWN_TOKENS = 1000;
@@ -50,7 +51,8 @@ export const RULES_TOKENS = 560;
 /** About as many tokens as are sent for a question, the rules and what Kipper knows among them. */
 export function estimate({ messages, draft, attachments }: Ask, knows: Knows | null): number {
   const names = knows ? Object.values(knows).flat().join(' ') : '';
-  const files = [...Object.entries(draft.code), ...attachments.map(({ name, text }): [string, string] => [name, text])];
+  const code = Object.entries(draft.code).map(([path, text]): [string, string] => [path, isWithheld(path, text) ? '' : text]);
+  const files = [...code, ...attachments.map(({ name, text }): [string, string] => [name, text])];
   const texts = [names, ...messages.map(({ text }) => text), ...files.flat()];
   return texts.reduce((sum, text) => sum + tokensOf(text), RULES_TOKENS);
 }

@@ -1,4 +1,5 @@
 /** A file beside what would replace it. A chunk of its own: loaded with the first Apply. */
+import type { Language } from '@codemirror/language';
 import { unifiedMergeView } from '@codemirror/merge';
 import { EditorState } from '@codemirror/state';
 import { EditorView, lineNumbers } from '@codemirror/view';
@@ -17,10 +18,21 @@ const look = EditorView.theme({
   '.cm-collapsedLines': { background: 'var(--hover)', color: 'var(--text-soft)', padding: '3px 10px', cursor: 'pointer' },
 });
 
-/** Each change can be left out; what remains is the text that is applied. */
-export async function showMerge(parent: HTMLElement, path: string, former: string, next: string): Promise<() => string> {
-  const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? '';
+/** A comparison that is shown. */
+export interface Merge {
+  /** What is applied: each change can be left out. */
+  text(): string;
+  destroy(): void;
+}
+
+/** What shows files of this name beside what would replace them. */
+export async function mergeFor(path: string): Promise<(parent: HTMLElement, former: string, next: string) => Merge> {
   const language = await languageFor(path);
+  return (parent, former, next) => show(parent, path, language, former, next);
+}
+
+function show(parent: HTMLElement, path: string, language: Language | null, former: string, next: string): Merge {
+  const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? '';
   const view = new EditorView({
     parent,
     state: EditorState.create({
@@ -41,7 +53,7 @@ export async function showMerge(parent: HTMLElement, path: string, former: strin
       ],
     }),
   });
-  return () => view.state.doc.toString();
+  return { text: () => view.state.doc.toString(), destroy: () => view.destroy() };
 }
 
 function leaveOutButton(leaveOut: (event: MouseEvent) => void): HTMLElement {

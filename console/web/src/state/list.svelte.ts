@@ -12,26 +12,35 @@ export class FunctionListState {
   createRefusal = $state<string | null>(null);
   connection = $state<Connection>('connecting');
   private close: (() => void) | null = null;
-  private isStopped = false;
+  /** Grows with each start and stop: what was begun before is over. */
+  private runs = 0;
+  /** Grows with each list that comes or is asked for: one that was asked for before is older. */
+  private lists = 0;
 
   constructor(readonly namespace: string) {}
 
   start(): void {
-    this.isStopped = false;
-    void this.load().then(() => this.follow());
+    const run = ++this.runs;
+    void this.load().then(() => {
+      if (run === this.runs) this.follow(run);
+    });
   }
 
   private async load(): Promise<void> {
+    const lists = ++this.lists;
     const first = await session.takeFirstList();
+    if (lists !== this.lists) return;
     if (first?.namespace === this.namespace) this.take(first.items);
     else await this.reload();
   }
 
   /** After the list, which is what the page is for: the stream begins with all there are. */
-  private follow(): void {
-    if (this.isStopped) return;
+  private follow(run: number): void {
+    const take = (why: string | null): void => {
+      if (run === this.runs) this.createRefusal = why;
+    };
     // Without an answer, the save will tell.
-    void api.createRefusal(this.namespace).then((why) => (this.createRefusal = why), () => {});
+    void api.createRefusal(this.namespace).then(take, () => {});
     this.close = openStream({
       namespace: this.namespace,
       onConnection: (connection) => (this.connection = connection),
@@ -43,19 +52,23 @@ export class FunctionListState {
   }
 
   stop(): void {
-    this.isStopped = true;
+    this.runs += 1;
     this.close?.();
+    this.close = null;
   }
 
   async reload(): Promise<void> {
+    const lists = ++this.lists;
     try {
-      this.take(await api.list(this.namespace));
+      const items = await api.list(this.namespace);
+      if (lists === this.lists) this.take(items);
     } catch (error) {
-      this.error = messageOf(error);
+      if (lists === this.lists) this.error = messageOf(error);
     }
   }
 
   private take(items: Summary[]): void {
+    this.lists += 1;
     // By name already.
     this.items = items;
     this.error = '';

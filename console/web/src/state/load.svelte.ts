@@ -26,6 +26,14 @@ export class Load<T> {
     }
   }
 
+  /** Takes over what another answer says; what was asked for before it is older. */
+  take(value: T): void {
+    this.attempt += 1;
+    this.value = value;
+    this.error = '';
+    this.isLoading = false;
+  }
+
   /** Fetches unless that was done, or is being done, already. An effect that calls this does not depend on it. */
   ensure(): void {
     untrack(() => {

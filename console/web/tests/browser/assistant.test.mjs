@@ -15,6 +15,7 @@ const PYTHON = 'def handler(event, context=None):\n    return {}\n';
 const files = {
   'hello.yaml': manifest('hello', { runtime: 'node', source: { code: HELLO, dependencies: { pg: '8.11.5' } }, env: { OPENSRS_HOST: ENV, REGION: 'eu' } }),
   'other.js': HELLO,
+  'moved.js': HELLO,
   'snake.py': PYTHON,
   'folder.yaml': manifest('folder', { runtime: 'node', source: { files: { 'index.js': HELLO, 'lib/a.js': 'module.exports = 1;\n', 'notes.md': '# a\n' } } }),
   'bound.yaml': manifest('bound', { runtime: 'node', source: { code: HELLO }, serviceBindings: [{ name: 'eventdb' }] }),
@@ -221,6 +222,22 @@ test('a cancelled Apply changes nothing', async () => {
   assert.equal(await codeOf(page), HELLO);
   assert.ok(await panelOf(page).isVisible(), 'Escape was the dialog’s');
   assert.ok(await isFocused(page.getByRole('button', { name: 'Apply to editor' })));
+});
+
+test('a file that changes while Apply is open is compared again, and nothing of the change is lost', async () => {
+  const page = await openAssistant('moved');
+  const next = `// first\n${HELLO}`;
+  await discuss(page, fence('js', next));
+  await page.getByRole('button', { name: 'Apply to editor' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Apply to index.js?' });
+  await dialog.getByText('// first').waitFor();
+  await at.kip.write('moved.js', `${HELLO}// elsewhere\n`);
+  await dialog.getByText('The file was changed while this was open').waitFor();
+  await dialog.locator('.cm-deletedLine').getByText('// elsewhere').waitFor();
+  assert.equal(await dialog.locator('.cm-editor').count(), 1, 'the one before is gone');
+  await dialog.locator('.cm-deletedChunk').filter({ hasText: '// elsewhere' }).getByRole('button', { name: 'Leave this out' }).click();
+  await dialog.getByRole('button', { name: 'Apply', exact: true }).click();
+  await eventually(async () => assert.equal(await codeOf(page), `${next}// elsewhere\n`));
 });
 
 test('a block that leaves the rest out is warned about, before and in the dialog', async () => {

@@ -65,6 +65,39 @@ test('a key is set, replaced and removed, and never sent where it does not belon
   await form.getByText('Not set.').waitFor();
 });
 
+test('what is typed while an answer is on its way stays, and an answer to something else is not shown', async () => {
+  const { page } = at;
+  let stored = { provider: 'openai', url: 'https://a.example/v1', model: 'm', keySet: false, changed: null, canChange: true, why: null };
+  const held = [];
+  const answer = (json) => new Promise((resolve) => held.push(() => resolve(json())));
+  await page.route('**/api/v1/settings/ai', async (route) => {
+    if (route.request().method() === 'GET') return route.fulfill({ json: stored });
+    const { key, ...rest } = route.request().postDataJSON();
+    await route.fulfill({ json: await answer(() => (stored = { ...stored, ...rest, keySet: key !== null })) });
+  });
+  await page.route('**/api/v1/settings/ai/try', async (route) => {
+    await route.fulfill({ json: await answer(() => ({ models: ['old'], reply: 'an old answer', error: null })) });
+  });
+  await enter(at);
+  await page.getByRole('link', { name: 'Settings' }).click();
+  const form = page.getByRole('form', { name: 'AI provider' });
+  const model = form.getByLabel('Model');
+  const next = () => eventually(() => assert.ok(held.length > 0)).then(() => held.shift()());
+  await eventually(async () => assert.equal(await model.inputValue(), 'm'));
+
+  await form.getByRole('button', { name: 'Try' }).click();
+  await model.fill('another');
+  await next();
+  await form.getByRole('button', { name: 'Try', exact: true }).waitFor();
+  assert.equal(await form.getByText('an old answer').count(), 0);
+
+  await form.getByRole('button', { name: 'Save' }).click();
+  await model.fill('a third');
+  await next();
+  await page.getByText('Saved the settings.').waitFor();
+  assert.equal(await model.inputValue(), 'a third');
+});
+
 test('without a provider the assistant says where one is set', async () => {
   const kip = await Kip.start({ 'hello.js': HELLO });
   after(() => kip.stop());

@@ -1,11 +1,20 @@
 import { expect, test } from 'vitest';
-import { costWords, tokensOf } from '../../../src/assistant/estimate';
+import { costWords, estimate, RULES_TOKENS, tokensOf } from '../../../src/assistant/estimate';
 
 // The same texts as in `estimate.rs`.
 test.each<[string, number]>([
   ['', 0], ['a', 1], ['hello', 2], ['hello world', 3], ['customerClient', 3], ['HTTP', 1], ['12345', 4], ['    \t  ', 0],
   ['\u4f60\u597d', 2], ['\u043f\u0440\u0438\u0432\u0435\u0442', 2], ['\u00e9', 2],
 ])('%j', (text, expected) => expect(tokensOf(text)).toBe(expected));
+
+test('files with secrets are not sent, and not counted', () => {
+  const tokens = (path: string, text: string): number =>
+    estimate({ messages: [], attachments: [], draft: { runtime: 'node', code: { [path]: text }, bindings: [], envNames: [], secretNames: [], dependencies: {} } }, null);
+  const text = 'word '.repeat(1000);
+  for (const path of ['.env', 'lib/.env.local', 'lib\\tls.pem', 'ID_RSA']) expect(tokens(path, text)).toBe(RULES_TOKENS + tokensOf(path));
+  expect(tokens('a.js', `${text}-----BEGIN PRIVATE KEY-----`)).toBe(RULES_TOKENS + tokensOf('a.js'));
+  expect(tokens('a.js', text)).toBeGreaterThan(RULES_TOKENS + 500);
+});
 
 test('words about it', () => {
   const none = { input: null, output: null };
