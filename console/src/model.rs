@@ -407,7 +407,9 @@ pub struct Phase {
 pub enum RateSource {
     /// Requests are counted: the mean since the last update.
     Counter,
-    /// What the function is scaled by: the larger of the means of the last 10 s and 60 s.
+    /// What the function is scaled by, as the scaler-adapter tells it: the larger of the mean of the last
+    /// 60 s and of what the last 10 s show beyond chance; for 30 s after it has asked for replicas, at least
+    /// what keeps them.
     Autoscaler,
 }
 
