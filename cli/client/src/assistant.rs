@@ -9,6 +9,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
+use serde_json::json;
 
 use crate::{ApiError, Connection, FIELD_MANAGER};
 
@@ -44,20 +45,35 @@ impl AssistantSecret {
         Ok(stored.and_then(|secret| secret.data?.remove(SETTINGS)).map(|bytes| bytes.0))
     }
 
-    /// Stores them in place of what was there, or nothing.
+    /// Stores them in place of what was there.
     ///
     /// # Errors
     /// Whatever the cluster says.
-    pub async fn write(&self, settings: Option<Vec<u8>>) -> Result<(), ApiError> {
-        let value = settings.map(|text| (SETTINGS.to_owned(), ByteString(text)));
+    pub async fn write(&self, settings: Vec<u8>) -> Result<(), ApiError> {
+        let value = (SETTINGS.to_owned(), ByteString(settings));
         let secret = Secret {
             metadata: ObjectMeta { name: Some(SECRET.to_owned()), ..Default::default() },
-            data: value.map(|value| [value].into()),
+            data: Some([value].into()),
             ..Default::default()
         };
         // Whoever wrote them before, with kubectl perhaps: they are one value.
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = self.api.patch(SECRET, &params, &Patch::Apply(&secret)).await;
         applied.map(drop).map_err(|error| self.error(error))
+    }
+
+    /// Removes them, whoever wrote them: an apply without the value would leave one that another field
+    /// manager owns, with the key in it.
+    ///
+    /// # Errors
+    /// Whatever the cluster says; where there is no Secret, there is nothing to remove.
+    pub async fn remove(&self) -> Result<(), ApiError> {
+        let without = json!({ "data": { SETTINGS: null } });
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
+        match self.api.patch(SECRET, &params, &Patch::Merge(&without)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            patched => patched.map(drop).map_err(|error| self.error(error)),
+        }
     }
 }

@@ -163,7 +163,11 @@ impl Patience {
         match self {
             Self::Endless => is_lasting,
             Self::None => |error| {
-                let is_away = matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_));
+                let is_away = match error {
+                    kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+                    kube::Error::Api(status) => status.code >= 500,
+                    _ => false,
+                };
                 is_away || is_lasting(error)
             },
         }
@@ -291,6 +295,26 @@ mod tests {
             "function hello was changed in the meantime",
         );
         check(json!({ "code": 503 }), "the cluster failed: status 503");
+    }
+
+    #[test]
+    fn without_patience_a_server_that_cannot_answer_ends_a_watch() {
+        let api = |code: u16| -> kube::Error {
+            let status: Status = serde_json::from_value(json!({ "code": code })).unwrap();
+            kube::Error::Api(status.into())
+        };
+        for (code, endless, none) in [
+            (403, true, true),
+            (410, false, false),
+            (429, false, false),
+            (500, false, true),
+            (503, false, true),
+            (504, false, true),
+        ] {
+            let ends = [Patience::Endless, Patience::None].map(|p| p.gives_up()(&api(code)));
+            assert_eq!(ends, [endless, none], "{code}");
+        }
+        assert!(Patience::None.gives_up()(&kube::Error::Service("silent".into())));
     }
 
     #[test]

@@ -16,7 +16,8 @@ const REQUEST_RATE: &str = "-request-rate";
 /// How busy a function is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
-    /// Requests per second, by which it is scaled: the larger of the means of the last 10 s and 60 s.
+    /// Requests per second, as the adapter tells them: the larger of the mean of the last 60 s and of what
+    /// the last 10 s show beyond chance; for 30 s after it has asked for replicas, at least what keeps them.
     pub requests_per_second: f64,
     /// Pods that share them.
     pub replicas: i32,

@@ -177,6 +177,27 @@ async fn a_right_is_asked_for_once_and_a_refusal_each_time_and_without_an_answer
     assert_eq!(console.get(rights).await.body["create"], json!(null));
 }
 
+/// An apply that has no value would leave one that kubectl wrote, with the key in it.
+#[tokio::test]
+async fn a_provider_is_removed_whoever_wrote_it() {
+    let (mut api, console, _stop) = start().await;
+    let path = "/api/v1/namespaces/kipper-system/secrets/kipper-assistant";
+    for code in [200, 404] {
+        let remove = console.send(Method::DELETE, "/api/v1/settings/ai", &Value::Null);
+        let (reply, ()) = tokio::join!(remove, async {
+            refuse(asked(&mut api, "GET", path).await, 404, "NotFound");
+            let patch = asked(&mut api, "PATCH", path).await;
+            let sent: Value = serde_json::from_str(&patch.body).unwrap();
+            assert_eq!(sent, json!({ "data": { "settings.json": null } }));
+            match code {
+                200 => patch.answer(200, r#"{"metadata":{"name":"kipper-assistant"}}"#),
+                _ => refuse(patch, 404, "NotFound"),
+            }
+        });
+        assert_eq!((reply.status, &reply.body["keySet"]), (200, &json!(false)), "{reply:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_cluster_that_is_away_is_told_on_the_stream_which_begins_anew_when_it_is_back() {
     let (mut api, console, _stop) = start().await;

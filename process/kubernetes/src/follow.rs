@@ -111,13 +111,23 @@ where
         let resource = follower.api.resource_url();
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(resource, %error, pause_ms, "watch failed, the last known objects stay");
-        if let FollowError::List(error) | FollowError::Watch(error) = error
+        let lost = match error {
+            FollowError::List(error) | FollowError::Watch(error) => Some(error),
+            FollowError::NoAnswer | FollowError::Dead => Some(no_answer(&error)),
+            FollowError::EndedAtOnce | FollowError::NoVersion => None,
+        };
+        if let Some(error) = lost
             && follower.mirror.gives_up(&error)
         {
             return Err(error);
         }
         sleep(pause).await;
     }
+}
+
+/// A server that says nothing, as a client reports one that cannot be reached.
+fn no_answer(error: &FollowError) -> kube::Error {
+    kube::Error::Service(error.to_string().into())
 }
 
 struct Follower<K, M> {

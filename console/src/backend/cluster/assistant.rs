@@ -80,7 +80,10 @@ pub(super) async fn write(
         return Err(Problem::new(crate::Reason::Unsupported, "flags cannot be changed"));
     }
     let secret = AssistantSecret::new(connection, system);
-    secret.write(stored.map(Stored::text)).await?;
+    match stored {
+        Some(stored) => secret.write(stored.text()).await?,
+        None => secret.remove().await?,
+    }
     if let Place::Mounted { file, .. } = place {
         file.note(stored.cloned());
     }
