@@ -168,7 +168,7 @@ async fn watches_that_all_end_at_once_are_followed_by_a_list() {
 }
 
 /// A mirror for a command that somebody waits for.
-struct Command;
+struct Command(fn(&kube::Error) -> bool);
 
 impl Mirror<ConfigMap> for Command {
     fn begin(&mut self) {}
@@ -177,7 +177,7 @@ impl Mirror<ConfigMap> for Command {
     fn apply(&mut self, _: ConfigMap) {}
     fn delete(&mut self, _: ConfigMap) {}
     fn gives_up(&self, error: &kube::Error) -> bool {
-        matches!(error, kube::Error::Api(status) if status.code == 403)
+        (self.0)(error)
     }
 }
 
@@ -185,12 +185,24 @@ impl Mirror<ConfigMap> for Command {
 async fn a_mirror_may_give_up() {
     let mut api = ApiServer::in_memory().await;
     let maps: Api<ConfigMap> = Api::all(api.client());
-    let following = tokio::spawn(follow(maps, Settings::default(), Command));
+    let forbidden = |error: &kube::Error| matches!(error, kube::Error::Api(s) if s.code == 403);
+    let following = tokio::spawn(follow(maps, Settings::default(), Command(forbidden)));
     let status = |code: u16| json!({ "status": "Failure", "code": code, "message": "no" });
     api.list(PATH).await.answer(500, &status(500).to_string());
     api.list(PATH).await.answer(403, &status(403).to_string());
     let Err(error) = following.await.unwrap();
     assert!(matches!(error, kube::Error::Api(status) if status.code == 403));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_may_give_up_a_server_that_says_nothing() {
+    let mut api = ApiServer::in_memory().await;
+    let maps: Api<ConfigMap> = Api::all(api.client());
+    let away = |error: &kube::Error| matches!(error, kube::Error::Service(_));
+    let following = tokio::spawn(follow(maps, Settings::default(), Command(away)));
+    let _silent = api.list(PATH).await;
+    let Err(error) = following.await.unwrap();
+    assert!(matches!(error, kube::Error::Service(_)), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
