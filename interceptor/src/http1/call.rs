@@ -12,14 +12,14 @@ use kipper_process::drain::{DrainPhase, DrainWatch};
 use super::tunnel;
 use crate::{
     error::ProxyError,
-    headers::{Additions, ConnectionOption, RequestId, write_response},
+    headers::{Additions, ConnectionOption, write_response},
     message::{
         body::{BodySink, Decoder, Encoder, Framing},
         head::{RequestHead, ResponseHead, Version},
     },
     observe::record::Moved,
     queue::Place,
-    request::client::Client,
+    request::client::{Client, OwnAnswer},
     upstream::http1::Connection as PodConnection,
     wire::{budget::Budget, buffer::Buffer, io::Io, timer::Deadline},
     worker::Worker,
@@ -64,7 +64,7 @@ impl Asked {
     pub(super) fn of(head: RequestHead<'_>) -> Self {
         Self {
             version: head.version,
-            to_head: head.method == "HEAD",
+            to_head: head.is_head(),
             upgrade: head.upgrade.is_some(),
             keep_alive: head.keep_alive,
             body: head.body,
@@ -265,18 +265,12 @@ impl Client for Call<'_> {
         &mut self.stream.deadline
     }
 
-    async fn answer(
-        &mut self,
-        worker: &Worker,
-        error: ProxyError,
-        id: &RequestId,
-        retry_after: Option<u64>,
-    ) {
+    async fn answer(&mut self, worker: &Worker, answer: &OwnAnswer<'_>) {
         let close = !self.body_done() || !self.asked.keep_alive || self.asked.upgrade;
         if close {
             self.verdict = Verdict::Close;
         }
-        self.stream.answer(worker, error, id, retry_after, close).await;
+        self.stream.answer(worker, answer, close).await;
     }
 
     fn cut(&mut self, _: ProxyError) {
@@ -306,15 +300,8 @@ impl Stream {
     }
 
     /// Writes an answer of this proxy's own.
-    pub(super) async fn answer(
-        &mut self,
-        worker: &Worker,
-        error: ProxyError,
-        id: &RequestId,
-        retry_after: Option<u64>,
-        close: bool,
-    ) {
-        write_error(self.out.tail(), error, id, retry_after, close);
+    pub(super) async fn answer(&mut self, worker: &Worker, answer: &OwnAnswer<'_>, close: bool) {
+        write_error(self.out.tail(), answer, close);
         let until = Instant::now() + worker.context.limits.grace;
         poll_fn(|cx| match self.io.poll_flush_buffer(cx, &mut self.out, usize::MAX) {
             Poll::Ready(_) => Poll::Ready(()),
@@ -325,32 +312,25 @@ impl Stream {
 }
 
 /// Appends a whole error response.
-fn write_error(
-    out: &mut Vec<u8>,
-    error: ProxyError,
-    id: &RequestId,
-    retry_after: Option<u64>,
-    close: bool,
-) {
+fn write_error(out: &mut Vec<u8>, answer: &OwnAnswer<'_>, close: bool) {
     use std::io::Write as _;
-    let status = error.status();
+    let status = answer.error.status();
     let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-    let id = std::str::from_utf8(id).unwrap_or_default();
-    let body = error.body(id);
+    let id = std::str::from_utf8(answer.id).unwrap_or_default();
     // Writing to a vector cannot fail.
     let _ = write!(
         out,
         "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          cache-control: no-store\r\nx-request-id: {id}\r\n",
         reason.unwrap_or_default(),
-        body.len(),
+        answer.length(),
     );
-    if let Some(seconds) = retry_after {
+    if let Some(seconds) = answer.retry_after {
         let _ = write!(out, "retry-after: {seconds}\r\n");
     }
     if close {
         out.extend_from_slice(b"connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(answer.body().as_bytes());
 }

@@ -22,7 +22,6 @@ use crate::{
         head::{RequestHead, parse_request},
         section::{HeadError, HeadLimits},
     },
-    observe::record::Seen,
     request::{
         discard::{DISCARD_TIME, discard},
         life,
@@ -43,17 +42,16 @@ pub(crate) struct Connection {
 
 /// A request that is answered without a function.
 struct Refused {
-    error: ProxyError,
+    unserved: Unserved,
     /// The connection may take another request.
     keep: bool,
-    /// What is told of it, where its head could be read.
-    seen: Option<Box<Seen>>,
 }
 
 impl Refused {
     /// Its head is not whole, or none that could be read.
     fn unread(error: ProxyError) -> Self {
-        Self { error, keep: false, seen: None }
+        // It may be a HEAD: no answer follows that the body of this one could be taken for.
+        Self { unserved: Unserved::unread(error, false), keep: false }
     }
 }
 
@@ -110,11 +108,10 @@ impl Connection {
                 call.verdict()
             }
             Ok(None) => Verdict::Gone,
-            Err(Refused { error, keep, seen }) => {
-                let (error, keep) = (*error, *keep);
-                let id = life::refused(worker, self.peer, Unserved { error, seen: seen.take() });
-                self.stream.answer(worker, error, &id, error.retry_after(), !keep).await;
-                if keep { Verdict::Keep } else { Verdict::Close }
+            Err(Refused { unserved, keep }) => {
+                let id = life::refused(worker, self.peer, unserved);
+                self.stream.answer(worker, &unserved.answer(&id), !*keep).await;
+                if *keep { Verdict::Keep } else { Verdict::Close }
             }
         }
     }
@@ -216,7 +213,7 @@ fn admit(
     // Only a request without a body leaves the connection at the start of the next one.
     let keep = head.keep_alive && head.body.is_done();
     let prepared = prepare(&mut head, peer, worker);
-    let prepared = prepared.map_err(|Unserved { error, seen }| Refused { error, keep, seen })?;
+    let prepared = prepared.map_err(|unserved| Refused { unserved, keep })?;
     Ok((prepared, Asked::of(head)))
 }
 

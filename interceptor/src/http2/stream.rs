@@ -14,11 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery,
+};
 
 use crate::{
     error::ProxyError,
-    headers::{Additions, Peer, RequestId, response_fields},
+    headers::{Additions, Peer, response_fields},
     message::{
         body::{BodySink, Decoder},
         field::{Class, Field, Fields, identify},
@@ -31,7 +33,7 @@ use crate::{
     observe::record::Moved,
     queue::Place,
     request::{
-        client::Client,
+        client::{Client, OwnAnswer},
         discard::discard,
         life,
         prepared::{Unserved, prepare},
@@ -75,11 +77,12 @@ pub(super) async fn serve(
     let inbox = Inbox::new(body);
     let most = worker.context.limits.request_head.fields;
     let ahead = if inbox.is_done() { 0 } else { ahead(&parts, worker.context.h2.window) };
+    let unread = |error| Unserved::unread(error, parts.method == Method::HEAD);
     let prepared = if ahead > FLOOR && worker.context.buffers.is_short() {
-        Err(ProxyError::Overloaded.into())
+        Err(unread(ProxyError::Overloaded))
     } else {
         view(&parts, inbox.is_done(), most)
-            .map_err(Unserved::from)
+            .map_err(unread)
             .and_then(|mut head| prepare(&mut head, peer, worker))
     };
     let deadline = Deadline::new(Instant::now() + worker.context.limits.grace);
@@ -97,10 +100,9 @@ pub(super) async fn serve(
     drop(parts);
     match prepared {
         Ok(mut prepared) => life::serve(&mut stream, worker, &mut prepared).await,
-        Err(unserved) => {
-            let error = unserved.error;
-            let id = life::refused(worker, peer, unserved);
-            stream.answer(worker, error, &id, error.retry_after()).await;
+        Err(mut unserved) => {
+            let id = life::refused(worker, peer, &mut unserved);
+            stream.answer(worker, &unserved.answer(&id)).await;
         }
     }
     if !stream.gone {
@@ -117,7 +119,7 @@ fn ahead(parts: &Parts, window: u32) -> usize {
 
 /// The head as the stages know it; `bare` = the stream has ended with it.
 pub fn view(parts: &Parts, bare: bool, most: usize) -> Result<RequestHead<'_>, ProxyError> {
-    if parts.method == http::Method::CONNECT {
+    if parts.method == Method::CONNECT {
         return Err(ProxyError::MethodNotAllowed);
     }
     if parts.headers.len() > most {
@@ -197,11 +199,15 @@ impl Stream {
         }
     }
 
-    /// Begins the response; `end` = nothing follows its head.
-    fn begin(&mut self, response: Response<()>, end: bool) -> Result<(), ProxyError> {
-        let begun = self.respond.send_response(response, end);
+    /// Begins the response; `bare` = it ends with its head, which stays here while its end does.
+    fn begin(&mut self, response: Response<()>, bare: bool) -> Result<(), ProxyError> {
+        if bare && self.holds_end() {
+            self.held = Some(response);
+            return Ok(());
+        }
+        let begun = self.respond.send_response(response, bare);
         self.send = Some(begun.map_err(|_| ProxyError::ClientGone)?);
-        if end {
+        if bare {
             self.outbox.ended();
         }
         Ok(())
@@ -324,12 +330,7 @@ impl Client for Stream {
         }
         let kind = response.headers().get(header::CONTENT_TYPE);
         self.wants_end |= kind.is_some_and(|k| k.as_bytes().starts_with(b"application/grpc"));
-        let bare = head.body.is_done();
-        if bare && self.holds_end() {
-            self.held = Some(response);
-            return Ok(());
-        }
-        self.begin(response, bare)
+        self.begin(response, head.body.is_done())
     }
 
     fn unsent(&self) -> usize {
@@ -354,20 +355,15 @@ impl Client for Stream {
         &mut self.deadline
     }
 
-    async fn answer(
-        &mut self,
-        worker: &Worker,
-        error: ProxyError,
-        id: &RequestId,
-        retry_after: Option<u64>,
-    ) {
-        if self.begin(own_answer(error, id, retry_after), false).is_err() {
+    async fn answer(&mut self, worker: &Worker, answer: &OwnAnswer<'_>) {
+        if self.begin(own_head(answer), answer.to_head).is_err() {
             self.gone = true;
             return;
         }
-        let text = error.body(std::str::from_utf8(id).unwrap_or_default());
-        self.outbox.push(text.into());
-        self.outbox.end(&[]);
+        if !answer.to_head {
+            self.outbox.push(answer.body().into());
+            self.outbox.end(&[]);
+        }
         self.flush(worker).await;
     }
 
@@ -392,17 +388,18 @@ impl Client for Stream {
 }
 
 /// Head of an answer of this proxy's own.
-fn own_answer(error: ProxyError, id: &RequestId, retry_after: Option<u64>) -> Response<()> {
+fn own_head(answer: &OwnAnswer<'_>) -> Response<()> {
     let mut map = HeaderMap::new();
     append(&mut map, b"content-type", b"application/json");
+    append(&mut map, b"content-length", answer.length().to_string().as_bytes());
     append(&mut map, b"cache-control", b"no-store");
-    append(&mut map, b"x-request-id", id);
-    if let Some(seconds) = retry_after {
+    append(&mut map, b"x-request-id", answer.id);
+    if let Some(seconds) = answer.retry_after {
         append(&mut map, b"retry-after", seconds.to_string().as_bytes());
     }
     let mut response = Response::new(());
     *response.status_mut() =
-        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+        StatusCode::from_u16(answer.error.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = map;
     response
 }

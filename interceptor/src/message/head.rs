@@ -57,6 +57,11 @@ pub struct ResponseHead<'a> {
 }
 
 impl RequestHead<'_> {
+    /// Its answer has no body (RFC 9110 section 9.3.2).
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
     /// How the body is sent on: as it came.
     pub fn framing(&self) -> Framing {
         match &self.body {

@@ -17,6 +17,32 @@ use crate::{
     worker::Worker,
 };
 
+/// An answer of this proxy's own, whichever protocol frames it.
+pub(crate) struct OwnAnswer<'a> {
+    pub(crate) error: ProxyError,
+    pub(crate) id: &'a RequestId,
+    /// Seconds after which trying again makes sense.
+    pub(crate) retry_after: Option<u64>,
+    /// To a HEAD, whose answer has the head of a GET's and no body (RFC 9110 section 9.3.2).
+    pub(crate) to_head: bool,
+}
+
+impl OwnAnswer<'_> {
+    /// The body that is sent.
+    pub(crate) fn body(&self) -> String {
+        if self.to_head { String::new() } else { self.text() }
+    }
+
+    /// `Content-Length`: what the body of a GET's answer has, also where none is sent.
+    pub(crate) fn length(&self) -> usize {
+        self.text().len()
+    }
+
+    fn text(&self) -> String {
+        self.error.body(std::str::from_utf8(self.id).unwrap_or_default())
+    }
+}
+
 /// The client of one request. As a sink it takes the body of the response.
 ///
 /// Static dispatch only: each protocol gets its own copy of the request's life.
@@ -72,13 +98,11 @@ pub(crate) trait Client: BodySink + Send {
     /// A timer that lasts as long as the client.
     fn deadline(&mut self) -> &mut Deadline;
 
-    /// Answers with an error, as far as the client takes it in time.
+    /// Gives an answer of our own, as far as the client takes it in time.
     fn answer(
         &mut self,
         worker: &Worker,
-        error: ProxyError,
-        id: &RequestId,
-        retry_after: Option<u64>,
+        answer: &OwnAnswer<'_>,
     ) -> impl Future<Output = ()> + Send;
 
     /// Makes sure that the client does not take what it got for the whole answer.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    client::Client,
+    client::{Client, OwnAnswer},
     connect,
     exchange::{Exchange, Failure, Finished},
     hold,
@@ -85,19 +85,19 @@ fn tell(worker: &Worker, prepared: &mut Prepared, course: &Course, error: Option
 }
 
 /// Counts a request that no function gets, and tells of it; the id of its answer.
-pub(crate) fn refused(worker: &Worker, peer: Peer, unserved: Unserved) -> RequestId {
-    let Unserved { error, seen } = unserved;
+pub(crate) fn refused(worker: &Worker, peer: Peer, unserved: &mut Unserved) -> RequestId {
+    let error = unserved.error;
     worker.context.metrics.error(error);
     let id = new_request_id(fastrand::u128(..));
     if let Some(observers) = &worker.context.observers
-        && let Some(seen) = seen.or_else(|| observers.unread(peer))
+        && let Some(seen) = unserved.seen.take().or_else(|| observers.unread(peer))
     {
         observers.tell(Record {
             function: None,
             status: error.status(),
             error: Some(error),
             pod: None,
-            moved: Moved { received: 0, sent: answer_length(error, &id) },
+            moved: Moved { received: 0, sent: unserved.answer(&id).body().len() as u64 },
             phases: Phases::new(),
             took: seen.accepted.elapsed(),
             seen: *seen,
@@ -105,11 +105,6 @@ pub(crate) fn refused(worker: &Worker, peer: Peer, unserved: Unserved) -> Reques
         });
     }
     id
-}
-
-/// Bytes of the body of an answer of our own.
-fn answer_length(error: ProxyError, id: &RequestId) -> u64 {
-    error.body(std::str::from_utf8(id).unwrap_or_default()).len() as u64
 }
 
 /// How a request failed.
@@ -145,10 +140,15 @@ async fn fail<C: Client>(
     if cut || error.status() == 499 {
         client.cut(error);
     } else {
-        let retry_after = error.retryable().then(|| destination.retry_after());
-        client.answer(worker, error, &prepared.id, retry_after).await;
+        let answer = OwnAnswer {
+            error,
+            id: &prepared.id,
+            retry_after: error.retryable().then(|| destination.retry_after()),
+            to_head: prepared.terms.to_head,
+        };
+        client.answer(worker, &answer).await;
         if prepared.seen.is_some() {
-            moved.sent = answer_length(error, &prepared.id);
+            moved.sent = answer.body().len() as u64;
         }
     }
     Failed { error, cut }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::client::OwnAnswer;
 use crate::{
     admission,
     destination::Destination,
@@ -45,13 +46,22 @@ pub(crate) struct Prepared {
 
 /// A request that no function gets.
 pub(crate) struct Unserved {
-    pub(crate) error: ProxyError,
-    pub(crate) seen: Option<Box<Seen>>,
+    pub(super) error: ProxyError,
+    to_head: bool,
+    /// What is told of it, where its head could be read.
+    pub(super) seen: Option<Box<Seen>>,
 }
 
-impl From<ProxyError> for Unserved {
-    fn from(error: ProxyError) -> Self {
-        Self { error, seen: None }
+impl Unserved {
+    /// One whose head could not be read; `to_head` = that much is known, it is a HEAD.
+    pub(crate) fn unread(error: ProxyError, to_head: bool) -> Self {
+        Self { error, to_head, seen: None }
+    }
+
+    /// What its client gets.
+    pub(crate) fn answer<'a>(&self, id: &'a RequestId) -> OwnAnswer<'a> {
+        let Self { error, to_head, .. } = *self;
+        OwnAnswer { error, id, retry_after: error.retry_after(), to_head }
     }
 }
 
@@ -101,7 +111,7 @@ pub(crate) fn prepare(
         None => Sight::default(),
     };
     let prepared = admit(head, peer, worker, accepted, &mut sight);
-    prepared.map_err(|error| Unserved { error, seen: sight.seen })
+    prepared.map_err(|error| Unserved { error, to_head: head.is_head(), seen: sight.seen })
 }
 
 fn admit(
@@ -136,7 +146,7 @@ fn admit(
         (Outgoing::Http1(Buffer::with(out)), forwarded)
     };
     let terms = Terms {
-        to_head: head.method == "HEAD",
+        to_head: head.is_head(),
         upgrade: head.upgrade.is_some(),
         response_header: route.spec.timeouts.response_header,
         until: route.spec.timeouts.request.map(|limit| accepted + limit),

@@ -51,6 +51,14 @@ fn routes() -> Vec<Row> {
                 answer(ok("/")),
             ])
             .errors(&[("unknown_host", 1)]),
+        Row::new("an unknown host of a HEAD, and the next request")
+            .client([
+                send(request("HEAD", "/").host("nobody.test")),
+                answer(status(404).body("").has("content-length")),
+                send(get("/")),
+                answer(ok("/")),
+            ])
+            .errors(&[("unknown_host", 1)]),
         Row::new("an unknown host, and a body")
             .client([send(post("/").host("nobody.test").body("hello")), unknown()])
             .accepted(0)
@@ -163,6 +171,20 @@ fn queues() -> Vec<Row> {
             ])
             .accepted(5)
             .errors(&[("queue_full", 2), ("client_gone", 3)]),
+        Row::new("a queue that is full for a HEAD, and the next request")
+            .set(|s| s.config.max_held = NonZeroUsize::MIN)
+            .pods([])
+            .client([
+                send(get("/")),
+                Act::Held(1),
+                Act::As(1),
+                send(request("HEAD", "/late")),
+                answer(status(503).body("").has("content-length").field("retry-after", "3")),
+                send(get("/late")),
+                full(),
+            ])
+            .accepted(3)
+            .errors(&[("queue_full", 2), ("client_gone", 1)]),
         Row::new("a queue that is full of what its clients may send ahead")
             .set(|s| s.config.max_held_bytes = NonZeroUsize::new(300_000).unwrap())
             .pods([])
