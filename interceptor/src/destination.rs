@@ -52,6 +52,21 @@ pub struct DestinationContext {
     pub fleet: ArcSwap<Fleet>,
 }
 
+#[cfg(test)]
+impl DestinationContext {
+    /// With every default, alone.
+    pub(crate) fn for_test(workers: usize) -> Arc<Self> {
+        let metrics = Metrics::new(&prometheus::Registry::new(), true);
+        Arc::new(Self {
+            held: Arc::new(Held::new(crate::queue::HoldLimits::default())),
+            changes: Changes::default(),
+            metrics: Arc::new(metrics.expect("no family is there twice")),
+            workers,
+            fleet: ArcSwap::default(),
+        })
+    }
+}
+
 /// A route with what is derived from it once per change, not once per request.
 pub struct Route {
     /// As the source gave it.

@@ -7,7 +7,11 @@
 //! A host has one owner. More than one function may claim it, for a moment at a hand-over or because
 //! a status lies: the oldest gets it, and when that one goes, the next.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -103,6 +107,19 @@ impl Router {
     /// Every function, in no order.
     pub fn functions(&self) -> Vec<Arc<Destination>> {
         self.state.lock().functions.values().cloned().collect()
+    }
+
+    /// Those that have the names of `functions` now, each once: one that was removed and made again
+    /// counts alone under its name, however long requests of the former one run. One that is gone
+    /// stands for itself.
+    pub(crate) fn current(&self, functions: Vec<Arc<Destination>>) -> Vec<Arc<Destination>> {
+        let state = self.state.lock();
+        let current = |f: Arc<Destination>| match state.functions.get(&f.id) {
+            Some(current) => Arc::clone(current),
+            None => f,
+        };
+        let mut seen = HashSet::with_capacity(functions.len());
+        functions.into_iter().map(current).filter(|f| seen.insert(Arc::as_ptr(f))).collect()
     }
 
     /// Each host that a function claims, with who has it where that is another one.
@@ -242,7 +259,7 @@ impl RouteSink for Router {
     fn replace_all(&self, routes: Vec<RouteSpec>) {
         let mut state = self.state.lock();
         let mut hosts = Hosts::clone(&self.hosts.load());
-        let listed: std::collections::HashSet<_> = routes.iter().map(|r| r.id.clone()).collect();
+        let listed: HashSet<_> = routes.iter().map(|r| r.id.clone()).collect();
         let gone: Vec<_> =
             state.functions.keys().filter(|id| !listed.contains(id)).cloned().collect();
         for id in gone {
@@ -314,26 +331,10 @@ pub fn normalize_host(host: &str) -> Cow<'_, str> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use prometheus::Registry;
-
     use super::*;
-    use crate::{
-        inflight::Changes,
-        metrics::Metrics,
-        queue::{Held, HoldLimits},
-    };
 
     fn router() -> Router {
-        Router::new(
-            Arc::new(DestinationContext {
-                held: Arc::new(Held::new(HoldLimits::default())),
-                changes: Changes::default(),
-                metrics: Arc::new(Metrics::new(&Registry::new(), true).unwrap()),
-                workers: 1,
-                fleet: Default::default(),
-            }),
-            true,
-        )
+        Router::new(DestinationContext::for_test(1), true)
     }
 
     fn spec(name: &str, hosts: &[&str]) -> RouteSpec {

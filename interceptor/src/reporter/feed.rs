@@ -43,7 +43,7 @@ impl CountsFeed for Router {
             f.note_reported(counts.total, counts.held as usize);
             counts
         };
-        self.context().changes.take().iter().map(taken).collect()
+        self.current(self.context().changes.take()).iter().map(taken).collect()
     }
 
     fn snapshot(&self) -> Vec<Counts> {
@@ -53,5 +53,51 @@ impl CountsFeed for Router {
             used || f.counters.in_flight() > 0 || f.held() > 0
         };
         self.functions().iter().filter(|f| recent(f)).map(|f| f.counts()).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        destination::DestinationContext,
+        source::{FunctionId, RouteSink, RouteSpec},
+    };
+
+    #[test]
+    fn one_that_was_made_again_counts_alone_under_its_name() {
+        let router = Router::new(DestinationContext::for_test(1), false);
+        let make = || {
+            let id = FunctionId::new("ns", "a");
+            router.apply(RouteSpec::new(id, vec!["a.test".to_owned()]));
+            router.route("a.test").unwrap()
+        };
+        let begin = |function: &Arc<Destination>| {
+            function.counters.accepted(clock::now());
+            function.counters.forwarded();
+            router.context().changes.mark(function);
+        };
+        let end = |function: &Arc<Destination>| {
+            function.counters.finished();
+            router.context().changes.mark(function);
+        };
+        let told = || -> Vec<_> {
+            let taken = router.take_changed();
+            taken.iter().map(|counts| (counts.total, counts.base, counts.in_flight)).collect()
+        };
+        let former = make();
+        (0..3).for_each(|_| begin(&former));
+        assert_eq!(told(), [(3, 0, 3)]);
+        RouteSink::remove(&router, &former.id);
+        end(&former);
+        assert_eq!(told(), [(3, 3, 2)], "while no other has its name");
+        let present = make();
+        end(&former);
+        assert_eq!(told(), [(0, 0, 0)], "what was open is closed");
+        begin(&present);
+        end(&former);
+        assert_eq!(told(), [(1, 0, 1)]);
+        assert!(told().is_empty());
     }
 }

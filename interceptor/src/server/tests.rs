@@ -8,10 +8,7 @@ use super::*;
 use crate::{
     config::ProxyConfig,
     destination::DestinationContext,
-    inflight::Changes,
     limits::{Http2Limits, Limits},
-    metrics::Metrics,
-    queue::{Held, HoldLimits},
     router::Router,
     wire::budget::Budget,
 };
@@ -23,14 +20,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A data plane without routes: its connections wait for a first byte.
 fn workers(count: usize) -> (Workers, DrainTrigger) {
-    let metrics = Arc::new(Metrics::new(&prometheus::Registry::new(), true).unwrap());
-    let context = Arc::new(DestinationContext {
-        held: Arc::new(Held::new(HoldLimits::default())),
-        changes: Changes::default(),
-        metrics: Arc::clone(&metrics),
-        workers: count,
-        fleet: Default::default(),
-    });
+    let context = DestinationContext::for_test(count);
+    let metrics = Arc::clone(&context.metrics);
     let (trigger, drain) = Drain::new();
     let context = Arc::new(WorkerContext {
         router: Arc::new(Router::new(context, false)),
