@@ -120,10 +120,11 @@ impl Running {
         Self { api, calls, source: tokio::spawn(source) }
     }
 
-    async fn claims() -> Self {
+    /// Claims of functions in one namespace, or in every one.
+    async fn claims(namespace: Option<&str>) -> Self {
         let api = ApiServer::start().await;
         let (tx, calls) = mpsc::unbounded_channel();
-        let routes = ClaimRoutes::new(api.client(), "kipper-system", None, hosts());
+        let routes = ClaimRoutes::new(api.client(), "kipper-system", namespace, hosts());
         let source = Box::new(routes).run(Arc::new(Sink(tx)));
         Self { api, calls, source: tokio::spawn(source) }
     }

@@ -6,8 +6,8 @@
 //! of the holder; a claim of another one is not routed. A Function that is being deleted stays routed until
 //! the controller gives its claim up.
 //!
-//! A controller of the release before writes no routes: until each claim has one, routes come from the
-//! Functions themselves ([`FunctionRoutes`]).
+//! A controller of the release before writes no routes: until each claim that is routed here has one, routes
+//! come from the Functions themselves ([`FunctionRoutes`]).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kipper_function::{host, names, route::Route};
 use kipper_kubernetes::Mirror;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{sync::oneshot, time::sleep};
 
 use super::{
     routes::{FunctionRoutes, HostRule, fingerprint},
@@ -30,9 +30,7 @@ const UPGRADE_INTERVAL: Duration = Duration::from_secs(15);
 /// Watches the claims of hosts.
 pub struct ClaimRoutes {
     claims: Api<Lease>,
-    /// Functions of one namespace only.
-    namespace: Option<String>,
-    hosts: HostRule,
+    scope: Scope,
     fallback: FunctionRoutes,
 }
 
@@ -42,38 +40,18 @@ impl ClaimRoutes {
     pub fn new(client: Client, release: &str, namespace: Option<&str>, hosts: HostRule) -> Self {
         Self {
             claims: Api::namespaced(client.clone(), release),
-            namespace: namespace.map(str::to_owned),
-            hosts: hosts.clone(),
+            scope: Scope { namespace: namespace.map(str::to_owned), hosts: hosts.clone() },
             fallback: FunctionRoutes::new(client, namespace, hosts),
         }
     }
 
-    async fn follow(&self, sink: &Arc<dyn RouteSink>) -> Result<(), SourceError> {
-        let without_route = Arc::new(Notify::new());
-        let mirror = ClaimMirror {
-            sink: Arc::clone(sink),
-            hosts: self.hosts.clone(),
-            namespace: self.namespace.clone(),
-            routed: HashMap::new(),
-            listed: Vec::new(),
-            is_whole: true,
-            is_over: false,
-            without_route: Arc::clone(&without_route),
-        };
-        let selector = selector();
-        tokio::select! {
-            ended = watch::follow(self.claims.clone(), &selector, mirror) => ended,
-            () = without_route.notified() => Ok(()),
-        }
-    }
-
-    /// Resolves when every claim has a route. An API server that cannot be reached is asked again.
+    /// Resolves when no claim lacks its route. An API server that cannot be reached is asked again.
     async fn until_routed(&self) {
         loop {
             sleep(UPGRADE_INTERVAL).await;
             let listed = self.claims.list(&ListParams::default().labels(&selector())).await;
-            let routed = |claim: &Lease| route(claim).is_some();
-            if listed.is_ok_and(|claims| claims.items.iter().all(routed)) {
+            let lacks_route = |claim: &Lease| self.scope.lacks_route(claim);
+            if listed.is_ok_and(|claims| !claims.items.iter().any(lacks_route)) {
                 return;
             }
         }
@@ -86,9 +64,16 @@ impl RouteSource for ClaimRoutes {
         sink: Arc<dyn RouteSink>,
     ) -> BoxFuture<'static, Result<(), SourceError>> {
         Box::pin(async move {
+            let selector = selector();
             loop {
-                self.follow(&sink).await?;
+                let (mirror, without_route) = ClaimMirror::new(&sink, &self.scope);
+                let claims = watch::follow(self.claims.clone(), &selector, mirror);
+                let claim = tokio::select! {
+                    ended = claims => return ended,
+                    Ok(claim) = without_route => claim,
+                };
                 tracing::warn!(
+                    claim,
                     "a host's claim has no route: its controller is of an older release"
                 );
                 let functions = Box::new(self.fallback.clone()).run(Arc::clone(&sink));
@@ -109,62 +94,102 @@ fn route(claim: &Lease) -> Option<Route> {
     Route::parse(claim.annotations().get(names::ROUTE)?)
 }
 
+/// Which claims are routed here.
+#[derive(Clone)]
+struct Scope {
+    /// Those of functions of one namespace only.
+    namespace: Option<String>,
+    /// Those of the hosts that it gives.
+    hosts: HostRule,
+}
+
+impl Scope {
+    /// The function that holds a claim, if it is of a namespace that is routed.
+    fn holder(&self, claim: &Lease) -> Option<FunctionId> {
+        let holder = claim.spec.as_ref()?.holder_identity.as_deref()?;
+        let (namespace, name) = holder.split_once('/')?;
+        let is_routed = self.namespace.as_deref().is_none_or(|only| only == namespace);
+        is_routed.then(|| FunctionId::new(namespace, name))
+    }
+
+    /// The claim's host, if it is the one of its holder.
+    fn host(&self, claim: &Lease, holder: &FunctionId) -> Option<String> {
+        let HostRule { cluster_domain, shared_parents } = &self.hosts;
+        let own = host::host(&holder.name, cluster_domain, shared_parents).ok();
+        own.filter(|own| claim.metadata.name.as_ref() == Some(own))
+    }
+
+    /// It would be routed if it had a route. Any other, such as one of a former domain, may stay without
+    /// one for good.
+    fn lacks_route(&self, claim: &Lease) -> bool {
+        let host = self.holder(claim).and_then(|holder| self.host(claim, &holder));
+        host.is_some() && route(claim).is_none()
+    }
+
+    fn render(&self, claim: &Lease) -> Option<RouteSpec> {
+        let holder = self.holder(claim)?;
+        let Some(host) = self.host(claim, &holder) else {
+            let claim = claim.metadata.name.as_deref();
+            tracing::warn!(claim, %holder, "a host that is not the function's");
+            return None;
+        };
+        let route = route(claim)?;
+        Some(function::route(holder, vec![host], &route))
+    }
+}
+
 struct ClaimMirror {
     sink: Arc<dyn RouteSink>,
-    hosts: HostRule,
-    namespace: Option<String>,
+    scope: Scope,
     /// What is routed by which claim, each with a fingerprint of its route.
     routed: HashMap<String, (FunctionId, u64)>,
     /// What a list in progress has brought so far, by the names of the claims.
     listed: Vec<(String, RouteSpec)>,
-    /// Each claim of that list has a route.
-    is_whole: bool,
-    /// A claim without a route was seen; nothing more is read.
-    is_over: bool,
-    without_route: Arc<Notify>,
+    /// A claim of that list that lacks its route.
+    listed_without_route: Option<String>,
+    /// Told of a claim that lacks its route; then nothing more is read.
+    without_route: Option<oneshot::Sender<String>>,
 }
 
 impl ClaimMirror {
-    fn give_up(&mut self) {
-        self.is_over = true;
-        self.without_route.notify_one();
+    /// One that routes nothing yet, and who is told of a claim that lacks its route.
+    fn new(sink: &Arc<dyn RouteSink>, scope: &Scope) -> (Self, oneshot::Receiver<String>) {
+        let (without_route, found) = oneshot::channel();
+        let mirror = Self {
+            sink: Arc::clone(sink),
+            scope: scope.clone(),
+            routed: HashMap::new(),
+            listed: Vec::new(),
+            listed_without_route: None,
+            without_route: Some(without_route),
+        };
+        (mirror, found)
     }
 
-    fn render(&self, claim: &Lease) -> Option<RouteSpec> {
-        let holder = claim.spec.as_ref()?.holder_identity.as_deref()?;
-        let (namespace, name) = holder.split_once('/')?;
-        if self.namespace.as_deref().is_some_and(|only| only != namespace) {
-            return None;
+    fn give_up(&mut self, claim: String) {
+        if let Some(without_route) = self.without_route.take() {
+            // Whoever waits for it ends with this.
+            let _ = without_route.send(claim);
         }
-        let own = host::host(name, &self.hosts.cluster_domain, &self.hosts.shared_parents).ok();
-        let Some(own) = own.filter(|own| claim.metadata.name.as_ref() == Some(own)) else {
-            tracing::warn!(
-                claim = claim.metadata.name,
-                holder,
-                "a host that is not the function's"
-            );
-            return None;
-        };
-        let route = route(claim)?;
-        let id = FunctionId::new(namespace, name);
-        Some(function::route(id, vec![own], &route))
     }
 }
 
 impl Mirror<Lease> for ClaimMirror {
     fn begin(&mut self) {
-        (self.listed, self.is_whole) = (Vec::new(), true);
+        (self.listed, self.listed_without_route) = (Vec::new(), None);
     }
 
     fn list(&mut self, claim: Lease) {
-        self.is_whole &= route(&claim).is_some();
-        self.listed.extend(self.render(&claim).map(|route| (claim.name_any(), route)));
+        if self.scope.lacks_route(&claim) {
+            self.listed_without_route = Some(claim.name_any());
+        }
+        self.listed.extend(self.scope.render(&claim).map(|route| (claim.name_any(), route)));
     }
 
     fn complete(&mut self) {
         let listed = std::mem::take(&mut self.listed);
-        if !self.is_whole {
-            return self.give_up();
+        if let Some(claim) = self.listed_without_route.take() {
+            return self.give_up(claim);
         }
         let known = |(claim, route): &(String, RouteSpec)| {
             (claim.clone(), (route.id.clone(), fingerprint(route)))
@@ -174,10 +199,10 @@ impl Mirror<Lease> for ClaimMirror {
     }
 
     fn apply(&mut self, claim: Lease) {
-        if route(&claim).is_none() {
-            return self.give_up();
+        if self.scope.lacks_route(&claim) {
+            return self.give_up(claim.name_any());
         }
-        let Some(route) = self.render(&claim) else { return self.delete(claim) };
+        let Some(route) = self.scope.render(&claim) else { return self.delete(claim) };
         let now = (route.id.clone(), fingerprint(&route));
         let former = self.routed.insert(claim.name_any(), now.clone());
         if former.as_ref() == Some(&now) {
@@ -196,7 +221,7 @@ impl Mirror<Lease> for ClaimMirror {
     }
 
     fn settle(&mut self) -> impl Future<Output = ()> + Send {
-        let is_over = self.is_over;
+        let is_over = self.without_route.is_none();
         async move {
             if is_over {
                 std::future::pending::<()>().await;

@@ -38,7 +38,7 @@ fn written(concurrency: u32) -> String {
 /// claims.
 #[tokio::test]
 async fn claims_become_routes() {
-    let mut running = Running::claims().await;
+    let mut running = Running::claims(None).await;
     let route = written(0);
     let list = running.api.list(CLAIMS).await;
     assert_eq!(list.value("labelSelector"), Some("kipper.run%2Fresource-type%3Dhost-claim"));
@@ -67,7 +67,7 @@ async fn claims_become_routes() {
 
 #[tokio::test]
 async fn claims_of_the_release_before_leave_it_to_the_functions() {
-    let mut running = Running::claims().await;
+    let mut running = Running::claims(None).await;
     let route = written(0);
     let with = claim("fn-other", "shop-dev/other", Some(&route));
     let without = claim("fn-hello", "shop-dev/hello", None);
@@ -75,5 +75,29 @@ async fn claims_of_the_release_before_leave_it_to_the_functions() {
     running.api.list(FUNCTIONS).await.answer(200, include_str!("../recorded/functions.json"));
     let hello = "shop-dev/hello at fn-hello-46-225-91-12.kipper.run tcp x0";
     assert_eq!(running.call().await, Call::Routes(vec![hello.into()]));
+    running.finish();
+}
+
+/// Claims of another namespace, and of a host that the rule no longer gives, never get a route that this
+/// process would see: they are no reason to read Functions.
+#[tokio::test]
+async fn claims_that_are_not_routed_here_need_no_route() {
+    let mut running = Running::claims(Some("shop-dev")).await;
+    let route = written(0);
+    let own = claim("fn-hello", "shop-dev/hello", Some(&route));
+    let elsewhere = claim("fn-other", "shop-prod/other", None);
+    let mut former = claim("fn-hello", "shop-dev/hello", None);
+    former["metadata"]["name"] = "fn-hello.former.example.com".into();
+    running.api.list(CLAIMS).await.answer(200, &claims(&[own, elsewhere.clone(), former.clone()]));
+    let routed = "shop-dev/hello at fn-hello-46-225-91-12.kipper.run tcp x0";
+    assert_eq!(running.call().await, Call::Routes(vec![routed.into()]));
+
+    let watch = running.api.watch(CLAIMS, "3000").await;
+    watch.event(&changed("MODIFIED", elsewhere)).await;
+    watch.event(&changed("MODIFIED", former)).await;
+    let limited = claim("fn-hello", "shop-dev/hello", Some(&written(4)));
+    watch.event(&changed("MODIFIED", limited)).await;
+    let routed = "shop-dev/hello at fn-hello-46-225-91-12.kipper.run tcp x4";
+    assert_eq!(running.call().await, Call::Apply(routed.into()));
     running.finish();
 }
