@@ -133,7 +133,7 @@ pub(crate) struct Record {
     pub(crate) seen: Seen,
     pub(crate) id: RequestId,
     pub(crate) function: Option<FunctionId>,
-    /// What the client was answered; 499 where it left before.
+    /// What the client was answered; 499 where it left before, that of the error where it was cut off before.
     pub(crate) status: u16,
     pub(crate) error: Option<ProxyError>,
     /// The pod that had it last, or another interceptor.

@@ -31,57 +31,137 @@ struct Course {
     moved: Moved,
 }
 
+/// How a request ended: with the status of its pod's answer, or with a failure.
+type Ended = Result<u16, Failed>;
+
+/// How a request failed.
+#[derive(Clone, Copy)]
+struct Failed {
+    error: ProxyError,
+    /// The client gets no answer that says so, as where it had got the head of one.
+    cut: bool,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotSent => Self { error: ProxyError::UpstreamClosed, cut: false },
+            Failure::Answer(error) => Self { error, cut: false },
+            Failure::Cut(error) => Self { error, cut: true },
+        }
+    }
+}
+
+/// What becomes of a request whose worker ends before it, which is at the deadline of a drain.
+const CUT_OFF: Failed = Failed { error: ProxyError::ShuttingDown, cut: true };
+
 /// Carries a request through to its answer, of a pod or of our own.
 pub(crate) async fn serve<C: Client>(
     client: &mut C,
     worker: &Arc<Worker>,
     prepared: &mut Prepared,
 ) {
-    let destination = Arc::clone(&prepared.destination);
-    // What another interceptor handed over, it has counted.
-    let counts = prepared.hops == 0;
-    if counts {
-        destination.counters.accepted(clock::at(prepared.accepted));
+    if prepared.is_counted_here() {
+        prepared.destination.counters.accepted(clock::at(prepared.accepted));
     }
-    let mut course = Course {
-        timeline: Timeline::new(prepared.accepted, prepared.seen.is_some()),
-        moved: Moved::default(),
-    };
-    let outcome = forward(client, worker, prepared, &mut course).await;
-    if counts {
-        worker.context.metrics.duration.observe(prepared.accepted.elapsed().as_secs_f64());
-    }
-    let error = match outcome {
-        Ok(finished) => {
-            if counts {
-                destination.metrics.answered(finished.status);
-            }
-            None
+    let timeline = Timeline::new(prepared.accepted, prepared.seen.is_some());
+    let course = Course { timeline, moved: Moved::default() };
+    let mut life = Life { worker, prepared, course, ended: None };
+    let ended = forward(client, worker, life.prepared, &mut life.course).await;
+    match ended {
+        Ok(finished) => life.end(Ok(finished.status)),
+        Err(failure) => {
+            let failed = Failed::from(failure);
+            life.end(Err(failed));
+            life.answer(client, failed).await;
         }
-        Err(failure) => Some(fail(client, worker, prepared, failure, &mut course.moved).await),
-    };
-    tell(worker, prepared, &course, error);
+    }
 }
 
-/// Tells those who observe requests that this one is over.
-fn tell(worker: &Worker, prepared: &mut Prepared, course: &Course, error: Option<Failed>) {
-    let (Some(seen), Some(observers)) = (prepared.seen.take(), &worker.context.observers) else {
-        return;
-    };
-    observers.tell(Record {
-        id: std::mem::take(&mut prepared.id),
-        function: Some(prepared.destination.id.clone()),
-        status: match error {
-            Some(Failed { error, cut: false }) => error.status(),
-            _ => course.timeline.status().unwrap_or_default(),
-        },
-        error: error.map(|failed| failed.error),
-        pod: course.timeline.pod(),
-        moved: course.moved,
-        phases: course.timeline.phases(&prepared.destination),
-        took: seen.accepted.elapsed(),
-        seen: *seen,
-    });
+/// A request under way. It is counted and told of once, however it ends: also where its future is
+/// dropped.
+struct Life<'a> {
+    worker: &'a Worker,
+    prepared: &'a mut Prepared,
+    course: Course,
+    /// `None` = it goes on.
+    ended: Option<Ended>,
+}
+
+impl Life<'_> {
+    /// Counts how it ended.
+    fn end(&mut self, ended: Ended) {
+        let (metrics, destination) = (&self.worker.context.metrics, &self.prepared.destination);
+        let status = match ended {
+            Ok(status) => status,
+            Err(Failed { error, cut }) => {
+                metrics.error(error);
+                if let ProxyError::BadResponse(rule) = error {
+                    destination.refused(rule);
+                }
+                let reason = error.reason();
+                tracing::debug!(function = %destination.id, reason, cut, "request failed");
+                error.status()
+            }
+        };
+        if self.prepared.is_counted_here() {
+            metrics.duration.observe(self.prepared.accepted.elapsed().as_secs_f64());
+            destination.metrics.answered(status);
+        }
+        self.ended = Some(ended);
+    }
+
+    /// Answers a failed request, if that can still be done.
+    async fn answer<C: Client>(&mut self, client: &mut C, Failed { error, cut }: Failed) {
+        if cut || error.status() == 499 {
+            return client.cut(error);
+        }
+        let prepared = &*self.prepared;
+        let answer = OwnAnswer {
+            error,
+            id: &prepared.id,
+            retry_after: error.retryable().then(|| prepared.destination.retry_after()),
+            to_head: prepared.terms.to_head,
+        };
+        if prepared.seen.is_some() {
+            self.course.moved.sent = answer.body().len() as u64;
+        }
+        client.answer(self.worker, &answer).await;
+    }
+
+    /// Tells those who observe requests that it is over.
+    fn tell(&mut self, failed: Option<Failed>) {
+        let Self { worker, prepared, course, .. } = self;
+        let (Some(seen), Some(observers)) = (prepared.seen.take(), &worker.context.observers)
+        else {
+            return;
+        };
+        let answered = course.timeline.status();
+        observers.tell(Record {
+            id: std::mem::take(&mut prepared.id),
+            function: Some(prepared.destination.id.clone()),
+            status: match failed {
+                None => answered.unwrap_or_default(),
+                Some(Failed { error, cut: true }) => answered.unwrap_or(error.status()),
+                Some(Failed { error, cut: false }) => error.status(),
+            },
+            error: failed.map(|failed| failed.error),
+            pod: course.timeline.pod(),
+            moved: course.moved,
+            phases: course.timeline.phases(&prepared.destination),
+            took: seen.accepted.elapsed(),
+            seen: *seen,
+        });
+    }
+}
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.end(Err(CUT_OFF));
+        }
+        self.tell(self.ended.and_then(Result::err));
+    }
 }
 
 /// Counts a request that no function gets, and tells of it; the id of its answer.
@@ -105,53 +185,6 @@ pub(crate) fn refused(worker: &Worker, peer: Peer, unserved: &mut Unserved) -> R
         });
     }
     id
-}
-
-/// How a request failed.
-#[derive(Clone, Copy)]
-struct Failed {
-    error: ProxyError,
-    /// The client had got the head of a response.
-    cut: bool,
-}
-
-/// Answers a failed request, if that can still be done.
-async fn fail<C: Client>(
-    client: &mut C,
-    worker: &Worker,
-    prepared: &Prepared,
-    failure: Failure,
-    moved: &mut Moved,
-) -> Failed {
-    let (error, cut) = match failure {
-        Failure::NotSent => (ProxyError::UpstreamClosed, false),
-        Failure::Answer(error) => (error, false),
-        Failure::Cut(error) => (error, true),
-    };
-    let destination = &prepared.destination;
-    worker.context.metrics.error(error);
-    if let ProxyError::BadResponse(rule) = error {
-        destination.refused(rule);
-    }
-    if prepared.hops == 0 {
-        destination.metrics.answered(error.status());
-    }
-    tracing::debug!(function = %destination.id, reason = error.reason(), cut, "request failed");
-    if cut || error.status() == 499 {
-        client.cut(error);
-    } else {
-        let answer = OwnAnswer {
-            error,
-            id: &prepared.id,
-            retry_after: error.retryable().then(|| destination.retry_after()),
-            to_head: prepared.terms.to_head,
-        };
-        client.answer(worker, &answer).await;
-        if prepared.seen.is_some() {
-            moved.sent = answer.body().len() as u64;
-        }
-    }
-    Failed { error, cut }
 }
 
 /// Leases a pod and runs the exchange, again while nothing of the request was processed.

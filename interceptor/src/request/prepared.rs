@@ -44,6 +44,13 @@ pub(crate) struct Prepared {
     pub(super) seen: Option<Box<Seen>>,
 }
 
+impl Prepared {
+    /// What another interceptor handed over, it has counted.
+    pub(super) fn is_counted_here(&self) -> bool {
+        self.hops == 0
+    }
+}
+
 /// A request that no function gets.
 pub(crate) struct Unserved {
     pub(super) error: ProxyError,

@@ -8,4 +8,4 @@ mod hostile;
 mod pods;
 mod streams;
 
-pub(crate) use client::{Client, answer, request, write};
+pub(crate) use client::{Client, answer, read, request, write};

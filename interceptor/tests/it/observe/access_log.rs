@@ -191,6 +191,45 @@ async fn tunnels() {
     next(&process, &mut 0, expected).await;
 }
 
+/// What is not over by the deadline of a drain is told of when it is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_a_drain_cuts() {
+    let (recorder, gate) = (Recorder::new(), Gate::closed());
+    let silent = recorder.start(&gate);
+    let begun = Backend::start(|mut wire, _| async move {
+        wire.request().await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart").await;
+        wire.closed().await;
+    });
+    let routes = [route("silent", &[&silent]), route("begun", &[&begun]), route("cold", &[])];
+    let flags = [&FLAGS[..], &["--drain-deadline", "300ms"]].concat();
+    let process = Process::start(&json!(routes), &flags).await;
+    let mut running = Wire::connect(process.address).await;
+    running.send("GET / HTTP/1.1\r\nHost: silent.test\r\n\r\n").await;
+    recorder.wait(1).await;
+    let mut reading = http2::Client::connect(process.address).await;
+    let asked = http2::request(http::Method::GET, "begun.test", "/");
+    let (response, _) = reading.start(asked, true).await;
+    let response = crate::support::within("the head of an answer", response).await.unwrap();
+    let mut waiting = Wire::connect(process.address).await;
+    waiting.send("GET / HTTP/1.1\r\nHost: cold.test\r\n\r\n").await;
+    held(&process, "kipper_interceptor_held_requests 1").await;
+    process.terminate();
+    until("each of them has a line", || lines(&process).len() == 3).await;
+    let cut = |name: &str, status: u16| {
+        let lines = lines(&process);
+        let line = lines.iter().find(|line| line["function"] == name).unwrap();
+        check(line, &json!({"status": status, "reason": "shutting_down"}));
+    };
+    // The status that the client has seen, if it has.
+    cut("silent", 503);
+    cut("begun", 200);
+    cut("cold", 503);
+    assert!(running.try_answer().await.is_err() && waiting.try_answer().await.is_err());
+    assert!(http2::read(&mut response.into_body()).await.is_err());
+    assert_eq!(process.exited().await, Some(0));
+}
+
 /// A stdout that is not read costs lines, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reads_it() {
