@@ -86,6 +86,20 @@ pub struct WakeClock {
     pub usable: AtomicU64,
 }
 
+/// How far a cold start had come at one moment, as [`WakeClock`] says it.
+#[derive(Clone, Copy)]
+pub(crate) struct Started {
+    pub(crate) address: u64,
+    pub(crate) usable: u64,
+}
+
+impl WakeClock {
+    /// How far it has come.
+    pub(crate) fn so_far(&self) -> Started {
+        Started { address: self.address.load(Relaxed), usable: self.usable.load(Relaxed) }
+    }
+}
+
 /// One function of the data plane.
 pub struct Destination {
     /// Its name.

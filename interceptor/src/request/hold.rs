@@ -50,7 +50,7 @@ async fn take<C: Client>(
             timeline.held(prepared.accepted, &prepared.destination);
             probe::ensure_release(&prepared.destination, worker);
             let held = Box::pin(hold(client, prepared, waiting)).await;
-            timeline.released();
+            timeline.released(&prepared.destination);
             held
         }
     }

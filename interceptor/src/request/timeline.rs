@@ -5,13 +5,12 @@
 use std::{
     fmt::Write as _,
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use crate::{
     clock,
-    destination::Destination,
+    destination::{Destination, Started},
     observe::record::{CONNECT, PHASES, Phase, Phases, QUEUE, READY, TTFB, WAKE, took},
 };
 
@@ -24,7 +23,9 @@ struct Times {
     queued: bool,
     /// It was held because no pod could answer: a cold start.
     cold: Option<Instant>,
-    released: Option<Instant>,
+    /// When it left the queue last, and how far the start of its function had come: another one may
+    /// begin while it still runs.
+    released: Option<(Instant, Started)>,
     /// Each connection that was opened for it; at most one an attempt.
     connects: Vec<(Instant, Duration)>,
     /// When it was sent last, and to whom.
@@ -65,9 +66,9 @@ impl Timeline {
         }
     }
 
-    pub(crate) fn released(&mut self) {
+    pub(crate) fn released(&mut self, function: &Destination) {
         if let Some(times) = &mut self.0 {
-            times.released = Some(Instant::now());
+            times.released = Some((Instant::now(), function.wake_clock.so_far()));
         }
     }
 
@@ -131,19 +132,22 @@ impl Times {
             phases.push(Phase { name, from: from_start, took });
         };
         let now = clock::now();
-        let released = self.released.map_or(now, clock::at);
+        let (released, started) = match self.released {
+            Some((at, started)) => (clock::at(at), started),
+            None => (now, function.wake_clock.so_far()),
+        };
         if self.queued {
             add(QUEUE, start, released);
         }
         if let Some(held) = self.cold {
             let from = clock::at(held).min(released);
-            let reached = |at: &AtomicU64, from| match at.load(Relaxed) {
+            let reached = |at: u64, from| match at {
                 // Not yet.
                 0 => released,
                 at => at.clamp(from, released),
             };
-            let address = reached(&function.wake_clock.address, from);
-            let usable = reached(&function.wake_clock.usable, address);
+            let address = reached(started.address, from);
+            let usable = reached(started.usable, address);
             add(WAKE, from, address);
             add(READY, address, usable);
         }
@@ -154,5 +158,43 @@ impl Times {
             add(TTFB, clock::at(sent), self.answered.map_or(now, |(at, _)| clock::at(at)));
         }
         phases
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use super::*;
+    use crate::{
+        destination::DestinationContext,
+        source::{EndpointState, FunctionId, RouteSpec},
+    };
+
+    #[test]
+    fn a_later_start_is_not_that_of_a_request_that_was_released() {
+        let spec = RouteSpec::new(FunctionId::new("ns", "f"), Vec::new());
+        let function = Arc::new(Destination::new(spec, DestinationContext::for_test(1)));
+        let address = "10.0.0.1:80".parse().unwrap();
+        let pod = |ready| [EndpointState { address, ready, terminating: false }];
+        let pause = || thread::sleep(Duration::from_millis(2));
+        let accepted = Instant::now();
+        let mut timeline = Timeline::new(accepted, true);
+        let first = function.acquire(0).ok();
+        timeline.held(accepted, &function);
+        pause();
+        function.set_endpoints(&pod(false));
+        pause();
+        function.set_endpoints(&pod(true));
+        timeline.released(&function);
+        let phases = timeline.phases(&function);
+        assert!(took(&phases, WAKE) >= Duration::from_millis(2), "{phases:?}");
+        assert!(took(&phases, READY) >= Duration::from_millis(2), "{phases:?}");
+        drop(first);
+        // It is idle for a while, and wakes for somebody else.
+        function.set_endpoints(&[]);
+        let _second = function.acquire(0).ok();
+        assert_eq!(timeline.phases(&function), phases);
     }
 }
