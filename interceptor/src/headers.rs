@@ -132,6 +132,20 @@ pub fn client(head: Option<&RequestHead<'_>>, peer: Peer, trusted: &[IpNet]) -> 
     nearest.map_or(peer_ip, |ip| ip.to_string())
 }
 
+/// Is the client's own connection encrypted, as far as that is known?
+pub fn is_secure(head: &RequestHead<'_>, peer: Peer) -> bool {
+    proto(head, peer, &nominated(&head.fields)) == b"https"
+}
+
+/// What the client's own connection speaks: the peer's, or what a trusted one says last.
+fn proto<'a>(head: &RequestHead<'a>, peer: Peer, nominated: &[&[u8]]) -> &'a [u8] {
+    let said = head.fields.iter().rev().find(|field| {
+        peer.trusted && field.class == Class::ForwardedProto && !is_nominated(nominated, field)
+    });
+    let own: &[u8] = if peer.tls { b"https" } else { b"http" };
+    said.map_or(own, |field| field.value)
+}
+
 /// How often the request was handed over between interceptors; only those are believed.
 pub fn hops(head: &RequestHead<'_>, peer: Peer) -> u32 {
     let mut said = head.fields.iter().filter(|f| peer.sibling && f.class == Class::Hops);
@@ -204,7 +218,6 @@ pub fn request_fields(
         }
         match field.class {
             Class::ForwardedFor if peer.trusted => known.client.push(field.value),
-            Class::ForwardedProto if peer.trusted => known.proto = Some(field.value),
             Class::ForwardedHost if peer.trusted => known.host = Some(field.value),
             Class::ForwardedOther if peer.trusted => put(*field),
             Class::RequestId if peer.trusted && valid_request_id(field.value) => {
@@ -228,7 +241,7 @@ pub fn request_fields(
             _ => {}
         }
     }
-    let proto = known.proto.unwrap_or(if peer.tls { b"https" } else { b"http" });
+    let proto = proto(head, peer, &nominated);
     let host = known.host.unwrap_or(head.host.as_bytes());
     let own = |name: &'static str, value| Field { name, value, class: Class::EndToEnd };
     if known.client.is_empty() {
@@ -254,7 +267,6 @@ pub fn request_fields(
 #[derive(Default)]
 struct Known<'a> {
     client: SmallVec<[&'a [u8]; 2]>,
-    proto: Option<&'a [u8]>,
     host: Option<&'a [u8]>,
 }
 

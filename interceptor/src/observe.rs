@@ -26,7 +26,7 @@ use self::{
     record::{Record, Seen, SeenHead},
 };
 use crate::{
-    headers::{Peer, Trace, client, hops},
+    headers::{Peer, Trace, client, hops, is_secure},
     message::{head::RequestHead, trace::TraceParent},
     metrics::Metrics,
 };
@@ -110,6 +110,7 @@ impl Observers {
             Box::new(Seen {
                 head: Some(SeenHead::of(head)),
                 client: client(Some(head), peer, trusted),
+                secure: is_secure(head, peer),
                 span: trace.map(|trace| trace.parent).or(theirs),
                 parent: theirs.map(|parent| parent.span_id),
                 sampled: sampled.is_some(),
@@ -127,6 +128,7 @@ impl Observers {
             Box::new(Seen {
                 head: None,
                 client: client(None, peer, &[]),
+                secure: peer.tls,
                 span: None,
                 parent: None,
                 sampled: false,

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::{
     destination::{Destination, DestinationContext},
     error::ProxyError,
+    message::head::host_and_port,
     source::{EndpointSink, EndpointState, Fleet, FleetSink, FunctionId, RouteSink, RouteSpec},
 };
 
@@ -315,11 +316,7 @@ impl EndpointSink for Router {
 
 /// Lower-case, without port and without a trailing dot; borrowed when it already is.
 pub fn normalize_host(host: &str) -> Cow<'_, str> {
-    let without_port = match host.rfind(':') {
-        // An IPv6 literal has its colons inside brackets.
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    };
+    let (without_port, _) = host_and_port(host);
     let name = without_port.strip_suffix('.').unwrap_or(without_port);
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())

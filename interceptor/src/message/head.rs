@@ -250,6 +250,14 @@ pub(crate) fn valid_authority(authority: &str) -> bool {
     authority.bytes().all(allowed)
 }
 
+/// Host and port of an authority; the colons of an IPv6 literal stand in its brackets.
+pub(crate) fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
 /// A path with an optional query, or the asterisk of OPTIONS: what a pod gets, and what `:path` has to
 /// be (RFC 9113 section 8.3.1).
 pub(crate) fn is_origin_form(method: &str, target: &[u8]) -> bool {

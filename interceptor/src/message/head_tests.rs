@@ -23,6 +23,15 @@ fn requests_are_read() {
 }
 
 #[test]
+fn authorities_are_a_host_and_a_port() {
+    assert_eq!(host_and_port("f.test"), ("f.test", None));
+    assert_eq!(host_and_port("f.test:8080"), ("f.test", Some("8080")));
+    assert_eq!(host_and_port("f.test:"), ("f.test", Some("")));
+    assert_eq!(host_and_port("[::1]:8080"), ("[::1]", Some("8080")));
+    assert_eq!(host_and_port("[::1]"), ("[::1]", None));
+}
+
+#[test]
 fn framing_of_requests() {
     let body = |fields: &str| {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");

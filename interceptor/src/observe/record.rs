@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) head: Option<SeenHead>,
     /// Address of the client, as far as `--trusted-proxies` are believed.
     pub(crate) client: String,
+    /// Its own connection is encrypted, as far as they are.
+    pub(crate) secure: bool,
     /// The span of this request, where it is recorded; else the client's, for the log.
     pub(crate) span: Option<TraceParent>,
     /// The span that it is under.

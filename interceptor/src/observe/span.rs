@@ -12,7 +12,13 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::record::{Phase, QUEUE, READY, Record, SeenHead, TTFB, WAKE};
-use crate::message::{head::Version, trace::TraceParent};
+use crate::{
+    error::Side,
+    message::{
+        head::{Version, host_and_port},
+        trace::TraceParent,
+    },
+};
 
 /// Methods that the conventions know; any other is `_OTHER`, so that names stay few.
 const METHODS: [&str; 9] =
@@ -49,6 +55,7 @@ fn server(record: &Record, span: TraceParent) -> Span {
     };
     let mut attributes = vec![
         text("http.request.method", method.unwrap_or("_OTHER")),
+        text("url.scheme", if seen.secure { "https" } else { "http" }),
         number("http.response.status_code", record.status.into()),
         text("client.address", &seen.client),
         text("kipper.request_id", std::str::from_utf8(&record.id).unwrap_or_default()),
@@ -60,7 +67,9 @@ fn server(record: &Record, span: TraceParent) -> Span {
         attributes.push(text("faas.name", &function.name));
         attributes.push(text("k8s.namespace.name", &function.namespace));
     }
-    let failed = record.status >= 500;
+    // Also where an answer broke off that had begun well.
+    let failed =
+        record.status >= 500 || record.error.is_some_and(|error| error.side() != Side::Downstream);
     match record.error {
         Some(error) => attributes.push(text("error.type", error.reason())),
         None if failed => attributes.push(text("error.type", &record.status.to_string())),
@@ -86,11 +95,15 @@ fn of_head(head: &SeenHead, method_is_other: bool) -> Vec<KeyValue> {
         Version::Http11 => "1.1",
         Version::Http2 => "2",
     };
+    let (address, port) = host_and_port(&head.host);
     let mut attributes = vec![
-        text("server.address", &head.host),
+        text("server.address", address),
         text("url.path", &head.path),
         text("network.protocol.version", version),
     ];
+    if let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) {
+        attributes.push(number("server.port", port.into()));
+    }
     if method_is_other {
         attributes.push(text("http.request.method_original", &head.method));
     }

@@ -56,10 +56,14 @@ pub(super) async fn http2(
     timeline: &mut Timeline,
 ) -> Option<Sender> {
     let endpoint = &lease.endpoint;
-    let started = Instant::now();
     let slot = worker.pool.http2(endpoint)?;
-    let opened = slot.sender(endpoint.address, worker.context.pods).await;
-    timeline.connected(started);
+    let mut dialled = None;
+    let dials = || dialled = Some(Instant::now());
+    let opened = slot.sender(endpoint.address, worker.context.pods, dials).await;
+    // Most requests share a connection that is there already.
+    if let Some(since) = dialled {
+        timeline.connected(since);
+    }
     settle(endpoint, opened).await
 }
 

@@ -63,11 +63,12 @@ pub(crate) type Sender = SendRequest<Bytes>;
 pub struct Slot(tokio::sync::Mutex<Option<Sender>>);
 
 impl Slot {
-    /// The multiplexed connection to `address`, opened if need be.
+    /// The multiplexed connection to `address`, opened if need be; `dials` is called before it is.
     pub(crate) async fn sender(
         &self,
         address: SocketAddr,
         limits: PodLimits,
+        dials: impl FnOnce(),
     ) -> Result<Sender, ConnectError> {
         // Held while connecting, so that requests that come together share one connection.
         let mut slot = self.0.lock().await;
@@ -76,6 +77,7 @@ impl Slot {
         {
             return Ok(sender.clone());
         }
+        dials();
         let tcp = dial(address, limits).await?;
         let mut builder = Builder::new();
         builder

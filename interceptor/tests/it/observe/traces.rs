@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, io::Write as _, time::Duration};
 
 use http::Method;
-use kipper_interceptor::config::ProxyConfig;
+use kipper_interceptor::{
+    config::ProxyConfig,
+    source::{Protocol, RouteSpec},
+};
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
 
 use super::collector::{Collector, attribute};
@@ -57,7 +60,7 @@ async fn a_cold_start_is_a_trace_with_the_times_of_server_timing() {
     let mut client = proxy.client().await;
     client
         .send(format!(
-            "GET /a/b?secret=1 HTTP/1.1\r\nHost: f.test\r\nUser-Agent: it/1\r\nCookie: secret=1\r\n\
+            "GET /a/b?secret=1 HTTP/1.1\r\nHost: f.test:8080\r\nUser-Agent: it/1\r\nCookie: secret=1\r\n\
              traceparent: 00-{TRACE}-b7ad6b7169203331-00\r\n\r\n"
         ))
         .await;
@@ -77,7 +80,9 @@ async fn a_cold_start_is_a_trace_with_the_times_of_server_timing() {
     let expected = [
         ("http.request.method", "GET"),
         ("http.response.status_code", "200"),
+        ("url.scheme", "http"),
         ("server.address", "f.test"),
+        ("server.port", "8080"),
         ("url.path", "/a/b"),
         ("network.protocol.version", "1.1"),
         ("client.address", "127.0.0.1"),
@@ -156,6 +161,11 @@ async fn failures_say_why() {
     spec.timeouts.cold_start = Duration::from_millis(50);
     proxy.add(spec, &[]).await;
     let slow = proxy.add(function("slow"), &[]).await;
+    let breaking = Backend::start(|mut wire, _| async move {
+        wire.request().await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart").await;
+    });
+    proxy.add(function("breaking"), &[ready(breaking.address)]).await;
     let mut client = proxy.client().await;
     assert_eq!(client.get("never.test", "/").await.status(), 504);
     assert_eq!(client.get("nobody.test", "/").await.status(), 404);
@@ -163,6 +173,10 @@ async fn failures_say_why() {
     until("it is held", || slow.held() == 1).await;
     drop(client);
     until("it is gone", || slow.held() == 0).await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: breaking.test\r\n\r\n").await;
+    assert!(client.try_answer().await.is_err(), "cut");
+    drop(client);
     proxy.drained().await;
 
     let servers = collector.servers();
@@ -182,6 +196,7 @@ async fn failures_say_why() {
             row("GET never", "504", "cold_start_timeout", StatusCode::Error),
             row("GET", "404", "unknown_host", StatusCode::Unset),
             row("HTTP slow", "499", "client_gone", StatusCode::Unset),
+            row("GET breaking", "200", "upstream_closed", StatusCode::Error),
         ]
     );
     assert_eq!(attribute(&servers[2], "http.request.method_original").as_deref(), Some("BREW"));
@@ -194,6 +209,44 @@ async fn failures_say_why() {
     };
     assert!(took("wake") >= 45_000_000, "{spans:?}");
     assert_eq!(took("ready"), 0);
+}
+
+/// Requests share a connection to a pod that speaks HTTP/2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_there_is_not_opened() {
+    let collector = Collector::start().await;
+    let proxy = Proxy::with(tracing(&collector.url())).await;
+    let pod = Backend::start(|wire, _| async move {
+        let mut connection = h2::server::handshake(wire.stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            respond.send_response(http::Response::new(()), true).unwrap();
+        }
+    });
+    let spec = RouteSpec { protocol: Protocol::H2c, ..function("f") };
+    proxy.add(spec, &[ready(pod.address)]).await;
+    let mut client = http2::Client::connect(proxy.address).await;
+    for _ in 0..3 {
+        assert_eq!(client.get("f.test", "/").await.status, 200);
+    }
+    drop(client);
+    proxy.drained().await;
+    let spans = collector.spans();
+    assert_within(named(&spans, "connect"), &collector.servers()[0]);
+}
+
+/// A request over TLS that a trusted proxy got is one over TLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheme_is_the_clients() {
+    let collector = Collector::start().await;
+    let mut config = tracing(&collector.url());
+    config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let proxy = Proxy::with(config).await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: nobody.test\r\nX-Forwarded-Proto: https\r\n\r\n").await;
+    assert_eq!(client.answer().await.status(), 404);
+    drop(client);
+    proxy.drained().await;
+    assert_eq!(attribute(&collector.servers()[0], "url.scheme").as_deref(), Some("https"));
 }
 
 /// Both interceptors on the way of a request are in its trace.
