@@ -98,7 +98,8 @@ pub struct ProxyConfig {
     /// of HTTP/2 as eight, for what they may keep.
     #[arg(long, env = "KIPPER_INTERCEPTOR_MAX_CONNECTIONS", default_value = "40000")]
     pub max_connections: NonZeroUsize,
-    /// Networks whose X-Forwarded-* and X-Request-Id count.
+    /// Networks whose X-Forwarded-* and X-Request-Id count, and with --otlp-endpoint the flag of traceparent:
+    /// a proxy there has to set it or remove that of its clients.
     #[arg(long, env = "KIPPER_INTERCEPTOR_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
     /// Where no function has the host, route /_fn/<name>/… by its path, without that prefix.

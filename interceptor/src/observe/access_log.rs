@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 use super::record::{PHASES, Phase, Record, protocol, took};
 use crate::message::trace::TraceParent;
 
-/// Records that wait to be written; with the longest paths and user agents some 10 MiB.
+/// Records that wait to be written; with the longest paths and user agents some 10 MiB, and twice that where
+/// they are not UTF-8.
 const QUEUE: usize = 4096;
 /// Lines are written together up to this size.
 const PIECE: usize = 64 << 10;

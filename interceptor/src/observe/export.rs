@@ -28,9 +28,10 @@ use super::{
     span::{spans, text},
 };
 
-/// Requests whose traces wait to be sent; with the longest paths and user agents some 5 MiB.
+/// Requests whose traces wait to be sent; with the longest paths and user agents some 5 MiB, and twice that
+/// where they are not UTF-8.
 const QUEUE: usize = 2048;
-/// Requests per call.
+/// Requests per call. A batch takes as much again: as records, as spans, and as the bytes of the call.
 const BATCH: usize = 512;
 /// A batch waits this long for more.
 const LINGER: Duration = Duration::from_secs(5);

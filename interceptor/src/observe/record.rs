@@ -20,7 +20,8 @@ use crate::{
     source::FunctionId,
 };
 
-/// Bytes kept of a path, a host, a method and a user agent; the rest is cut off.
+/// Bytes kept of a path, a host, a method and a user agent; the rest is cut off. One that is not UTF-8 becomes
+/// three.
 const MAX_PATH: usize = 1024;
 const MAX_HOST: usize = 255;
 const MAX_METHOD: usize = 32;

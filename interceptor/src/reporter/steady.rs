@@ -1,8 +1,8 @@
 //! Which changes can wait: those of a slow function whose numbers move a little.
 //!
-//! Pure. What begins or ends (something in flight, something held), what rises, and whatever a function does
-//! while it holds requests goes at every interval, because somebody scales by it. The rest goes once in
-//! [`INTERVALS`], and loses nothing meanwhile: counts replace each other.
+//! Pure. What begins or ends (something in flight, something held), what rises by more than half, and whatever a
+//! function does while it is fast or holds requests goes at every interval, because somebody scales by it. The
+//! rest goes once in [`INTERVALS`], and loses nothing meanwhile: counts replace each other.
 
 use std::time::Duration;
 
@@ -79,7 +79,8 @@ mod tests {
             ("the last one finished", (1, 0, 1), (0, 0, 0), false),
             ("some finished", (9, 0, 1), (1, 0, 0), true),
             ("a few more in flight", (9, 0, 1), (13, 0, 4), true),
-            ("half as many again", (9, 0, 1), (14, 0, 4), false),
+            ("half as many again", (8, 0, 1), (12, 0, 4), true),
+            ("more than that", (9, 0, 1), (14, 0, 4), false),
             ("one more of one", (1, 0, 1), (2, 0, 1), false),
             ("something is held", (0, 0, 1), (0, 1, 1), false),
             ("it goes on holding", (0, 1, 1), (0, 1, 0), false),
