@@ -2,7 +2,7 @@
 
 import os
 import threading
-from _signal import SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask
+from _signal import SIGINT, SIGTERM
 
 from . import invoke
 from .answer import Answer, refusal
@@ -17,16 +17,17 @@ SWEEP_SECONDS = 1.0
 HEALTHY = Answer(200, [(b"content-type", b"text/plain")], b"ok\n")
 
 
-def serve(listener, handler, config, ready, leave):
+def serve(listener, handler, config, ready, leave, stops):
     """Serves on a socket of `listen`, until a drain is over; returns the exit code. `leave` ends the process from any
-    thread. Stops are blocked until there is somebody to heed them."""
+    thread. `stops` are the signals to stop that came before there was somebody to heed them."""
     loop = asyncio_loop() if handler.is_async else small_loop()
     server = Server(handler, config, loop)
     host, port = listener.getsockname()[:2]
     server.accept_from(listener)
     for number in (SIGTERM, SIGINT):
         loop.add_signal_handler(number, server.drain)
-    pthread_sigmask(SIG_UNBLOCK, (SIGTERM, SIGINT))
+    if stops:
+        loop.call_soon(server.drain)
     ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     if server.on_main is None:
         run_for_good(loop, server.is_stopped)

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from _signal import SIG_BLOCK, SIGINT, SIGTERM, pthread_sigmask, signal  # as `socket` in `listen`
+from _signal import SIGINT, SIGTERM, signal  # as `socket` in `listen`
 
 from . import config as configuration
 from . import load
@@ -39,8 +39,11 @@ def main():
         leave(batch.run(handler, config))
     from .listen import listen
 
-    # From now on somebody may be connected: a stop waits for the server, which then drains.
-    pthread_sigmask(SIG_BLOCK, (SIGTERM, SIGINT))
+    # From now on somebody may be connected: a stop is noted for the server, which then drains. It is not blocked,
+    # because a thread of the function would get it all the same.
+    stops = []
+    for number in (SIGTERM, SIGINT):
+        signal(number, lambda number, _frame: stops.append(number))
     listener = listen(config.host, config.port)
     from . import server
 
@@ -49,7 +52,7 @@ def main():
         elapsed = round((time.monotonic() - started) * 1000)
         log(f"listening on http://{address} (python {version}, {file}, {elapsed} ms after start; {config.limits})")
 
-    leave(server.serve(listener, handler, config, ready, leave))
+    leave(server.serve(listener, handler, config, ready, leave, stops))
 
 
 def leave(code):

@@ -243,10 +243,12 @@ class DrainTest(WrapperTest):
 
     def test_a_stop_between_listening_and_serving_is_a_drain(self):
         source = """
-            import os, signal, sys
+            import os, signal, threading
             from kipper_runtime import listen
 
             bind = listen.listen
+            # It gets a signal that the main thread has blocked.
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
 
             def bind_and_stop(host, port):
                 listener = bind(host, port)
