@@ -6,6 +6,7 @@
 //! only when it comes from a trusted proxy.
 
 use std::{
+    borrow::Cow,
     io::Write as _,
     net::{IpAddr, SocketAddr},
 };
@@ -305,7 +306,7 @@ fn is_nominated(nominated: &[&[u8]], field: &Field<'_>) -> bool {
 
 /// Security header lines of one function, rendered once.
 pub struct SecurityBlock {
-    csp: Vec<u8>,
+    csp: Cow<'static, [u8]>,
 }
 
 const HSTS: &str = "max-age=31536000; includeSubDomains";
@@ -316,12 +317,12 @@ const REFERRER_POLICY: &str = "strict-origin-when-cross-origin";
 impl SecurityBlock {
     /// Renders the Content-Security-Policy: `'self'` and the allowlist.
     pub fn new(headers: &SecurityHeaders) -> Self {
-        let mut csp = b"default-src 'self'".to_vec();
+        let mut csp = Cow::Borrowed(&b"default-src 'self'"[..]);
         let allowed =
             |o: &&String| o.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b';' && b != b',');
         for origin in headers.csp_allowlist.iter().filter(allowed) {
-            csp.push(b' ');
-            csp.extend_from_slice(origin.as_bytes());
+            csp.to_mut().push(b' ');
+            csp.to_mut().extend_from_slice(origin.as_bytes());
         }
         Self { csp }
     }

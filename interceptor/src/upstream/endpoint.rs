@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -41,8 +41,8 @@ pub struct Endpoint {
     pub(crate) fresh: Arc<Semaphore>,
     /// Idle connections to it, one list per worker.
     pub(super) idle: Box<[Mutex<IdleConnections>]>,
-    /// Multiplexed HTTP/2 connection to it, one per worker.
-    pub(super) http2: Box<[Slot]>,
+    /// Multiplexed HTTP/2 connection to it, one per worker; made with the first one, which most never have.
+    http2: OnceLock<Box<[Slot]>>,
 }
 
 impl AsRef<Load> for Endpoint {
@@ -61,8 +61,14 @@ impl Endpoint {
             probing: AtomicBool::new(false),
             fresh: Arc::new(Semaphore::new(FRESH_CONNECTIONS)),
             idle: (0..workers).map(|_| Mutex::default()).collect(),
-            http2: (0..workers).map(|_| Slot::default()).collect(),
+            http2: OnceLock::new(),
         }
+    }
+
+    /// The slot of a worker's multiplexed connection.
+    pub(super) fn http2(&self, worker: usize) -> Option<&Slot> {
+        let make = || self.idle.iter().map(|_| Slot::default()).collect();
+        self.http2.get_or_init(make).get(worker)
     }
 
     /// Another interceptor: it sees to its pods itself.

@@ -36,7 +36,7 @@ impl Pool {
 
     /// The slot of this worker's multiplexed connection.
     pub(crate) fn http2<'a>(&self, endpoint: &'a Endpoint) -> Option<&'a http2::Slot> {
-        endpoint.http2.get(self.worker)
+        endpoint.http2(self.worker)
     }
 
     /// The idle connection used last that still lives.
