@@ -58,7 +58,10 @@ pub(super) async fn http2(
     let endpoint = &lease.endpoint;
     let slot = worker.pool.http2(endpoint)?;
     let mut dialled = None;
-    let dials = || dialled = Some(Instant::now());
+    let dials = || {
+        worker.context.metrics.upstream_connects.inc();
+        dialled = Some(Instant::now());
+    };
     let opened = slot.sender(endpoint.address, worker.context.pods, dials).await;
     // Most requests share a connection that is there already.
     if let Some(since) = dialled {

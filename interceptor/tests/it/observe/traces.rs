@@ -228,6 +228,7 @@ async fn a_connection_that_is_there_is_not_opened() {
     for _ in 0..3 {
         assert_eq!(client.get("f.test", "/").await.status, 200);
     }
+    assert_eq!(proxy.metric("upstream_connects_total", &[]), 1.0);
     drop(client);
     proxy.drained().await;
     let spans = collector.spans();
