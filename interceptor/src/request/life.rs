@@ -67,13 +67,12 @@ pub(crate) async fn serve<C: Client>(
     let timeline = Timeline::new(prepared.accepted, prepared.seen.is_some());
     let course = Course { timeline, moved: Moved::default() };
     let mut life = Life { worker, prepared, course, ended: None };
-    let ended = forward(client, worker, life.prepared, &mut life.course).await;
+    let ended = forward(client, &mut life).await;
     match ended {
         Ok(finished) => life.end(Ok(finished.status)),
         Err(failure) => {
-            let failed = Failed::from(failure);
-            life.end(Err(failed));
-            life.answer(client, failed).await;
+            life.end(Err(failure.into()));
+            life.answer(client).await;
         }
     }
 }
@@ -81,7 +80,7 @@ pub(crate) async fn serve<C: Client>(
 /// A request under way. It is counted and told of once, however it ends: also where its future is
 /// dropped.
 struct Life<'a> {
-    worker: &'a Worker,
+    worker: &'a Arc<Worker>,
     prepared: &'a mut Prepared,
     course: Course,
     /// `None` = it goes on.
@@ -112,18 +111,13 @@ impl Life<'_> {
     }
 
     /// Answers a failed request, if that can still be done.
-    async fn answer<C: Client>(&mut self, client: &mut C, Failed { error, cut }: Failed) {
+    async fn answer<C: Client>(&mut self, client: &mut C) {
+        let Some(Err(Failed { error, cut })) = self.ended else { return };
         if cut || error.status() == 499 {
             return client.cut(error);
         }
-        let prepared = &*self.prepared;
-        let answer = OwnAnswer {
-            error,
-            id: &prepared.id,
-            retry_after: error.retryable().then(|| prepared.destination.retry_after()),
-            to_head: prepared.terms.to_head,
-        };
-        if prepared.seen.is_some() {
+        let answer = own_answer(self.prepared, error);
+        if self.prepared.seen.is_some() {
             self.course.moved.sent = answer.body().len() as u64;
         }
         client.answer(self.worker, &answer).await;
@@ -152,6 +146,15 @@ impl Life<'_> {
             took: seen.accepted.elapsed(),
             seen: *seen,
         });
+    }
+}
+
+fn own_answer(prepared: &Prepared, error: ProxyError) -> OwnAnswer<'_> {
+    OwnAnswer {
+        error,
+        id: &prepared.id,
+        retry_after: error.retryable().then(|| prepared.destination.retry_after()),
+        to_head: prepared.terms.to_head,
     }
 }
 
@@ -188,23 +191,14 @@ pub(crate) fn refused(worker: &Worker, peer: Peer, unserved: &mut Unserved) -> R
 }
 
 /// Leases a pod and runs the exchange, again while nothing of the request was processed.
-async fn forward<C: Client>(
-    client: &mut C,
-    worker: &Arc<Worker>,
-    prepared: &mut Prepared,
-    course: &mut Course,
-) -> Result<Finished, Failure> {
-    let mut outgoing = std::mem::take(&mut prepared.outgoing);
+async fn forward<C: Client>(client: &mut C, life: &mut Life<'_>) -> Result<Finished, Failure> {
+    let mut outgoing = std::mem::take(&mut life.prepared.outgoing);
     for _ in 0..MAX_ATTEMPTS {
         let bytes = outgoing.len() + client.buffered();
-        let leased = hold::lease(client, worker, prepared, bytes, &mut course.timeline).await;
-        let mut attempt = Attempt {
-            lease: leased.map_err(Failure::Answer)?,
-            client: &mut *client,
-            worker,
-            prepared,
-            course: &mut *course,
-        };
+        let timeline = &mut life.course.timeline;
+        let leased = hold::lease(client, life.worker, life.prepared, bytes, timeline).await;
+        let lease = leased.map_err(Failure::Answer)?;
+        let mut attempt = Attempt { lease, client: &mut *client, life: &mut *life };
         let ended = match &mut outgoing {
             Outgoing::Http1(out) => attempt.over_http1(out).await,
             Outgoing::Http2(out) => Box::pin(attempt.over_http2(out)).await,
@@ -212,12 +206,13 @@ async fn forward<C: Client>(
         let Some(ended) = ended else { continue };
         match ended {
             Err(Failure::NotSent) => {
-                tracing::debug!(function = %prepared.destination.id, "not sent, trying again");
-                worker.context.metrics.replays.inc();
+                let function = &life.prepared.destination.id;
+                tracing::debug!(%function, "not sent, trying again");
+                life.worker.context.metrics.replays.inc();
             }
-            Err(Failure::Answer(ProxyError::UpstreamClosed)) if prepared.retry.is_some() => {
-                worker.context.metrics.replays.inc();
-                outgoing = prepared.retry.take().unwrap_or_default();
+            Err(Failure::Answer(ProxyError::UpstreamClosed)) if life.prepared.retry.is_some() => {
+                life.worker.context.metrics.replays.inc();
+                outgoing = life.prepared.retry.take().unwrap_or_default();
             }
             ended => return ended,
         }
@@ -226,33 +221,32 @@ async fn forward<C: Client>(
 }
 
 /// One request on one leased pod.
-struct Attempt<'a, C> {
+struct Attempt<'a, 'l, C> {
     lease: Lease,
     client: &'a mut C,
-    worker: &'a Worker,
-    prepared: &'a Prepared,
-    course: &'a mut Course,
+    life: &'a mut Life<'l>,
 }
 
-impl<C: Client> Attempt<'_, C> {
+impl<C: Client> Attempt<'_, '_, C> {
     /// Over HTTP/1.1; what was not sent is in `out` again. `None` = there is no connection.
     async fn over_http1(&mut self, out: &mut Buffer) -> Option<Result<Finished, Failure>> {
-        let mut pod = connect::http1(self.worker, &self.lease, &mut self.course.timeline).await?;
+        let mut pod =
+            connect::http1(self.life.worker, &self.lease, &mut self.life.course.timeline).await?;
         let hop = self.hop().map(|hops| format!("{HOPS}: {hops}\r\n"));
         let at = hop.as_ref().map_or(0, |hop| out.insert_line(hop.as_bytes()));
-        pod.begin(std::mem::take(out), self.prepared.framing);
+        pod.begin(std::mem::take(out), self.life.prepared.framing);
         let ended = self.exchange(&mut pod).await;
         match &ended {
             Ok(finished) if finished.upgraded => {
-                let idle = self.worker.context.limits.idle;
-                let tunnel = self.client.tunnel(pod, idle, &self.worker.context.buffers);
+                let idle = self.life.worker.context.limits.idle;
+                let tunnel = self.client.tunnel(pod, idle, &self.life.worker.context.buffers);
                 let (moved, ended) = tunnel.await;
-                let function = &self.prepared.destination.id;
+                let function = &self.life.prepared.destination.id;
                 tracing::debug!(%function, ?moved, ?ended, "tunnel closed");
-                self.course.moved = moved;
+                self.life.course.moved = moved;
             }
             Ok(finished) if finished.keep_upstream => {
-                self.worker.pool.put(&self.lease.endpoint, pod);
+                self.life.worker.pool.put(&self.lease.endpoint, pod);
             }
             Err(Failure::NotSent) => {
                 *out = pod.out;
@@ -265,7 +259,8 @@ impl<C: Client> Attempt<'_, C> {
 
     /// Over HTTP/2; what can be sent again is in `out`. `None` = there is no connection.
     async fn over_http2(&mut self, out: &mut http2::Outgoing) -> Option<Result<Finished, Failure>> {
-        let sender = connect::http2(self.worker, &self.lease, &mut self.course.timeline).await?;
+        let sender =
+            connect::http2(self.life.worker, &self.lease, &mut self.life.course.timeline).await?;
         let started = match self.hop() {
             Some(hops) => http2::Stream::start(sender, &out.with_field(HOPS, hops.into())),
             None => http2::Stream::start(sender, out),
@@ -283,36 +278,36 @@ impl<C: Client> Attempt<'_, C> {
 
     /// The number of this hand-over, if it is one.
     fn hop(&self) -> Option<u32> {
-        self.lease.endpoint.sibling.then_some(self.prepared.hops + 1)
+        self.lease.endpoint.sibling.then_some(self.life.prepared.hops + 1)
     }
 
     async fn exchange<P: Pod>(&mut self, pod: &mut P) -> Result<Finished, Failure> {
         self.client.check().map_err(Failure::Answer)?;
-        self.course.timeline.sent(self.lease.endpoint.address);
-        let route = arc_swap::Guard::into_inner(self.prepared.destination.route());
-        let (prepared, lease) = (self.prepared, &mut self.lease);
-        let Course { timeline, moved } = &mut *self.course;
-        let limits = &self.worker.context.limits;
+        self.life.course.timeline.sent(self.lease.endpoint.address);
+        let route = arc_swap::Guard::into_inner(self.life.prepared.destination.route());
+        let lease = &mut self.lease;
+        let Life { worker, prepared, course, .. } = &mut *self.life;
+        let (prepared, limits) = (&**prepared, &worker.context.limits);
+        let Course { timeline, moved } = course;
         let mut terms = prepared.terms.clone();
         if lease.endpoint.sibling {
             // It may hold the request first.
             terms.response_header += route.spec.timeouts.cold_start;
         }
-        let ended =
-            Exchange::new(self.client, pod, &terms, limits, &self.worker.context.buffers, moved)
-                .run(|status| {
-                    if status >= 200 || status == 101 {
-                        lease.answered();
-                        timeline.answered(status);
-                    }
-                    Additions {
-                        security: route.security.as_ref(),
-                        secure: prepared.secure,
-                        server_timing: timeline.server_timing(&prepared.destination),
-                        date: http_date,
-                    }
-                })
-                .await;
+        let ended = Exchange::new(self.client, pod, &terms, limits, &worker.context.buffers, moved)
+            .run(|status| {
+                if status >= 200 || status == 101 {
+                    lease.answered();
+                    timeline.answered(status);
+                }
+                Additions {
+                    security: route.security.as_ref(),
+                    secure: prepared.secure,
+                    server_timing: timeline.server_timing(&prepared.destination),
+                    date: http_date,
+                }
+            })
+            .await;
         if let Err(Failure::Answer(ProxyError::ResponseTimeout)) = &ended {
             lease.endpoint.load.timed_out(clock::now());
         }
