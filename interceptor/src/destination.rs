@@ -248,6 +248,11 @@ impl Destination {
         self.endpoints_changed.notify_one();
     }
 
+    /// It is routed no more; one of its name that comes later is another.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// Nothing can answer, and it is known that waiting does not help: its held requests end, and no
     /// further one is held until endpoints are set.
     pub(crate) fn fail(&self) {
@@ -258,7 +263,7 @@ impl Destination {
 
     /// Why a held request was dropped from the queue.
     pub(crate) fn refusal(&self) -> ProxyError {
-        if self.queue.is_closed() { ProxyError::UnknownHost } else { ProxyError::StartFailed }
+        if self.is_removed() { ProxyError::UnknownHost } else { ProxyError::StartFailed }
     }
 
     /// A place on a pod at once, or a place in the queue. `bytes` are what is held in memory.
