@@ -105,7 +105,7 @@ pub struct Destination {
     /// Its name.
     pub id: FunctionId,
     /// What it has in flight and held.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The phases of its present or last cold start.
     pub wake_clock: WakeClock,
     /// Its metric handles.
@@ -139,11 +139,11 @@ pub(crate) enum Acquired {
 }
 
 impl Destination {
-    /// A function without endpoints.
-    pub fn new(spec: RouteSpec, context: Arc<DestinationContext>) -> Self {
+    /// A function without endpoints, which goes on with these counters.
+    pub fn new(spec: RouteSpec, counters: Arc<Counters>, context: Arc<DestinationContext>) -> Self {
         Self {
             id: spec.id.clone(),
-            counters: Counters::default(),
+            counters,
             wake_clock: WakeClock::default(),
             metrics: FunctionMetrics::new(&context.metrics, &spec.id),
             queue: Queue::new(Arc::clone(&context.held)),

@@ -10,7 +10,7 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::{
     destination::{Destination, DestinationContext},
     error::ProxyError,
+    inflight::Counters,
     message::head::host_and_port,
     source::{EndpointSink, EndpointState, Fleet, FleetSink, FunctionId, RouteSink, RouteSpec},
 };
@@ -46,6 +47,8 @@ const PATH_PREFIX: &[u8] = b"/_fn/";
 struct State {
     functions: HashMap<FunctionId, Arc<Destination>>,
     claims: Claims,
+    /// Of functions that were removed while requests to them ran; gone with the last of these.
+    former: HashMap<FunctionId, Weak<Counters>>,
     /// Endpoints of functions whose route is not known yet; the two sources are not ordered.
     early: HashMap<FunctionId, Vec<EndpointState>>,
     routes_synced: bool,
@@ -110,9 +113,7 @@ impl Router {
         self.state.lock().functions.values().cloned().collect()
     }
 
-    /// Those that have the names of `functions` now, each once: one that was removed and made again
-    /// counts alone under its name, however long requests of the former one run. One that is gone
-    /// stands for itself.
+    /// Those that have the names of `functions` now. One that is gone stands for itself.
     pub(crate) fn current(&self, functions: Vec<Arc<Destination>>) -> Vec<Arc<Destination>> {
         // Hardly ever.
         if !functions.iter().any(|f| f.is_removed()) {
@@ -123,8 +124,7 @@ impl Router {
             Some(current) => Arc::clone(current),
             None => f,
         };
-        let mut seen = HashSet::with_capacity(functions.len());
-        functions.into_iter().map(current).filter(|f| seen.insert(Arc::as_ptr(f))).collect()
+        functions.into_iter().map(current).collect()
     }
 
     /// Each host that a function claims, with who has it where that is another one.
@@ -145,7 +145,10 @@ impl Router {
 
     fn apply_locked(&self, state: &mut State, hosts: &mut Hosts, spec: RouteSpec) -> bool {
         let Some(function) = state.functions.get(&spec.id).map(Arc::clone) else {
-            let function = Arc::new(Destination::new(spec, Arc::clone(&self.context)));
+            // With what is still open of a former one of its name, as where its route was away for a moment.
+            let former = state.former.remove(&spec.id).and_then(|counters| counters.upgrade());
+            let context = Arc::clone(&self.context);
+            let function = Arc::new(Destination::new(spec, former.unwrap_or_default(), context));
             if let Some(endpoints) = state.early.remove(&function.id) {
                 function.set_endpoints(&endpoints);
             }
@@ -172,6 +175,10 @@ impl Router {
         if let Some(function) = state.functions.remove(id) {
             state.claims.give_up(hosts, &function);
             function.remove();
+            if function.counters.in_flight() > 0 {
+                state.former.retain(|_, counters| counters.strong_count() > 0);
+                state.former.insert(id.clone(), Arc::downgrade(&function.counters));
+            }
         }
     }
 }

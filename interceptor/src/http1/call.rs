@@ -283,11 +283,12 @@ impl Client for Call<'_> {
         pod: PodConnection,
         idle: Duration,
         budget: &Budget,
-    ) -> (Moved, io::Result<()>) {
+        moved: &mut Moved,
+    ) -> io::Result<()> {
         self.verdict = Verdict::Close;
         let Stream { io, input, deadline, .. } = &mut *self.stream;
         let input = std::mem::take(input);
-        Box::pin(tunnel::run(io, input, deadline, pod, idle, budget)).await
+        Box::pin(tunnel::run(io, input, deadline, pod, idle, budget, moved)).await
     }
 }
 

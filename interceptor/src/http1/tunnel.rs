@@ -36,32 +36,31 @@ pub(super) async fn run(
     pod: Connection,
     idle: Duration,
     budget: &Budget,
-) -> (Moved, io::Result<()>) {
+    moved: &mut Moved,
+) -> io::Result<()> {
     // Bytes that nobody acknowledges do not move either. Only a tunnel has no other clock.
     let _ = tcp::user_timeout(io.tcp(), idle).and(tcp::user_timeout(pod.io.tcp(), idle));
     let mut pod_io = pod.io;
     let (mut up, mut down) = (Way::new(input), Way::new(pod.input));
     let mut kept = budget.charge();
-    let (mut moved, mut last) = (0, Instant::now());
-    let ended = poll_fn(|cx| {
+    let (mut before, mut last) = (0, Instant::now());
+    poll_fn(|cx| {
         // What both ways keep together.
         let most = kept.most() / 2;
-        let ends = (
-            up.poll(cx, io, &mut pod_io, most)?.is_ready(),
-            down.poll(cx, &mut pod_io, io, most)?.is_ready(),
-        );
+        let ends = (up.poll(cx, io, &mut pod_io, most), down.poll(cx, &mut pod_io, io, most));
+        *moved = Moved { received: up.written, sent: down.written };
+        let ends = (ends.0?.is_ready(), ends.1?.is_ready());
         if ends == (true, true) {
             return Poll::Ready(Ok(()));
         }
         kept.set(up.waiting.allocated() + down.waiting.allocated());
         let so_far = up.read + up.written + down.read + down.written;
-        if std::mem::replace(&mut moved, so_far) != so_far {
+        if std::mem::replace(&mut before, so_far) != so_far {
             last = Instant::now();
         }
         deadline.poll(cx, last + idle).map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
-    .await;
-    (Moved { received: up.written, sent: down.written }, ended)
+    .await
 }
 
 /// One direction.

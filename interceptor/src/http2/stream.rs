@@ -382,8 +382,9 @@ impl Client for Stream {
         _: PodConnection,
         _: Duration,
         _: &Budget,
-    ) -> (Moved, io::Result<()>) {
-        (Moved::default(), Err(io::ErrorKind::Unsupported.into()))
+        _: &mut Moved,
+    ) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

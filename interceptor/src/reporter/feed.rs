@@ -66,7 +66,7 @@ mod tests {
     };
 
     #[test]
-    fn one_that_was_made_again_counts_alone_under_its_name() {
+    fn one_that_was_made_again_goes_on_with_what_is_open() {
         let router = Router::new(DestinationContext::for_test(1), false);
         let make = || {
             let id = FunctionId::new("ns", "a");
@@ -94,10 +94,16 @@ mod tests {
         assert_eq!(told(), [(3, 3, 2)], "while no other has its name");
         let present = make();
         end(&former);
-        assert_eq!(told(), [(0, 0, 0)], "what was open is closed");
+        assert_eq!(told(), [(3, 3, 1)]);
         begin(&present);
         end(&former);
+        assert_eq!(told(), [(4, 3, 1)]);
+        end(&present);
+        assert_eq!(told(), [(4, 4, 0)]);
+        // With nothing open it begins anew.
+        RouteSink::remove(&router, &present.id);
+        drop((former, present));
+        begin(&make());
         assert_eq!(told(), [(1, 0, 1)]);
-        assert!(told().is_empty());
     }
 }

@@ -109,11 +109,12 @@ pub(crate) trait Client: BodySink + Send {
     fn cut(&mut self, error: ProxyError);
 
     /// Both sides agreed on another protocol: moves bytes until both are done, or nothing has moved
-    /// for as long as `idle`. What was moved is said in any case.
+    /// for as long as `idle`. What was moved so far is in `moved` at any time.
     fn tunnel(
         &mut self,
         pod: Connection,
         idle: Duration,
         budget: &Budget,
-    ) -> impl Future<Output = (Moved, io::Result<()>)> + Send;
+        moved: &mut Moved,
+    ) -> impl Future<Output = io::Result<()>> + Send;
 }

@@ -66,7 +66,7 @@ pub(crate) async fn serve<C: Client>(
     }
     let timeline = Timeline::new(prepared.accepted, prepared.seen.is_some());
     let course = Course { timeline, moved: Moved::default() };
-    let mut life = Life { worker, prepared, course, ended: None };
+    let mut life = Life { worker, prepared, course, ended: Err(CUT_OFF), is_counted: false };
     let ended = forward(client, &mut life).await;
     match ended {
         Ok(finished) => life.end(Ok(finished.status)),
@@ -83,15 +83,21 @@ struct Life<'a> {
     worker: &'a Arc<Worker>,
     prepared: &'a mut Prepared,
     course: Course,
-    /// `None` = it goes on.
-    ended: Option<Ended>,
+    /// As which it ends unless something else comes of it.
+    ended: Ended,
+    is_counted: bool,
 }
 
 impl Life<'_> {
-    /// Counts how it ended.
     fn end(&mut self, ended: Ended) {
+        self.ended = ended;
+        self.count();
+    }
+
+    /// Counts how it ended.
+    fn count(&mut self) {
         let (metrics, destination) = (&self.worker.context.metrics, &self.prepared.destination);
-        let status = match ended {
+        let status = match self.ended {
             Ok(status) => status,
             Err(Failed { error, cut }) => {
                 metrics.error(error);
@@ -107,12 +113,12 @@ impl Life<'_> {
             metrics.duration.observe(self.prepared.accepted.elapsed().as_secs_f64());
             destination.metrics.answered(status);
         }
-        self.ended = Some(ended);
+        self.is_counted = true;
     }
 
     /// Answers a failed request, if that can still be done.
     async fn answer<C: Client>(&mut self, client: &mut C) {
-        let Some(Err(Failed { error, cut })) = self.ended else { return };
+        let Err(Failed { error, cut }) = self.ended else { return };
         if cut || error.status() == 499 {
             return client.cut(error);
         }
@@ -160,10 +166,14 @@ fn own_answer(prepared: &Prepared, error: ProxyError) -> OwnAnswer<'_> {
 
 impl Drop for Life<'_> {
     fn drop(&mut self) {
-        if self.ended.is_none() {
-            self.end(Err(CUT_OFF));
+        // What panicked is told where panics are.
+        if std::thread::panicking() {
+            return;
         }
-        self.tell(self.ended.and_then(Result::err));
+        if !self.is_counted {
+            self.count();
+        }
+        self.tell(self.ended.err());
     }
 }
 
@@ -238,12 +248,13 @@ impl<C: Client> Attempt<'_, '_, C> {
         let ended = self.exchange(&mut pod).await;
         match &ended {
             Ok(finished) if finished.upgraded => {
-                let idle = self.life.worker.context.limits.idle;
-                let tunnel = self.client.tunnel(pod, idle, &self.life.worker.context.buffers);
-                let (moved, ended) = tunnel.await;
-                let function = &self.life.prepared.destination.id;
+                // However the tunnel ends, and be it at the deadline of a drain.
+                self.life.ended = Ok(finished.status);
+                let Life { worker, prepared, course, .. } = &mut *self.life;
+                let (idle, budget) = (worker.context.limits.idle, &worker.context.buffers);
+                let ended = self.client.tunnel(pod, idle, budget, &mut course.moved).await;
+                let (function, moved) = (&prepared.destination.id, course.moved);
                 tracing::debug!(%function, ?moved, ?ended, "tunnel closed");
-                self.life.course.moved = moved;
             }
             Ok(finished) if finished.keep_upstream => {
                 self.life.worker.pool.put(&self.lease.endpoint, pod);

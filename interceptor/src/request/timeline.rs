@@ -175,7 +175,8 @@ mod tests {
     #[test]
     fn a_later_start_is_not_that_of_a_request_that_was_released() {
         let spec = RouteSpec::new(FunctionId::new("ns", "f"), Vec::new());
-        let function = Arc::new(Destination::new(spec, DestinationContext::for_test(1)));
+        let function =
+            Arc::new(Destination::new(spec, Arc::default(), DestinationContext::for_test(1)));
         let address = "10.0.0.1:80".parse().unwrap();
         let pod = |ready| [EndpointState { address, ready, terminating: false }];
         let pause = || thread::sleep(Duration::from_millis(2));

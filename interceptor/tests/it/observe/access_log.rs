@@ -201,7 +201,18 @@ async fn requests_that_a_drain_cuts() {
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart").await;
         wire.closed().await;
     });
-    let routes = [route("silent", &[&silent]), route("begun", &[&begun]), route("cold", &[])];
+    let switched = Backend::start(|mut wire, _| async move {
+        wire.request().await;
+        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n";
+        wire.send(&format!("{head}hello")).await;
+        wire.closed().await;
+    });
+    let routes = [
+        route("silent", &[&silent]),
+        route("begun", &[&begun]),
+        route("cold", &[]),
+        route("switched", &[&switched]),
+    ];
     let flags = [&FLAGS[..], &["--drain-deadline", "300ms"]].concat();
     let process = Process::start(&json!(routes), &flags).await;
     let mut running = Wire::connect(process.address).await;
@@ -214,8 +225,13 @@ async fn requests_that_a_drain_cuts() {
     let mut waiting = Wire::connect(process.address).await;
     waiting.send("GET / HTTP/1.1\r\nHost: cold.test\r\n\r\n").await;
     held(&process, "kipper_interceptor_held_requests 1").await;
+    let mut tunnel = Wire::connect(process.address).await;
+    let upgrade = "Connection: upgrade\r\nUpgrade: a\r\n\r\n";
+    tunnel.send(&format!("GET / HTTP/1.1\r\nHost: switched.test\r\n{upgrade}")).await;
+    assert_eq!(tunnel.head().await.unwrap().status(), 101);
+    assert_eq!(tunnel.exactly(5).await.unwrap(), b"hello");
     process.terminate();
-    until("each of them has a line", || lines(&process).len() == 3).await;
+    until("each of them has a line", || lines(&process).len() == 4).await;
     let cut = |name: &str, status: u16| {
         let lines = lines(&process);
         let line = lines.iter().find(|line| line["function"] == name).unwrap();
@@ -225,6 +241,9 @@ async fn requests_that_a_drain_cuts() {
     cut("silent", 503);
     cut("begun", 200);
     cut("cold", 503);
+    let lines = lines(&process);
+    let line = lines.iter().find(|line| line["function"] == "switched").unwrap();
+    check(line, &json!({"status": 101, "reason": null, "bytesSent": 5}));
     assert!(running.try_answer().await.is_err() && waiting.try_answer().await.is_err());
     assert!(http2::read(&mut response.into_body()).await.is_err());
     assert_eq!(process.exited().await, Some(0));
