@@ -42,11 +42,9 @@ const WAKING: Duration = Duration::from_millis(150);
 /// Before a function that is changing, or that was scaled by somebody else, is looked at again.
 const SETTLING: Duration = Duration::from_secs(1);
 const RACED: Duration = Duration::from_millis(50);
-/// Before one is thought about again for which no look was free.
-const CROWDED: Duration = Duration::from_millis(50);
-/// And where the budget is spent: it grows back in that time.
-const SPENT: Duration = Duration::from_secs(1);
-/// And while nobody may ask.
+/// While some functions wait for a look, looks are given out this often, to those with most waiting.
+const ROUND: Duration = Duration::from_millis(50);
+/// Before one is thought about again while nobody may ask.
 const CLOSED: Duration = Duration::from_secs(1);
 /// After a failure, and while pods or replicas are refused.
 const FAILED: Duration = Duration::from_secs(2);
@@ -62,6 +60,8 @@ pub(crate) struct Asker {
     /// Functions to think about again, and when.
     due: HashMap<FunctionKey, Duration>,
     looks: JoinSet<(FunctionKey, Outcome)>,
+    /// When looks are given out again.
+    next_round: Duration,
     /// Why nothing may be asked for, if nothing may.
     refusal: Option<String>,
     checked: Instant,
@@ -99,6 +99,7 @@ impl Asker {
             metrics,
             due,
             looks,
+            next_round: Duration::ZERO,
             refusal,
             checked,
             next_check,
@@ -133,17 +134,20 @@ impl Asker {
         self.next_check = self.checked + interval;
     }
 
-    /// Takes in whether anything may be asked for, and why not. Returns whether that is news, which is logged.
-    fn allow(&mut self, refusal: Option<String>) -> bool {
-        let is_news = refusal != self.refusal;
-        match &refusal {
-            None if is_news => tracing::info!("scaling ahead of the HPA"),
-            Some(reason) if is_news => tracing::warn!(%reason, "not scaling ahead of the HPA"),
-            _ => {}
+    /// Takes in whether anything may be asked for, and why not.
+    fn allow(&mut self, refusal: Option<String>) {
+        if self.note(refusal) {
+            match &self.refusal {
+                None => tracing::info!("scaling ahead of the HPA"),
+                Some(reason) => tracing::warn!(%reason, "not scaling ahead of the HPA"),
+            }
         }
+    }
+
+    /// Whether that is news.
+    fn note(&mut self, refusal: Option<String>) -> bool {
         self.metrics.burst_allowed.set(i64::from(refusal.is_none()));
-        self.refusal = refusal;
-        is_news
+        std::mem::replace(&mut self.refusal, refusal) != self.refusal
     }
 
     /// New functions to think about, at once.
@@ -170,17 +174,28 @@ impl Asker {
             }
         }
         looks.sort_unstable_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
-        let is_spent = self.budget.lock().is_spent(now);
-        let (free, pause) =
-            if is_spent { (0, SPENT) } else { (MAX_LOOKS - self.looks.len(), CROWDED) };
+        let free = self.free_looks(now);
+        if looks.len() > free && now >= self.next_round {
+            self.next_round = now + ROUND;
+        }
         for (place, (_, key)) in looks.into_iter().enumerate() {
             if place < free {
                 self.due.remove(&key);
                 self.look(key);
             } else {
-                self.put_off(key, pause);
+                self.due.insert(key, self.next_round);
             }
         }
+    }
+
+    /// Looks that can be begun. Whoever comes while some wait for theirs waits with them: else those with
+    /// little waiting, who come at the right moment, had theirs first.
+    fn free_looks(&self, now: Duration) -> usize {
+        if now < self.next_round {
+            return 0;
+        }
+        let most = MAX_LOOKS.min(self.budget.lock().looks(now));
+        most.saturating_sub(self.looks.len())
     }
 
     fn put_off(&mut self, key: FunctionKey, pause: Duration) {
@@ -274,12 +289,15 @@ impl Look {
         };
         let from = scale.wanted;
         let more = self.budget.lock().take(replicas.saturating_sub(from), self.functions.now());
-        let Some(more) = more else { return Ok(("limited", Outcome::Again(SPENT))) };
+        let Some(more) = more else { return Ok(("limited", Outcome::Again(ROUND))) };
         let to = from + more;
         self.functions.asks(key, to);
         let raised = timeout(CALL_TIMEOUT, self.replicas.raise(namespace, name, from, to)).await;
         let answer = answer(&raised);
         self.functions.asked(key, answer);
+        if matches!(answer, Answer::Raced | Answer::Refused) {
+            self.budget.lock().give_back(more);
+        }
         match (answer, raised) {
             (Answer::Given, _) => {
                 tracing::info!(function = %name, %namespace, from, to, "scaled ahead of the HPA");

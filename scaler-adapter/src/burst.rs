@@ -145,6 +145,10 @@ pub(crate) struct Burst {
     asked_before: Option<(Duration, u32)>,
     /// It is to be looked at once more whether what was asked for is still there.
     unverified: bool,
+    /// Nobody knows whether it was given.
+    uncertain: bool,
+    /// Somebody else scaled it in the moment of the last ask.
+    raced: bool,
     short: Option<Short>,
     /// Since when more waits than the replicas can take.
     overfull: Option<Duration>,
@@ -159,6 +163,8 @@ impl Burst {
             asked: None,
             asked_before: None,
             unverified: false,
+            uncertain: false,
+            raced: false,
             short: None,
             overfull: None,
         }
@@ -201,6 +207,11 @@ impl Burst {
         let fresh = self.seen.filter(|(at, _)| now.saturating_sub(*at) < FRESH);
         let was_asleep = fresh.is_some_and(|(_, replicas)| replicas == 0);
         self.seen = Some((now, scale.wanted));
+        if std::mem::take(&mut self.uncertain)
+            && self.asked.is_some_and(|(_, asked)| scale.wanted < asked)
+        {
+            self.asked = self.asked_before;
+        }
         // What it was asked for has waited already, and somebody took it back.
         if std::mem::take(&mut self.unverified) && self.by_waiting(view) > scale.wanted {
             self.overfull = now.checked_sub(PATIENCE);
@@ -238,17 +249,20 @@ impl Burst {
 
     /// What came of it. What may have been written is held as if it were, until somebody has looked.
     pub(crate) fn asked(&mut self, answer: Answer, now: Duration) {
+        let has_raced = std::mem::replace(&mut self.raced, answer == Answer::Raced);
         match answer {
             Answer::Given => {
                 self.seen = self.asked.map(|(_, replicas)| (now, replicas));
                 self.unverified = true;
             }
-            Answer::Unknown => self.unverified = true,
+            Answer::Unknown => (self.unverified, self.uncertain) = (true, true),
             Answer::Refused => self.asked = self.asked_before,
             Answer::Raced => {
                 self.asked = self.asked_before;
-                // What was read is of no use any more.
-                self.looked = None;
+                // What was read is of no use any more. Who races again and again waits as all do.
+                if !has_raced {
+                    self.looked = None;
+                }
             }
         }
     }

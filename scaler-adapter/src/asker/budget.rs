@@ -7,7 +7,7 @@ use std::time::Duration;
 const ASKS: f64 = 20.0;
 /// New pods per second.
 const PODS: f64 = 100.0;
-/// With less than this share of a second's worth, no function is worth a look: it would get crumbs.
+/// With less than this share of a second's pods, no function is worth a look: it would get crumbs.
 const LEAST: f64 = 0.1;
 
 /// Tokens that grow back, up to a second's worth.
@@ -36,10 +36,18 @@ impl Budget {
         Some(granted)
     }
 
-    /// Whether next to nothing is left.
-    pub(super) fn is_spent(&mut self, now: Duration) -> bool {
+    /// How many functions are worth a look.
+    pub(super) fn looks(&mut self, now: Duration) -> usize {
         self.grow(now);
-        self.asks < LEAST * ASKS || self.pods < LEAST * PODS
+        // Between 0 and ASKS.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let asks = self.asks.floor() as usize;
+        if self.pods < LEAST * PODS { 0 } else { asks }
+    }
+
+    /// These pods were not to be had. The ask was made.
+    pub(super) fn give_back(&mut self, pods: u32) {
+        self.pods = (self.pods + f64::from(pods)).min(PODS);
     }
 
     fn grow(&mut self, now: Duration) {
@@ -70,16 +78,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_spent_is_so_until_there_is_more_than_crumbs() {
+    fn there_are_looks_for_asks_and_for_more_than_crumbs() {
         let at = |ms| Duration::from_millis(ms);
         let mut budget = Budget::new(at(0));
-        assert!(!budget.is_spent(at(0)));
+        assert_eq!(budget.looks(at(0)), 20);
         assert_eq!(budget.take(95, at(0)), Some(95));
-        assert!(budget.is_spent(at(0)) && budget.is_spent(at(40)), "pods");
-        assert!(!budget.is_spent(at(60)));
+        assert_eq!((budget.looks(at(0)), budget.looks(at(40)), budget.looks(at(60))), (0, 0, 20));
         let mut budget = Budget::new(at(0));
         assert!((0..19).all(|_| budget.take(1, at(0)).is_some()));
-        assert!(budget.is_spent(at(40)), "asks");
-        assert!(!budget.is_spent(at(60)));
+        assert_eq!((budget.looks(at(0)), budget.looks(at(60))), (1, 2));
+    }
+
+    #[test]
+    fn pods_that_were_not_to_be_had_are_there_for_others() {
+        let mut budget = Budget::new(Duration::ZERO);
+        assert_eq!(budget.take(100, Duration::ZERO), Some(100));
+        budget.give_back(100);
+        assert_eq!(budget.take(100, Duration::ZERO), Some(100));
+        assert_eq!(budget.looks(Duration::ZERO), 0);
     }
 }

@@ -201,7 +201,7 @@ async fn why_nothing_may_be_asked_for_is_said_from_the_start_and_whenever_it_cha
         (None, false),
         (Some("no right"), true),
     ] {
-        assert_eq!(asker.allow(refusal.map(str::to_owned)), is_news, "{refusal:?}");
+        assert_eq!(asker.note(refusal.map(str::to_owned)), is_news, "{refusal:?}");
         assert_eq!(metrics.burst_allowed.get(), i64::from(refusal.is_none()));
     }
 }
@@ -420,7 +420,8 @@ async fn a_herd_is_served_fairly_and_within_bounds() {
         let raised = fixture.pods.raised();
         assert!(second > 1 || raised.len() <= 40, "{} in the first second", raised.len());
         let reads = fixture.pods.reads.swap(0, Relaxed);
-        assert!(reads <= 60, "{reads} reads in second {second}");
+        // Eight whenever there are ten pods again, where every look cost 400.
+        assert!(reads <= 100, "{reads} reads in second {second}");
         order.extend(raised.into_iter().map(|(name, _)| name));
         let scales = fixture.pods.scales.lock();
         let pods: u32 = scales.values().map(|scale| scale.wanted).sum();

@@ -231,6 +231,27 @@ fn what_may_have_been_written_is_held_and_looked_at() {
     assert_eq!(whole(held_value(&burst, START) / 5.0), 8);
     assert_eq!(burst.step(&View::default(), START), Step::Wait(LOOK_INTERVAL));
     assert_eq!(burst.step(&View::default(), START + LOOK_INTERVAL), Step::Look);
+    let looked = |wanted| {
+        let mut burst = burst.clone();
+        burst.saw(Scale { wanted, pods: wanted }, &View::default(), START + LOOK_INTERVAL);
+        whole(held_value(&burst, START + LOOK_INTERVAL) / 5.0)
+    };
+    assert_eq!((looked(8), looked(1)), (8, 0), "it was written, or not");
+}
+
+#[test]
+fn who_races_again_and_again_waits_as_all_do() {
+    let mut burst = Burst::new(requests(5.0, 0));
+    let load = Load { in_flight: 100, held: 0, waiting: 0 };
+    let view = View { load, ..View::default() };
+    let mut race = |at| {
+        burst.looks(at);
+        burst.saw(Scale { wanted: 1, pods: 1 }, &view, at);
+        burst.asks(8, at);
+        burst.asked(Answer::Raced, at);
+        burst.looked
+    };
+    assert_eq!((race(START), race(START + LOOK_INTERVAL)), (None, Some(START + LOOK_INTERVAL)));
 }
 
 #[test]
