@@ -85,9 +85,12 @@ const KEY_NAMES: [&str; 11] = [
     ".htpasswd",
 ];
 
+/// Characters of base64 in a row that are taken for a line of a key; it has 64 or more.
+const KEY_LINE: usize = 40;
+
 /// Is this a file that is made to hold secrets, or one with a private key in it? Nothing of it is sent.
 pub fn is_withheld(name: &str, text: &str) -> bool {
-    holds_keys(name) || has_private_key(text)
+    holds_keys(name) || private_keys(text).any(has_material)
 }
 
 /// Everything that is wrong with a request; nothing for one that can be sent.
@@ -268,16 +271,26 @@ fn refused_text(text: &str) -> Option<String> {
     if text.contains('\0') {
         return Some(NO_TEXT.to_owned());
     }
-    has_private_key(text).then(|| "contains a private key, and is not sent".to_owned())
+    private_keys(text)
+        .next()
+        .is_some()
+        .then(|| "contains a private key, and is not sent".to_owned())
 }
 
-/// `-----BEGIN … PRIVATE KEY-----` on one line: PKCS #1, PKCS #8, SEC 1, OpenSSH, PGP (`… KEY BLOCK-----`).
-fn has_private_key(text: &str) -> bool {
-    let labels = text.split("-----BEGIN ").skip(1);
-    labels.map(|rest| rest.lines().next().unwrap_or_default()).any(|line| {
-        let label = line.split("-----").next().unwrap_or_default();
-        label.len() < line.len() && label.contains("PRIVATE KEY")
+/// What follows each `-----BEGIN … PRIVATE KEY-----` on one line: PKCS #1, PKCS #8, SEC 1, OpenSSH, PGP
+/// (`… KEY BLOCK-----`).
+fn private_keys(text: &str) -> impl Iterator<Item = &str> {
+    text.split("-----BEGIN ").skip(1).filter_map(|rest| {
+        let (label, rest) = rest.split_once("-----")?;
+        (!label.contains('\n') && label.contains("PRIVATE KEY")).then_some(rest)
     })
+}
+
+/// Is there a line of a key? Code that puts a key together, or looks for one, has the label alone.
+fn has_material(key: &str) -> bool {
+    let body = key.split("-----END").next().unwrap_or_default();
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+    body.split(|c| !is_base64(c)).any(|run| run.len() >= KEY_LINE)
 }
 
 #[cfg(test)]
@@ -450,6 +463,26 @@ mod tests {
         }
         assert_eq!(refused("").unwrap(), "must have 1 to 253 bytes");
         assert_eq!(refused("a\n.txt").unwrap(), "must not contain control characters");
+    }
+
+    #[test]
+    fn code_is_withheld_for_a_key_and_not_for_its_label() {
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+        for text in [
+            format!("a = '''-----BEGIN PRIVATE KEY-----\n{line}\n-----END PRIVATE KEY-----'''"),
+            format!(r#"{{"private_key": "-----BEGIN PRIVATE KEY-----\n{line}\n-----END"}}"#),
+            format!("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{line}\n"),
+        ] {
+            assert!(is_withheld("a.py", &text), "{text}");
+        }
+        for text in [
+            "`-----BEGIN PRIVATE KEY-----\n${process.env.KEY}\n-----END PRIVATE KEY-----`"
+                .to_owned(),
+            "if text.includes('-----BEGIN PRIVATE KEY-----') return".to_owned(),
+            format!("-----BEGIN CERTIFICATE-----\n{line}\n-----END CERTIFICATE-----"),
+        ] {
+            assert!(!is_withheld("a.py", &text), "{text}");
+        }
     }
 
     #[test]

@@ -230,10 +230,11 @@ mod tests {
     #[test]
     fn files_that_hold_secrets_are_withheld_and_said_to_be() {
         let mut request = request(json!([{"role": "user", "text": "a"}]));
-        let key = "-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----";
+        let key = "canary".repeat(10);
+        let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----");
         let held = ["conf/.env", "conf/.env.local", "id_rsa", "lib/tls.key", "lib/tls.pem"];
         let held = held.map(|name| (name, "A=canary"));
-        for (name, text) in held.into_iter().chain([("sign.py", key)]) {
+        for (name, text) in held.into_iter().chain([("sign.py", key.as_str())]) {
             request.draft.code.insert(name.to_owned(), text.to_owned());
         }
         request.attachments[0].name = "prod.env".to_owned();

@@ -108,6 +108,8 @@ impl Arriving {
                 self.has_events = true;
                 let text = self.read(&event)?;
                 if !text.is_empty() {
+                    // Not its end after all.
+                    self.rest = None;
                     return Ok(Event::Delta { text });
                 }
             } else if let Some(chunk) = self.chunk().await? {

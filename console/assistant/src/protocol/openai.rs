@@ -77,9 +77,10 @@ impl Provider for OpenAi {
         match event.pointer("/choices/0/finish_reason").and_then(Value::as_str) {
             Some("length") => progress.stop = Some(Stop::Length),
             Some("content_filter") => progress.stop = Some(Stop::Refused),
+            // Some servers give a reason with every event.
+            None | Some("" | "null") => {}
             // After the words of a refusal it ends as usual.
             Some(_) => progress.end(),
-            None => {}
         }
         Ok(text(&event, "/choices/0/delta/content") + &refusal)
     }

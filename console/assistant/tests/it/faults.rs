@@ -187,6 +187,22 @@ async fn the_rest_after_the_model_s_end_is_not_waited_for_longer_than_5_s() {
     }
 }
 
+/// As sglang and older releases of Ollama do.
+#[tokio::test]
+async fn a_reason_without_words_is_no_end() {
+    for reason in ["", "null"] {
+        let Asking { mut server, reply } = ask(Words::OpenAi).await;
+        let provider = async {
+            let mut stream = server.asked().await.stream("text/event-stream").await;
+            let part = json!({"choices": [{"delta": {"content": "a"}, "finish_reason": reason}]});
+            stream.send(format!("data: {part}\n\n")).await;
+        };
+        let ((text, last), ()) = tokio::join!(collect(reply), provider);
+        assert_eq!(text, "a");
+        assert!(matches!(&last, Event::Error(failure) if failure.code == Code::CutOff), "{last:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_in_words_that_breaks_off_is_not_whole() {
     let Asking { mut server, reply } = ask(Words::OpenAi).await;

@@ -27,6 +27,8 @@ export const KEY_NAMES: ReadonlySet<string> = new Set(
   'id_rsa id_dsa id_ecdsa id_ed25519 credentials credentials.json kubeconfig .netrc .npmrc .pypirc .htpasswd'.split(' '),
 );
 const PRIVATE_KEY = /-----BEGIN [^\n]*?PRIVATE KEY[^\n]*?-----/;
+/** With a line of the key: code that puts one together, or looks for one, has the label alone. */
+const KEY_WITH_LINE = new RegExp(`${PRIVATE_KEY.source}(?:(?!-----END)[^])*?[A-Za-z0-9+/=]{40}`);
 
 export interface Refused {
   name: string;
@@ -72,7 +74,7 @@ export function problemOf(file: { name: string; size: number }, attached: readon
 }
 
 /** Whether the server sends nothing of a file of the code. */
-export const isWithheld = (path: string, text: string): boolean => holdsSecrets(path) || PRIVATE_KEY.test(text);
+export const isWithheld = (path: string, text: string): boolean => holdsSecrets(path) || KEY_WITH_LINE.test(text);
 
 /** The last part of a path in small letters, and what stands before and behind its last dot. */
 function partsOf(path: string): { file: string; stem: string; extension: string } {

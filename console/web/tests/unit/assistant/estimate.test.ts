@@ -12,7 +12,9 @@ test('files with secrets are not sent, and not counted', () => {
     estimate({ messages: [], attachments: [], draft: { runtime: 'node', code: { [path]: text }, bindings: [], envNames: [], secretNames: [], dependencies: {} } }, null);
   const text = 'word '.repeat(1000);
   for (const path of ['.env', 'lib/.env.local', 'lib\\tls.pem', 'ID_RSA']) expect(tokens(path, text)).toBe(RULES_TOKENS + tokensOf(path));
-  expect(tokens('a.js', `${text}-----BEGIN PRIVATE KEY-----`)).toBe(RULES_TOKENS + tokensOf('a.js'));
+  const key = (line: string): string => `${text}-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n${line}\n-----END RSA PRIVATE KEY-----`;
+  expect(tokens('a.js', key('MII'.repeat(20)))).toBe(RULES_TOKENS + tokensOf('a.js'));
+  expect(tokens('a.js', key('${process.env.KEY}'))).toBeGreaterThan(RULES_TOKENS + 500);
   expect(tokens('a.js', text)).toBeGreaterThan(RULES_TOKENS + 500);
 });
 
