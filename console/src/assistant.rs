@@ -128,7 +128,13 @@ struct Written {
 
 impl Written {
     fn counts(&self, file: &Option<Stored>) -> bool {
-        self.at.elapsed() < BROUGHT && self.older.contains(file)
+        let changed = |stored: &Option<Stored>| stored.as_ref().and_then(|stored| stored.changed);
+        let is_older = match (changed(file), changed(&self.stored)) {
+            // Whoever wrote it, with another replica's hand perhaps.
+            (Some(file), Some(own)) if file != own => file < own,
+            _ => self.older.contains(file),
+        };
+        is_older && self.at.elapsed() < BROUGHT
     }
 }
 
@@ -240,6 +246,10 @@ mod tests {
         // Until all of it must have come.
         mounted.written.lock().as_mut().unwrap().at -= BROUGHT;
         assert_eq!(model().unwrap(), format!("model of {first}"));
+        // Another replica has written that before.
+        mounted.note(Some(stored(third)));
+        fs::write(&path, stored(second).text()).unwrap();
+        assert_eq!(model().unwrap(), format!("model of {third}"));
         mounted.note(None);
         fs::remove_file(&path).unwrap();
         assert_eq!(model(), None);

@@ -21,6 +21,9 @@ use crate::{
     sessions::Redirect,
 };
 
+/// Where a login begins.
+pub(crate) const BEGIN: &str = "/login/oidc";
+
 #[derive(Deserialize)]
 struct Begin {
     /// Where the user is.
@@ -30,7 +33,7 @@ struct Begin {
 
 /// Both ways.
 pub(crate) fn routes(access: Access) -> Router {
-    Router::new().route("/login/oidc", get(begin)).route(CALLBACK, get(finish)).with_state(access)
+    Router::new().route(BEGIN, get(begin)).route(CALLBACK, get(finish)).with_state(access)
 }
 
 async fn begin(State(access): State<Access>, Query(begin): Query<Begin>) -> Result<Redirect> {

@@ -14,11 +14,12 @@ use http::{
     header::{HOST, ORIGIN},
 };
 
-use crate::{Problem, Reason, backend::Result};
+use crate::{Problem, Reason, backend::Result, login::BEGIN};
 
 /// What every write carries.
 const WRITE: HeaderName = HeaderName::from_static("kipper-console");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What pages of other sites do not read either; to all other paths they may lead a browser.
 const API: &str = "/api/";
 
@@ -96,6 +97,11 @@ impl Hosts {
             let mut sites = headers.get_all(&FETCH_SITE).iter();
             if path.starts_with(API) && !sites.all(|site| site == "same-origin" || site == "none") {
                 return Err(refused("only the console's own page may read the API"));
+            }
+            // It sets a cookie, which an image of another site would set as well.
+            let mut kinds = headers.get_all(&FETCH_DEST).iter();
+            if path == BEGIN && !kinds.all(|kind| kind == "document") {
+                return Err(refused("a login begins with a page"));
             }
             return Ok(());
         }
@@ -206,9 +212,28 @@ mod tests {
             check(path, &["same-origin", "same-site"], false);
             check(path, &[""], false);
         }
-        for path in ["/", "/ns/shop/functions", "/login/callback"] {
+        for path in ["/", "/ns/shop/functions", BEGIN, "/login/callback"] {
             check(path, &["same-site"], true);
             check(path, &["cross-site"], true);
+        }
+    }
+
+    #[test]
+    fn a_login_begins_with_a_page_and_not_with_an_image() {
+        let hosts = Hosts::public(&"https://c.example".parse().unwrap());
+        for (kind, expected) in [
+            (None, true),
+            (Some("document"), true),
+            (Some("image"), false),
+            (Some("iframe"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "c.example".parse().unwrap());
+            if let Some(kind) = kind {
+                headers.insert("sec-fetch-dest", HeaderValue::from_static(kind));
+            }
+            assert_eq!(hosts.check(&Method::GET, BEGIN, &headers).is_ok(), expected, "{kind:?}");
+            assert!(hosts.check(&Method::GET, "/", &headers).is_ok());
         }
     }
 

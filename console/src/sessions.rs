@@ -165,28 +165,31 @@ impl Sessions {
         Ok(Redirect { to: attempt.to, cookies })
     }
 
-    /// Forgets the session of a request; what takes its cookies away.
+    /// Ends the session of a request; what takes its cookies away.
     pub(crate) fn logout(&self, headers: &HeaderMap) -> HeaderMap {
-        self.forget(headers);
+        if let Some(token) = self.forget(headers) {
+            self.ended.lock().put(token, ());
+        }
         session::no_cookies()
     }
 
     /// A call was refused before the token was to be judged again.
     pub(crate) fn not_accepted(&self, headers: &HeaderMap) -> Problem {
+        // It may do so again: the session does not end with that.
         self.forget(headers);
         let error = "the cluster no longer accepts the token of this session; log in again";
         self.unauthenticated(error, None)
     }
 
-    fn forget(&self, headers: &HeaderMap) {
-        if let Some(session) = Session::of(headers, &self.key, now()) {
-            let token = digest_of(&session.token);
-            self.ended.lock().put(token, ());
-            self.clients.lock().pop(&token);
-            if let Some((_, renewals)) = &self.provider {
-                renewals.forget(&session);
-            }
+    /// The token of the session that was forgotten.
+    fn forget(&self, headers: &HeaderMap) -> Option<Digest> {
+        let session = Session::of(headers, &self.key, now())?;
+        let token = digest_of(&session.token);
+        self.clients.lock().pop(&token);
+        if let Some((_, renewals)) = &self.provider {
+            renewals.forget(&session);
         }
+        Some(token)
     }
 
     /// The functions of whoever sent this header, and their session where its token was renewed.
