@@ -26,8 +26,7 @@ def serve(listener, handler, config, ready, leave, stops):
     server.accept_from(listener)
     for number in (SIGTERM, SIGINT):
         loop.add_signal_handler(number, server.drain)
-    if stops:
-        loop.call_soon(server.drain)
+    server.drain_for(stops)
     ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     if server.on_main is None:
         run_for_good(loop, server.is_stopped)
@@ -73,7 +72,7 @@ class Server:
         self.handler = handler
         self.config = config
         self.loop = loop
-        self.draining = False
+        self.draining = self._forgives = False
         self._close_listener = None
         self._connections = set()
         self._running = 0
@@ -158,8 +157,17 @@ class Server:
             self._background = self._background or Background()
             return self._background
 
+    def drain_for(self, stops):
+        """Drains for signals that were noted. One that came while the loop began to heed them is seen twice."""
+        if stops:
+            self._forgives = True
+            self.loop.call_soon(self.drain)
+
     def drain(self):
         """Stops accepting, lets running requests finish within the bound. A second signal does not wait."""
+        if self.draining and self._forgives:
+            self._forgives = False
+            return
         if self.draining:
             os._exit(1)
         self.draining = True
