@@ -199,8 +199,13 @@ async fn a_mirror_may_give_up_a_server_that_says_nothing() {
     let mut api = ApiServer::in_memory().await;
     let maps: Api<ConfigMap> = Api::all(api.client());
     let away = |error: &kube::Error| matches!(error, kube::Error::Service(_));
-    let following = tokio::spawn(follow(maps, Settings::default(), Command(away)));
+    let following = tokio::spawn(follow(maps.clone(), Settings::default(), Command(away)));
     let _silent = api.list(PATH).await;
+    let Err(error) = following.await.unwrap();
+    assert!(matches!(error, kube::Error::Service(_)), "{error}");
+    let following = tokio::spawn(follow(maps, Settings::default(), Command(away)));
+    api.list(PATH).await.answer(200, &list("5", "", &[]));
+    let _silent = api.watch(PATH, "5").await;
     let Err(error) = following.await.unwrap();
     assert!(matches!(error, kube::Error::Service(_)), "{error}");
 }
