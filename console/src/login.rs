@@ -18,11 +18,9 @@ use crate::{
     access::Access,
     backend::Result,
     oidc::{CALLBACK, Callback},
+    origin::LOGIN,
     sessions::Redirect,
 };
-
-/// Where a login begins.
-pub(crate) const BEGIN: &str = "/login/oidc";
 
 #[derive(Deserialize)]
 struct Begin {
@@ -33,7 +31,7 @@ struct Begin {
 
 /// Both ways.
 pub(crate) fn routes(access: Access) -> Router {
-    Router::new().route(BEGIN, get(begin)).route(CALLBACK, get(finish)).with_state(access)
+    Router::new().route(LOGIN, get(begin)).route(CALLBACK, get(finish)).with_state(access)
 }
 
 async fn begin(State(access): State<Access>, Query(begin): Query<Begin>) -> Result<Redirect> {

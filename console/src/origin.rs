@@ -14,7 +14,7 @@ use http::{
     header::{HOST, ORIGIN},
 };
 
-use crate::{Problem, Reason, backend::Result, login::BEGIN};
+use crate::{Problem, Reason, backend::Result};
 
 /// What every write carries.
 const WRITE: HeaderName = HeaderName::from_static("kipper-console");
@@ -22,6 +22,8 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What pages of other sites do not read either; to all other paths they may lead a browser.
 const API: &str = "/api/";
+/// Where a login at the identity provider begins.
+pub(crate) const LOGIN: &str = "/login/oidc";
 
 /// A scheme and a host under which browsers reach the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl Hosts {
             }
             // It sets a cookie, which an image of another site would set as well.
             let mut kinds = headers.get_all(&FETCH_DEST).iter();
-            if path == BEGIN && !kinds.all(|kind| kind == "document") {
+            if path == LOGIN && !kinds.all(|kind| kind == "document") {
                 return Err(refused("a login begins with a page"));
             }
             return Ok(());
@@ -212,7 +214,7 @@ mod tests {
             check(path, &["same-origin", "same-site"], false);
             check(path, &[""], false);
         }
-        for path in ["/", "/ns/shop/functions", BEGIN, "/login/callback"] {
+        for path in ["/", "/ns/shop/functions", LOGIN, "/login/callback"] {
             check(path, &["same-site"], true);
             check(path, &["cross-site"], true);
         }
@@ -232,7 +234,7 @@ mod tests {
             if let Some(kind) = kind {
                 headers.insert("sec-fetch-dest", HeaderValue::from_static(kind));
             }
-            assert_eq!(hosts.check(&Method::GET, BEGIN, &headers).is_ok(), expected, "{kind:?}");
+            assert_eq!(hosts.check(&Method::GET, LOGIN, &headers).is_ok(), expected, "{kind:?}");
             assert!(hosts.check(&Method::GET, "/", &headers).is_ok());
         }
     }
