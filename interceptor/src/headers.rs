@@ -140,11 +140,12 @@ pub fn is_secure(head: &RequestHead<'_>, peer: Peer) -> bool {
 
 /// What the client's own connection speaks: the peer's, or what a trusted one says last.
 fn proto<'a>(head: &RequestHead<'a>, peer: Peer, nominated: &[&[u8]]) -> &'a [u8] {
-    let said = head.fields.iter().rev().find(|field| {
-        peer.trusted && field.class == Class::ForwardedProto && !is_nominated(nominated, field)
-    });
     let own: &[u8] = if peer.tls { b"https" } else { b"http" };
-    said.map_or(own, |field| field.value)
+    if !peer.trusted {
+        return own;
+    }
+    let mut said = head.fields.iter().rev().filter(|f| f.class == Class::ForwardedProto);
+    said.find(|field| !is_nominated(nominated, field)).map_or(own, |field| field.value)
 }
 
 /// How often the request was handed over between interceptors; only those are believed.

@@ -221,30 +221,12 @@ async fn what_is_forbidden_is_not_tried_again_before_the_next_check() {
     assert_eq!((fixture.looks("forbidden"), fixture.metrics.burst_allowed.get()), (1, 0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_the_policy_refuses_to_one_function_is_given_to_others() {
-    let mut fixture = Fixture::start(true).await;
-    fixture.function("lowered", 1);
-    fixture.pods.forbids.store(true, Relaxed);
-    *fixture.pods.refusal.lock() =
-        "ValidatingAdmissionPolicy 'kipper-scaler-adapter-scale' denied request";
-    fixture.holds("lowered", 30);
-    sleep(SECOND).await;
-    fixture.pods.forbids.store(false, Relaxed);
-    fixture.function("full", 1);
-    fixture.holds("full", 30);
-    sleep(SECOND).await;
-    assert_eq!(fixture.pods.raised(), [asked("full", 5)]);
-    assert_eq!((fixture.looks("refused"), fixture.metrics.burst_allowed.get()), (1, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_somebody_else_refuses_to_one_function_is_checked_for_all() {
+/// What is refused to one function is given to the next.
+async fn refused_to_one(refusal: &'static str) -> Fixture {
     let mut fixture = Fixture::start(true).await;
     fixture.function("large", 1);
     fixture.pods.forbids.store(true, Relaxed);
-    *fixture.pods.refusal.lock() =
-        "admission webhook \"limits.example\" denied the request: too many";
+    *fixture.pods.refusal.lock() = refusal;
     fixture.holds("large", 30);
     sleep(SECOND).await;
     fixture.pods.forbids.store(false, Relaxed);
@@ -253,6 +235,18 @@ async fn what_somebody_else_refuses_to_one_function_is_checked_for_all() {
     sleep(SECOND).await;
     assert_eq!(fixture.pods.raised(), [asked("full", 5)]);
     assert_eq!((fixture.looks("refused"), fixture.metrics.burst_allowed.get()), (1, 1));
+    fixture
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_policy_refuses_to_one_function_is_given_to_others() {
+    refused_to_one("ValidatingAdmissionPolicy 'kipper-scaler-adapter-scale' denied request").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_refuses_to_one_function_is_checked_for_all() {
+    let webhook = "admission webhook \"limits.example\" denied the request: too many";
+    let fixture = refused_to_one(webhook).await;
     // The check comes long before its minute is over.
     fixture.pods.has_policy.store(false, Relaxed);
     sleep(4 * SECOND).await;
