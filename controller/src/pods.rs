@@ -267,7 +267,7 @@ fn container_failure(container: &ContainerStatus, limit: Option<&str>) -> Option
                 .and_then(|state| ended(state, limit))
                 .or(Some(Failure { reason: "ContainerCrashed", message: clipped(&message) }));
         }
-        let reason = start::fault(reason)?;
+        let reason = start::fault(reason, &message)?;
         return Some(Failure { reason, message: clipped(&message) });
     }
     ended(state, limit)

@@ -232,8 +232,8 @@ fn cannot_start(pod: &Pod) -> Option<Stage> {
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let mut waiting = all.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
     waiting.find_map(|waiting| {
-        let reason = start::fault(waiting.reason.as_deref()?)?.to_owned();
         let message = waiting.message.clone().unwrap_or_default();
+        let reason = start::fault(waiting.reason.as_deref()?, &message)?.to_owned();
         let stage = Stage::NotReady { reason, message };
         stage.is_final().then_some(stage)
     })

@@ -13,8 +13,10 @@ import { Kip } from './kip.mjs';
 export const CHROMIUM = process.env.KIPPER_CHROMIUM ?? '/usr/bin/chromium';
 /** Longest wait for one thing to happen; a cluster beside other tests takes its time. */
 const STEP_MS = Number(process.env.KIPPER_STEP_MS ?? 10_000);
-/** A network interface of this machine came or went: clusters beside the tests do that. */
+/** A network interface of this machine came or went, with which chromium ends what is on its way: pods do that. */
 const NETWORK_CHANGED = /ERR_NETWORK_CHANGED/;
+/** How often a page is asked for that did not come for that reason. */
+const NAVIGATIONS = 5;
 
 export const HELLO = `module.exports = async (event, context) => {
   const name = event?.name ?? context.query?.name ?? 'world';
@@ -67,12 +69,39 @@ export async function newContext(at, options = {}) {
     ...options,
   });
   context.setDefaultTimeout(STEP_MS);
+  context.on('page', navigateAgain);
   await context.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', (event) => {
       console.error(`CSP report: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
     });
   });
   return context;
+}
+
+/**
+ * Asks again for a page that did not come because the network changed, or came without what it begins with. What it
+ * loads later is for the page itself to ask for again.
+ */
+function navigateAgain(page) {
+  let isBroken = false;
+  page.on('requestfailed', (request) => {
+    const begins = ['document', 'script', 'stylesheet'].includes(request.resourceType());
+    isBroken ||= begins && NETWORK_CHANGED.test(request.failure().errorText);
+  });
+  for (const name of ['goto', 'reload']) {
+    const navigate = page[name].bind(page);
+    page[name] = async (...args) => {
+      for (let attempt = 1; ; attempt += 1) {
+        isBroken = false;
+        const [answer] = await Promise.allSettled([navigate(...args)]);
+        // The page that says so may still be on its way when the next attempt begins.
+        isBroken ||= /ERR_NETWORK_CHANGED|chrome-error:/.test(answer.reason?.message);
+        if (isBroken && attempt < NAVIGATIONS) continue;
+        if (answer.status === 'rejected') throw answer.reason;
+        return answer.value;
+      }
+    };
+  }
 }
 
 export async function newPage(at, context) {

@@ -32,6 +32,7 @@ export async function ingress(sandbox) {
       uwsgi_temp_path uwsgi; scgi_temp_path scgi;
       ssl_certificate server.pem; ssl_certificate_key server.key;
       proxy_http_version 1.1;
+      proxy_connect_timeout 5s;
       proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header X-Forwarded-Proto https;
