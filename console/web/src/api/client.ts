@@ -28,6 +28,7 @@ import type {
   Summary,
   VolumeInfo,
 } from './types.ts';
+import { patiently } from './patiently.ts';
 
 const ROOT = '/api/v1';
 const READ_MS = 30_000;
@@ -130,8 +131,14 @@ async function errorBody(response: Response): Promise<ErrorBody> {
   }
 }
 
+/** Whether no answer came at all, for no reason that the server knows. */
+function isUnanswered(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 0 && error.reason === 'unreachable';
+}
+
 async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  const response = await send(method, path, body, signal);
+  const ask = () => send(method, path, body, signal);
+  const response = await (method === 'GET' ? patiently(ask, isUnanswered) : ask());
   try {
     return (await response.json()) as T;
   } catch (error) {

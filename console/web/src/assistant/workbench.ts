@@ -1,7 +1,7 @@
 /** What the assistant may do with the editor beside it; nothing of it without a click. */
 import { declaredIn, filesOf } from '../editor/files.ts';
 import type { Form } from '../state/form.svelte.ts';
-import { patiently } from '../state/patiently.ts';
+import { patiently } from '../api/patiently.ts';
 
 export interface Workbench {
   readonly form: Form;

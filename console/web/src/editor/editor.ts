@@ -13,7 +13,7 @@ import {
   lineNumbers,
 } from '@codemirror/view';
 import type { Variable } from './complete.ts';
-import { patiently } from '../state/patiently.ts';
+import { patiently } from '../api/patiently.ts';
 import { differenceOf } from './difference.ts';
 import { languageFor } from './language.ts';
 import type { LintContext } from './lint.ts';
