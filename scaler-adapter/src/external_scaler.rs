@@ -9,7 +9,13 @@
 //! wakes nobody: KEDA counts those events itself, and here is only what pollers report of them. Streams
 //! end with OK on shutdown, which resets KEDA's reconnect backoff.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use kipper_externalscaler::{
@@ -22,7 +28,7 @@ use kipper_trigger::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -189,17 +195,13 @@ impl Scaler {
         let greet = |function: &mut crate::aggregate::Function, now| {
             function.keda_connected(trigger.cadence, now);
         };
-        let activations = Activations {
+        Ok(Box::pin(Activations {
             subscription: self.functions.subscribe(trigger.function, trigger.burst, greet)?,
-            metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
             last: None,
             is_resend: false,
-        };
-        Ok(Box::pin(stream::unfold(activations, |mut activations| async {
-            activations.next().await?;
-            Some((Ok(IsActiveResponse { result: true }), activations))
-        })))
+            pause: None,
+        }))
     }
 }
 
@@ -209,13 +211,8 @@ impl Scaler {
         let events = self.backlog()?.subscribe(namespace, name).ok_or(TooManyFunctions)?;
         let key = trigger.function.clone();
         let subscription = self.functions.subscribe_to_events(key, trigger.burst)?;
-        let arrivals = Arrivals {
-            events,
-            subscription,
-            metrics: self.metrics.clone(),
-            shutdown: self.shutdown.clone(),
-            left: None,
-        };
+        let arrivals =
+            Arrivals { events, subscription, shutdown: self.shutdown.clone(), left: None };
         Ok(Box::pin(stream::unfold(arrivals, |mut arrivals| async {
             arrivals.next().await?;
             Some((Ok(IsActiveResponse { result: true }), arrivals))
@@ -239,7 +236,6 @@ impl Scaler {
 struct Arrivals {
     events: watch::Receiver<Option<u64>>,
     subscription: Subscription,
-    metrics: Metrics,
     shutdown: CancellationToken,
     /// How often it is said again while events wait, since some do; KEDA's polls do the rest.
     left: Option<u32>,
@@ -259,12 +255,12 @@ impl Arrivals {
                 (false, _) => (self.left, due) = (None, None),
                 (true, None) => {
                     self.left = Some(ARRIVAL_RESENDS);
-                    self.metrics.wakes.with_label_values(&["edge"]).inc();
+                    self.subscription.count_wake("edge");
                     return Some(());
                 }
                 (true, Some(left)) if left > 0 && due.is_some_and(|due| due <= now) => {
                     self.left = Some(left - 1);
-                    self.metrics.wakes.with_label_values(&["resend"]).inc();
+                    self.subscription.count_wake("resend");
                     return Some(());
                 }
                 (true, Some(_)) => {}
@@ -289,47 +285,47 @@ fn single(metric_name: String, value: f64) -> GetMetricsResponse {
 
 type ActivationStream = Pin<Box<dyn Stream<Item = Result<IsActiveResponse, Status>> + Send>>;
 
-/// When to say `true` to one stream.
+/// When to say `true` to one stream. KEDA has one open for every function, and nearly all of them are
+/// silent: what only a stream needs that speaks is not there before.
 struct Activations {
     subscription: Subscription,
-    metrics: Metrics,
     shutdown: CancellationToken,
     last: Option<Instant>,
     /// Requests have been waiting ever since the last `true`.
     is_resend: bool,
+    /// Until the next `true` is due.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Activations {
-    /// Resolves with `Some` when `true` is due, and with `None` on shutdown. The first `true`
-    /// about a waiting request meets no timer.
-    async fn next(&mut self) -> Option<()> {
-        while !self.shutdown.is_cancelled() {
-            if !self.subscription.is_waiting() {
-                self.is_resend = false;
-                tokio::select! {
-                    () = self.subscription.changed() => {}
-                    () = self.shutdown.cancelled() => {}
-                }
-                continue;
-            }
-            let gap = if self.is_resend { RESEND_INTERVAL } else { EDGE_INTERVAL };
-            let due = self.last.map(|last| last + gap);
-            let now = Instant::now();
-            if let Some(due) = due.filter(|due| *due > now) {
-                tokio::select! {
-                    () = self.subscription.changed() => {}
-                    () = self.shutdown.cancelled() => {}
-                    () = tokio::time::sleep_until(due) => {}
-                }
-                continue;
-            }
-            let kind = if self.is_resend { "resend" } else { "edge" };
-            self.metrics.wakes.with_label_values(&[kind]).inc();
-            self.last = Some(now);
-            self.is_resend = true;
-            return Some(());
+impl Stream for Activations {
+    type Item = Result<IsActiveResponse, Status>;
+
+    /// The first `true` about a waiting request meets no timer. On shutdown the stream ends, for which
+    /// [`Functions::wake_streams`] wakes it.
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let waits = this.subscription.is_waiting(context);
+        if this.shutdown.is_cancelled() {
+            return Poll::Ready(None);
         }
-        None
+        if !waits {
+            (this.is_resend, this.pause) = (false, None);
+            return Poll::Pending;
+        }
+        let gap = if this.is_resend { RESEND_INTERVAL } else { EDGE_INTERVAL };
+        let now = Instant::now();
+        if let Some(due) = this.last.map(|last| last + gap).filter(|due| *due > now) {
+            let pause = this.pause.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if pause.deadline() != due {
+                pause.as_mut().reset(due);
+            }
+            if pause.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        this.subscription.count_wake(if this.is_resend { "resend" } else { "edge" });
+        (this.last, this.is_resend, this.pause) = (Some(Instant::now()), true, None);
+        Poll::Ready(Some(Ok(IsActiveResponse { result: true })))
     }
 }
 

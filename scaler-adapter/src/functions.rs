@@ -1,24 +1,28 @@
 //! The functions known to this adapter, shared by the collector (writes) and KEDA's calls (read).
 //!
 //! A sharded map of [`aggregate::Function`], each behind a lock of its own, so that the collector
-//! finds one by name once and holds it from then on; who must know of waiting requests subscribes to
-//! a `watch` that exists only while it has subscribers. Nothing here waits, and no lock outlives
-//! a call. Bounded: at [`Functions::new`]'s limit unknown functions are refused and counted. What
+//! finds one by name once and holds it from then on; who must know of waiting requests has a
+//! [`Listener`] there. Nothing here waits, and no lock outlives a call. Bounded: at [`Functions::new`]'s limit unknown functions are refused and counted. What
 //! somebody holds is never forgotten.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
+    task::Context,
     time::Duration,
 };
 
 use dashmap::{DashMap, Entry as MapEntry};
+use futures_util::task::AtomicWaker;
 use kipper_kubernetes::Scale;
 use kipper_trigger::scaler::Target;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::{
     aggregate::{Cell, Function, Origin, Report},
@@ -27,17 +31,16 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Namespace and name of a Function.
+/// Namespace and name of a Function. Clones share them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FunctionKey {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 impl FunctionKey {
-    #[cfg(test)]
-    pub(crate) fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    pub(crate) fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -61,8 +64,8 @@ pub(crate) struct Entry(Mutex<State>);
 #[derive(Default)]
 struct State {
     function: Function,
-    /// Whether requests wait with no endpoint; present while a stream listens.
-    wakes: Option<watch::Sender<bool>>,
+    /// The streams of KEDA: one, and for a moment after a broken connection two.
+    listeners: Vec<Arc<Listener>>,
     /// Streams of its trigger on events.
     event_streams: u32,
     /// Of a bucket's trigger.
@@ -71,6 +74,20 @@ struct State {
     backlog: Option<(Duration, u64)>,
     /// Replicas ahead of the HPA, where a stream allows them.
     burst: Option<Box<Bursting>>,
+}
+
+/// What one stream hears of its function. There is one for each stream, so its size counts.
+struct Listener {
+    /// Requests wait with no endpoint.
+    is_waiting: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Listener {
+    fn tell(&self, is_waiting: bool) {
+        self.is_waiting.store(is_waiting, Release);
+        self.task.wake();
+    }
 }
 
 struct Bursting {
@@ -115,7 +132,7 @@ impl Entry {
 
 impl State {
     fn has_stream(&self) -> bool {
-        self.wakes.is_some()
+        !self.listeners.is_empty()
     }
 
     /// What its burst is decided by.
@@ -174,10 +191,8 @@ impl State {
         let waited = self.function.load().waiting > 0;
         let result = change(&mut self.function);
         let waits = self.function.load().waiting > 0;
-        if waits != waited
-            && let Some(wakes) = &self.wakes
-        {
-            wakes.send_replace(waits);
+        if waits != waited {
+            self.listeners.iter().for_each(|listener| listener.tell(waits));
         }
         result
     }
@@ -397,6 +412,8 @@ impl Functions {
         let now = self.clock.now();
         let refused = |_: &_| self.metrics.refused_functions.inc();
         let entry = self.get(key.clone()).inspect_err(refused)?;
+        // A stream lasts: it shares the names that are there already.
+        let key = self.map.get(&key).map_or(key, |known| known.key().clone());
         let mut state = entry.0.lock();
         greet(&mut state.function, now);
         match (settings.filter(|_| self.has_asker.load(Relaxed)), &mut state.burst) {
@@ -408,15 +425,24 @@ impl Functions {
             }
             (None, burst) => *burst = None,
         }
-        let waiting = state.function.load().waiting > 0;
-        let wakes = state.wakes.get_or_insert_with(|| watch::Sender::new(waiting)).subscribe();
+        let is_waiting = AtomicBool::new(state.function.load().waiting > 0);
+        let listener = Arc::new(Listener { is_waiting, task: AtomicWaker::new() });
+        state.listeners.reserve_exact(1);
+        state.listeners.push(Arc::clone(&listener));
         state.event_streams += u32::from(is_of_events);
         // Its counts may have come before, and need not change.
         state.announce_burst(now);
         drop(state);
         self.streams.fetch_add(1, Relaxed);
         self.metrics.keda_streams.inc();
-        Ok(Subscription { wakes: Some(wakes), key, is_of_events, functions: Arc::clone(self) })
+        Ok(Subscription { listener, key, is_of_events, functions: Arc::clone(self) })
+    }
+
+    /// Has every stream look again whether it is to go on.
+    pub(crate) fn wake_streams(&self) {
+        for entry in &self.map {
+            entry.0.lock().listeners.iter().for_each(|listener| listener.task.wake());
+        }
     }
 
     /// Drops what idle functions do not need, and functions that are not needed at all.
@@ -438,16 +464,15 @@ impl Functions {
         self.metrics.functions.set(i64::try_from(self.known.load(Relaxed)).unwrap_or(i64::MAX));
     }
 
-    fn unsubscribe(&self, key: &FunctionKey, is_of_events: bool) {
+    fn unsubscribe(&self, key: &FunctionKey, listener: &Arc<Listener>, is_of_events: bool) {
         let now = self.clock.now();
         if let Some(entry) = self.map.get(key) {
             let mut state = entry.0.lock();
             if is_of_events {
                 state.end_event_stream();
             }
-            if state.wakes.as_ref().is_some_and(|wakes| wakes.receiver_count() == 0) {
-                state.wakes = None;
-            }
+            state.listeners.retain(|other| !Arc::ptr_eq(other, listener));
+            state.listeners.shrink_to_fit();
         }
         if self.map.remove_if(key, |_, entry| is_forgettable(entry, now)).is_some() {
             self.known.fetch_sub(1, Relaxed);
@@ -465,10 +490,9 @@ fn is_forgettable(entry: &Arc<Entry>, now: Duration) -> bool {
     Arc::strong_count(entry) == 1 && !has_stream && is_idle
 }
 
-/// One listener to one function; unsubscribes when dropped.
+/// One stream that listens to one function; unsubscribes when dropped.
 pub(crate) struct Subscription {
-    /// Taken only by `drop`, which must let go of it before it counts who still listens.
-    wakes: Option<watch::Receiver<bool>>,
+    listener: Arc<Listener>,
     key: FunctionKey,
     /// Its trigger is one on events.
     is_of_events: bool,
@@ -476,9 +500,10 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Whether requests wait with no endpoint; marks the answer as seen.
-    pub(crate) fn is_waiting(&mut self) -> bool {
-        self.wakes.as_mut().is_some_and(|wakes| *wakes.borrow_and_update())
+    /// Whether requests wait with no endpoint. The task is woken when that changes.
+    pub(crate) fn is_waiting(&self, context: &Context<'_>) -> bool {
+        self.listener.task.register(context.waker());
+        self.listener.is_waiting.load(Acquire)
     }
 
     /// Takes the number of a bucket's events in.
@@ -486,22 +511,15 @@ impl Subscription {
         self.functions.count_events(&self.key, events);
     }
 
-    /// Resolves when the answer changed since it was last seen.
-    pub(crate) async fn changed(&mut self) {
-        if let Some(wakes) = &mut self.wakes
-            && wakes.changed().await.is_ok()
-        {
-            return;
-        }
-        // The sender lives in the map for as long as this subscription does.
-        std::future::pending().await
+    /// KEDA is told that the function is active, as an `edge` or a `resend`.
+    pub(crate) fn count_wake(&self, kind: &str) {
+        self.functions.metrics.wakes.with_label_values(&[kind]).inc();
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.wakes = None;
-        self.functions.unsubscribe(&self.key, self.is_of_events);
+        self.functions.unsubscribe(&self.key, &self.listener, self.is_of_events);
         self.functions.streams.fetch_sub(1, Relaxed);
         self.functions.metrics.keda_streams.dec();
     }

@@ -213,6 +213,12 @@ impl Adapter {
         } = self.stages;
         let _end: DropGuard = end_streams.clone().drop_guard();
         let stopping = end_streams.clone();
+        // Each of KEDA's streams waits for its function alone.
+        let (ended, listened) = (end_streams.clone(), Arc::clone(&functions));
+        tokio::spawn(async move {
+            ended.cancelled().await;
+            listened.wake_streams();
+        });
         let servers = async {
             tokio::try_join!(
                 server::serve(external_scaler, self.grpc, "grpc", end_streams.cancelled()),

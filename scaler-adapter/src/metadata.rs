@@ -33,10 +33,10 @@ impl Trigger {
     pub(crate) fn parse(object: ScaledObjectRef) -> Result<Self, MetadataError> {
         let ScaledObjectRef { name, namespace, scaler_metadata } = object;
         let metadata = Metadata::parse(&scaler_metadata)?;
-        let function = FunctionKey {
-            namespace: checked_name(namespace, "namespace")?,
-            name: checked_name(metadata.function.unwrap_or(name), "name")?,
-        };
+        let function = FunctionKey::new(
+            checked_name(namespace, "namespace")?,
+            checked_name(metadata.function.unwrap_or(name), "name")?,
+        );
         let cadence = Cadence {
             polling_interval: metadata.polling_interval,
             idle_timeout: metadata.idle_timeout,

@@ -70,7 +70,7 @@ impl Pollers {
         if request.method() != Method::POST {
             return StatusCode::METHOD_NOT_ALLOWED;
         }
-        let key = FunctionKey { namespace: namespace.to_owned(), name: name.to_owned() };
+        let key = FunctionKey::new(namespace, name);
         let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
         let body = match timeout(READ_TIMEOUT, body).await {
             Ok(Ok(body)) => body.to_bytes(),

@@ -7,8 +7,9 @@ use prost::Message;
 use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-/// What most messages fit into; a larger one makes its buffer grow.
-const BUFFER_BYTES: usize = 64;
+/// What an activation fits into, which is all that a stream is for; a larger message makes its buffer
+/// grow.
+const BUFFER_BYTES: usize = 16;
 /// Messages that are ready are joined up to this, as tonic does.
 const YIELD_BYTES: usize = 32 << 10;
 

@@ -139,5 +139,5 @@ fn index(number: u32) -> Result<usize, ReportError> {
 
 fn key(namespace: String, name: String) -> Option<FunctionKey> {
     let is_name = |text: &str| !text.is_empty() && text.len() <= MAX_NAME_BYTES;
-    (is_name(&namespace) && is_name(&name)).then_some(FunctionKey { namespace, name })
+    (is_name(&namespace) && is_name(&name)).then(|| FunctionKey::new(namespace, name))
 }

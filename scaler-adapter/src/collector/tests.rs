@@ -15,11 +15,12 @@ fn functions(limit: usize) -> Arc<Functions> {
 }
 
 fn key(function: usize) -> FunctionKey {
-    FunctionKey::new("shop-prod", &format!("fn-{function}"))
+    FunctionKey::new("shop-prod", format!("fn-{function}"))
 }
 
 fn named(function: usize, number: u32) -> FunctionCounts {
-    let FunctionKey { namespace, name } = key(function);
+    let key = key(function);
+    let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
     FunctionCounts { namespace, name, number, ..FunctionCounts::default() }
 }
 
