@@ -73,6 +73,12 @@ pub enum TemplateError {
         /// Where the comment begins.
         at: Position,
     },
+    /// `--;` in MySQL: two minus signs, and a comment once the `;` is gone.
+    #[error("the -- at {at} begins no comment: put a space after it, or remove it")]
+    NoComment {
+        /// Of the first minus sign.
+        at: Position,
+    },
     /// Something follows the `;`.
     #[error(
         "second statement at {at}: only one is allowed, so remove it, or call a stored procedure \

@@ -123,9 +123,14 @@ pub(super) fn only_statement<'t, 'a>(
     if !statement.iter().any(Token::is_significant) {
         return Err(TemplateError::Empty);
     }
-    match rest.iter().find(|token| token.is_significant() && !token.is_symbol(";")) {
-        Some(second) => Err(TemplateError::SecondStatement { at: second.position(sql) }),
-        None => Ok(statement),
+    if let Some(second) = rest.iter().find(|t| t.is_significant() && !t.is_symbol(";")) {
+        return Err(TemplateError::SecondStatement { at: second.position(sql) });
+    }
+    match statement {
+        [.., dash, last] if !rest.is_empty() && dash.is_symbol("-") && last.is_symbol("-") => {
+            Err(TemplateError::NoComment { at: dash.position(sql) })
+        }
+        _ => Ok(statement),
     }
 }
 

@@ -147,6 +147,7 @@ fn refused_templates() {
     check_refused(
         Mysql,
         &[
+            ("a --;", "the -- at line 1, column 3 begins no comment: put a space after it"),
             ("UPDATE `{{t}}`", "placeholder as or in a name at line 1, column 8"),
             ("x = \"a {{id}}\"", "placeholder in a longer literal at line 1, column 5"),
             ("x = ?", "? at line 1, column 5 is a parameter that nothing is bound to"),

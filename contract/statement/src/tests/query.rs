@@ -135,6 +135,7 @@ fn refused_queries() {
             ("SELECT 1 INTO OUTFILE 'x'", "INTO at line 1, column 10"),
             ("SELECT 1 /*! LIMIT 5 */", "executable comment at line 1, column 10"),
             ("SELECT 1e5LIMIT 5", "LIMIT at line 1, column 11"),
+            ("SELECT 1 --;", "the -- at line 1, column 10 begins no comment"),
         ],
     );
 }
