@@ -2,8 +2,8 @@
 //!
 //! A sharded map of [`aggregate::Function`], each behind a lock of its own, so that the collector
 //! finds one by name once and holds it from then on; who must know of waiting requests has a
-//! [`Listener`] there. Nothing here waits, and no lock outlives a call. Bounded: at [`Functions::new`]'s limit unknown functions are refused and counted. What
-//! somebody holds is never forgotten.
+//! [`Listener`] there. Nothing here waits, and no lock outlives a call. Bounded: at [`Functions::new`]'s
+//! limit unknown functions are refused and counted. What somebody holds is never forgotten.
 
 use std::{
     sync::{
